@@ -1,0 +1,141 @@
+"""Ratios of running times, each measured side by side in this run: what a method costs over a plainer one.
+
+The models are those of the embedded world with random weights, on one batch of random latents, so nothing has to be
+trained or downloaded first. Run by ``make bench``; the result is one JSON file, one entry a ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from videoalign.contracts.output import write_json
+from videoalign.flow.guidance import classifier_free
+from videoalign.flow.times import fold_in
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.models.lora import LoraSettings, adapter_off, add_lora
+from videoalign.models.small_wan import small_wan_generator
+from videoalign.sampling.guided import RewardGuide
+from videoalign.training.objectives.dpo import DpoObjective, reference_errors
+from videoalign.training.objectives.flow import FlowObjective, PairExample, TimeSettings, collate_pairs
+from videoalign.training.objectives.sft import SftObjective
+from videoalign.worlds.sprites.prompts import ALL_SENTENCES
+
+NUM_PAIRS = 8
+NUM_DRAWS = 4
+SENTENCES = [sentence.text() for sentence in ALL_SENTENCES[:NUM_PAIRS]]
+
+
+def examples(generator: WanGenerator) -> list[PairExample]:
+    text = generator.encode_text(SENTENCES)
+    latents = torch.randn(2, NUM_PAIRS, *generator.latent_shape, generator=fold_in(0, "bench"))
+    return [PairExample(win=latents[0, i], lose=latents[1, i], text=text[i]) for i in range(NUM_PAIRS)]
+
+
+def training_steps() -> dict[str, Callable[[], object]]:
+    """One whole training step of each method: loss, gradient, optimizer."""
+    generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
+    parameters = add_lora(generator.transformer, LoraSettings())
+    times, plain = TimeSettings(), examples(generator)
+    cached = reference_errors(generator.velocity, plain, num_draws=NUM_DRAWS, times=times)
+    with_reference = [
+        PairExample(
+            win=example.win,
+            lose=example.lose,
+            text=example.text,
+            reference=type(cached)(**{name: value[i] for name, value in vars(cached).items()}),
+        )
+        for i, example in enumerate(plain)
+    ]
+
+    def step(objective: FlowObjective, batch: object) -> Callable[[], object]:
+        optimizer = torch.optim.AdamW(parameters.values(), lr=1e-5)
+
+        def run() -> None:
+            optimizer.zero_grad()
+            objective.loss(batch, fold_in(0, "step"))[0].backward()
+            optimizer.step()
+
+        return run
+
+    dpo = DpoObjective(generator.velocity, parameters, times, lambda: adapter_off(generator.transformer), beta=100.0)
+    sft = SftObjective(generator.velocity, parameters, times)
+    return {
+        "sft": step(sft, collate_pairs(plain)),
+        "dpo_live": step(dpo, collate_pairs(plain)),
+        "dpo_cached": step(dpo, collate_pairs(with_reference)),
+    }
+
+
+def sampling_steps() -> dict[str, Callable[[], object]]:
+    """One denoising step of one batch, with classifier-free guidance and with the reward's gradient on top."""
+    generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
+    text, empty = generator.encode_text(SENTENCES), generator.encode_text([""] * NUM_PAIRS)
+    x_t = torch.randn(NUM_PAIRS, *generator.latent_shape, generator=fold_in(0, "bench"))
+    t = torch.full((NUM_PAIRS,), 0.5)
+    guide = RewardGuide(LatentRewardModel.from_transformer(generator.transformer, ("VQ", "MQ", "TA")), {"MQ": 1.0})
+
+    @torch.no_grad()
+    def cfg() -> torch.Tensor:
+        return classifier_free(generator.velocity(x_t, t, text), generator.velocity(x_t, t, empty), 4.0)
+
+    def nrg() -> None:
+        guide.adjust(cfg(), x_t, t, text)
+
+    return {"cfg": cfg, "nrg": nrg}
+
+
+def ratio(slow: Callable[[], object], fast: Callable[[], object], num: int) -> dict[str, float | int]:
+    """Median of the ratios of neighbouring runs, in turn so that both see the same machine, with a 95% interval."""
+    slow(), fast()
+    ratios = np.array([seconds(slow) / seconds(fast) for _ in range(num)])
+    resampled = np.median(np.random.default_rng(0).choice(ratios, (2000, num)), axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {"value": float(np.median(ratios)), "low": float(low), "high": float(high), "n": num}
+
+
+def seconds(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="where the JSON file goes")
+    parser.add_argument("--num", type=int, default=30, help="measurements of each ratio")
+    options = parser.parse_args()
+    train, sample = training_steps(), sampling_steps()
+    pairs = f"{NUM_PAIRS} pairs, the small Wan of the embedded world, LoRA"
+    what = {
+        "dpo_live_over_sft": (
+            train["dpo_live"],
+            train["sft"],
+            f"training step of Flow-DPO, reference run in the step, over one of SFT on the winners; {pairs}",
+        ),
+        "dpo_cached_over_sft": (
+            train["dpo_cached"],
+            train["sft"],
+            f"training step of Flow-DPO, reference errors read from the cache, over one of SFT on the winners; {pairs}",
+        ),
+        "nrg_over_cfg_step": (
+            sample["nrg"],
+            sample["cfg"],
+            f"denoising step with classifier-free guidance and Flow-NRG over one without Flow-NRG; {NUM_PAIRS} clips",
+        ),
+    }
+    results = {}
+    for name, (slow, fast, text) in what.items():
+        results[name] = {**ratio(slow, fast, options.num), "what": text}
+        print(f"{name}: {results[name]['value']:.2f} ({results[name]['low']:.2f} to {results[name]['high']:.2f})")
+    write_json(options.out, results)
+
+
+if __name__ == "__main__":
+    main()

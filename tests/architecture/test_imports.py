@@ -1,0 +1,166 @@
+"""Imports go down, and each third-party library enters through one folder."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+RANKS = {
+    "": 0,
+    "errors": 0,
+    "config": 1,
+    "flow": 1,
+    "losses": 1,
+    "stats": 1,
+    "contracts": 2,
+    "data": 3,
+    "models": 3,
+    "worlds": 3,
+    "sampling": 3,
+    "distributed": 3,
+    "training": 4,
+    "evaluation": 4,
+    "recipes": 5,
+    "web": 6,
+    "cli": 7,
+}
+"""Folder or module right below the package -> rank. A module imports lower ranks and its own folder."""
+
+NEVER = {"training": {"models"}, "evaluation": {"models"}}
+"""What a folder must not import although its rank would allow it: they meet models through the contracts."""
+
+PURE = {
+    "errors": set(),
+    "config": {"pydantic", "yaml"},
+    "flow": {"torch"},
+    "losses": {"torch"},
+    "stats": {"numpy", "scipy", "evalica", "pandas"},
+}
+"""Folders that see nothing of ours but errors (math sees nothing at all), and the libraries that they may see."""
+
+DOORS = {
+    "diffusers": {"models"},
+    "transformers": {"models"},
+    "peft": {"models"},
+    "tokenizers": {"models"},
+    "accelerate": {"distributed", "models"},
+    "av": {"data"},
+    "torchcodec": {"data"},
+    "pyarrow": {"data"},
+    "typer": {"cli"},
+    "rich": {"cli", "recipes"},
+    "fastapi": {"web"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "sqlalchemy": {"web"},
+    "alembic": {"web"},
+    "ray": {"distributed"},
+    "matplotlib": {"evaluation"},
+    "jinja2": {"evaluation", "web"},
+    "markupsafe": {"evaluation", "web"},
+    "evalica": {"stats"},
+    "pandas": {"stats"},
+    "torchvision": set(),
+    "decord": set(),
+    "krippendorff": set(),
+}
+"""Third-party library -> folders that may import it; an empty set bans it."""
+
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+"""Imported name -> what it is called in pyproject.toml, where that differs."""
+
+OPTIONAL = {"web": "web", "distributed": "cluster"}
+"""Folder -> the extra that it may need besides the core dependencies."""
+
+
+def imported_unit(target: str) -> str:
+    parts = target.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in RANKS else ""
+
+
+def broken_ranks(module: Any) -> list[str]:
+    broken = []
+    for one in module.imports:
+        if one.top != "videoalign":
+            continue
+        other = imported_unit(one.target)
+        if other == module.unit or not other:
+            continue
+        allowed = RANKS[other] < RANKS[module.unit] and other not in NEVER.get(module.unit, ())
+        if module.unit in ("flow", "losses", "stats"):
+            allowed = False
+        if not allowed:
+            broken.append(f"{module.at(one.line)} imports {one.target}")
+    return broken
+
+
+def closed_doors(module: Any) -> list[str]:
+    broken = []
+    for one in module.imports:
+        doors = DOORS.get(one.top)
+        outside = doors is not None and module.unit not in doors
+        impure = module.unit in PURE and one.is_third_party and one.top not in PURE[module.unit]
+        if outside or impure:
+            broken.append(f"{module.at(one.line)} imports {one.target}")
+    return broken
+
+
+def test_every_folder_has_a_rank(modules: list[Any]) -> None:
+    assert {module.unit for module in modules} <= set(RANKS)
+
+
+def test_imports_go_down(modules: list[Any]) -> None:
+    broken = [line for module in modules for line in broken_ranks(module)]
+    assert not broken, "\n".join(broken)
+
+
+def test_third_party_libraries_come_in_through_their_doors(modules: list[Any]) -> None:
+    broken = [line for module in modules for line in closed_doors(module)]
+    assert not broken, "\n".join(broken)
+
+
+def test_contracts_load_no_torch(modules: list[Any]) -> None:
+    found = [
+        module.at(one.line)
+        for module in modules
+        if module.unit == "contracts"
+        for one in module.imports
+        if one.top == "torch" and one.at_run_time
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_what_is_imported_is_declared(modules: list[Any], repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[\[<>=!~; ]", requirement)[0].lower() for requirement in requirements}
+
+    core = names(project["dependencies"])
+    extras = {extra: names(requirements) for extra, requirements in project["optional-dependencies"].items()}
+    undeclared = []
+    for module in modules:
+        allowed = core | extras.get(OPTIONAL.get(module.unit, ""), set())
+        undeclared += [
+            f"{module.at(one.line)} imports {one.top}"
+            for one in module.imports
+            if one.is_third_party and DISTRIBUTIONS.get(one.top, one.top).lower() not in allowed
+        ]
+    assert not undeclared, "\n".join(undeclared)
+
+
+def test_the_rules_catch_what_they_are_for(parse_module: Any) -> None:
+    upward = parse_module("videoalign.losses.x", "def f():\n    from videoalign.models.lora import add_lora\n")
+    assert broken_ranks(upward) == ["videoalign/losses/x.py:2 imports videoalign.models.lora.add_lora"]
+    assert broken_ranks(parse_module("videoalign.training.x", "import videoalign.models.lora\n"))
+    assert broken_ranks(parse_module("videoalign.evaluation.x", "from videoalign import models\n"))
+    assert broken_ranks(parse_module("videoalign.data.x", "from ..worlds.sprites import oracle\n"))
+    assert broken_ranks(parse_module("videoalign.stats.x", "from videoalign.errors import DataError\n"))
+    dynamic = "import importlib\nimportlib.import_module('videoalign.cli.main')\n"
+    assert broken_ranks(parse_module("videoalign.web.x", dynamic))
+    assert not broken_ranks(parse_module("videoalign.data.x", "from . import video\nfrom videoalign import errors\n"))
+    assert closed_doors(parse_module("videoalign.training.x", "def f():\n    import peft.utils\n"))
+    assert closed_doors(parse_module("videoalign.flow.x", "import numpy as np\n"))
+    assert not closed_doors(parse_module("videoalign.flow.x", "import math, torch\n"))

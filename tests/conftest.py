@@ -1,0 +1,31 @@
+"""What every test may use. One thread, no hub, no window: the same numbers on every machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+for name, value in {
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(name, value)
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("same_every_time", derandomize=True, deadline=None, max_examples=60, database=None)
+settings.load_profile("same_every_time")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of reference data that is not part of the project; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("VIDEOALIGN_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data in {folder}; set VIDEOALIGN_SHARED to its folder")
+    return folder

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from videoalign.contracts.output import claim_folder, fingerprint, whole_file, whole_folder, write_json
+from videoalign.errors import OutputError
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """After ``start(n)`` the n-th write to a text file and all that follow fail as on a full disk."""
+
+    def start(good_writes: int) -> None:
+        real_open, left = io.open, [good_writes]
+
+        def open_on_full_disk(*args, **kwargs):
+            file = real_open(*args, **kwargs)
+            real_write = file.write
+
+            def write(text):
+                if left[0] <= 0:
+                    real_write(text[: len(text) // 2])
+                    file.flush()
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                left[0] -= 1
+                return real_write(text)
+
+            if "w" in file.mode:
+                monkeypatch.setattr(file, "write", write, raising=False)
+            return file
+
+        monkeypatch.setattr(io, "open", open_on_full_disk)
+        monkeypatch.setattr(builtins, "open", open_on_full_disk)
+
+    return start
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "deep" / "a.txt") as aside:
+        aside.write_text("half ")
+        assert not (tmp_path / "deep" / "a.txt").exists()
+        aside.write_text("whole")
+    assert listing(tmp_path) == ["deep", "deep/a.txt"]
+    assert (tmp_path / "deep" / "a.txt").read_text() == "whole"
+
+
+def test_the_part_keeps_the_suffix_that_writers_go_by(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "clip.mp4") as aside:
+        assert aside.suffix == ".mp4"
+        assert aside.parent == tmp_path
+        aside.write_bytes(b"x")
+
+
+def test_a_block_that_fails_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def write_half() -> None:
+        with whole_file(tmp_path / "a.txt") as aside:
+            aside.write_text("new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert listing(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_full_disk_leaves_no_file_and_says_so_in_one_line(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+    full_disk(0)
+    with pytest.raises(OutputError, match="the disk is full; nothing was written") as caught:
+        write_json(tmp_path / "results.json", {"a": list(range(100))})
+    assert listing(tmp_path) == []
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "results.json") in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_old_folder_as_it_was(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    written = []
+
+    def fill() -> None:
+        with whole_folder(tmp_path / "out") as aside:
+            for name in ("first.txt", "second.txt"):
+                (aside / name).write_text("content")
+                written.append(name)
+
+    full_disk(1)
+    with pytest.raises(OutputError, match="the disk is full"):
+        fill()
+    assert written == ["first.txt"]
+    assert listing(tmp_path) == ["out", "out/old.txt"]
+
+
+def test_a_full_disk_leaves_no_claim_on_a_folder(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+    full_disk(0)
+    with pytest.raises(OutputError, match="the disk is full"):
+        claim_folder(tmp_path / "run", {"seed": 0})
+    assert [name for name in listing(tmp_path) if name != "run"] == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch, number: int) -> None:
+    def refuse(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError, match=r"a\.json: cannot be written"):
+        write_json(tmp_path / "a.json", {})
+    assert listing(tmp_path) == []
+
+
+def test_another_os_error_keeps_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "a.txt"):
+        (tmp_path / "missing").read_text()
+    assert listing(tmp_path) == []
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with whole_folder(tmp_path / "out") as aside:
+            (aside / f"{name}.txt").write_text(name)
+    assert listing(tmp_path) == ["out", "out/second.txt"]
+
+
+def test_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"rate": float("nan")})
+    assert listing(tmp_path) == []
+
+
+def test_a_run_comes_back_to_its_own_folder(tmp_path: Path) -> None:
+    out = claim_folder(tmp_path / "run", {"seed": 0, "shape": (1, 2), "path": Path("a")})
+    (out / "done.txt").write_text("stage 1")
+    assert claim_folder(out, {"path": Path("a"), "seed": 0, "shape": [1, 2]}) == out
+    assert listing(out) == ["done.txt", "run.json"]
+
+
+def test_another_runs_folder_is_refused_with_what_differs(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "run", {"seed": 0, "steps": 5, "old": 1})
+    with pytest.raises(OutputError, match=r"belongs to another run \(differs in new, old, seed\)") as caught:
+        claim_folder(tmp_path / "run", {"seed": 1, "steps": 5, "new": 1})
+    assert "--fresh" in str(caught.value)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 0
+
+
+def test_fresh_empties_a_run_but_never_a_folder_of_somebody_elses(tmp_path: Path) -> None:
+    out = claim_folder(tmp_path / "run", {"seed": 0})
+    (out / "old.txt").write_text("x")
+    claim_folder(out, {"seed": 1}, fresh=True)
+    assert listing(out) == ["run.json"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_bytes(b"x")
+    with pytest.raises(OutputError, match="holds files that are no run"):
+        claim_folder(tmp_path / "photos", {"seed": 0}, fresh=True)
+    assert listing(tmp_path / "photos") == ["me.jpg"]
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(OutputError, match="is a file; give a folder"):
+        claim_folder(tmp_path / "out", {})
+
+
+def test_fingerprint_depends_on_content_and_not_on_order() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    assert len(fingerprint([])) == 16

@@ -1,0 +1,125 @@
+"""Each thing that may be wrong is found, and a sound dataset has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from videoalign.contracts.records import Clip, DatasetInfo, Judgement, Prompt, Rating
+from videoalign.data.check import check_dataset, raise_if_any
+from videoalign.data.counts import count
+from videoalign.data.dataset import Dataset
+from videoalign.errors import DataError
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, make_clip: Callable[..., Path]) -> Dataset:
+    """Prompts p (train) and q (val) with two clips each, and one verdict on each."""
+    made = Dataset.create(tmp_path / "d", DatasetInfo())
+    made.write_prompts([Prompt(prompt_id="p", text="A cat"), Prompt(prompt_id="q", text="a dog", split="val")])
+    clips = []
+    for number, name in enumerate(("p0", "p1", "q0", "q1")):
+        make_clip(made.path / "clips" / f"{name}.mp4", tint=10 * number)
+        size = {"fps": 8.0, "num_frames": 5, "height": 16, "width": 16}
+        clips.append(Clip(clip_id=name, prompt_id=name[0], path=f"clips/{name}.mp4", generator="m", **size))
+    made.write_clips(clips)
+    made.write_judgements([verdict("p", "A", "t.csv:2"), verdict("q", "tie", "t.csv:3")])
+    return made
+
+
+def verdict(prompt: str, label: str, row: str, **changes: str) -> Judgement:
+    values = {"clip_a": f"{prompt}0", "clip_b": f"{prompt}1", "rater": "r", "dimension": "VQ", **changes}
+    return Judgement(prompt_id=prompt, label=label, source_row=row, **values)
+
+
+def found(dataset: Dataset) -> list[tuple[str, str]]:
+    return [(problem.kind, problem.where) for problem in check_dataset(dataset)]
+
+
+def test_a_sound_dataset_has_no_problem(dataset: Dataset) -> None:
+    assert check_dataset(dataset) == []
+    raise_if_any([], dataset.path)
+
+
+def test_missing_and_truncated_clips_are_found(dataset: Dataset) -> None:
+    (dataset.path / "clips" / "p0.mp4").unlink()
+    cut = dataset.path / "clips" / "q1.mp4"
+    cut.write_bytes(cut.read_bytes()[:-300])
+    assert found(dataset) == [("broken_clip", "p0"), ("broken_clip", "q1")]
+    with pytest.raises(DataError, match=r"2 problem\(s\) \(broken_clip 2\); the first: p0: .*no such file"):
+        raise_if_any(check_dataset(dataset), dataset.path)
+
+
+def test_a_clip_that_is_not_what_the_table_says_is_found(dataset: Dataset, make_clip: Callable[..., Path]) -> None:
+    make_clip(dataset.path / "clips" / "p0.mp4", num_frames=7, height=18)
+    (problem,) = check_dataset(dataset)
+    assert (problem.kind, problem.where) == ("changed_clip", "p0")
+    assert problem.what == "differs from clips.parquet in num_frames (7, not 5), height (18, not 16)."
+
+
+def test_one_file_as_two_clips_is_found_and_across_splits_it_is_a_leak(dataset: Dataset) -> None:
+    content = (dataset.path / "clips" / "p0.mp4").read_bytes()
+    (dataset.path / "clips" / "p1.mp4").write_bytes(content)
+    (dataset.path / "clips" / "q0.mp4").write_bytes(content)
+    assert found(dataset) == [("same_clip", "p1"), ("leak", "q0")]
+
+
+def test_a_prompt_in_two_splits_is_found_however_it_is_spelt(dataset: Dataset) -> None:
+    dataset.write_prompts([*dataset.prompts(), Prompt(prompt_id="p2", text="a  CAT", split="val")])
+    assert found(dataset) == [("leak", "p2")]
+
+
+def test_ids_that_stand_twice_are_found(dataset: Dataset) -> None:
+    dataset.write_prompts([*dataset.prompts(), dataset.prompts()[0]])
+    assert found(dataset) == [("duplicate", "p")]
+
+
+@pytest.mark.parametrize(("row", "kind"), [
+    (verdict("p", "A", "t.csv:4", dimension="VQQ"), "unknown"),
+    (verdict("p", "left", "t.csv:4"), "unknown"),
+    (verdict("p", "A", "t.csv:4", clip_b="p9"), "unknown"),
+    (verdict("p", "A", "t.csv:4", clip_b="q0"), "crossed"),
+    (verdict("p", "A", "t.csv:4"), "duplicate"),
+    (verdict("p", "B", "t.csv:4", clip_a="p1", clip_b="p0"), "duplicate"),
+    (verdict("p", "B", "t.csv:4"), "contradiction"),
+    (verdict("p", "A", "t.csv:4", clip_a="p1", clip_b="p0"), "contradiction"),
+])  # fmt: skip
+def test_judgements_that_do_not_fit_are_found(dataset: Dataset, row: Judgement, kind: str) -> None:
+    dataset.write_judgements([*dataset.judgements(), row])
+    assert found(dataset) == [(kind, "t.csv:4")]
+
+
+def test_other_raters_and_dimensions_may_differ(dataset: Dataset) -> None:
+    more = [verdict("p", "B", "t.csv:4", rater="s"), verdict("p", "B", "t.csv:5", dimension="MQ")]
+    dataset.write_judgements([*dataset.judgements(), *more])
+    assert found(dataset) == []
+
+
+def test_ratings_that_do_not_fit_are_found(dataset: Dataset) -> None:
+    good = Rating(clip_id="p0", rater="r", dimension="VQ", score=3.0, source_row="t.csv:5")
+    dataset.write_ratings([good, replace(good, clip_id="p9"), replace(good, dimension="look")])
+    assert found(dataset) == [("unknown", "t.csv:5"), ("unknown", "t.csv:5")]
+
+
+def test_counts_are_those_of_the_tables(dataset: Dataset) -> None:
+    dataset.write_judgements([*dataset.judgements(), verdict("p", "B", "t.csv:4", rater="s", clip_a="p1", clip_b="p0")])
+    counts = count(dataset).as_dict()
+    assert counts == {
+        "prompts": 2,
+        "clips": 4,
+        "pairs": 2,
+        "judgements": 3,
+        "ratings": 0,
+        "raters": 2,
+        "splits": {"train": 1, "val": 1},
+        "generators": {"m": 4},
+        "labels": {
+            "VQ": {"A": 1, "B": 1, "tie": 1, "both_bad": 0, "invalid": 0},
+            "MQ": {"A": 0, "B": 0, "tie": 0, "both_bad": 0, "invalid": 0},
+            "TA": {"A": 0, "B": 0, "tie": 0, "both_bad": 0, "invalid": 0},
+        },
+        "rejected": [],
+    }

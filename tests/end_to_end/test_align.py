@@ -1,0 +1,297 @@
+"""From prompts to an adapter that changes the samples, with a small random WanPipeline; stops, resumes, mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videoalign.cli.main import main
+from videoalign.contracts.records import Prompt, WinLosePair
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError, DataError, OutputError, VideoError
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.lora import LoraSettings, has_adapter, load_adapter
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+from videoalign.recipes.align import AlignConfig, AlignResult, align, method_config
+from videoalign.recipes.encode import encode, encode_reference, pair_examples
+from videoalign.recipes.generate import GenerateConfig, generate, open_generator, sample
+from videoalign.training.loop import FitConfig
+from videoalign.training.objectives.flow import TimeSettings, noise_of_seed, velocity_errors
+
+TEXTS = ["a red circle moves left", "a blue square moves right", "a red square moves left"]
+FIT = FitConfig(num_steps=6, batch_size=4, learning_rate=3e-3, warmup_steps=2, save_every_steps=2, seed=3)
+METHODS = ("sft", "rwr", "dpo")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds ``model``, ``prompts.txt`` and the dataset ``prefs`` with pairs ``p``: brighter clips win."""
+    root = tmp_path_factory.mktemp("align")
+    made = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, name="tiny")
+    with torch.no_grad():  # wider weights, so that a random model makes clips that differ
+        for value in made.pipeline.vae.decoder.parameters():
+            value *= 1.5
+    made.save_pretrained(root / "model")
+    (root / "prompts.txt").write_text("\n".join(TEXTS))
+    dataset = generate(open_generator(root / "model"), TEXTS, root / "prefs", GenerateConfig(per_prompt=4, num_steps=2))
+    rows = []
+    for prompt in dataset.prompts():
+        clips = [clip for clip in dataset.clips() if clip.prompt_id == prompt.prompt_id]
+        bright = sorted(clips, key=lambda clip: -dataset.load(clip).frames.mean())
+        rows += [
+            WinLosePair(
+                prompt_id=prompt.prompt_id,
+                clip_win=win.clip_id,
+                clip_lose=lose.clip_id,
+                reward_win=1.0 + place,
+                reward_lose=-1.0,
+            )
+            for place, (win, lose) in enumerate([(bright[0], bright[3]), (bright[1], bright[2])])
+        ]
+    dataset.write_pairs("p", rows)
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> Dataset:
+    return Dataset.open(folder / "prefs")
+
+
+@pytest.fixture(scope="module")
+def generator(folder: Path) -> WanGenerator:
+    return open_generator(folder / "model")
+
+
+def config(method: str, **more: object) -> AlignConfig:
+    values = {"fit": FIT, "lora": LoraSettings(rank=4), **more}
+    return method_config(method)(**values)
+
+
+class StopAt:
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, step: int, row: dict[str, float]) -> None:
+        if step == self.step:
+            raise KeyboardInterrupt
+
+
+Run = Callable[..., AlignResult]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stop_and_resume_give_the_adapter_of_the_unbroken_run_bit_for_bit(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, method: str
+) -> None:
+    settings = config(method, lora=LoraSettings(rank=4, dropout=0.1))
+    whole = align(method, dataset, generator, "p", tmp_path / "whole", settings)
+    with pytest.raises(KeyboardInterrupt):
+        align(method, dataset, generator, "p", tmp_path / "broken", settings, callbacks=[StopAt(5)])
+    assert not has_adapter(generator.transformer)
+    assert not (tmp_path / "broken" / "adapter_model.safetensors").exists()
+    steps: list[float] = []
+    resumed = align(
+        method, dataset, generator, "p", tmp_path / "broken", settings, on_step=lambda row: steps.append(row["step"])
+    )
+    assert steps == [5, 6]  # the checkpoint was of step 4
+    one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(value.abs().max() > 1e-4 for name, value in one.items() if "lora_B" in name)
+    assert [{**row, "seconds": 0} for row in whole.history] == [{**row, "seconds": 0} for row in resumed.history]
+
+
+def test_one_batch_of_eight_trains_like_eight_of_one(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+    adapters = []
+    for name, batch_size, accumulate in (("wide", 8, 1), ("narrow", 1, 8)):
+        fit = FIT.model_copy(update={"batch_size": batch_size, "accumulate_steps": accumulate, "num_steps": 3})
+        settings = config("dpo", fit=fit, times=TimeSettings(stratified=False), beta=50.0)
+        run = align("dpo", dataset, generator, "p", tmp_path / name, settings)
+        adapters.append((load_file(run.adapter / "adapter_model.safetensors"), run.history))
+    (wide, one), (narrow, other) = adapters
+    for before, after in zip(one, other, strict=True):
+        assert before["loss"] == pytest.approx(after["loss"], rel=1e-3, abs=1e-5)
+        assert before["gradient_norm"] == pytest.approx(after["gradient_norm"], rel=2e-2)
+    gap = torch.cat([(wide[name] - narrow[name]).flatten() for name in wide]).norm()
+    moved = torch.cat([wide[name].flatten() for name in wide if "lora_B" in name]).norm()
+    assert gap < 0.02 * moved
+
+
+def test_dpo_tells_its_training_pairs_apart_and_its_adapter_changes_the_samples(
+    folder: Path, dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    before = generator.sample(TEXTS, [1, 2, 3])
+    fit = FIT.model_copy(update={"num_steps": 40, "batch_size": 6, "learning_rate": 1e-2})
+    run = align("dpo", dataset, generator, "p", tmp_path / "adapter", config("dpo", fit=fit))
+    assert run.num_pairs == 6
+    assert run.history[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    last = run.history[-10:]
+    assert np.mean([row["implicit_accuracy"] for row in last]) > 0.8
+    assert np.mean([row["margin"] for row in last]) > 0.2
+    assert np.mean([row["gradient_factor"] for row in last]) < 0.5
+    for one, other in zip(before, generator.sample(TEXTS, [1, 2, 3]), strict=True):
+        assert np.array_equal(one.frames, other.frames)  # align gave the generator back as it was
+    adapted = open_generator(folder / "model", run.adapter)
+    for one, other in zip(before, adapted.sample(TEXTS, [1, 2, 3]), strict=True):
+        assert np.abs(one.frames.astype(int) - other.frames).mean() > 0.05
+    load_adapter(generator.transformer, run.adapter, base=generator.identity(), scale=0.0)
+    assert np.array_equal(generator.sample(TEXTS[:1], [1])[0].frames, before[0].frames)
+    open_again = open_generator(folder / "model")
+    generator.pipeline.transformer = open_again.transformer
+
+
+def test_reference_errors_from_the_cache_equal_live_ones_and_are_made_once(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    rows = dataset.pairs("p")
+    cache = encode(dataset, generator, rows)
+    stored = encode_reference(generator, cache, rows, num_draws=2, times=TimeSettings())
+    examples = pair_examples(cache, rows)
+    text = torch.stack([example.text for example in examples])
+    for k in range(2):
+        noise = torch.stack([noise_of_seed(int(seed), generator.latent_shape) for seed in stored.noise_seeds[:, k]])
+        for side in ("win", "lose"):
+            latents = torch.stack([getattr(example, side) for example in examples])
+            with torch.no_grad():
+                live = velocity_errors(generator.velocity, latents, text, stored.times[:, k], noise)
+            torch.testing.assert_close(getattr(stored, f"errors_{side}")[:, k], live, rtol=1e-4, atol=1e-5)
+    files = {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()}
+    run = align("dpo", dataset, generator, "p", tmp_path / "a", config("dpo", reference_draws=2))
+    assert run.history[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()} == files
+
+
+def test_generate_resumes_after_a_stop_and_makes_nothing_twice(generator: WanGenerator, tmp_path: Path) -> None:
+    settings = GenerateConfig(per_prompt=2, num_steps=1, batch_size=2)
+    prompts = [Prompt(prompt_id=f"p{place}", text=text, split="val") for place, text in enumerate(TEXTS)]
+    calls = 0
+
+    class Stopping(WanGenerator):
+        def sample(self, *args: object, **kwargs: object) -> list:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise KeyboardInterrupt
+            return super().sample(*args, **kwargs)  # type: ignore[arg-type]
+
+    stopping = Stopping(generator.pipeline, generator.settings, generator.name)
+    with pytest.raises(KeyboardInterrupt):
+        generate(stopping, prompts, tmp_path / "d", settings)
+    dataset = Dataset.open(tmp_path / "d")
+    assert len(dataset.clips()) == 4
+    assert {prompt.split for prompt in dataset.prompts()} == {"val"}
+    generate(stopping, prompts, tmp_path / "d", settings)
+    assert calls == 4
+    clips = dataset.clips()
+    assert len(clips) == 6
+    assert (clips[0].num_frames, clips[0].height, clips[0].fps, clips[0].generator) == (9, 32, 8.0, "model")
+    generate(stopping, prompts, dataset, settings)
+    assert calls == 4
+    generate(stopping, prompts[:1], dataset, settings.model_copy(update={"guidance_scale": 1.0}))
+    assert len(dataset.clips()) == 8  # other settings make other clips, from the same seeds
+    assert len({clip.seed for clip in dataset.clips()}) == 6
+
+
+def test_sample_writes_named_files_and_refuses_a_folder_of_other_settings(
+    generator: WanGenerator, tmp_path: Path
+) -> None:
+    settings = GenerateConfig(per_prompt=2, num_steps=1)
+    paths = sample(generator, TEXTS[:1], tmp_path / "out", settings)
+    assert [path.name.startswith("a-red-circle-moves-left-") for path in paths] == [True, True]
+    assert all(path.stat().st_size > 0 for path in paths)
+    with pytest.raises(OutputError, match=r"differs in settings"):
+        sample(generator, TEXTS[:1], tmp_path / "out", settings.model_copy(update={"num_steps": 2}))
+
+
+def test_encoding_resumes_and_names_what_does_not_fit(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    rows = dataset.pairs("p")
+    copy = generate(generator, TEXTS[:1], tmp_path / "d", GenerateConfig(per_prompt=2, num_steps=1))
+    first, second = copy.clips()
+    pair = WinLosePair(
+        prompt_id=first.prompt_id, clip_win=first.clip_id, clip_lose=second.clip_id, reward_win=1, reward_lose=0
+    )
+    with pytest.raises(DataError, match="got 0 pairs"):
+        encode(copy, generator, [])
+    with pytest.raises(DataError, match=r"is not in .*; make the pairs again"):
+        encode(copy, generator, rows[-1:])
+    copy.clip_path(second).rename(tmp_path / "away.mp4")
+    with pytest.raises(VideoError, match="no such file"):
+        encode(copy, generator, [pair])
+    (tmp_path / "away.mp4").rename(copy.clip_path(second))
+    assert encode(copy, generator, [pair]).clip_ids == {first.clip_id, second.clip_id}
+    small = small_wan_generator(
+        TEXTS, TINY_SIZES, settings=TINY_SETTINGS.model_copy(update={"num_frames": 5}), name="other"
+    )
+    with pytest.raises(DataError, match=r"has \(frames, height, width\) \(9, 32, 32\); 'other' works in \(5, 32, 32\)"):
+        encode(copy, small, [pair])
+    stranger = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, name="model", seed=5)
+    with pytest.raises(OutputError, match="latents of another model"):
+        encode(copy, stranger, [pair])
+
+
+def test_align_refuses_what_cannot_be_meant(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no method 'dop'. Did you mean 'dpo'\?"):
+        align("dop", dataset, generator, "p", tmp_path / "a")
+    with pytest.raises(ConfigError, match="got SftConfig; method 'dpo' wants DpoConfig"):
+        align("dpo", dataset, generator, "p", tmp_path / "a", config("sft"))
+    with pytest.raises(DataError, match="no pairs 'q'"):
+        align("sft", dataset, generator, "q", tmp_path / "a")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep me")
+    with pytest.raises(OutputError, match="no run of videoalign"):
+        align("sft", dataset, generator, "p", tmp_path / "mine", config("sft"), fresh=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep me"
+    quick = config("sft", fit=FIT.model_copy(update={"num_steps": 1}))
+    align("sft", dataset, generator, "p", tmp_path / "run", quick)
+    with pytest.raises(OutputError, match="differs in lora"):
+        align("sft", dataset, generator, "p", tmp_path / "run", quick.model_copy(update={"lora": LoraSettings(rank=2)}))
+    assert not has_adapter(generator.transformer)
+
+
+def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data, prompts = str(folder / "model"), str(tmp_path / "d"), str(folder / "prompts.txt")
+    assert (
+        main(["generate", "--model", model, "--prompts", prompts, "--out", data, "--per-prompt", "2", "num_steps=1"])
+        == 0
+    )
+    dataset = Dataset.open(data)
+    rows = [
+        {"clip_id": clip.clip_id, "raw": {"VQ": float(place)}, "normalised": {"VQ": float(place)}}
+        for place, clip in enumerate(dataset.clips())
+    ]
+    dataset.write_scores("judge", rows)
+    assert main(["pairs", data, "--reward", "judge", "--name", "q"]) == 0
+    assert "3 pairs, median margin 1.000" in capsys.readouterr().out
+    assert main(["encode", data, "--model", model, "--pairs", "q", "--reference-draws", "2"]) == 0
+    adapter = str(tmp_path / "adapter")
+    steps = ["fit.num_steps=2", "fit.batch_size=2", "lora.rank=2", "reference_draws=2"]
+    command = ["align", "dpo", data, "--model", model, "--pairs", "q", "--out", adapter]
+    assert main([*command, *steps]) == 0
+    assert "2 steps" in capsys.readouterr().out
+    made = ["sample", "--model", model, "--adapter", adapter, "--prompt", TEXTS[0], "--out", str(tmp_path / "s")]
+    assert main([*made, "--seed", "1", "num_steps=1"]) == 0
+    assert Path(capsys.readouterr().out.strip()).is_file()
+    for bad, told in (
+        ([*command, "betta=3"], "Did you mean 'beta'?"),
+        ([*command, *steps, "beta=3"], "belongs to another run (differs in beta)"),
+        (["align", "dpi", *command[2:]], "Did you mean 'dpo'?"),
+        ([*made, "--weights", "VQ=1"], "there is no --guide"),
+        (["sample", "--model", "nowhere", "--prompt", "x", "--out", str(tmp_path / "t")], "holds no model_index.json"),
+        ([*made[:4], str(tmp_path), *made[5:]], "holds no adapter"),
+        (["encode", data, "--model", model, "--pairs", "nope"], "no pairs 'nope'"),
+        (["sample", "--model", model, "--prompt", "a red dog", "--out", str(tmp_path / "t")], "reads 'a red ?'"),
+    ):
+        assert main(bad) == 2
+        error = capsys.readouterr().err.strip()
+        assert told in error, error
+        assert len(error.splitlines()) == 1
+    assert not (tmp_path / "t").exists()

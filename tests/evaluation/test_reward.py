@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from videoalign.contracts.records import Judgement, Label
+from videoalign.data.dataset import JudgedPair
+from videoalign.errors import DataError
+from videoalign.evaluation.reward import PairTable, cross_fit_right, evaluate_reward, generator_identity
+
+A, B, TIE = Label.A, Label.B, Label.TIE
+
+
+def pair(prompt: str, a: str, b: str, label: Label | None) -> JudgedPair:
+    return JudgedPair(prompt_id=prompt, clip_a=a, clip_b=b, labels={"Q": label}, split="val")
+
+
+def table(labels: list[int], diff: list[float], prompts: str, makers: list[tuple[str, str]] | None = None) -> PairTable:
+    made = makers or [("", "")] * len(labels)
+    return PairTable(np.array(labels), np.array(diff), tuple(prompts), tuple(made))
+
+
+def random_case(num: int = 60) -> tuple[dict[str, list[float]], list[JudgedPair]]:
+    rng = np.random.default_rng(0)
+    scores = {f"c{k}": [float(rng.normal())] for k in range(2 * num)}
+    pairs = []
+    for k in range(num):
+        truth = scores[f"c{2 * k}"][0] - scores[f"c{2 * k + 1}"][0] + rng.normal()
+        label = TIE if abs(truth) < 0.5 else A if truth > 0 else B
+        pairs.append(pair(f"p{k % 12}", f"c{2 * k}", f"c{2 * k + 1}", label))
+    return scores, pairs
+
+
+def test_figures_of_a_worked_example() -> None:
+    scores = {"a": [2.0], "b": [1.0], "c": [0.9], "d": [0.5]}
+    pairs = [pair("p", "a", "b", A), pair("p", "b", "c", TIE), pair("q", "c", "d", B), pair("q", "a", "d", A)]
+    pairs.append(pair("q", "b", "d", None))
+    figures = evaluate_reward(scores, pairs, ["Q"])["Q"]
+    assert figures["n"] == 4
+    assert figures["n_decided"] == 3
+    assert figures["num_prompts"] == 2
+    assert figures["tie_share"] == figures["always_tie"] == 0.25
+    assert figures["without_ties"] == pytest.approx(2 / 3)
+    # threshold of q {-1: right, wrong} = no ties at all, used on p: 1 of 2; that of p is 0.1, used on q: 1 of 2
+    assert figures["with_ties"] == pytest.approx(0.5)
+    assert figures["generator_identity"] is None
+    assert figures["rater_agreement"] is None
+
+
+def test_the_tie_threshold_of_a_prompt_comes_from_the_others() -> None:
+    labels, diff = [0, 1, 0, 1], [0.1, 0.5, 3.0, 9.0]
+    right = cross_fit_right(table(labels, diff, "ppqq"))
+    # p's own threshold is 0.1 and q's 3: under the other's, p calls both ties and q neither
+    assert right.tolist() == [1, 0, 0, 1]
+    assert np.isnan(cross_fit_right(table(labels, diff, "pppp"))).all()
+
+
+def test_row_order_and_orientation_do_not_matter() -> None:
+    scores, pairs = random_case()
+    base = evaluate_reward(scores, pairs, ["Q"])["Q"]
+    flipped = [pair(p.prompt_id, p.clip_b, p.clip_a, {A: B, B: A, TIE: TIE}[p.labels["Q"]]) for p in reversed(pairs)]
+    again = evaluate_reward(scores, flipped, ["Q"])["Q"]
+    for name in ("with_ties", "without_ties", "always_tie", "tie_share", "threshold", "n"):
+        assert base[name] == pytest.approx(again[name])
+
+
+def test_intervals_hold_the_figures_and_skill_beats_the_baselines() -> None:
+    figures = evaluate_reward(*random_case(), ["Q"])["Q"]
+    assert figures["low"] < figures["without_ties"] < figures["high"]
+    assert figures["with_ties_low"] < figures["with_ties"] < figures["with_ties_high"]
+    assert figures["without_ties"] > 0.7
+    assert figures["with_ties"] > figures["always_tie"]
+    assert 1 / 3 < figures["random"] < 0.6
+
+
+def test_legacy_counts_as_the_official_code() -> None:
+    human = [1, -1, 0, 1, -1, 0, 1, -1, 0]
+    a, b = [0.9, -0.7, 0.1, 0.8, -0.6, 0.2, 0.7, -0.5, 0.3], [0.1, -0.8, 0.5, 0.5, -0.3, 0.3, 0.4, -0.4, 0.4]
+    scores = {f"a{k}": [x] for k, x in enumerate(a)} | {f"b{k}": [x] for k, x in enumerate(b)}
+    pairs = [pair(f"p{k}", f"a{k}", f"b{k}", {1: A, -1: B, 0: TIE}[label]) for k, label in enumerate(human)]
+    figures = evaluate_reward(scores, pairs, ["Q"], legacy=True)["Q"]
+    assert figures["with_ties"] == pytest.approx(0.666667, abs=1e-6)
+    assert figures["without_ties"] == pytest.approx(0.833333, abs=1e-6)
+
+
+def test_knowing_the_better_generator_is_a_baseline_fitted_on_other_prompts() -> None:
+    always = table([1, -1, 1, 1], [0.0] * 4, "pqrs", [("x", "y"), ("y", "x"), ("x", "y"), ("x", "y")])
+    assert generator_identity(always) == 1.0
+    # on each prompt the other generator wins: what the other prompt teaches is wrong every time
+    contrary = table([1, -1], [0.0] * 2, "pq", [("x", "y"), ("x", "y")])
+    assert generator_identity(contrary) == 0.0
+    assert generator_identity(table([1, -1], [0.0] * 2, "pq", [("x", "x"), ("x", "x")])) is None
+    assert generator_identity(table([0, 0], [0.0] * 2, "pq", [("x", "y"), ("x", "y")])) is None
+
+
+def test_raters_are_compared_whatever_side_they_saw() -> None:
+    pairs = [pair("p", "a", "b", A), pair("q", "a", "b2", TIE)]
+    said = [("a", "b", "A", "r1"), ("b", "a", "B", "r2"), ("a", "b", "tie", "r3"), ("a", "b2", "both_bad", "r1")]
+    said += [("a", "b2", "tie", "r2"), ("x", "y", "A", "r1"), ("a", "b", "invalid", "r4")]
+    judgements = [
+        Judgement(prompt_id="p", clip_a=a, clip_b=b, rater=rater, dimension="Q", label=label)
+        for a, b, label, rater in said
+    ]
+    scores = {"a": [1.0], "b": [0.0], "b2": [0.0]}
+    figures = evaluate_reward(scores, pairs, ["Q"], judgements=judgements)["Q"]
+    assert figures["rater_agreement"] == pytest.approx(2 / 4)  # A-A same, A-tie twice not, tie-tie same
+    assert figures["rater_agreement_without_ties"] == 1.0
+
+
+def test_a_clip_without_scores_and_no_verdict_at_all_are_errors() -> None:
+    with pytest.raises(DataError, match="clip 'b' has none"):
+        evaluate_reward({"a": [1.0]}, [pair("p", "a", "b", A)], ["Q"])
+    with pytest.raises(DataError, match="got none with a verdict on Q"):
+        evaluate_reward({"a": [1.0], "b": [0.0]}, [pair("p", "a", "b", None)], ["Q"])
+
+
+def test_one_prompt_gives_figures_without_intervals() -> None:
+    figures = evaluate_reward({"a": [1.0], "b": [0.0]}, [pair("p", "a", "b", A)], ["Q"])["Q"]
+    assert figures["without_ties"] == 1.0
+    assert figures["with_ties"] is None
+    assert figures["low"] is None

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from videoalign.flow.times import fold_in
+from videoalign.losses.preference import (
+    bt_loss,
+    btt_log_probs,
+    btt_loss,
+    constant_margin_loss,
+    mean_over_all,
+    mean_over_judged,
+    regression_loss,
+)
+
+
+def double(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@given(d=st.floats(-200, 200), theta=st.floats(1.001, 100))
+def test_btt_probabilities_sum_to_one(d: float, theta: float) -> None:
+    assert btt_log_probs(double(d), theta).exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_btt_probabilities_by_hand() -> None:
+    """With e^d = 2 and theta = 5: P(A) = 2 / 7, P(B) = 1 / 11, P(tie) = 24 * 2 / (7 * 11) = 48 / 77."""
+    win, tie, lose = btt_log_probs(double(math.log(2)), 5.0).exp().squeeze(1).tolist()
+    assert (win, tie, lose) == pytest.approx((2 / 7, 48 / 77, 1 / 11), abs=1e-15)
+
+
+def test_two_equal_clips_tie_with_two_thirds_at_theta_five() -> None:
+    torch.testing.assert_close(btt_log_probs(double(0.0)).exp().squeeze(1), double(1 / 6, 2 / 3, 1 / 6))
+
+
+def test_tie_and_win_are_equally_likely_at_the_tie_boundary() -> None:
+    """|d| = ln((theta^2 - 2) / theta) = ln 4.6 for theta = 5."""
+    win, tie, _ = btt_log_probs(double(math.log(4.6)), 5.0)
+    torch.testing.assert_close(win, tie)
+
+
+def test_the_row_as_printed_in_the_paper_would_not_sum_to_one() -> None:
+    _, tie, lose = btt_log_probs(double(1.0), 5.0).exp().squeeze(1).tolist()
+    printed_win = math.e / (1 + 5 * math.e)
+    assert printed_win + tie + lose == pytest.approx(0.83, abs=0.005)
+
+
+def test_btt_becomes_bradley_terry_as_the_tie_band_closes() -> None:
+    d, label = double(-3.0, -0.2, 0.0, 1.7), double(1, -1, 1, -1)
+    torch.testing.assert_close(
+        btt_loss(d, torch.zeros_like(d), label, 1 + 1e-9), bt_loss(d, torch.zeros_like(d), label), rtol=0, atol=1e-8
+    )
+
+
+def test_btt_losses_are_the_negative_log_probabilities_of_their_labels() -> None:
+    a, b = torch.randn(2, 6, 3, generator=fold_in(0), dtype=torch.float64)
+    win, tie, lose = btt_log_probs(a - b)
+    for label, expected in ((1.0, -win), (0.0, -tie), (-1.0, -lose)):
+        torch.testing.assert_close(btt_loss(a, b, torch.full_like(a, label)), expected)
+
+
+def test_theta_can_be_one_per_dimension_and_learns() -> None:
+    a, b = torch.randn(2, 200, 2, generator=fold_in(1), dtype=torch.float64)
+    theta = double(2.0, 9.0).requires_grad_()
+    label = torch.zeros_like(a)
+    loss = btt_loss(a, b, label, theta)
+    torch.testing.assert_close(loss[:, 0], btt_loss(a[:, 0], b[:, 0], label[:, 0], 2.0))
+    torch.testing.assert_close(loss[:, 1], btt_loss(a[:, 1], b[:, 1], label[:, 1], 9.0))
+    loss.mean().backward()
+    assert theta.grad is not None
+    assert (theta.grad < 0).all(), "where everyone ties, the tie band must widen"
+
+
+@pytest.mark.parametrize("theta", [1.0, 0.5, math.nan])
+def test_a_theta_that_leaves_no_room_for_ties_is_refused(theta: float) -> None:
+    with pytest.raises(ValueError, match="theta must be above 1"):
+        btt_log_probs(double(0.0), theta)
+    with pytest.raises(ValueError, match="theta must be above 1"):
+        btt_log_probs(double(0.0, 0.0), double(5.0, theta))
+
+
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+@pytest.mark.parametrize("label", [1, -1, 0])
+def test_losses_and_gradients_are_right_in_float32_for_far_apart_scores(loss, label) -> None:
+    exact_d = torch.linspace(-100, 100, 401, dtype=torch.float64).requires_grad_()
+    single_d = exact_d.detach().float().requires_grad_()
+    labels = torch.full((401,), label)
+    exact, single = (loss(d, torch.zeros_like(d), labels) for d in (exact_d, single_d))
+    exact.sum().backward()
+    single.sum().backward()
+    torch.testing.assert_close(single.double(), exact, rtol=2e-6, atol=2e-6)
+    torch.testing.assert_close(single_d.grad.double(), exact_d.grad, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+def test_swapping_the_clips_and_the_label_changes_nothing(loss) -> None:
+    a, b = torch.randn(2, 30, generator=fold_in(2), dtype=torch.float64)
+    label = torch.tensor([1, 0, -1] * 10)
+    torch.testing.assert_close(loss(b, a, -label), loss(a, b, label))
+
+
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+def test_gradient_lifts_the_preferred_clip_and_lowers_the_other(loss) -> None:
+    a, b = torch.randn(2, 30, generator=fold_in(3), dtype=torch.float64).unbind()
+    a.requires_grad_()
+    b.requires_grad_()
+    loss(a, b, torch.ones(30)).sum().backward()
+    assert (a.grad < 0).all()
+    assert (b.grad > 0).all()
+
+
+def test_a_tie_pulls_scores_together_in_btt_and_says_nothing_in_bt() -> None:
+    a, b = double(2.0, -1.0, 0.5).requires_grad_(), double(0.0, 3.0, 0.5)
+    (gradient,) = torch.autograd.grad(btt_loss(a, b, torch.zeros(3)).sum(), a)
+    assert gradient.sign().tolist() == [1.0, -1.0, 0.0]
+    tied = bt_loss(a, b, torch.zeros(3))
+    (gradient,) = torch.autograd.grad(tied.sum(), a)
+    assert tied.tolist() == [0.0] * 3
+    assert gradient.tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+def test_what_is_no_judgement_gives_no_loss_and_no_gradient(loss) -> None:
+    a = double(2.0, -1.0).requires_grad_()
+    missing = loss(a, double(0.0, 3.0), torch.tensor([22, 22]))
+    missing.sum().backward()
+    assert missing.tolist() == [0.0, 0.0]
+    assert a.grad.tolist() == [0.0, 0.0]
+
+
+def test_bt_and_margin_by_hand() -> None:
+    """-log sigmoid(ln 3) = log(4 / 3); the margin shifts the difference by 0.57."""
+    a, b, label = double(math.log(3), 0.0), double(0.0, math.log(3)), double(1, 1)
+    torch.testing.assert_close(bt_loss(a, b, label), double(math.log(4 / 3), math.log(4)))
+    expected = [math.log1p(math.exp(0.57 - math.log(3))), math.log1p(math.exp(0.57 + math.log(3)))]
+    torch.testing.assert_close(constant_margin_loss(a, b, label), double(*expected))
+
+
+def test_regression_aims_at_rating_minus_three_and_skips_missing_ratings() -> None:
+    score = double(0.0, -2.0, 1.5, 7.0).requires_grad_()
+    loss = regression_loss(score, double(3, 1, 5, 0))
+    loss.sum().backward()
+    torch.testing.assert_close(loss, double(0.0, 0.0, 0.25, 0.0))
+    torch.testing.assert_close(score.grad, double(0.0, 0.0, -1.0, 0.0))
+
+
+def test_reductions_differ_in_what_they_divide_by() -> None:
+    loss, judged = double(1.0, 2.0, math.inf, 5.0), torch.tensor([True, True, False, False])
+    assert mean_over_all(loss, judged).item() == 0.75
+    assert mean_over_judged(loss, judged).item() == 1.5
+    assert mean_over_judged(loss, torch.zeros(4, dtype=torch.bool)).item() == 0.0
+
+
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+def test_shapes_that_would_broadcast_are_refused(loss) -> None:
+    with pytest.raises(ValueError, match="must share one shape"):
+        loss(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match="must share one shape"):
+        regression_loss(torch.zeros(4, 3), torch.zeros(3))

@@ -1,0 +1,163 @@
+"""Laws of adapters, on a small random Wan transformer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from videoalign.errors import ModelError
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.lora import (
+    LoraSettings,
+    adapter_off,
+    adapter_parameters,
+    add_lora,
+    has_adapter,
+    load_adapter,
+    remove_adapter,
+    save_adapter,
+)
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+
+Inputs = tuple[Tensor, Tensor, Tensor]
+
+
+@pytest.fixture
+def generator() -> WanGenerator:
+    return small_wan_generator(["a red circle moves left"], TINY_SIZES, settings=TINY_SETTINGS)
+
+
+@pytest.fixture
+def inputs(generator: WanGenerator) -> Inputs:
+    x = torch.stack([generator.noise(0), generator.noise(1)])
+    return x, torch.tensor([0.3, 0.8]), generator.encode_text(["a red circle", "a circle moves"])
+
+
+def trained(generator: WanGenerator, settings: LoraSettings, seed: int = 0) -> dict[str, torch.nn.Parameter]:
+    parameters = add_lora(generator.transformer, settings, seed=seed)
+    draws = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for value in parameters.values():
+            value.add_(0.1 * torch.randn(value.shape, generator=draws))
+    return parameters
+
+
+@pytest.mark.parametrize(("targets", "layers"), [("attention", 8), ("attention+ffn", 10)])
+def test_a_new_adapter_changes_nothing_and_alone_is_trainable(
+    generator: WanGenerator, inputs: Inputs, targets: str, layers: int
+) -> None:
+    before = generator.velocity(*inputs)
+    parameters = add_lora(generator.transformer, LoraSettings(rank=4, targets=targets))
+    assert torch.equal(generator.velocity(*inputs), before)
+    assert len(parameters) == 2 * layers * 2  # two factors, two blocks
+    trainable = {name for name, value in generator.transformer.named_parameters() if value.requires_grad}
+    assert trainable == set(parameters)
+
+
+def test_first_factors_follow_the_seed_and_leave_the_global_generator_alone(generator: WanGenerator) -> None:
+    state = torch.get_rng_state()
+    first = {k: v.clone() for k, v in add_lora(generator.transformer, LoraSettings(), seed=1).items()}
+    assert torch.equal(torch.get_rng_state(), state)
+    remove_adapter(generator.transformer)
+    again = add_lora(generator.transformer, LoraSettings(), seed=1)
+    assert all(torch.equal(first[name], value) for name, value in again.items())
+    remove_adapter(generator.transformer)
+    other = add_lora(generator.transformer, LoraSettings(), seed=2)
+    assert not any(torch.equal(first[name], other[name]) for name in other if "lora_A" in name)
+
+
+def test_switched_off_it_is_the_base_bit_for_bit_and_comes_back(generator: WanGenerator, inputs: Inputs) -> None:
+    base = generator.velocity(*inputs)
+    parameters = trained(generator, LoraSettings(rank=4))
+    adapted = generator.velocity(*inputs)
+    assert (adapted - base).abs().max() > 1e-3
+    with adapter_off(generator.transformer):
+        assert torch.equal(generator.velocity(*inputs), base)
+        with adapter_off(generator.transformer):
+            assert torch.equal(generator.velocity(*inputs), base)
+        assert torch.equal(generator.velocity(*inputs), base)
+    assert torch.equal(generator.velocity(*inputs), adapted)
+    assert all(value.requires_grad for value in parameters.values())
+    with pytest.raises(RuntimeError, match="stop"), adapter_off(generator.transformer):
+        raise RuntimeError("stop")
+    assert torch.equal(generator.velocity(*inputs), adapted)
+
+
+def test_a_frozen_adapter_stays_frozen_after_being_off(generator: WanGenerator) -> None:
+    for value in trained(generator, LoraSettings()).values():
+        value.requires_grad_(False)
+    with adapter_off(generator.transformer):
+        pass
+    assert not any(value.requires_grad for value in adapter_parameters(generator.transformer).values())
+
+
+def test_gradients_of_a_forward_before_the_switch_survive_it(generator: WanGenerator, inputs: Inputs) -> None:
+    parameters = trained(generator, LoraSettings())
+    loss = generator.velocity(*inputs).square().mean()
+    with torch.no_grad(), adapter_off(generator.transformer):
+        generator.velocity(*inputs)
+    loss.backward()
+    assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in parameters.values())
+
+
+@pytest.mark.parametrize("targets", ["attention", "attention+ffn"])
+def test_saved_and_loaded_it_is_the_same_here_and_in_peft(
+    generator: WanGenerator, inputs: Inputs, tmp_path: Path, targets: str
+) -> None:
+    base = generator.velocity(*inputs)
+    trained(generator, LoraSettings(rank=4, alpha=6, targets=targets))
+    adapted = generator.velocity(*inputs)
+    save_adapter(generator.transformer, tmp_path / "a", generator.identity())
+    remove_adapter(generator.transformer)
+    assert not has_adapter(generator.transformer)
+    assert torch.equal(generator.velocity(*inputs), base)
+    load_adapter(generator.transformer, tmp_path / "a", base=generator.identity())
+    assert torch.equal(generator.velocity(*inputs), adapted)
+    assert not any(value.requires_grad for value in generator.transformer.parameters())
+    remove_adapter(generator.transformer)
+    load_adapter(generator.transformer, tmp_path / "a", scale=0.0)
+    assert torch.equal(generator.velocity(*inputs), base)
+    remove_adapter(generator.transformer)
+    by_peft = PeftModel.from_pretrained(generator.transformer, str(tmp_path / "a"))
+    x, t, text = inputs
+    assert torch.equal(by_peft(x, 1000 * t, text, return_dict=False)[0], adapted)
+
+
+def test_mistakes_are_one_line_errors_and_leave_the_transformer_bare(generator: WanGenerator, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no adapter"):
+        load_adapter(generator.transformer, tmp_path)
+    trained(generator, LoraSettings(rank=4))
+    with pytest.raises(ModelError, match="has one already"):
+        add_lora(generator.transformer, LoraSettings())
+    save_adapter(generator.transformer, tmp_path / "a", generator.identity())
+    with pytest.raises(ModelError, match="has one already"):
+        load_adapter(generator.transformer, tmp_path / "a")
+    remove_adapter(generator.transformer)
+    stranger = small_wan_generator(["a"], TINY_SIZES, settings=TINY_SETTINGS, seed=9, name="stranger")
+    with pytest.raises(ModelError, match=r"was trained on 'small' .* not on 'stranger'"):
+        load_adapter(stranger.transformer, tmp_path / "a", base=stranger.identity())
+    wide = small_wan_generator(["a"], TINY_SIZES.model_copy(update={"num_heads": 4}), settings=TINY_SETTINGS)
+    with pytest.raises(ModelError, match="does not fit this model"):
+        load_adapter(wide.transformer, tmp_path / "a")
+    assert not has_adapter(wide.transformer)
+    deep = small_wan_generator(["a"], TINY_SIZES.model_copy(update={"num_layers": 3}), settings=TINY_SETTINGS)
+    with pytest.raises(ModelError, match="have no counterpart"):
+        load_adapter(deep.transformer, tmp_path / "a")
+    weights = tmp_path / "a" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModelError, match="is damaged"):
+        load_adapter(generator.transformer, tmp_path / "a")
+    assert not has_adapter(generator.transformer)
+
+
+def test_the_folder_says_what_it_was_trained_on(generator: WanGenerator, tmp_path: Path) -> None:
+    trained(generator, LoraSettings(rank=3, alpha=5))
+    save_adapter(generator.transformer, tmp_path, generator.identity())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (3, 5, "small")
+    assert json.loads((tmp_path / "base.json").read_text()) == generator.identity()

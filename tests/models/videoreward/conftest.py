@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videoalign.contracts.records import DEFAULT_DIMENSIONS
+from videoalign.contracts.video import Video
+from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
+from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.processing import ReadingLimits
+from videoalign.models.videoreward.prompt import default_template
+
+LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2-VL of a few thousand weights, random."""
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    tokenizer = small_tokenizer(["a red circle moves left", default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
+    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
+    write_base(folder, model, tokenizer)
+    return folder
+
+
+@pytest.fixture
+def reward(tiny_base: Path) -> VideoReward:
+    return VideoReward.from_base(tiny_base, limits=LIMITS).eval()
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[Video]:
+    """Three clips of different shape and length."""
+    rng = np.random.default_rng(0)
+    shapes = [(17, 64, 64), (9, 48, 96), (24, 80, 40)]
+    return [Video(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), 8.0) for shape in shapes]

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2VLForConditionalGeneration
+
+from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
+from videoalign.contracts.video import Video
+from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.backbone import FRAME_ATTENTION, video_features
+from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
+
+PROMPTS = ["a red circle moves left", "one cross , blue , grows", "the yellow square moves up and stays there for long"]
+
+
+def test_it_is_a_reward_model(reward: VideoReward) -> None:
+    assert isinstance(reward, RewardModel)
+    assert reward.dimensions == ("VQ", "MQ", "TA")
+
+
+def test_changing_the_prompt_leaves_vq_and_mq_and_moves_ta(reward: VideoReward, clips: list[Video]) -> None:
+    before = reward.score_raw(clips, PROMPTS)
+    after = reward.score_raw(clips, PROMPTS[::-1])
+    assert np.abs(after - before)[:, :2].max() < 1e-5
+    assert np.abs(after - before)[[0, 2], 2].min() > 1e-4
+    assert after[1] == pytest.approx(before[1], abs=1e-5)  # the middle prompt stayed
+
+
+def test_a_clips_score_does_not_depend_on_its_batch(reward: VideoReward, clips: list[Video]) -> None:
+    together = reward.score_raw(clips, PROMPTS)
+    alone = np.concatenate([reward.score_raw([clip], [prompt]) for clip, prompt in zip(clips, PROMPTS, strict=True)])
+    pairs = reward.score_raw(clips, PROMPTS, batch_size=2)
+    assert np.abs(together - alone).max() < 1e-5
+    assert np.abs(together - pairs).max() < 1e-5
+    assert np.ptp(together, axis=0).min() > 1e-3  # clips that differ score differently
+
+
+def test_a_saved_reward_scores_the_same(reward: VideoReward, clips: list[Video], tmp_path: Path) -> None:
+    raw = reward.score_raw(clips, PROMPTS)
+    reward.set_normalisation(raw)
+    reward.save_pretrained(tmp_path / "r")
+    again = VideoReward.from_pretrained(tmp_path / "r")
+    assert again.name == "r"
+    assert again.settings == reward.settings
+    assert np.array_equal(again.score_raw(clips, PROMPTS), raw)
+    normalised = again.score(clips, PROMPTS)
+    assert normalised.mean(0) == pytest.approx(np.zeros(3), abs=1e-9)
+    assert normalised.std(0) == pytest.approx(np.ones(3), abs=1e-9)
+
+
+def test_without_normalisation_only_raw_scores_are_given(reward: VideoReward, clips: list[Video]) -> None:
+    with pytest.raises(ModelError, match="no normalisation"):
+        reward.score(clips, PROMPTS)
+
+
+def test_normalisation_wants_clips_that_differ(reward: VideoReward) -> None:
+    with pytest.raises(DataError, match="1 clips"):
+        reward.set_normalisation(np.zeros((1, 3)))
+    with pytest.raises(DataError, match="2 clips"):
+        reward.set_normalisation(np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 3.0]]))
+
+
+def test_a_row_per_dimension_takes_the_diagonal(tiny_base: Path, clips: list[Video]) -> None:
+    own = VideoReward.from_base(tiny_base, shared_head=False).eval()
+    shared = VideoReward.from_base(tiny_base).eval()
+    with torch.no_grad():
+        shared.tokens.copy_(own.tokens)
+    for k in range(3):
+        with torch.no_grad():
+            shared.head.weight.copy_(own.head.weight[k : k + 1])
+        one, other = (model.score_raw(clips[:1], PROMPTS[:1])[0, k] for model in (own, shared))
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_any_number_of_dimensions_with_any_names(tiny_base: Path, clips: list[Video]) -> None:
+    dimensions = [Dimension(name=f"d{k}", guideline=f"Aspect {k}.", sees_prompt=k % 2 == 0) for k in range(5)]
+    model = VideoReward.from_base(tiny_base, dimensions=dimensions).eval()
+    before, after = (model.score_raw(clips[:1], [prompt])[0] for prompt in PROMPTS[:2])
+    moved = np.abs(after - before) > 1e-5
+    assert moved.tolist() == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("positions", ["plain", "mrope"])
+def test_hidden_states_are_those_of_transformers(tiny_base: Path, clips: list[Video], positions: str) -> None:
+    model = VideoReward.from_base(tiny_base, positions=positions).eval()
+    whole = Qwen2VLForConditionalGeneration.from_pretrained(tiny_base).eval()
+    inputs = model.inputs([model.processor.read(clip) for clip in clips], PROMPTS)
+    with torch.no_grad():
+        whole.resize_token_embeddings(len(model.chat.tokenizer), mean_resizing=False)
+        whole.get_input_embeddings().weight[model.token_ids] = model.tokens
+        ids = inputs.input_ids
+        real = torch.arange(ids.shape[1]) < inputs.lengths[:, None]
+        plain = torch.arange(ids.shape[1]).expand(3, *ids.shape)
+        states = whole.model(
+            input_ids=ids,
+            attention_mask=real.long(),
+            position_ids=plain if positions == "plain" else None,
+            pixel_values_videos=inputs.pixels,
+            video_grid_thw=inputs.grids,
+            mm_token_type_ids=2 * (ids == model.chat.video_id).int(),
+        ).last_hidden_state
+        expected = torch.stack([(states @ model.head.weight[0])[ids == token] for token in model.token_ids], dim=1)
+        assert torch.allclose(model(inputs), expected, atol=1e-5)
+
+
+def test_the_two_kinds_of_positions_differ(tiny_base: Path, clips: list[Video]) -> None:
+    plain, mrope = (VideoReward.from_base(tiny_base, positions=kind).eval() for kind in ("plain", "mrope"))
+    assert np.abs(plain.score_raw(clips, PROMPTS) - mrope.score_raw(clips, PROMPTS)).max() > 1e-4
+    with pytest.raises(ConfigError, match="positions"):
+        VideoReward.from_base(tiny_base, positions="round")
+
+
+def test_frames_run_together_as_they_do_alone(reward: VideoReward, clips: list[Video]) -> None:
+    visual = reward.backbone.visual
+    inputs = reward.inputs([reward.processor.read(clips[0])] * 2, PROMPTS[:2])
+    assert visual.config._attn_implementation == FRAME_ATTENTION
+    with torch.no_grad():
+        together = video_features(visual, inputs.pixels, inputs.grids)
+        visual.config._attn_implementation = "eager"
+        alone = video_features(visual, inputs.pixels, inputs.grids)
+        visual.config._attn_implementation = FRAME_ATTENTION
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_gradients_reach_every_part(reward: VideoReward, clips: list[Video]) -> None:
+    prepare_tuning(reward, Tuning())
+    reward(reward.inputs([reward.processor.read(clips[0])], PROMPTS[:1])).sum().backward()
+    reached = {part_of(name) for name, p in reward.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert reached == set(PARTS)
+
+
+def test_lora_stays_off_the_vision_tower_and_merges_into_the_same_scores(
+    reward: VideoReward, clips: list[Video], tmp_path: Path
+) -> None:
+    before = reward.score_raw(clips, PROMPTS)
+    prepare_tuning(reward, Tuning(language="lora", vision="frozen", lora_rank=2, lora_alpha=4))
+    trained = {name for name, p in reward.named_parameters() if p.requires_grad}
+    assert {part_of(name) for name in trained} == {"language", "tokens", "head"}
+    assert all("lora_" in name for name in trained if part_of(name) == "language")
+    assert np.abs(reward.score_raw(clips, PROMPTS) - before).max() < 1e-6  # new adapters change nothing
+    with torch.no_grad():
+        for name, parameter in reward.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    tuned = reward.score_raw(clips, PROMPTS)
+    assert np.abs(tuned - before).max() > 1e-3
+    merge_lora(reward)
+    assert not any("lora" in name for name, _ in reward.named_parameters())
+    assert np.abs(reward.score_raw(clips, PROMPTS) - tuned).max() < 1e-5
+    reward.save_pretrained(tmp_path / "r")
+    assert np.abs(VideoReward.from_pretrained(tmp_path / "r").score_raw(clips, PROMPTS) - tuned).max() < 1e-5
+
+
+def test_a_reward_without_its_head_or_backbone_never_scores(reward: VideoReward, tmp_path: Path) -> None:
+    reward.save_pretrained(tmp_path / "r")
+    (tmp_path / "r" / "reward.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="never scores"):
+        VideoReward.from_pretrained(tmp_path / "r")
+    with pytest.raises(ModelError, match="no reward here"):
+        VideoReward.from_pretrained(tmp_path)
+
+
+def test_a_base_of_another_kind_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        VideoReward.from_base(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ModelError, match="'llama'"):
+        VideoReward.from_base(tmp_path)
+
+
+def test_a_base_that_lacks_weights_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for file in tiny_base.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors.pop(next(name for name in tensors if "merger" in name))
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="missing"):
+        VideoReward.from_base(tmp_path)
+
+
+def test_new_weights_depend_on_the_seed_alone(tiny_base: Path) -> None:
+    torch.manual_seed(1)
+    one = VideoReward.from_base(tiny_base, seed=3)
+    torch.manual_seed(2)
+    same, other = VideoReward.from_base(tiny_base, seed=3), VideoReward.from_base(tiny_base, seed=4)
+    assert torch.equal(one.tokens, same.tokens)
+    assert torch.equal(one.head.weight, same.head.weight)
+    assert not torch.equal(one.tokens, other.tokens)
+
+
+def test_prompts_and_clips_must_be_as_many(reward: VideoReward, clips: list[Video]) -> None:
+    with pytest.raises(DataError, match="2 for 3 clips"):
+        reward.score_raw(clips, PROMPTS[:2])
+
+
+def test_the_default_dimensions_are_three() -> None:
+    assert [d.sees_prompt for d in DEFAULT_DIMENSIONS] == [False, False, True]

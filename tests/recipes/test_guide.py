@@ -1,0 +1,183 @@
+"""Labels to a noisy-latent reward that steers sampling."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videoalign.cli.main import main
+from videoalign.contracts.protocols import SchedulerWrapper
+from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement, Prompt, WinLosePair
+from videoalign.contracts.video import Video
+from videoalign.data.dataset import Dataset
+from videoalign.data.video import write_video
+from videoalign.errors import ConfigError, DataError, ModelError, OutputError
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
+from videoalign.recipes.generate import guide_wrapper
+from videoalign.recipes.guide import GuideTrainConfig, labelled_pairs, train_guide
+from videoalign.training.loop import FitConfig
+
+SETTINGS = SMALL_SETTINGS.model_copy(
+    update={"num_frames": 5, "height": 32, "width": 32, "num_steps": 4, "guidance_scale": 1.0}
+)
+TEXTS = ("a red circle", "a blue square", "a green cross")
+LEVELS = (0.0, 0.3, 0.6, 0.9)
+CONFIG = GuideTrainConfig(fit=FitConfig(num_steps=4, batch_size=4, learning_rate=1e-3, save_every_steps=2))
+
+
+@pytest.fixture(scope="module")
+def generator() -> WanGenerator:
+    sizes = SmallWanConfig(num_layers=2, num_heads=2, head_width=16, text_width=16, text_layers=1, vae_width=4)
+    return small_wan_generator(TEXTS, sizes, settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Three prompts of four clips of rising brightness; ``bright`` prefers more of it, ``dark`` less."""
+    info = DatasetInfo(dimensions=(Dimension(name="bright", guideline="More."), Dimension(name="dark", guideline="Less.")))
+    made = Dataset.create(tmp_path_factory.mktemp("guide") / "data", info)
+    rng = np.random.default_rng(0)
+    prompts = [
+        Prompt(prompt_id=f"p{i}", text=text, split="val" if i == 2 else "train") for i, text in enumerate(TEXTS)
+    ]
+    clips, scores = [], []
+    for prompt in prompts:
+        for level in LEVELS:
+            clip_id = f"{prompt.prompt_id}-{level}"
+            frames = np.clip(255 * level + rng.normal(0, 20, (5, 32, 32, 3)), 0, 255).astype(np.uint8)
+            write_video(made.path / "clips" / f"{clip_id}.mp4", Video(frames, 8.0))
+            about = {"fps": 8.0, "num_frames": 5, "height": 32, "width": 32}
+            clips.append(Clip(clip_id=clip_id, prompt_id=prompt.prompt_id, path=f"clips/{clip_id}.mp4", **about))
+            value = {"bright": level, "dark": -level}
+            scores.append({"clip_id": clip_id, "raw": value, "normalised": value})
+    judgements = [
+        Judgement(prompt_id="p0", clip_a="p0-0.0", clip_b=f"p0-{b}", rater=rater, dimension="bright", label=label)
+        for b, labels in ((0.3, ("B", "B", "A")), (0.6, ("tie", "tie", "A")), (0.9, ("A", "A", "A")))
+        for rater, label in zip("xyz", labels, strict=True)
+    ]
+    made.add(prompts=prompts, clips=clips, judgements=judgements)
+    made.write_scores("light", scores)
+    made.write_pairs("some", [WinLosePair(prompt_id="p0", clip_win="p0-0.3", clip_lose="p0-0.0", reward_win=1, reward_lose=0)])
+    return made
+
+
+def test_scores_label_every_two_clips_of_a_prompt_and_near_ones_are_ties(dataset: Dataset) -> None:
+    pairs = labelled_pairs(dataset, CONFIG.model_copy(update={"tie_band": 0.4}), scores="light")
+    labels = {(pair.clip_a, pair.clip_b): pair.labels for pair in pairs}
+    wide = [(a, b) for a, b in combinations(LEVELS, 2) if b - a > 0.4]
+    assert len(pairs) == 3 * len(wide)
+    for prompt_id in ("p0", "p1", "p2"):
+        for a, b in wide:
+            assert labels[f"{prompt_id}-{a}", f"{prompt_id}-{b}"] == (-1, 1)
+
+
+def test_raters_verdicts_label_the_pairs_that_they_decided(dataset: Dataset) -> None:
+    pairs = labelled_pairs(dataset, CONFIG)
+    assert [(p.clip_a, p.clip_b, p.labels) for p in pairs] == [
+        ("p0-0.0", "p0-0.3", (-1, 0)),
+        ("p0-0.0", "p0-0.9", (1, 0)),
+    ]
+    # the same verdict, read from a pair that stands the other way round
+    assert [(p.clip_a, p.labels) for p in labelled_pairs(dataset, CONFIG, pairs="some")] == [("p0-0.3", (1, 0))]
+
+
+def test_a_prompt_gives_at_most_so_many_pairs_the_same_ones_each_time(dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"max_pairs_per_prompt": 2})
+    pairs = labelled_pairs(dataset, config, scores="light")
+    assert [sum(pair.prompt_id == p for pair in pairs) for p in ("p0", "p1", "p2")] == [2, 2, 2]
+    assert labelled_pairs(dataset, config, scores="light") == pairs
+
+
+def test_training_learns_the_planted_preference_and_steers_sampling(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    before = {name: value.clone() for name, value in generator.transformer.state_dict().items()}
+    config = GuideTrainConfig(
+        fit=FitConfig(num_steps=60, batch_size=8, learning_rate=3e-3, save_every_steps=1000), num_blocks=1
+    )
+    result = train_guide(dataset, generator, tmp_path / "guide", config, scores="light")
+    assert result.num_pairs == 12
+    assert result.accuracy["accuracy/bright/t0.00-0.33"] > 0.9
+    assert result.accuracy["accuracy/dark/t0.00-0.33"] > 0.9
+    assert result.history[-1]["val/accuracy/bright"] == pytest.approx(result.accuracy["accuracy/bright"])
+    assert all((before[name] == value).all() for name, value in generator.transformer.state_dict().items())
+
+    loaded = LatentRewardModel.from_pretrained(tmp_path / "guide")
+    assert (loaded.dimensions, loaded.base, loaded.num_blocks) == (("bright", "dark"), generator.name, 1)
+    text, light, latents = generator.encode_text(TEXTS[:2]), {}, {}
+    for name, weights in (("none", {}), ("bright", {"bright": 1.0}), ("dark", {"dark": 1.0})):
+        latents[name] = sampled_latents(generator, guide_wrapper(generator, tmp_path / "guide", weights, 20.0))
+        light[name] = loaded.score(latents[name], torch.full((2,), 0.02), text)[:, 0]
+    assert torch.equal(latents["none"], sampled_latents(generator, lambda scheduler, text: scheduler))
+    assert (light["bright"] > light["none"]).all()
+    assert (light["none"] > light["dark"]).all()
+
+
+def sampled_latents(generator: WanGenerator, wrap: SchedulerWrapper) -> torch.Tensor:
+    """What the pipeline ends with, before the autoencoder."""
+    text, pipeline = generator.encode_text(TEXTS[:2]), generator.pipeline
+    own = pipeline.scheduler
+    pipeline.scheduler = wrap(own, text)
+    try:
+        return pipeline(
+            prompt_embeds=text,
+            latents=torch.stack([generator.noise(seed) for seed in (0, 1)]),
+            num_frames=SETTINGS.num_frames,
+            height=SETTINGS.height,
+            width=SETTINGS.width,
+            num_inference_steps=8,
+            guidance_scale=1.0,
+            output_type="latent",
+        ).frames
+    finally:
+        pipeline.scheduler = own
+
+
+def test_a_finished_run_is_not_trained_again_and_another_is_refused(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    steps: list[float] = []
+    first = train_guide(dataset, generator, tmp_path / "g", CONFIG, scores="light", on_step=lambda r: steps.append(r["step"]))
+    again = train_guide(dataset, generator, tmp_path / "g", CONFIG, scores="light", on_step=lambda r: steps.append(r["step"]))
+    assert steps == [1, 2, 3, 4]
+    state = first.reward.state_dict()
+    assert all((state[name] == value).all() for name, value in again.reward.state_dict().items())
+    with pytest.raises(OutputError, match="differs in tie_band"):
+        train_guide(dataset, generator, tmp_path / "g", CONFIG.model_copy(update={"tie_band": 0.4}), scores="light")
+
+
+def test_what_cannot_be_trained_on_is_said_in_one_line_and_leaves_nothing(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    out = tmp_path / "g"
+    with pytest.raises(DataError, match="no scores 'lite'. Did you mean 'light'"):
+        train_guide(dataset, generator, out, CONFIG, scores="lite")
+    with pytest.raises(DataError, match="is decided on any dimension by 'light'"):
+        train_guide(dataset, generator, out, CONFIG.model_copy(update={"tie_band": 5.0}), scores="light")
+    with pytest.raises(ModelError, match="num_blocks must be 1 to 2"):
+        train_guide(dataset, generator, out, CONFIG.model_copy(update={"num_blocks": 3}), scores="light")
+    assert not out.exists()
+    with pytest.raises(ConfigError, match="no dimension 'brite'. Did you mean 'bright'"):
+        train_guide(dataset, generator, out, CONFIG, scores="light")
+        guide_wrapper(generator, out, {"brite": 1.0}, 1.0)
+
+
+def test_the_command_trains_and_reports(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator.save_pretrained(tmp_path / "model")
+    command = ["guide", "train", str(dataset.path), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "g")]
+    settings = ["fit.num_steps=2", "fit.batch_size=4", "num_blocks=1"]
+    assert main([*command, "--reward", "runs/light", "--json", *settings]) == 0, capsys.readouterr().err
+    told = json.loads(capsys.readouterr().out)
+    assert (told["pairs"], told["last"]["step"]) == (12, 2)
+    assert LatentRewardModel.from_pretrained(tmp_path / "g").dimensions == dataset.dimensions
+    assert main([*command, "--reward", "light", "num_block=1"]) == 2
+    assert "Did you mean 'num_blocks'" in capsys.readouterr().err

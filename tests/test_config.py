@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, ValidationError
+
+from videoalign.config import Config
+from videoalign.errors import ConfigError, VideoAlignError, did_you_mean
+
+
+class Optimizer(Config):
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Step size."""
+    warmup_steps: int = 0
+    """Steps of linear rise."""
+
+
+class Run(Config):
+    seed: int
+    """Seed of everything."""
+    optimizer: Optimizer = Optimizer()
+    """How weights move."""
+
+
+@pytest.fixture
+def yaml_file(tmp_path: Path) -> Path:
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 3\noptimizer:\n  learning_rate: 0.5\n")
+    return file
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(yaml_file: Path) -> None:
+    run = Run.load(yaml_file, ["optimizer.warmup_steps=7", "seed=4"])
+    assert run == Run(seed=4, optimizer=Optimizer(learning_rate=0.5, warmup_steps=7))
+
+
+def test_overrides_are_read_as_yaml_values() -> None:
+    class Mixed(Config):
+        weights: dict[str, float]
+        names: list[str]
+        share: float
+        on: bool
+
+    mixed = Mixed.load(None, ["weights={VQ: 1, TA: 0.5}", "names=[a, b]", "share=1e-2", "on=true"])
+    assert mixed == Mixed(weights={"VQ": 1, "TA": 0.5}, names=["a", "b"], share=0.01, on=True)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Run(seed=0).seed = 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sed=1"], "unknown setting 'sed'. Did you mean 'seed'?"),
+        (["seed=1", "optimizer.learning_rat=1"], "'optimizer.learning_rat'. Did you mean 'learning_rate'?"),
+        (["seed=1", "zzz=1"], "unknown setting 'zzz'. Known: optimizer, seed."),
+        ([], "setting 'seed' is required; set it with seed=<value>."),
+        (["seed=many"], "setting 'seed' got 'many'"),
+        (["seed=1", "optimizer.learning_rate=-1"], "setting 'optimizer.learning_rate' got -1"),
+        (["seed"], "override 'seed' must look like key=value."),
+        (["=3"], "override '=3' must look like key=value."),
+        (["seed=1", "seed.low=2"], "'seed' is a value, not a group of settings."),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_with_the_way_out(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Run.load(None, overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_key_in_a_file_names_the_file_and_the_nearest_key(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 1\noptimiser: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        Run.load(file)
+    assert str(caught.value) == f"{file}: unknown setting 'optimiser'. Did you mean 'optimizer'?"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read"),
+        (b"seed: [1", "is not YAML"),
+        (b"- 1\n", "must hold 'key: value' lines"),
+        (b"\xff\xfe\x00", ""),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
+    file = tmp_path / "run.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        Run.load(file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_mistake_of_a_user_is_of_one_tree() -> None:
+    assert issubclass(ConfigError, VideoAlignError)
+    assert did_you_mean("flow_dpo", ["flow-dpo", "sft"]) == " Did you mean 'flow-dpo'?"
+    assert did_you_mean("x", ["sft", "dpo"]) == " Known: dpo, sft."

@@ -1,0 +1,212 @@
+"""The Bradley-Terry objective on noised pairs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor, nn
+
+from videoalign.errors import ConfigError
+from videoalign.flow.times import fold_in
+from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.training.loop import FitConfig, fit
+from videoalign.training.objectives.flow import TimeSettings, draw
+from videoalign.training.objectives.latent_reward import (
+    LatentPair,
+    LatentRewardObjective,
+    accuracy_by_noise,
+    band_accuracy,
+    collate_latent_pairs,
+    score_difference,
+)
+
+SHAPE = (4, 3, 4, 4)
+
+
+class Probe(nn.Module):
+    """Scores the mean of the latents, so that every number can be worked by hand; keeps what it was given."""
+
+    dimensions = ("up", "flat")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.seen = (x_t, t, text)
+        up = self.gain * x_t.flatten(1).mean(1)
+        return torch.stack([up, 0 * up], 1)
+
+    def head_names(self) -> tuple[str, ...]:
+        return ("gain",)
+
+
+def pair(level_a: float, level_b: float, labels: tuple[int, ...]) -> LatentPair:
+    return LatentPair(torch.full(SHAPE, level_a), torch.full(SHAPE, level_b), torch.zeros(2, 3), labels)
+
+
+def test_both_clips_get_the_same_noise_at_the_same_time() -> None:
+    reward = Probe()
+    batch = collate_latent_pairs([pair(1.0, -1.0, (1, 0)), pair(0.5, 2.0, (-1, 1))])
+    LatentRewardObjective(reward).loss(batch, fold_in(3))
+    x_t, t, text = reward.seen
+    assert torch.equal(t[:2], t[2:])
+    assert text.shape == (4, 2, 3)
+    noisy_a, noisy_b = x_t.chunk(2)
+    share = (1 - t[:2]).reshape(2, 1, 1, 1, 1)
+    torch.testing.assert_close(noisy_a - noisy_b, share * (batch.latents_a - batch.latents_b))
+    noise = (noisy_a - share * batch.latents_a) / t[:2].reshape(2, 1, 1, 1, 1)
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_pure_noise_tells_nothing() -> None:
+    reward, batch = tiny_reward(), collate_latent_pairs(planted_pairs(3, 0))
+    difference = score_difference(reward, batch, torch.ones(3), torch.randn(batch.latents_a.shape))
+    torch.testing.assert_close(difference, torch.zeros(3, 2), rtol=0, atol=1e-6)
+
+
+def test_the_loss_is_the_hand_worked_mean_over_decided_entries() -> None:
+    batch = collate_latent_pairs([pair(1.0, -1.0, (1, 0)), pair(0.0, 2.0, (1, -1)), pair(3.0, 0.0, (0, 0))])
+    loss, metrics = LatentRewardObjective(Probe()).loss(batch, fold_in(0))
+    t, _ = draw(3, SHAPE, TimeSettings(), fold_in(0))
+    # differences: 2 (1 - t) told right, -2 (1 - t) told wrong, and 0 on the flat dimension
+    first, second = (2 * (1 - float(time)) for time in t[:2])
+    wanted = [math.log1p(math.exp(-first)), math.log1p(math.exp(second)), math.log(2)]
+    assert float(loss.detach()) == pytest.approx(sum(wanted) / 3, rel=1e-5)
+    assert (metrics["accuracy/up"], metrics["accuracy/flat"]) == (0.5, 0.0)
+
+
+def test_a_batch_without_a_decided_entry_costs_nothing_and_teaches_nothing() -> None:
+    reward = Probe()
+    loss, metrics = LatentRewardObjective(reward).loss(collate_latent_pairs([pair(1.0, 0.0, (0, 0))]), fold_in(0))
+    loss.backward()
+    assert (float(loss.detach()), float(reward.gain.grad), metrics) == (0.0, 0.0, {})
+
+
+def test_swapping_a_pair_and_its_labels_changes_nothing() -> None:
+    one = collate_latent_pairs([pair(1.0, 0.2, (1, -1))])
+    other = collate_latent_pairs([pair(0.2, 1.0, (-1, 1))])
+    losses = [LatentRewardObjective(Probe()).loss(batch, fold_in(1))[0] for batch in (one, other)]
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_draws_do_not_depend_on_how_a_step_is_cut_into_batches() -> None:
+    reward, pairs = Probe(), [pair(float(i), 0.0, (1, 1)) for i in range(4)]
+    objective, seen = LatentRewardObjective(reward, TimeSettings(stratified=False)), []
+    for cut in ([pairs], [pairs[:1], pairs[1:]]):
+        generator = fold_in(9)
+        parts = []
+        for part in cut:
+            objective.loss(collate_latent_pairs(part), generator)
+            parts.append(reward.seen[0].chunk(2)[0])
+        seen.append(torch.cat(parts))
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_shifted_times_lean_towards_noise() -> None:
+    reward = Probe()
+    batch = collate_latent_pairs([pair(1.0, 0.0, (1, 1))] * 400)
+    means = []
+    for shift in (0.2, 1.0, 5.0):
+        objective = LatentRewardObjective(reward, TimeSettings(shift=shift))
+        objective.loss(batch, fold_in(0))
+        means.append(float(reward.seen[1].mean()))
+    # the mean of s u / (1 + (s - 1) u) for uniform u is s / (s - 1) - s ln s / (s - 1)^2
+    for mean, shift in zip(means, (0.2, None, 5.0), strict=True):
+        wanted = 0.5 if shift is None else shift / (shift - 1) - shift * math.log(shift) / (shift - 1) ** 2
+        assert mean == pytest.approx(wanted, abs=0.05)
+
+
+def test_band_accuracy_counts_decided_entries_of_each_band() -> None:
+    right = torch.tensor([[True], [False], [True], [True]])
+    labels, t = torch.tensor([[1], [-1], [0], [1]]), torch.tensor([0.1, 0.2, 0.5, 0.9])
+    assert band_accuracy(right, labels, t, ["q"]) == {
+        "accuracy/q": pytest.approx(2 / 3),
+        "accuracy/q/t0.00-0.33": 0.5,
+        "accuracy/q/t0.67-1.00": 1.0,
+    }
+
+
+def test_head_and_blocks_may_learn_at_different_rates() -> None:
+    reward = tiny_reward()
+    blocks, head = LatentRewardObjective(reward, learning_rate_head=1e-2).parameter_groups()
+    assert head["lr"] == 1e-2
+    assert "lr" not in blocks
+    assert len(blocks["params"]) + len(head["params"]) == len(list(reward.parameters()))
+    assert any(parameter is reward.queries for parameter in head["params"])
+    with pytest.raises(ConfigError, match="learning_rate_head"):
+        LatentRewardObjective(reward, learning_rate_head=0.0)
+    with pytest.raises(ConfigError, match="no parameter"):
+        LatentRewardObjective(reward.requires_grad_(False))
+
+
+def tiny_reward() -> LatentRewardModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base = WanTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=16,
+            in_channels=4,
+            out_channels=4,
+            text_dim=8,
+            freq_dim=16,
+            ffn_dim=48,
+            num_layers=4,
+            rope_max_seq_len=32,
+        )
+    return LatentRewardModel.from_transformer(base, ["bright", "asked"], seed=1)
+
+
+def planted_pairs(num: int, seed: int) -> list[LatentPair]:
+    """``bright`` prefers more of channel 0; ``asked`` more of channel 1 or less, as the text says."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = []
+    for _ in range(num):
+        levels = torch.randn(2, 4, 1, 1, 1, generator=generator)
+        a, b = (0.5 * torch.randn(SHAPE, generator=generator) + level for level in levels)
+        sign = 1.0 if torch.rand((), generator=generator) < 0.5 else -1.0
+        text = torch.zeros(3, 8)
+        text[:, :4] = 3 * sign
+        difference = (a - b).flatten(1).mean(1)
+        labels = tuple(int(torch.sign(value)) for value in (difference[0], sign * difference[1]))
+        pairs.append(LatentPair(a, b, text, labels))
+    return pairs
+
+
+def test_a_planted_preference_is_learnt_in_few_steps_at_every_noise_level(tmp_path) -> None:
+    reward = tiny_reward()
+    objective = LatentRewardObjective(reward)
+    config = FitConfig(num_steps=180, batch_size=32, learning_rate=3e-3, schedule="cosine", save_every_steps=1000)
+    rows = fit(objective, planted_pairs(800, 0), collate_latent_pairs, config, tmp_path)
+    held_out = [collate_latent_pairs(planted_pairs(100, seed)) for seed in (1, 2)]
+    accuracy = accuracy_by_noise(reward, held_out, seed=0, draws=6)
+    for name, least in (("bright", 0.9), ("asked", 0.85)):
+        assert accuracy[f"accuracy/{name}"] > least
+        assert accuracy[f"accuracy/{name}/t0.67-1.00"] > least - 0.05
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=0.05)
+    assert sum(row["loss"] for row in rows[-10:]) / 10 < 0.35
+    assert accuracy_by_noise(reward, held_out, seed=0, draws=6) == accuracy
+
+
+def test_a_stopped_and_resumed_run_ends_in_the_same_weights_to_the_bit(tmp_path) -> None:
+    pairs, ends = planted_pairs(40, 3), []
+
+    class Stop(Exception):
+        pass
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 7:
+            raise Stop
+
+    config = FitConfig(num_steps=10, batch_size=8, learning_rate=1e-3, save_every_steps=4)
+    for folder, on_step in (("whole", None), ("cut", stop), ("cut", None)):
+        objective = LatentRewardObjective(tiny_reward())
+        try:
+            fit(objective, pairs, collate_latent_pairs, config, tmp_path / folder, on_step=on_step)
+        except Stop:
+            continue
+        ends.append(objective.state_dict())
+    assert all(torch.equal(ends[0][name], value) for name, value in ends[1].items())

@@ -1,0 +1,195 @@
+"""Laws of the training loop, on linear regression, where the answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from videoalign.errors import ConfigError, DataError, OutputError
+from videoalign.training.callbacks import Every, KeepBest
+from videoalign.training.loop import FitConfig, example_order, fit, rate_factor
+
+
+class Line:
+    """y = w x + b by least squares, with noise on x drawn example by example."""
+
+    def __init__(self, noise: float = 0.1, dropout: float = 0.0) -> None:
+        self.model = nn.Linear(3, 1)
+        self.noise, self.dropout = noise, nn.Dropout(dropout)
+        with torch.no_grad():
+            self.model.weight.zero_()
+            self.model.bias.zero_()
+
+    def parameter_groups(self) -> list[dict]:
+        return [{"params": [self.model.weight]}, {"params": [self.model.bias], "lr": 0.02}]
+
+    def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        x, y = batch
+        x = x + self.noise * torch.stack([torch.randn(3, generator=generator) for _ in x])
+        error = (self.model(self.dropout(x)).squeeze(1) - y).square().mean()
+        return error, {"bias": float(self.model.bias.detach())}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.model.load_state_dict(state)
+
+
+def examples(num: int = 20) -> list[tuple[Tensor, Tensor]]:
+    x = torch.randn(num, 3, generator=torch.Generator().manual_seed(3))
+    return [(row, row @ torch.tensor([1.0, -2.0, 0.5]) + 0.3) for row in x]
+
+
+def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows])
+
+
+CONFIG = FitConfig(num_steps=30, batch_size=8, learning_rate=0.05, save_every_steps=7, schedule="cosine")
+
+
+class Stop:
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def after_step(self, step: int, row: dict) -> None:
+        if step == self.at:
+            raise KeyboardInterrupt
+
+
+def test_a_save_cut_short_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), examples(), collate, CONFIG, tmp_path, callbacks=[Stop(10)])
+    kept = sorted(file.name for file in (tmp_path / "checkpoint").iterdir())
+    assert kept == ["optimizer-00000007.safetensors", "state.json", "weights-00000007.safetensors"]
+
+    def full(*args: object, **options: object) -> None:
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("videoalign.training.checkpoint.write_json", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            fit(Line(), examples(), collate, CONFIG, tmp_path)
+    steps: list[float] = []
+    fit(Line(), examples(), collate, CONFIG, tmp_path, on_step=lambda row: steps.append(row["step"]))
+    assert steps[0] == 8
+    assert len(list((tmp_path / "checkpoint").iterdir())) == 3
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_stop_and_resume_gives_bit_equal_weights_and_the_same_log(tmp_path: Path, log_every: int) -> None:
+    config = CONFIG.model_copy(update={"log_every_steps": log_every})
+    whole, broken = Line(dropout=0.3), Line(dropout=0.3)
+    history = fit(whole, examples(), collate, config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, examples(), collate, config, tmp_path / "broken", callbacks=[Stop(17)])
+    resumed = Line(dropout=0.3)
+    again = fit(resumed, examples(), collate, config, tmp_path / "broken")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name])
+    for one, other in zip(history, again, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    assert [row["step"] for row in again] == [*range(log_every, 30, log_every), 30]
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
+    first = Line()
+    history = fit(first, examples(), collate, CONFIG, tmp_path)
+    second = Line()
+    steps: list[dict] = []
+    assert fit(second, examples(), collate, CONFIG, tmp_path, on_step=steps.append) == history
+    assert steps == []
+    assert torch.equal(first.model.weight, second.model.weight)
+
+
+def test_one_batch_of_eight_equals_eight_of_one(tmp_path: Path) -> None:
+    wide, narrow = Line(), Line()
+    fit(wide, examples(), collate, CONFIG, tmp_path / "wide")
+    config = CONFIG.model_copy(update={"batch_size": 1, "accumulate_steps": 8})
+    fit(narrow, examples(), collate, config, tmp_path / "narrow")
+    torch.testing.assert_close(wide.model.weight, narrow.model.weight, rtol=1e-4, atol=1e-6)
+
+
+def test_it_finds_the_line(tmp_path: Path) -> None:
+    line = Line(noise=0.0)
+    config = FitConfig(num_steps=150, batch_size=10, learning_rate=0.1, schedule="cosine")
+    history = fit(line, examples(), collate, config, tmp_path)
+    torch.testing.assert_close(line.model.weight[0], torch.tensor([1.0, -2.0, 0.5]), atol=1e-2, rtol=0)
+    assert history[-1]["loss"] < 1e-3 * history[0]["loss"]
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1]) == history[-1]
+
+
+def test_every_epoch_visits_each_example_once_and_orders_differ() -> None:
+    order = example_order(10, 0, 30, seed=1)
+    epochs = [order[start : start + 10] for start in (0, 10, 20)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert example_order(10, 7, 9, seed=1) == order[7:16]
+    assert example_order(10, 0, 10, seed=2) != epochs[0]
+
+
+def test_rate_rises_linearly_then_falls_along_half_a_cosine() -> None:
+    config = FitConfig(num_steps=110, warmup_steps=10, schedule="cosine", final_rate_share=0.2)
+    assert rate_factor(0, config) == pytest.approx(0.1)
+    assert rate_factor(9, config) == pytest.approx(1.0)
+    assert rate_factor(60, config) == pytest.approx(0.6)
+    assert rate_factor(110, config) == pytest.approx(0.2)
+    assert rate_factor(500, config.model_copy(update={"schedule": "constant"})) == 1.0
+
+
+def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
+    line, other = Line(dropout=0.5), Line(dropout=0.5)
+    before = torch.get_rng_state()
+    fit(line, examples(), collate, CONFIG, tmp_path / "one")
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    fit(other, examples(), collate, CONFIG, tmp_path / "other")
+    assert torch.equal(line.model.weight, other.model.weight)
+
+
+def test_validation_joins_the_row_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    line = Line()
+    values = iter([0.2, 0.9, 0.5])
+    keeper = KeepBest(line, tmp_path / "best.safetensors", "val/accuracy")
+    seen: list[int] = []
+    at_best: list[Tensor] = []
+
+    def snapshot(step: int) -> None:
+        seen.append(step)
+        at_best.append(line.model.weight.detach().clone())
+
+    config = CONFIG.model_copy(update={"validate_every_steps": 10})
+    history = fit(
+        line, examples(), collate, config, tmp_path / "run",
+        callbacks=[keeper, Every(10, snapshot)], validate=lambda: {"accuracy": next(values)},
+    )  # fmt: skip
+    assert [row["val/accuracy"] for row in history if "val/accuracy" in row] == [0.2, 0.9, 0.5]
+    assert seen == [10, 20, 30]
+    assert keeper.best() == {"step": 20, "value": 0.9}
+    keeper.restore()
+    assert torch.equal(line.model.weight, at_best[1])
+
+
+def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="0 examples"):
+        fit(Line(), [], collate, CONFIG, tmp_path / "empty")
+    fit(Line(), examples(), collate, CONFIG, tmp_path / "run")
+    other = CONFIG.model_copy(update={"learning_rate": 0.01})
+    with pytest.raises(OutputError, match=r"learning_rate was 0.05, now 0.01"):
+        fit(Line(), examples(), collate, other, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "weights-00000030.safetensors").write_bytes(b"short")
+    with pytest.raises(OutputError, match="damaged"):
+        fit(Line(), examples(), collate, CONFIG, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change(tmp_path: Path) -> None:
+    line = Line()
+    broken = [(x, y * math.inf) for x, y in examples()]
+    with pytest.raises(ConfigError, match="at step 1 the loss is inf"):
+        fit(line, broken, collate, CONFIG, tmp_path)
+    assert torch.equal(line.model.weight, torch.zeros(1, 3))

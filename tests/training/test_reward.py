@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from videoalign.contracts.records import Label, Rating
+from videoalign.data.dataset import JudgedPair
+from videoalign.errors import ConfigError
+from videoalign.losses.preference import btt_loss
+from videoalign.training.judged_groups import make_groups
+from videoalign.training.objectives.reward import (
+    NO_LABEL,
+    JudgedGroup,
+    RewardObjective,
+    collate_groups,
+    find_criterion,
+)
+
+A, B, TIE = Label.A, Label.B, Label.TIE
+
+
+def judged(prompt: str, a: str, b: str, **labels: Label | None) -> JudgedPair:
+    return JudgedPair(prompt_id=prompt, clip_a=a, clip_b=b, labels=labels, split="train")
+
+
+class Table(nn.Module):
+    """A score per clip, looked up."""
+
+    def __init__(self, scores: list[list[float]]) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor(scores))
+
+    def forward(self, rows: list[int]) -> torch.Tensor:
+        return self.scores[rows]
+
+
+def objective(scores: list[list[float]], loss: str = "btt") -> RewardObjective:
+    return RewardObjective(Table(scores), find_criterion(loss), ["VQ", "TA"], part_of=lambda name: name, rates={})
+
+
+def batch_of_two():  # type: ignore[no-untyped-def]
+    first = [judged("p", "a", "b", VQ=A, TA=TIE), judged("p", "c", "a", VQ=B, TA=None)]
+    second = [judged("q", "d", "e", VQ=TIE, TA=B)]
+    groups = make_groups([*first, *second], {"p": "P", "q": "Q"}, ["VQ", "TA"])
+    clips = [clip for group in groups for clip in group.clip_ids]
+    assert clips == ["a", "b", "c", "d", "e"]
+    return collate_groups(groups, list(range(5)))
+
+
+def test_each_clip_is_scored_once_and_every_pair_counts() -> None:
+    batch = batch_of_two()
+    assert batch.pairs.tolist() == [[0, 1], [2, 0], [3, 4]]
+    scores = [[1.0, 0.0], [0.5, 2.0], [-1.0, 0.3], [0.1, 0.2], [0.4, 0.9]]
+    loss, metrics = objective(scores).loss(batch, torch.Generator())
+    cases = [(1.0, 0.5, 1), (0.0, 2.0, 0), (-1.0, 1.0, -1), (0.1, 0.4, 0), (0.2, 0.9, -1)]
+    by_hand = [float(btt_loss(*(torch.tensor(float(x)) for x in case))) for case in cases]
+    assert float(loss) == pytest.approx(sum(by_hand) / 5, abs=1e-6)
+    assert metrics == {"accuracy/VQ": 1.0, "accuracy/TA": 1.0}
+
+
+def test_a_missing_verdict_gives_no_gradient() -> None:
+    task = objective([[0.0, 0.0]] * 5)
+    loss, _ = task.loss(batch_of_two(), torch.Generator())
+    loss.backward()
+    gradient = task.reward.scores.grad
+    assert float(gradient[2, 1]) == 0  # clip c has no verdict on TA
+    assert float(gradient[2, 0]) > 0  # and lost on VQ, so its score must fall
+
+
+def test_bt_leaves_ties_out() -> None:
+    loss, _ = objective([[0.0, 0.0]] * 5, "bt").loss(batch_of_two(), torch.Generator())
+    assert float(loss) == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_regression_aims_at_the_mean_rating_less_three() -> None:
+    ratings = [
+        Rating(clip_id="a", rater="1", dimension="VQ", score=5),
+        Rating(clip_id="a", rater="2", dimension="VQ", score=4),
+        Rating(clip_id="b", rater="1", dimension="TA", score=1),
+    ]
+    groups = make_groups([judged("p", "a", "b", VQ=A, TA=None)], {"p": "P"}, ["VQ", "TA"], ratings=ratings)
+    batch = collate_groups(groups, [0, 1])
+    loss, _ = objective([[1.0, 9.0], [9.0, -1.0]], "regression").loss(batch, torch.Generator())
+    assert float(loss) == pytest.approx(((1.0 - 1.5) ** 2 + (-1.0 + 2.0) ** 2) / 2)
+
+
+@pytest.mark.parametrize("max_clips", [2, 3, 4, 7])
+def test_every_pair_stands_in_exactly_one_group(max_clips: int) -> None:
+    names = "abcdefg"
+    pairs = [judged("p", x, y, VQ=A) for i, x in enumerate(names) for y in names[i + 1 :]]
+    pairs.append(judged("p", "a", "h", VQ=None))
+    groups = make_groups(pairs, {"p": "P"}, ["VQ"], max_clips=max_clips)
+    found = [(g.clip_ids[i], g.clip_ids[j]) for g in groups for i, j in g.pairs.tolist()]
+    assert sorted(found) == sorted((x, y) for i, x in enumerate(names) for y in names[i + 1 :])
+    assert max(len(group.clip_ids) for group in groups) <= max_clips
+
+
+def test_labels_keep_their_orientation() -> None:
+    (group,) = make_groups([judged("p", "a", "b", VQ=B, TA=None)], {"p": "P"}, ["VQ", "TA"])
+    assert isinstance(group, JudgedGroup)
+    assert group.labels.tolist() == [[-1.0, NO_LABEL]]
+
+
+def test_parts_have_their_own_rates_and_vectors_no_decay() -> None:
+    module = nn.ModuleDict({"head": nn.Linear(2, 2), "vision": nn.Linear(2, 2, bias=False)})
+    task = RewardObjective(
+        module,
+        find_criterion("bt"),
+        ["VQ"],
+        part_of=lambda name: name.split(".")[0],
+        rates={"vision": 0.5},
+        weight_decay=0.1,
+    )
+    shown = {(len(g["params"][0].shape), g.get("lr"), g["weight_decay"]) for g in task.parameter_groups()}
+    assert shown == {(2, None, 0.1), (1, None, 0.0), (2, 0.5, 0.1)}
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'btt'"):
+        find_criterion("bttt")
+    with pytest.raises(ConfigError, match="theta"):
+        find_criterion("btt", theta=1.0)
+    with pytest.raises(ConfigError, match="max_clips"):
+        make_groups([], {}, ["VQ"], max_clips=1)
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    with pytest.raises(ConfigError, match="unfreeze"):
+        RewardObjective(frozen, find_criterion("bt"), ["VQ"], part_of=str, rates={})

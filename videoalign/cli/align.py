@@ -1,0 +1,113 @@
+"""``videoalign pairs``, ``encode`` and ``align``: from a reward's scores to an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videoalign.cli.common import (
+    AsJson,
+    ConfigFile,
+    Fresh,
+    Overrides,
+    load_config,
+    parse_weights,
+    print_json,
+    progress,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
+Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
+PairsName = Annotated[str, typer.Option("--pairs", metavar="NAME", help="Name of the pairs in the dataset.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    app.command("pairs")(pairs)
+    app.command("encode")(encode)
+    app.command("align")(align)
+
+
+def pairs(
+    dataset: Folder,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name that the pairs get in the dataset.")],
+    reward: Annotated[str, typer.Option("--reward", metavar="R", help="Reward that scored the dataset.")],
+    settings: Overrides = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Weight of each dimension, as in VQ=1,MQ=1,TA=1; default: equal.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make win-lose pairs from a reward's scores."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.data.pairs import PairsConfig, make_pairs
+
+    options = load_config(PairsConfig, config, settings)
+    folder = Dataset.open(dataset)
+    made = make_pairs(folder, folder.scores(Path(reward).name), parse_weights(weights), options)
+    folder.write_pairs(name, made)
+    margins = sorted(pair.reward_win - pair.reward_lose for pair in made)
+    if as_json:
+        print_json({"name": name, "pairs": len(made), "median_margin": margins[len(margins) // 2]})
+    else:
+        print(f"{name}: {len(made)} pairs, median margin {margins[len(margins) // 2]:.3f}")
+
+
+def encode(
+    dataset: Folder,
+    model: Model,
+    pairs: PairsName,
+    settings: Overrides = None,
+    reference_draws: Annotated[
+        int | None,
+        typer.Option("--reference-draws", metavar="K", help="Store the reference's errors on K draws of each pair."),
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Turn the clips and prompts of some pairs into latents and text states, once."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.models.generators import load_generator
+    from videoalign.recipes.encode import EncodeConfig, encode_reference
+    from videoalign.recipes.encode import encode as run
+
+    options = load_config(EncodeConfig, config, settings, reference_draws=reference_draws)
+    folder = Dataset.open(dataset)
+    rows = folder.pairs(pairs)
+    generator = load_generator(model)
+    cache = run(folder, generator, rows, batch_size=options.batch_size, progress=progress)
+    if options.reference_draws:
+        draws, times = options.reference_draws, options.times
+        encode_reference(generator, cache, rows, num_draws=draws, times=times, progress=progress)
+    print(f"{cache.folder}: {len(cache.clip_ids)} clips, {len(cache.prompt_ids)} prompts")
+
+
+def align(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="sft, rwr or dpo.")],
+    dataset: Folder,
+    model: Model,
+    pairs: PairsName,
+    out: Annotated[Path, typer.Option("--out", metavar="A", help="Adapter folder to make.")],
+    settings: Overrides = None,
+    config: ConfigFile = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter on pairs; a run that stopped goes on where it was."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.models.generators import load_generator
+    from videoalign.recipes.align import align as run
+    from videoalign.recipes.align import method_config
+
+    options = load_config(method_config(method), config, settings)
+    folder = Dataset.open(dataset)
+    folder.pairs(pairs)
+    result = run(method, folder, load_generator(model), pairs, out, options, fresh=fresh, progress=progress)
+    last = result.history[-1]
+    if as_json:
+        print_json({"adapter": str(result.adapter), "pairs": result.num_pairs, "last": last})
+        return
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name not in ("step", "seconds"))
+    print(f"{result.adapter}: {result.num_pairs} pairs, {int(last['step'])} steps; {numbers}")

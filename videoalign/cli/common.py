@@ -1,0 +1,92 @@
+"""What commands share: options with one meaning everywhere, progress bars, results for people or machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from videoalign.config import Config
+from videoalign.errors import ConfigError
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE.yaml", help="Settings from a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings by name; they win over the file.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of reusing what is there.")]
+Seed = Annotated[int, typer.Option("--seed", help="Decides every random draw.")]
+
+
+def load_config(cls: type[AnyConfig], file: Path | None, overrides: Sequence[str] | None, **flags: Any) -> AnyConfig:
+    """Settings of this class from the file, the overrides and, where given, flags that name one setting each.
+
+    A flag that is None was not given. Flags win over overrides, and overrides over the file.
+
+    Raises:
+        ConfigError: see `Config.load`.
+    """
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    return cls.load(file, [*(overrides or ()), *given])
+
+
+def parse_weights(text: str | None) -> dict[str, float] | None:
+    """``VQ=1,MQ=0.5`` as a dictionary; None stays None, which means the same weight for every dimension.
+
+    Raises:
+        ConfigError: not of that form.
+    """
+    if text is None:
+        return None
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            weights[name] = float(value if name else "")
+        except ValueError:
+            raise ConfigError(f"--weights: '{part}' must look like NAME=NUMBER, as in VQ=1,MQ=0.5.") from None
+    return weights
+
+
+def parse_names(text: str | None) -> list[str] | None:
+    """``a, b,c`` as a list of names; None stays None."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+@contextmanager
+def progress(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr while the block runs, when that is a terminal; call what it yields after each step."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)
+
+
+def print_json(value: Any) -> None:
+    """``value`` on stdout as JSON; NaN is refused."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """A table on stdout; numbers that are not whole show three decimals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console().print(table)

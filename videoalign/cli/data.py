@@ -1,0 +1,127 @@
+"""``videoalign data``: judgements and ratings come in, are looked at, are split, and go out again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from videoalign.cli.common import (
+    AsJson,
+    ConfigFile,
+    Fresh,
+    Overrides,
+    Seed,
+    load_config,
+    parse_names,
+    print_json,
+    print_table,
+    progress,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group to the command line."""
+    group = typer.Typer(help="Datasets: import, export, check, count and split.")
+    group.command("import")(import_)
+    group.command("export")(export)
+    group.command("check")(check)
+    group.command("stats")(stats)
+    group.command("split")(split)
+    app.add_typer(group, name="data")
+
+
+def import_(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="videoalign, ratings or pairs.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="CSV, JSONL or Parquet table.")],
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make.")],
+    settings: Overrides = None,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", help="Folder of the clips; default: the table's own.")
+    ] = None,
+    dimensions: Annotated[
+        str | None, typer.Option("--dimensions", help="Columns that are judged, as in VQ,MQ,TA.")
+    ] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave bad rows out and list them.")] = False,
+    config: ConfigFile = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset folder from somebody's judgements or ratings."""
+    from videoalign.data.formats import find_format, import_data
+
+    flags = {"dimensions": parse_names(dimensions), "skip_broken": skip_broken or None}
+    options = load_config(find_format(format).options, config, settings, **flags)
+    report = import_data(format, source, out, clips=clips, options=options, fresh=fresh, progress=progress)
+    _show_counts(report.as_dict(), as_json)
+
+
+def export(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="videoalign.")],
+    dataset: Folder,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table to write.")],
+) -> None:
+    """Write judgements in the layout that other tools read."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.data.formats import export_data
+
+    rows = export_data(format, Dataset.open(dataset), out)
+    print(f"{out}: {rows} rows")
+
+
+def check(dataset: Folder, as_json: AsJson = False) -> None:
+    """Look for missing or damaged clips, duplicates, contradictions and leaks between splits; exit code 2 if any."""
+    from videoalign.data.check import check_dataset, raise_if_any
+    from videoalign.data.dataset import Dataset
+
+    problems = check_dataset(Dataset.open(dataset), progress=progress)
+    if as_json:
+        print_json([vars(problem) for problem in problems])
+    elif problems:
+        print_table(["kind", "where", "what"], [[p.kind, p.where, p.what] for p in problems])
+    raise_if_any(problems, dataset)
+    if not as_json:
+        print(f"{dataset}: no problem found")
+
+
+def stats(dataset: Folder, as_json: AsJson = False) -> None:
+    """Count prompts, clips, pairs and labels."""
+    from videoalign.data.counts import count
+    from videoalign.data.dataset import Dataset
+
+    _show_counts(count(Dataset.open(dataset)).as_dict(), as_json)
+
+
+def split(
+    dataset: Folder,
+    val: Annotated[float, typer.Option("--val", help="Share of the prompts held out, between 0 and 1.")] = 0.1,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Hold out a share of the prompts, with everything that belongs to them."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.data.split import split_by_prompt
+
+    sizes = split_by_prompt(Dataset.open(dataset), val, seed=seed)
+    if as_json:
+        print_json(sizes)
+    else:
+        print_table(["split", "prompts"], list(sizes.items()))
+
+
+def _show_counts(counts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(counts)
+        return
+    print_table(
+        ["what", "number"], [[name, counts[name]] for name in ("prompts", "clips", "pairs", "judgements", "ratings")]
+    )
+    labels: dict[str, dict[str, int]] = counts["labels"]
+    if labels:
+        names = list(next(iter(labels.values())))
+        print_table(["dimension", *names], [[dim, *numbers.values()] for dim, numbers in labels.items()])
+    if counts["rejected"]:
+        print_table(["row", "left out because"], [[r["row"], r["reason"]] for r in counts["rejected"]])

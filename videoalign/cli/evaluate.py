@@ -1,0 +1,84 @@
+"""``videoalign evaluate`` and ``videoalign quickstart``: what was gained, and the whole path in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from videoalign.cli.common import AsJson, ConfigFile, Fresh, Overrides, load_config, print_json, print_table, progress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds both commands."""
+    app.command("evaluate")(evaluate)
+    app.command("quickstart")(quickstart)
+
+
+def evaluate(
+    base: Annotated[str, typer.Option("--base", metavar="M", help="Generator to compare with.")],
+    candidate: Annotated[
+        str, typer.Option("--candidate", metavar="M[:A]", help="Generator, or generator:adapter folder.")
+    ],
+    prompts: Annotated[Path, typer.Option("--prompts", metavar="FILE", help="Prompts that no training saw.")],
+    judge: Annotated[str, typer.Option("--judge", metavar="R|oracle", help="Who says which clip is better.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for clips, numbers and report.")],
+    settings: Overrides = None,
+    config: ConfigFile = None,
+    per_prompt: Annotated[int | None, typer.Option("--per-prompt", help="Clips per prompt and model.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")] = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count how often a generator beats another on the same prompts and seeds."""
+    from videoalign.recipes.evaluate import EvaluateConfig
+    from videoalign.recipes.evaluate import evaluate as run
+
+    options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed)
+    results = run(base, candidate, prompts, judge, out, options, fresh=fresh, progress=progress)
+    if as_json:
+        print_json(results)
+        return
+    _show_win_rates(results["alignment"])
+    print(f"report: {out / 'report.html'}")
+
+
+def quickstart(
+    settings: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")] = Path("runs/quickstart"),
+    config: ConfigFile = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Decides every random draw.")] = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the whole path on the embedded world: clips, judgements, reward, alignment, steering, report."""
+    from videoalign.recipes.quickstart import QuickstartConfig, run
+
+    options = load_config(QuickstartConfig, config, settings, seed=seed)
+    results = run(out, options, fresh=fresh, progress=progress)
+    if as_json:
+        print_json(results)
+        return
+    _show_win_rates(results["alignment"])
+    _show_guidance(results["guidance"])
+    print(f"report: {out / 'report.html'}")
+
+
+def _show_win_rates(alignment: dict[str, dict[str, dict[str, Any]]]) -> None:
+    names = list(next(iter(alignment.values())))
+    cells = [
+        [method, *(f"{row['win_rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for row in comparison.values())]
+        for method, comparison in alignment.items()
+    ]
+    print_table(["wins over base", *names], cells)
+
+
+def _show_guidance(guidance: list[dict[str, Any]]) -> None:
+    names = [name for name in guidance[0] if name not in ("weights", "details")] if guidance else []
+    rows = [
+        [" ".join(f"{name}={weight:g}" for name, weight in entry["weights"].items()), *(entry[name] for name in names)]
+        for entry in guidance
+    ]
+    if rows:
+        print_table(["guided, wins over unguided", *names], rows)

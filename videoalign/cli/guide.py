@@ -1,0 +1,55 @@
+"""``videoalign guide``: train the noisy-latent reward that steers sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videoalign.cli.common import AsJson, ConfigFile, Fresh, Overrides, load_config, print_json, progress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group to the command line."""
+    group = typer.Typer(help="Guidance: a reward on noisy latents that steers sampling.", no_args_is_help=True)
+    group.callback()(lambda: None)
+    group.command("train")(train)
+    app.add_typer(group, name="guide")
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")],
+    model: Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")],
+    out: Annotated[Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.")],
+    settings: Overrides = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", metavar="NAME", help="Pairs to train on; default: every two clips of a prompt.")
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option("--reward", metavar="R", help="Reward whose scores label the pairs; default: the raters' verdicts."),
+    ] = None,
+    config: ConfigFile = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a latent reward on pairs; a run that stopped goes on where it was."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.models.generators import load_generator
+    from videoalign.recipes.guide import GuideTrainConfig, train_guide
+
+    options = load_config(GuideTrainConfig, config, settings)
+    folder = Dataset.open(dataset)
+    scores = None if reward is None else Path(reward).name
+    result = train_guide(
+        folder, load_generator(model), out, options, scores=scores, pairs=pairs, fresh=fresh, progress=progress
+    )
+    last = result.history[-1]
+    if as_json:
+        print_json({"guide": str(out), "pairs": result.num_pairs, "last": last, "accuracy": result.accuracy})
+        return
+    told = {name: value for name, value in result.accuracy.items() if name.count("/") == 1}
+    numbers = ", ".join(f"{name.partition('/')[2]} {value:.3f}" for name, value in told.items())
+    held_out = f"; accuracy on held-out prompts: {numbers}" if numbers else ""
+    print(f"{out}: {result.num_pairs} pairs, {int(last['step'])} steps, loss {last['loss']:.4g}{held_out}")

@@ -1,0 +1,136 @@
+"""``videoalign reward``: train a reward, say how good it is, score clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videoalign.cli.common import (
+    AsJson,
+    ConfigFile,
+    Fresh,
+    Overrides,
+    Seed,
+    load_config,
+    print_json,
+    print_table,
+    progress,
+)
+from videoalign.errors import ConfigError
+
+Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")]
+SHOWN = (
+    "with_ties",
+    "random",
+    "always_tie",
+    "without_ties",
+    "low",
+    "high",
+    "generator_identity",
+    "rater_agreement",
+    "n",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group to the command line."""
+    group = typer.Typer(help="Rewards: train, evaluate and score.")
+    group.command("train")(train)
+    group.command("eval")(eval_)
+    group.command("score")(score)
+    app.add_typer(group, name="reward")
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.")],
+    model: Annotated[str, typer.Option("--model", metavar="BASE", help="'sprites', a Qwen2-VL folder or a hub id.")],
+    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.")],
+    settings: Overrides = None,
+    config: ConfigFile = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a reward on judged pairs; a run that stopped goes on where it was."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.recipes.reward import RewardTrainConfig, train_reward
+
+    options = load_config(RewardTrainConfig, config, settings)
+    result = train_reward(Dataset.open(dataset), model, out, options, fresh=fresh, progress=progress)
+    last = result.history[-1]
+    if as_json:
+        print_json({"reward": str(out), "pairs": result.num_pairs, "last": last})
+        return
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name not in ("step", "seconds"))
+    print(f"{out}: {result.num_pairs} pairs, {int(last['step'])} steps; {numbers}")
+
+
+def eval_(
+    reward: Reward,
+    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.")],
+    split: Annotated[str, typer.Option("--split", help="val, train or all.")] = "val",
+    legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy per dimension with and without ties, beside what no skill would reach."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.models.videoreward import VideoReward
+    from videoalign.recipes.reward import eval_reward
+
+    if split not in ("val", "train", "all"):
+        raise ConfigError(f"--split: got '{split}'; wanted val, train or all.")
+    chosen = None if split == "all" else split
+    model = VideoReward.from_pretrained(reward)
+    figures = eval_reward(model, Dataset.open(dataset), split=chosen, legacy=legacy, seed=seed, progress=progress)
+    if as_json:
+        print_json(figures)
+        return
+    rows = [[name, *("-" if row[key] is None else row[key] for key in SHOWN)] for name, row in figures.items()]
+    print_table(
+        ["dimension", *(key.replace("_", " ") for key in SHOWN)], rows, title=f"{reward} on {dataset} ({split})"
+    )
+
+
+def score(
+    reward: Reward,
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", metavar="D", help="Score all clips of a dataset.")
+    ] = None,
+    video: Annotated[
+        list[Path] | None, typer.Option("--video", metavar="FILE", help="A clip; repeat for more.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", metavar="TEXT", help="The clip's prompt; one, or one per --video.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the scores; default: the reward's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the clips of a dataset, stored there, or single files."""
+    from videoalign.data.dataset import Dataset
+    from videoalign.models.videoreward import VideoReward
+    from videoalign.recipes.reward import score_dataset, score_files
+
+    if (dataset is None) == (not video):
+        raise ConfigError("reward score: give either --dataset D or --video FILE with --prompt TEXT.")
+    if video and not prompt:
+        raise ConfigError("--prompt: missing; give the text that the clip was made from.")
+    model = VideoReward.from_pretrained(reward)
+    if video and prompt:
+        prompts = prompt * len(video) if len(prompt) == 1 else prompt
+        rows = score_files(model, video, prompts)
+    elif dataset is not None:
+        folder = Dataset.open(dataset)
+        texts = {row.prompt_id: row.text for row in folder.prompts()}
+        about = {row.clip_id: (row.path, texts[row.prompt_id]) for row in folder.clips()}
+        scored = score_dataset(model, folder, name=name, progress=progress)
+        rows = [
+            {"video": about[row["clip_id"]][0], "prompt": about[row["clip_id"]][1]}
+            | {"scores": row["normalised"], "raw": row["raw"]}
+            for row in scored
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(["video", *model.dimensions], [[Path(row["video"]).name, *row["scores"].values()] for row in rows])

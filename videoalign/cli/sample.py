@@ -1,0 +1,97 @@
+"""``videoalign generate`` and ``sample``: prompts to clips, steered or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from videoalign.cli.common import (
+    ConfigFile,
+    Fresh,
+    Overrides,
+    load_config,
+    parse_weights,
+    progress,
+)
+
+Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
+Adapter = Annotated[Path | None, typer.Option("--adapter", metavar="A", help="Adapter folder that align made.")]
+Guide = Annotated[Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Weight of each dimension of the guide, as in VQ=1.")]
+Strength = Annotated[float, typer.Option("--strength", help="How hard the guide pulls; 0 not at all.")]
+PerPrompt = Annotated[int | None, typer.Option("--per-prompt", metavar="K", help="Clips of each prompt.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    app.command("generate")(generate)
+    app.command("sample")(sample)
+
+
+def generate(
+    model: Model,
+    prompts: Annotated[Path, typer.Option("--prompts", metavar="FILE", help="TXT, CSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make or add to.")],
+    settings: Overrides = None,
+    per_prompt: PerPrompt = None,
+    seed: SeedOption = None,
+    adapter: Adapter = None,
+    guide: Guide = None,
+    weights: Weights = None,
+    strength: Strength = 1.0,
+    config: ConfigFile = None,
+) -> None:
+    """Make clips of many prompts as a dataset; clips that are there are not made again."""
+    from videoalign.data.prompts_file import read_prompts
+    from videoalign.recipes.generate import GenerateConfig
+    from videoalign.recipes.generate import generate as run
+
+    options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
+    texts = read_prompts(prompts)
+    generator, steering = _open(model, adapter, guide, weights, strength)
+    dataset = run(generator, texts, out, options, **steering, progress=progress)
+    print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
+
+
+def sample(
+    model: Model,
+    prompt: Annotated[list[str], typer.Option("--prompt", metavar="TEXT", help="What to show; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the mp4 files to make.")],
+    settings: Overrides = None,
+    per_prompt: PerPrompt = None,
+    seed: SeedOption = None,
+    adapter: Adapter = None,
+    guide: Guide = None,
+    weights: Weights = None,
+    strength: Strength = 1.0,
+    config: ConfigFile = None,
+    fresh: Fresh = False,
+) -> None:
+    """Make clips of a prompt to look at."""
+    from videoalign.recipes.generate import GenerateConfig
+    from videoalign.recipes.generate import sample as run
+
+    options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
+    generator, steering = _open(model, adapter, guide, weights, strength)
+    for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
+        print(path)
+
+
+def _open(
+    model: str, adapter: Path | None, guide: Path | None, weights: str | None, strength: float
+) -> tuple[Any, dict[str, Any]]:
+    """The generator, and how it is steered, as `recipes.generate` takes it."""
+    from videoalign.errors import ConfigError
+    from videoalign.recipes.generate import guide_wrapper, open_generator, variant_name
+
+    if guide is None and weights is not None:
+        raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")
+    generator = open_generator(model, adapter)
+    parsed = parse_weights(weights)
+    steering: dict[str, Any] = {"variant": variant_name(adapter, guide, parsed, strength)}
+    if guide is not None:
+        steering["wrap_scheduler"] = guide_wrapper(generator, guide, parsed, strength)
+    return generator, steering

@@ -1,0 +1,80 @@
+"""Frozen settings: defaults in code, then a YAML file, then ``key=value`` overrides; nothing unknown passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from videoalign.errors import ConfigError, did_you_mean
+
+
+class Config(BaseModel):
+    """Base of every settings class: frozen, unknown keys refused, each field documented by the string below it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def load(cls, file: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Self:
+        """Settings from a YAML file and dotted ``key=value`` overrides, the latter winning.
+
+        Raises:
+            ConfigError: file missing or not YAML, unknown key (with the nearest known one), value refused.
+        """
+        values = _read_yaml(Path(file)) if file is not None else {}
+        for override in overrides:
+            _apply(values, override)
+        return cls.build_from(values, source=str(file) if file is not None else "overrides")
+
+    @classmethod
+    def build_from(cls, values: dict[str, Any], source: str = "settings") -> Self:
+        """Settings from a plain dictionary; see `load` for the errors."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {_explain(cls, error)}") from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"--config: cannot read {file}: {error.strerror}. Give the path of a YAML file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config: {file} must hold 'key: value' lines; got {type(values).__name__}.")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{override}' must look like key=value.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override '{override}': '{parent}' is a value, not a group of settings.")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values[last] = text
+
+
+def _explain(cls: type[BaseModel], error: ValidationError) -> str:
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    path = ".".join(str(part) for part in first["loc"]) or cls.__name__
+    if first["type"] == "extra_forbidden":
+        owner = cls
+        for part in first["loc"][:-1]:
+            inner = owner.model_fields[str(part)].annotation if str(part) in owner.model_fields else None
+            owner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else owner
+        return f"unknown setting '{path}'.{did_you_mean(str(first['loc'][-1]), owner.model_fields)}"
+    if first["type"] == "missing":
+        return f"setting '{path}' is required; set it with {path}=<value>."
+    got = first.get("input")
+    return f"setting '{path}' got {got!r}: {first['msg']}. Set it with {path}=<value>."

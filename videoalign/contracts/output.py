@@ -1,0 +1,116 @@
+"""Outputs appear whole or not at all, and never in another run's folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from videoalign.errors import OutputError
+
+RUN_FILE = "run.json"
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; it takes the name when the block ends well and is removed otherwise.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    with plain_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """A folder beside ``path`` to fill; it takes the name (replacing an old one) when the block ends well.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with plain_errors(path):
+        try:
+            aside.mkdir(parents=True)
+            yield aside
+            if path.exists():
+                old = aside.with_suffix(".old")
+                os.replace(path, old)
+                os.replace(aside, path)
+                shutil.rmtree(old)
+            else:
+                os.replace(aside, path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """``value`` as indented JSON, whole or not at all; NaN is refused."""
+    with whole_file(path) as aside:
+        aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool = False) -> Path:
+    """Makes ``path`` the output folder of the run with this identity, or confirms that it already is.
+
+    Args:
+        path: the folder; made when absent.
+        identity: settings and inputs that decide the result; a run with the same ones resumes.
+        fresh: empty the folder first, when it belongs to a run of ours.
+
+    Raises:
+        OutputError: the folder belongs to another run, holds files that are no run's, or cannot be written.
+    """
+    path = Path(path)
+    want = json.loads(json.dumps(identity, sort_keys=True, default=str))
+    mark = path / RUN_FILE
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"--out: {path} is a file; give a folder.")
+    if path.is_dir() and any(path.iterdir()):
+        if not mark.is_file():
+            raise OutputError(f"--out: {path} holds files that are no run of videoalign; give a new or empty folder.")
+        have = json.loads(mark.read_text(encoding="utf-8"))
+        if fresh:
+            shutil.rmtree(path)
+        elif have != want:
+            changed = sorted(key for key in {*have, *want} if have.get(key) != want.get(key))
+            raise OutputError(
+                f"--out: {path} belongs to another run (differs in {', '.join(changed)}); give another folder or pass --fresh."
+            )
+    if not mark.is_file():
+        write_json(mark, want)
+    return path
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk and a missing permission at ``path`` into `OutputError`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"{path}: the disk is full; nothing was written. Free some space and run again.") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{path}: cannot be written ({error.strerror}). Choose another place.") from error
+        raise

@@ -1,0 +1,117 @@
+"""What training, sampling and evaluation ask of a model, whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from videoalign.contracts.video import Video
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """Scores clips on named dimensions: a trained VideoReward, or an oracle."""
+
+    name: str
+    dimensions: tuple[str, ...]
+
+    def score(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
+        """Normalised scores, float64 (N, D), higher is better; overall is their mean."""
+        ...
+
+
+class LatentCodec(Protocol):
+    """Between pixels and the latents that a generator works in."""
+
+    def encode(self, videos: Sequence[Video]) -> Tensor:
+        """Normalised latents, float32 (B, C, F, H, W)."""
+        ...
+
+    def decode(self, latents: Tensor) -> list[Video]:
+        """The clips behind normalised latents."""
+        ...
+
+
+class SchedulerWrapper(Protocol):
+    """Puts a guided scheduler around the generator's own for one call."""
+
+    def __call__(self, scheduler: Any, text: Tensor) -> Any:
+        """``scheduler`` wrapped; ``text`` holds the text states (B, L, D) of the clips being sampled."""
+        ...
+
+
+class Generator(LatentCodec, Protocol):
+    """A rectified-flow video generator: t = 0 is data, t = 1 is noise, v = x_noise - x_data."""
+
+    name: str
+
+    @property
+    def transformer(self) -> nn.Module:
+        """The network that alignment trains (LoRA goes onto it)."""
+        ...
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int]:
+        """(frames, height, width) of the clips that it encodes and makes."""
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """What its latents, text states and adapters depend on, as short strings."""
+        ...
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Raises `DataError` for a prompt that the model cannot read; cheap, before anything is made."""
+        ...
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Text states, float32 (B, L, D)."""
+        ...
+
+    def velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Predicted v at latents (B, C, F, H, W) and times (B,); gradients flow."""
+        ...
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        wrap_scheduler: SchedulerWrapper | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> list[Video]:
+        """One clip per (prompt, seed); the noise of a clip depends on its seed alone, not on its batch.
+
+        Args:
+            prompts: one text per clip.
+            seeds: one per clip.
+            num_steps: sampling steps; the model's own by default.
+            guidance_scale: of classifier-free guidance; the model's own by default.
+            wrap_scheduler: puts a guided scheduler around the model's own for this call.
+            on_step: called after every sampling step, as for a progress bar.
+        """
+        ...
+
+
+class LatentReward(Protocol):
+    """Scores noisy latents; differentiable in them."""
+
+    dimensions: tuple[str, ...]
+
+    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Scores (B, D) at latents (B, C, F, H, W), times (B,) and text states (B, L, D)."""
+        ...
+
+
+class Guide(Protocol):
+    """Changes a velocity during sampling."""
+
+    def adjust(self, velocity: Tensor, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """The guided velocity, same shape; t is (B,)."""
+        ...

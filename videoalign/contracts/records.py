@@ -1,0 +1,125 @@
+"""What stands in a dataset folder, one class per table; the column names are the field names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from videoalign.config import Config
+
+SCHEMA_VERSION = 1
+
+
+class Label(StrEnum):
+    """A rater's verdict on one dimension of one pair."""
+
+    A = "A"
+    B = "B"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+    INVALID = "invalid"
+
+
+class Dimension(Config):
+    """One aspect that raters judge."""
+
+    name: str
+    """Short name, as in VQ; letters, digits and underscore."""
+    guideline: str
+    """What a rater looks at, in plain words; it is also the rubric that a reward reads."""
+    sees_prompt: bool = False
+    """True when the judgement depends on the prompt (as TA does): the reward reads the prompt before this token."""
+
+
+DEFAULT_DIMENSIONS: tuple[Dimension, ...] = (
+    Dimension(
+        name="VQ",
+        guideline="Visual quality: how clean, sharp, detailed and well lit each single frame is, whatever it shows.",
+    ),
+    Dimension(
+        name="MQ",
+        guideline="Motion quality: whether things really move, smoothly, steadily and plausibly; a frozen clip is poor.",
+    ),
+    Dimension(
+        name="TA",
+        guideline="Text alignment: whether subject, its attributes, its action and the camera are as the prompt says.",
+        sees_prompt=True,
+    ),
+)
+
+
+class DatasetInfo(Config):
+    """``dataset.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this folder layout."""
+    dimensions: tuple[Dimension, ...] = DEFAULT_DIMENSIONS
+    """What is judged, in the order in which a reward reads them."""
+    provenance: dict[str, str] = {}
+    """Where the data come from: importer, source, command."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """``prompts.parquet``."""
+
+    prompt_id: str
+    text: str
+    split: str = "train"
+    """``train`` or ``val``; a prompt is never in both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """``clips.parquet``."""
+
+    clip_id: str
+    prompt_id: str
+    path: str
+    """Relative to the dataset folder, or absolute when the clips stay where they were."""
+    generator: str = ""
+    """Name of the model that made it; empty when unknown."""
+    seed: int = -1
+    """Seed that it was sampled with; -1 when unknown."""
+    fps: float
+    num_frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """``judgements.parquet``: one rater, one pair, one dimension; kept for ever."""
+
+    prompt_id: str
+    clip_a: str
+    clip_b: str
+    rater: str
+    dimension: str
+    label: str
+    """A value of `Label`."""
+    source_row: str = ""
+    """Where it stood in what was imported, as in ``pairs.csv:3``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rating:
+    """``ratings.parquet``: one rater, one clip, one dimension, on the rater's own scale."""
+
+    clip_id: str
+    rater: str
+    dimension: str
+    score: float
+    source_row: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinLosePair:
+    """``pairs/<name>.parquet``: what alignment trains on."""
+
+    prompt_id: str
+    clip_win: str
+    clip_lose: str
+    reward_win: float
+    """Weighted mean of normalised scores."""
+    reward_lose: float

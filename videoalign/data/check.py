@@ -1,0 +1,147 @@
+"""What may be wrong in a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.records import Clip, Label, Prompt
+from videoalign.data.dataset import Dataset, flip
+from videoalign.data.split import plain_text
+from videoalign.data.video import probe
+from videoalign.errors import DataError, VideoError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    kind: str
+    """In one word, as in ``broken_clip``."""
+    where: str
+    """Clip, prompt or source row."""
+    what: str
+    """In words."""
+
+
+def check_dataset(dataset: Dataset, progress: Progress = silent) -> list[Problem]:
+    """Every problem of a dataset; reads every clip.
+
+    Kinds: ``broken_clip`` (missing, truncated, not a video), ``changed_clip`` (not the size, length or rate that the
+    table says), ``same_clip`` (two clips of one prompt are the same file), ``unknown`` (a dimension, label, clip or
+    prompt that is not there), ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a
+    rater's verdict stands twice), ``contradiction`` (a rater says two things of one pair), ``leak`` (a prompt or
+    file stands in two splits).
+    """
+    prompts, clips = dataset.prompts(), dataset.clips()
+    return [
+        *_of_prompts(prompts),
+        *_of_clips(dataset, prompts, clips, progress),
+        *_of_judgements(dataset, clips),
+        *_of_repetitions(dataset),
+    ]
+
+
+def raise_if_any(problems: list[Problem], where: Path) -> None:
+    """Nothing when there is no problem.
+
+    Raises:
+        DataError: there is; counts them by kind.
+    """
+    if problems:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in Counter(p.kind for p in problems).most_common())
+        first = problems[0]
+        raise DataError(f"{where}: {len(problems)} problem(s) ({kinds}); the first: {first.where}: {first.what}")
+
+
+def _of_prompts(prompts: list[Prompt]) -> Iterator[Problem]:
+    ids, splits = Counter(prompt.prompt_id for prompt in prompts), dict[str, Prompt]()
+    for prompt_id, number in ids.items():
+        if number > 1:
+            yield Problem("duplicate", prompt_id, f"this prompt stands {number} times in prompts.parquet.")
+    for prompt in prompts:
+        first = splits.setdefault(plain_text(prompt.text), prompt)
+        if first.split != prompt.split:
+            what = f"stands in split '{prompt.split}' and, as {first.prompt_id}, in '{first.split}'."
+            yield Problem("leak", prompt.prompt_id, what)
+
+
+def _of_clips(dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progress: Progress) -> Iterator[Problem]:
+    splits = {prompt.prompt_id: prompt.split for prompt in prompts}
+    seen: dict[str, Clip] = {}
+    for clip_id, number in Counter(clip.clip_id for clip in clips).items():
+        if number > 1:
+            yield Problem("duplicate", clip_id, f"this clip stands {number} times in clips.parquet.")
+    with progress("checking clips", len(clips)) as step:
+        for clip in clips:
+            step()
+            if clip.prompt_id not in splits:
+                yield Problem("unknown", clip.clip_id, f"its prompt '{clip.prompt_id}' is not in prompts.parquet.")
+            try:
+                digest, differences = _look_at(dataset, clip)
+            except VideoError as error:
+                yield Problem("broken_clip", clip.clip_id, str(error))
+                continue
+            if differences:
+                yield Problem("changed_clip", clip.clip_id, f"differs from clips.parquet in {differences}.")
+            first = seen.setdefault(digest, clip)
+            if splits.get(first.prompt_id) != splits.get(clip.prompt_id):
+                yield Problem("leak", clip.clip_id, f"is the same file as {first.clip_id}, which is in another split.")
+            elif first is not clip and first.prompt_id == clip.prompt_id:
+                yield Problem("same_clip", clip.clip_id, f"is the same file as {first.clip_id}.")
+
+
+def _look_at(dataset: Dataset, clip: Clip) -> tuple[str, str]:
+    """Hash of the file (of its address, where it is far away) and what differs from the table."""
+    far = "://" in clip.path
+    info = probe(clip.path if far else dataset.clip_path(clip))
+    digest = clip.path if far else hashlib.sha256(dataset.clip_path(clip).read_bytes()).hexdigest()
+    names = ("fps", "num_frames", "height", "width")
+    return digest, ", ".join(
+        f"{name} ({getattr(info, name):g}, not {getattr(clip, name):g})"
+        for name in names
+        if abs(getattr(info, name) - getattr(clip, name)) > 1e-6
+    )
+
+
+def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
+    prompt_of = {clip.clip_id: clip.prompt_id for clip in clips}
+    for row in dataset.judgements():
+        where = row.source_row or f"{row.clip_a} / {row.clip_b}"
+        if row.dimension not in dataset.dimensions:
+            yield Problem("unknown", where, f"dimension '{row.dimension}' is not in dataset.json.")
+        if row.label not in set(Label):
+            yield Problem("unknown", where, f"label '{row.label}' is not one of {', '.join(Label)}.")
+        for clip_id in (row.clip_a, row.clip_b):
+            if clip_id not in prompt_of:
+                yield Problem("unknown", where, f"clip '{clip_id}' is not in clips.parquet.")
+            elif prompt_of[clip_id] != row.prompt_id:
+                yield Problem("crossed", where, f"clip '{clip_id}' belongs to prompt '{prompt_of[clip_id]}'.")
+    for rating in dataset.ratings():
+        where = rating.source_row or rating.clip_id
+        if rating.dimension not in dataset.dimensions:
+            yield Problem("unknown", where, f"dimension '{rating.dimension}' is not in dataset.json.")
+        if rating.clip_id not in prompt_of:
+            yield Problem("unknown", where, f"clip '{rating.clip_id}' is not in clips.parquet.")
+
+
+def _of_repetitions(dataset: Dataset) -> Iterator[Problem]:
+    said: dict[tuple[str, str, str, str], tuple[str, str]] = {}
+    for row in dataset.judgements():
+        if row.label not in set(Label):
+            continue
+        turned = row.clip_a > row.clip_b
+        pair = (row.clip_b, row.clip_a) if turned else (row.clip_a, row.clip_b)
+        label = flip(row.label) if turned else Label(row.label)
+        first, where = said.setdefault((row.rater, *pair, row.dimension), (label, row.source_row))
+        if where == row.source_row and first == label:
+            continue
+        kind = "duplicate" if first == label else "contradiction"
+        verdicts = f"'{first}' ({where}) and '{label}'" if first != label else f"'{label}', as in {where}"
+        yield Problem(
+            kind, row.source_row, f"rater '{row.rater}' says of {pair[0]} and {pair[1]}, {row.dimension}: {verdicts}."
+        )

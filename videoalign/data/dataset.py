@@ -1,0 +1,336 @@
+"""The dataset folder: prompts, clips and what people said about them, in files that pandas and DuckDB open as they are.
+
+dataset.json                                      schema version, dimensions, provenance
+prompts.parquet  clips.parquet  judgements.parquet  ratings.parquet
+scores/<reward>.parquet  pairs/<name>.parquet  latents/<model>/
+clips/*.mp4
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pyarrow as pa
+
+from videoalign.contracts.output import fingerprint, write_json
+from videoalign.contracts.records import (
+    SCHEMA_VERSION,
+    Clip,
+    DatasetInfo,
+    Judgement,
+    Label,
+    Prompt,
+    Rating,
+    WinLosePair,
+)
+from videoalign.contracts.video import Video
+from videoalign.data.tables import read_records, read_table, to_float, write_records, write_table
+from videoalign.data.video import read_video
+from videoalign.errors import DataError, OutputError, did_you_mean
+from videoalign.stats.agreement import majority
+
+INFO_FILE = "dataset.json"
+CLIP_FOLDER = "clips"
+
+Record = TypeVar("Record")
+
+_FLIPPED = {Label.A: Label.B, Label.B: Label.A}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedPair:
+    """A pair with the verdict of its raters on each dimension."""
+
+    prompt_id: str
+    clip_a: str
+    clip_b: str
+    labels: dict[str, Label | None]
+    """A, B or tie; None where nobody judged, most found the pair invalid, or no verdict has the most votes."""
+    split: str
+    """Of the prompt."""
+
+
+def prompt_id_of(text: str) -> str:
+    """The id of a prompt: the same wherever the same text comes from."""
+    return f"p-{fingerprint(text)[:12]}"
+
+
+def flip(label: str) -> Label:
+    """The same verdict with the clips exchanged."""
+    return _FLIPPED.get(Label(label), Label(label))
+
+
+class Dataset:
+    """One dataset folder. Tables are read from disk at each call and written whole."""
+
+    def __init__(self, path: Path, info: DatasetInfo) -> None:
+        self.path = path
+        self.info = info
+
+    @classmethod
+    def create(cls, path: str | Path, info: DatasetInfo, exist_ok: bool = False) -> Self:
+        """A new, empty dataset; with ``exist_ok`` the one that is there, when it has the same dimensions.
+
+        Raises:
+            DataError: a dimension's name is not made of letters, digits and underscore, or stands twice.
+            OutputError: there is a dataset already, or one with other dimensions.
+        """
+        path = Path(path)
+        names = [dimension.name for dimension in info.dimensions]
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9_]+", name) or names.count(name) > 1:
+                raise DataError(
+                    f"dimensions: '{name}' must be made of letters, digits and underscore and stand once; "
+                    f"got {', '.join(names)}. Rename it."
+                )
+        if (path / INFO_FILE).exists():
+            if not exist_ok:
+                raise OutputError(f"{path}: holds a dataset already; give another folder.")
+            have = cls.open(path)
+            if have.dimensions != tuple(names):
+                raise OutputError(
+                    f"{path}: holds a dataset with dimensions {', '.join(have.dimensions)}; "
+                    f"wanted {', '.join(names)}. Give another folder."
+                )
+            return have
+        write_json(path / INFO_FILE, info.model_dump(mode="json"))
+        return cls(path, info)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The dataset in a folder.
+
+        Raises:
+            DataError: no dataset there, or one of a later version.
+            ConfigError: its ``dataset.json`` does not fit.
+        """
+        path = Path(path)
+        file = path / INFO_FILE
+        if not file.is_file():
+            raise DataError(
+                f"{path}: no dataset here ({INFO_FILE} is missing); make one with 'videoalign data import'."
+            )
+        info = DatasetInfo.load(file)
+        if info.schema_version > SCHEMA_VERSION:
+            raise DataError(
+                f"{path}: has schema version {info.schema_version}; this videoalign reads up to {SCHEMA_VERSION}. "
+                "Update videoalign."
+            )
+        return cls(path, info)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of what is judged, in order."""
+        return tuple(dimension.name for dimension in self.info.dimensions)
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts."""
+        return read_records(self.path / "prompts.parquet", Prompt)
+
+    def clips(self) -> list[Clip]:
+        """All clips."""
+        return read_records(self.path / "clips.parquet", Clip)
+
+    def judgements(self) -> list[Judgement]:
+        """All judgements, raw."""
+        return read_records(self.path / "judgements.parquet", Judgement)
+
+    def ratings(self) -> list[Rating]:
+        """All ratings, raw."""
+        return read_records(self.path / "ratings.parquet", Rating)
+
+    def write_prompts(self, rows: Sequence[Prompt]) -> None:
+        """Replaces the table."""
+        write_records(self.path / "prompts.parquet", Prompt, rows)
+
+    def write_clips(self, rows: Sequence[Clip]) -> None:
+        """Replaces the table."""
+        write_records(self.path / "clips.parquet", Clip, rows)
+
+    def write_judgements(self, rows: Sequence[Judgement]) -> None:
+        """Replaces the table."""
+        write_records(self.path / "judgements.parquet", Judgement, rows)
+
+    def write_ratings(self, rows: Sequence[Rating]) -> None:
+        """Replaces the table."""
+        write_records(self.path / "ratings.parquet", Rating, rows)
+
+    def add(
+        self,
+        *,
+        prompts: Iterable[Prompt] = (),
+        clips: Iterable[Clip] = (),
+        judgements: Iterable[Judgement] = (),
+        ratings: Iterable[Rating] = (),
+    ) -> None:
+        """Appends what is new; a prompt or clip whose id is there stays as it is, no row is repeated.
+
+        Raises:
+            DataError: an id that is there with another text or path, a clip of an unknown prompt, a judgement or rating
+                of an unknown clip, dimension or label.
+        """
+        all_prompts = _merge(self.prompts(), prompts, lambda row: row.prompt_id, lambda row: row.text)
+        all_clips = _merge(self.clips(), clips, lambda row: row.clip_id, lambda row: row.path)
+        judgements, ratings = list(judgements), list(ratings)
+        self._refuse_strangers(all_prompts, all_clips, judgements, ratings)
+        all_judgements = list(dict.fromkeys([*self.judgements(), *judgements])) if judgements else None
+        all_ratings = list(dict.fromkeys([*self.ratings(), *ratings])) if ratings else None
+        self.write_prompts(all_prompts)
+        self.write_clips(all_clips)
+        if all_judgements is not None:
+            self.write_judgements(all_judgements)
+        if all_ratings is not None:
+            self.write_ratings(all_ratings)
+
+    def _refuse_strangers(
+        self, prompts: list[Prompt], clips: list[Clip], judgements: list[Judgement], ratings: list[Rating]
+    ) -> None:
+        prompt_ids, clip_ids = {row.prompt_id for row in prompts}, {row.clip_id for row in clips}
+        for clip in clips:
+            if clip.prompt_id not in prompt_ids:
+                raise DataError(
+                    f"clip '{clip.clip_id}': its prompt '{clip.prompt_id}' is not in the dataset; add it first."
+                )
+        said: list[Judgement | Rating] = [*judgements, *ratings]
+        for row in said:
+            named = (row.clip_a, row.clip_b) if isinstance(row, Judgement) else (row.clip_id,)
+            for clip_id in named:
+                if clip_id not in clip_ids:
+                    raise DataError(f"{row.source_row or row}: clip '{clip_id}' is not in the dataset; add it first.")
+            self.require_dimension(row.dimension, row.source_row or "judgement")
+            if isinstance(row, Judgement) and row.label not in set(Label):
+                raise DataError(f"{row.source_row or row}: label '{row.label}' is not one of {', '.join(Label)}.")
+
+    def require_dimension(self, name: str, what: str) -> None:
+        """Nothing when the dataset judges this dimension.
+
+        Raises:
+            DataError: it does not; ``what`` says who asked.
+        """
+        if name not in self.dimensions:
+            raise DataError(f"{what}: unknown dimension '{name}'.{did_you_mean(name, self.dimensions)}")
+
+    def clip_path(self, clip: Clip) -> Path:
+        """Where the file of a clip is."""
+        return self.path / clip.path
+
+    def load(self, clip: Clip, indices: Sequence[int] | None = None) -> Video:
+        """The frames of a clip, all or those with the given indices.
+
+        Raises:
+            VideoError: see `videoalign.data.video.read_video`.
+        """
+        return read_video(clip.path if "://" in clip.path else self.clip_path(clip), indices)
+
+    def judged_pairs(self, split: str | None = None) -> list[JudgedPair]:
+        """Every judged pair with the majority of its raters, in the order and orientation of its first judgement.
+
+        ``both_bad`` counts as a tie. With ``split``, only the pairs of its prompts.
+        """
+        splits = {prompt.prompt_id: prompt.split for prompt in self.prompts()}
+        votes: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+        for row in self.judgements():
+            flipped = (row.prompt_id, row.clip_b, row.clip_a)
+            key = flipped if flipped in votes else (row.prompt_id, row.clip_a, row.clip_b)
+            label = Label.TIE if row.label == Label.BOTH_BAD else Label(row.label)
+            pair = votes.setdefault(key, {})
+            pair.setdefault(row.dimension, []).append(flip(label) if key == flipped else label)
+        pairs = []
+        for (prompt_id, clip_a, clip_b), by_dimension in votes.items():
+            if split is None or splits.get(prompt_id) == split:
+                labels = {name: _verdict(by_dimension.get(name, [])) for name in self.dimensions}
+                pairs.append(
+                    JudgedPair(
+                        prompt_id=prompt_id, clip_a=clip_a, clip_b=clip_b, labels=labels, split=splits[prompt_id]
+                    )
+                )
+        return pairs
+
+    def scores(self, name: str) -> list[dict[str, Any]]:
+        """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}}`` a clip.
+
+        Raises:
+            DataError: no scores of that name.
+        """
+        file = self._named("scores", name)
+        if not file.is_file():
+            raise DataError(
+                f"{self.path}: no scores '{name}'.{did_you_mean(name, self.names('scores') or ['none yet'])} "
+                "Make them with 'videoalign reward score'."
+            )
+        rows = []
+        for flat in read_table(file).to_pylist():
+            row: dict[str, Any] = {"clip_id": flat.pop("clip_id"), "raw": {}, "normalised": {}}
+            for column, value in flat.items():
+                kind, _, dimension = column.partition("_")
+                row[kind][dimension] = value
+            rows.append(row)
+        return rows
+
+    def write_scores(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replaces the scores by one reward; stored flat, in columns ``raw_<dim>`` and ``normalised_<dim>``.
+
+        Raises:
+            DataError: a score that is not a finite number.
+        """
+        columns: dict[str, list[Any]] = {"clip_id": [row["clip_id"] for row in rows]}
+        for kind in ("raw", "normalised"):
+            for dimension in rows[0][kind] if rows else ():
+                try:
+                    columns[f"{kind}_{dimension}"] = [to_float(row[kind][dimension]) for row in rows]
+                except ValueError as error:
+                    raise DataError(f"scores '{name}', {kind} {dimension}: {error}.") from None
+        write_table(self._named("scores", name), pa.table(columns))
+
+    def pairs(self, name: str) -> list[WinLosePair]:
+        """The pairs of that name.
+
+        Raises:
+            DataError: no pairs of that name.
+        """
+        file = self._named("pairs", name)
+        if not file.is_file():
+            raise DataError(
+                f"{self.path}: no pairs '{name}'.{did_you_mean(name, self.names('pairs') or ['none yet'])} "
+                "Make them with 'videoalign pairs'."
+            )
+        return read_records(file, WinLosePair)
+
+    def write_pairs(self, name: str, rows: Sequence[WinLosePair]) -> None:
+        """Replaces the pairs of that name.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not rows:
+            raise DataError(f"pairs '{name}': the set is empty; nothing was written.")
+        write_records(self._named("pairs", name), WinLosePair, rows)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the tables of a kind, ``scores`` or ``pairs``."""
+        return sorted(file.stem for file in (self.path / kind).glob("*.parquet"))
+
+    def _named(self, kind: str, name: str) -> Path:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise DataError(f"{kind}: the name '{name}' must be made of letters, digits, '_', '-' and '.'.")
+        return self.path / kind / f"{name}.parquet"
+
+
+def _merge(have: list[Record], more: Iterable[Record], key: Any, content: Any) -> list[Record]:
+    rows = {key(row): row for row in have}
+    for row in more:
+        old = rows.setdefault(key(row), row)
+        if content(old) != content(row):
+            raise DataError(
+                f"'{key(row)}' is in the dataset as '{content(old)}'; got '{content(row)}'. Give it another id."
+            )
+    return list(rows.values())
+
+
+def _verdict(votes: list[str]) -> Label | None:
+    winner = majority(votes) if votes else None
+    return None if winner is None or winner == Label.INVALID else Label(winner)

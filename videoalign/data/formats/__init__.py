@@ -1,0 +1,144 @@
+"""Other people's preference data: one importer or exporter a file, found through `FORMATS` and `EXPORTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from videoalign.contracts.output import whole_folder, write_json
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.records import DatasetInfo
+from videoalign.data.counts import REJECTED_FILE, Counts, count
+from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.formats.builder import Builder, DuplicateRow
+from videoalign.data.formats.common import Importer, ImportOptions, describe_dimensions
+from videoalign.data.formats.pairs import PairsImporter, PairsOptions
+from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
+from videoalign.data.formats.source import SourceTable
+from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, export_videoalign
+from videoalign.errors import ConfigError, DataError, OutputError, did_you_mean
+
+
+class Format(NamedTuple):
+    """An importer and the settings that it understands."""
+
+    options: type[ImportOptions]
+    importer: Callable[[SourceTable, Any], Importer]
+
+
+FORMATS: dict[str, Format] = {
+    "videoalign": Format(VideoAlignOptions, VideoAlignImporter),
+    "ratings": Format(RatingsOptions, RatingsImporter),
+    "pairs": Format(PairsOptions, PairsImporter),
+}
+
+EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {"videoalign": export_videoalign}
+
+
+def find_format(name: str) -> Format:
+    """The importer of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"FORMAT: no importer '{name}'.{did_you_mean(name, FORMATS)}")
+    return FORMATS[name]
+
+
+def import_data(
+    format: str,
+    source: str | Path,
+    out: str | Path,
+    clips: str | Path | None = None,
+    *,
+    options: ImportOptions | Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> Counts:
+    """Makes a dataset folder from somebody's table, whole or not at all.
+
+    Every clip is opened and its packets read. A row that repeats an earlier one (also with A and B exchanged) is
+    left out and listed under ``rejected``.
+
+    Args:
+        format: a name of `FORMATS`.
+        source: CSV, JSONL or Parquet; a path or an address that fsspec reads.
+        out: folder to make.
+        clips: what relative paths in the table start from; default: the table's folder.
+        options: settings of this importer, as an object of its class or a dictionary.
+        fresh: replace a dataset that is there.
+
+    Raises:
+        ConfigError: unknown format or setting.
+        DataError: a row cannot be used (says file and line), unless ``skip_broken`` is set; or no row can.
+        OutputError: ``out`` holds something already, or cannot be written.
+    """
+    found = find_format(format)
+    if not isinstance(options, ImportOptions):
+        options = found.options.build_from(dict(options or {}))
+    out = Path(out)
+    _require_free(out, fresh)
+    table = SourceTable.open(source)
+    importer = found.importer(table, options)
+    info = DatasetInfo(
+        dimensions=describe_dimensions(list(importer.dimensions), options),
+        provenance={
+            "format": format,
+            "source": table.location,
+            "options": options.model_dump_json(exclude_unset=True),
+        },
+    )
+    with whole_folder(out) as aside:
+        dataset = Dataset.create(aside, info)
+        builder = Builder(str(clips) if clips is not None else table.folder, table.name, options)
+        rejected = _take_rows(table, importer, builder, options, progress)
+        if isinstance(options, RatingsOptions):
+            builder.derive_judgements(options.tie_band)
+        builder.write(dataset)
+        if rejected:
+            write_json(aside / REJECTED_FILE, rejected)
+    return count(Dataset.open(out))
+
+
+def export_data(format: str, dataset: Dataset, out: str | Path) -> int:
+    """Writes a dataset as another tool's table and returns the number of rows.
+
+    Raises:
+        ConfigError: unknown format.
+        DataError: nothing to write.
+        OutputError: the disk is full or the place cannot be written.
+    """
+    if format not in EXPORTS:
+        raise ConfigError(f"FORMAT: no exporter '{format}'.{did_you_mean(format, EXPORTS)}")
+    return EXPORTS[format](dataset, Path(out))
+
+
+def _require_free(out: Path, fresh: bool) -> None:
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / INFO_FILE).is_file():
+            raise OutputError(f"--out: {out} holds files that are no dataset; give a new or empty folder.")
+        if not fresh:
+            raise OutputError(f"--out: {out} holds a dataset already; give another folder, or --fresh to replace it.")
+    elif out.exists() and not out.is_dir():
+        raise OutputError(f"--out: {out} is a file; give a folder.")
+
+
+def _take_rows(
+    table: SourceTable, importer: Importer, builder: Builder, options: ImportOptions, progress: Progress
+) -> list[dict[str, str]]:
+    rejected = []
+    with progress(f"reading {table.name}", len(table.rows)) as step:
+        for row in table.rows:
+            try:
+                builder.add(row.number, importer.entry(row))
+            except DataError as error:
+                where = f"{table.name}:{row.number}"
+                if not options.skip_broken and not isinstance(error, DuplicateRow):
+                    raise type(error)(f"{where}: {error} Mend it, or leave such rows out with --skip-broken.") from None
+                rejected.append({"row": where, "reason": str(error)})
+            step()
+    if not builder.clips:
+        raise DataError(f"{table.location}: no row can be used; the first one: {rejected[0]['reason']}")
+    return rejected

@@ -1,0 +1,176 @@
+"""What every importer says about a row, and the settings that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from videoalign.config import Config
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension, Label
+from videoalign.data.formats.source import Row, SourceTable
+from videoalign.errors import ConfigError, DataError, did_you_mean
+
+LABELS: dict[str, Label] = {
+    "a": Label.A,
+    "b": Label.B,
+    "same": Label.TIE,
+    "tie": Label.TIE,
+    "both_bad": Label.BOTH_BAD,
+    "bothbad": Label.BOTH_BAD,
+    "tie (bothbad)": Label.BOTH_BAD,
+    "invalid": Label.INVALID,
+}
+"""How verdicts are written, in small letters."""
+
+Side = str
+"""``a`` or ``b``."""
+
+
+class ImportOptions(Config):
+    """Settings of every importer."""
+
+    dimensions: tuple[str, ...] | None = None
+    """Columns that are judged; without it the importer takes those that its format names or that look like it."""
+    rename: dict[str, str] = {}
+    """New names of dimensions, as in ``rename.static_quality=VQ``; default: as the column is called."""
+    sees_prompt: tuple[str, ...] | None = None
+    """Dimensions (by new name) whose judgement depends on the prompt; default: every one but VQ and MQ."""
+    guidelines: dict[str, str] = {}
+    """What raters looked at, by new name of the dimension; VQ, MQ and TA have one already."""
+    skip_broken: bool = False
+    """Leave out rows that cannot be used, and list them; default: the first one stops the import."""
+    copy_clips: bool = False
+    """Copy the clips into the dataset folder; default: they stay where they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceClip:
+    """A clip as a table names it."""
+
+    path: str
+    generator: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairEntry:
+    """One row with verdicts on a pair."""
+
+    prompt: str
+    clip_a: SourceClip
+    clip_b: SourceClip
+    rater: str
+    labels: dict[str, Label]
+    ratings: dict[tuple[Side, str], float] = field(default_factory=dict)
+    """Scores that stand beside the verdicts, by side and dimension."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatingEntry:
+    """One row with one rater's scores of one clip."""
+
+    prompt: str
+    clip: SourceClip
+    rater: str
+    scores: dict[str, float]
+
+
+class Importer(Protocol):
+    """One format; made of the table and the settings, it finds its columns or says which is missing."""
+
+    dimensions: dict[str, str]
+    """Column by dimension, in order."""
+
+    def entry(self, row: Row) -> PairEntry | RatingEntry:
+        """What a row says.
+
+        Raises:
+            DataError: it cannot be used; the message leaves out where it stands.
+        """
+        ...
+
+
+def normalise_label(text: str, column: str) -> Label:
+    """A verdict however it is written.
+
+    Raises:
+        DataError: none of `LABELS`.
+    """
+    label = LABELS.get(text.lower())
+    if label is None:
+        raise DataError(f"column '{column}': '{text}' is not a verdict; wanted A, B, same, tie, both_bad or invalid.")
+    return label
+
+
+def optional_column(table: SourceTable, options: ImportOptions, setting: str) -> str | None:
+    """The column that a setting names; None when it is not there and nobody asked for it.
+
+    Raises:
+        DataError: it was asked for and is not there.
+    """
+    column: str | None = getattr(options, setting)
+    if column is None or column in table.columns:
+        return column
+    if setting in options.model_fields_set:
+        table.require(column)
+    return None
+
+
+def name_dimensions(columns: Sequence[str], options: ImportOptions) -> dict[str, str]:
+    """Columns by dimension, after renaming.
+
+    Raises:
+        ConfigError: ``rename``, ``sees_prompt`` or ``guidelines`` speaks of something that is not there.
+    """
+    for old in options.rename:
+        if old not in columns:
+            raise ConfigError(f"rename: '{old}' is not a judged column.{did_you_mean(old, columns)}")
+    named = {options.rename.get(column, column): column for column in columns}
+    if len(named) < len(columns):
+        raise ConfigError(f"rename: two columns of {', '.join(columns)} get the same name.")
+    for name in [*(options.sees_prompt or ()), *options.guidelines]:
+        if name not in named:
+            raise ConfigError(f"sees_prompt, guidelines: no dimension '{name}'.{did_you_mean(name, named)}")
+    return named
+
+
+def describe_dimensions(names: Sequence[str], options: ImportOptions) -> tuple[Dimension, ...]:
+    """The dimensions with what raters looked at, for ``dataset.json``."""
+    known = {dimension.name: dimension for dimension in DEFAULT_DIMENSIONS}
+    described = []
+    for name in names:
+        plain = Dimension(name=name, guideline=name.replace("_", " ").capitalize() + ".", sees_prompt=True)
+        base = known.get(name, plain)
+        guideline = options.guidelines.get(name, base.guideline)
+        sees_prompt = base.sees_prompt if options.sees_prompt is None else name in options.sees_prompt
+        described.append(Dimension(name=name, guideline=guideline, sees_prompt=sees_prompt))
+    return tuple(described)
+
+
+def judged_columns(table: SourceTable, taken: Sequence[str | None], looks_judged: LooksJudged) -> list[str]:
+    """Columns not taken for something else, not named like an id, of which some cell looks like a judgement.
+
+    Raises:
+        DataError: there is none.
+    """
+    names = [name for name in table.columns if name not in taken and not _is_bookkeeping(name)]
+    found = [name for name in names if any(looks_judged(row.optional(name)) for row in table.rows)]
+    if not found:
+        raise DataError(
+            f"{table.location}: no judged column among {', '.join(table.columns)}; name them with --dimensions."
+        )
+    return found
+
+
+class LooksJudged(Protocol):
+    """Whether the text of a cell looks like a judgement."""
+
+    def __call__(self, text: str, /) -> bool: ...
+
+
+_BOOKKEEPING = {"id", "index", "row", "seed", "fps", "num_frames", "height", "width", "duration", "timestamp"}
+
+
+def _is_bookkeeping(name: str) -> bool:
+    parts = name.lower().removesuffix("_a").removesuffix("_b")
+    return parts in _BOOKKEEPING or parts.endswith("_id")

@@ -1,0 +1,65 @@
+"""A pointwise table: one rater's scores of one clip a row; pairs are made of clips that share a prompt."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from videoalign.data.formats.common import (
+    ImportOptions,
+    RatingEntry,
+    SourceClip,
+    judged_columns,
+    name_dimensions,
+    optional_column,
+)
+from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.tables import to_float
+
+
+class RatingsOptions(ImportOptions):
+    """Settings of ``data import ratings``."""
+
+    clip: str = "clip"
+    """Column with the path of the clip."""
+    prompt: str = "prompt"
+    """Column with the prompt."""
+    rater: str | None = "rater"
+    """Column that names the rater; may be absent when there is one rater only."""
+    model: str | None = "model"
+    """Column that names the generator of the clip; may be absent."""
+    tie_band: Annotated[float, Field(ge=0)] = 0.0
+    """Two scores of a rater that differ by this much or less are a tie; 0: only equal scores are."""
+
+
+class RatingsImporter:
+    """Reads the rows of such a table."""
+
+    def __init__(self, table: SourceTable, options: RatingsOptions) -> None:
+        table.require(options.clip, options.prompt)
+        self.rater = optional_column(table, options, "rater")
+        self.model = optional_column(table, options, "model")
+        self.clip, self.prompt = options.clip, options.prompt
+        taken = (self.clip, self.prompt, self.rater, self.model)
+        columns = options.dimensions or judged_columns(table, taken, _is_number)
+        table.require(*columns)
+        self.dimensions = name_dimensions(columns, options)
+
+    def entry(self, row: Row) -> RatingEntry:
+        """See `Importer.entry`."""
+        scores = {name: row.number_or_none(column) for name, column in self.dimensions.items()}
+        return RatingEntry(
+            prompt=row.text(self.prompt),
+            clip=SourceClip(path=row.text(self.clip), generator=row.optional(self.model)),
+            rater=row.text(self.rater) if self.rater else "",
+            scores={name: score for name, score in scores.items() if score is not None},
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        to_float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""Relabelling: a reward's scores become the win-lose pairs that alignment trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from videoalign.config import Config
+from videoalign.contracts.records import WinLosePair
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError, DataError, did_you_mean
+
+
+class PairsConfig(Config):
+    """How pairs are made; two clips of the same reward are never a pair."""
+
+    strategy: Literal["best_worst", "all"] = "best_worst"
+    """``best_worst``: the best clip of a prompt against its worst, then the second best against the second worst, as
+    often as ``max_per_prompt`` says (default once). ``all``: every two clips of a prompt, the clearest first."""
+    max_per_prompt: Annotated[int, Field(ge=1)] | None = None
+    """Most pairs that a prompt gives; default: 1 for ``best_worst``, no limit for ``all``."""
+    min_margin: Annotated[float, Field(ge=0)] = 0.0
+    """Least difference of reward in a pair."""
+    split: str | None = None
+    """Take prompts of this split only, as in ``train``; default: all."""
+
+
+def combine(
+    rows: Iterable[Mapping[str, Any]], dimensions: Sequence[str], weights: Mapping[str, float] | None
+) -> dict[str, float]:
+    """One reward per clip: the weighted mean of its normalised scores, sum(w s) / sum(w).
+
+    Args:
+        rows: as `Dataset.scores` gives them.
+        dimensions: what the dataset judges.
+        weights: by dimension, at least 0, not all 0; dimensions left out weigh 0; None weighs all the same.
+
+    Raises:
+        ConfigError: a weight is below 0, all are 0, or one is for an unknown dimension.
+        DataError: a clip has no score on a dimension that weighs something.
+    """
+    rows = list(rows)
+    known = list(rows[0]["normalised"]) if rows else list(dimensions)
+    weights = dict.fromkeys(known, 1.0) if weights is None else dict(weights)
+    for name, weight in weights.items():
+        if name not in known:
+            raise ConfigError(f"--weights: unknown dimension '{name}'.{did_you_mean(name, known)}")
+        if not 0 <= weight < float("inf"):
+            raise ConfigError(f"--weights: {name} must be a number of at least 0; got {weight}.")
+    total = sum(weights.values())
+    if not total > 0:
+        raise ConfigError("--weights: at least one must be above 0.")
+    rewards = {}
+    for row in rows:
+        scores = row["normalised"]
+        for name in weights:
+            if name not in scores or scores[name] is None or not abs(scores[name]) < float("inf"):
+                raise DataError(f"clip '{row['clip_id']}' has no score for {name}; score the dataset again.")
+        rewards[row["clip_id"]] = sum(weights[name] * scores[name] for name in weights) / total
+    return rewards
+
+
+def make_pairs(
+    dataset: Dataset,
+    scores: Iterable[Mapping[str, Any]],
+    weights: Mapping[str, float] | None = None,
+    config: PairsConfig | None = None,
+) -> list[WinLosePair]:
+    """Win-lose pairs within each prompt, in the order of the prompts, the clearest first.
+
+    Args:
+        dataset: whose clips were scored.
+        scores: as `Dataset.scores` gives them.
+        weights: see `combine`.
+        config: see `PairsConfig`.
+
+    Raises:
+        ConfigError: see `combine`.
+        DataError: clips without scores, scores of unknown clips, or no pair at all (says why).
+    """
+    config = config or PairsConfig()
+    rewards = combine(scores, dataset.dimensions, weights)
+    clips = dataset.clips()
+    strangers = rewards.keys() - {clip.clip_id for clip in clips}
+    if strangers:
+        raise DataError(
+            f"{dataset.path}: {len(strangers)} scored clips are not in it, first '{min(strangers)}'; score again."
+        )
+    prompts = [p.prompt_id for p in dataset.prompts() if config.split is None or p.split == config.split]
+    by_prompt: dict[str, list[str]] = {prompt_id: [] for prompt_id in prompts}
+    for clip in clips:
+        if clip.prompt_id in by_prompt:
+            by_prompt[clip.prompt_id].append(clip.clip_id)
+    missing = [clip_id for group in by_prompt.values() for clip_id in group if clip_id not in rewards]
+    if missing:
+        raise DataError(f"{dataset.path}: {len(missing)} clips have no score, first '{missing[0]}'; score again.")
+    pairs = [pair for prompt_id, group in by_prompt.items() for pair in _of_prompt(prompt_id, group, rewards, config)]
+    if not pairs:
+        raise DataError(_why_empty(dataset, by_prompt, rewards, config))
+    return pairs
+
+
+def _of_prompt(
+    prompt_id: str, clip_ids: list[str], rewards: Mapping[str, float], config: PairsConfig
+) -> list[WinLosePair]:
+    ranked = sorted(clip_ids, key=lambda clip_id: (-rewards[clip_id], clip_id))
+    if config.strategy == "best_worst":
+        half = len(ranked) // 2
+        chosen = list(zip(ranked[:half], reversed(ranked[len(ranked) - half :]), strict=True))
+        limit: int | None = config.max_per_prompt or 1
+    else:
+        chosen = sorted(combinations(ranked, 2), key=lambda pair: rewards[pair[1]] - rewards[pair[0]])
+        limit = config.max_per_prompt
+    pairs = [
+        WinLosePair(
+            prompt_id=prompt_id, clip_win=win, clip_lose=lose, reward_win=rewards[win], reward_lose=rewards[lose]
+        )
+        for win, lose in chosen
+        if rewards[win] > rewards[lose] and rewards[win] - rewards[lose] >= config.min_margin
+    ]
+    return pairs[:limit]
+
+
+def _why_empty(
+    dataset: Dataset, by_prompt: Mapping[str, list[str]], rewards: Mapping[str, float], config: PairsConfig
+) -> str:
+    if not by_prompt:
+        where = f"split '{config.split}' of {dataset.path}" if config.split is not None else str(dataset.path)
+        return f"no pairs: {where} has no prompts."
+    alone = sum(len(group) < 2 for group in by_prompt.values())
+    tied = sum(len(group) > 1 and len({rewards[c] for c in group}) == 1 for group in by_prompt.values())
+    close = len(by_prompt) - alone - tied
+    return (
+        f"no pairs: of {len(by_prompt)} prompts, {alone} have fewer than two clips, {tied} have only clips of equal "
+        f"reward, {close} differ by less than min_margin={config.min_margin:g}. "
+        "Generate more clips per prompt, or lower min_margin."
+    )

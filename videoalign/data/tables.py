@@ -1,0 +1,90 @@
+"""Records on disk: one Parquet file a table, written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from videoalign.contracts.output import whole_file
+from videoalign.errors import DataError, did_you_mean
+
+Record = TypeVar("Record")
+
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+
+
+def schema_of(record: type) -> pa.Schema:
+    """Columns of a record class: its fields, in order, none of them nullable."""
+    hints = get_type_hints(record)
+    return pa.schema([pa.field(f.name, _ARROW[hints[f.name]], nullable=False) for f in dataclasses.fields(record)])
+
+
+def write_records(path: Path, record: type[Record], rows: Sequence[Record]) -> None:
+    """The whole table, replacing what was there.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]
+    columns = {name: [getattr(row, name) for row in rows] for name in names}
+    write_table(path, pa.table(columns, schema=schema_of(record)))
+
+
+def read_records(path: Path, record: type[Record]) -> list[Record]:
+    """The whole table in its order; an absent file is an empty table.
+
+    Raises:
+        DataError: not Parquet, a column is missing, unknown, of another type or has gaps.
+    """
+    if not path.exists():
+        return []
+    table, schema = read_table(path), schema_of(record)
+    for name in table.column_names:
+        if name not in schema.names:
+            raise DataError(f"{path}: unknown column '{name}'.{did_you_mean(name, schema.names)}")
+    for name in schema.names:
+        if name not in table.column_names:
+            raise DataError(f"{path}: column '{name}' is missing; the table needs {', '.join(schema.names)}.")
+        if table[name].null_count:
+            raise DataError(f"{path}: column '{name}' has empty cells; every row needs a value.")
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise DataError(f"{path}: a column has another type than it needs: {error}") from None
+    columns = [table[name].to_pylist() for name in schema.names]
+    return [record(**dict(zip(schema.names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """An Arrow table as a Parquet file."""
+    with whole_file(path) as aside:
+        pq.write_table(table, aside)
+
+
+def read_table(path: Path) -> pa.Table:
+    """A Parquet file as an Arrow table.
+
+    Raises:
+        DataError: not Parquet.
+    """
+    try:
+        return pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+
+
+def to_float(value: Any) -> float:
+    """A finite number from a cell.
+
+    Raises:
+        ValueError: not a finite number.
+    """
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"{value} is not a finite number")
+    return number

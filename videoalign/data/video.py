@@ -1,0 +1,281 @@
+"""Clips in files: what they are, their frames, and writing them; a clip that cannot be trusted is an error."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.container
+import av.stream
+import av.video.frame
+import numpy as np
+
+from videoalign.contracts.output import whole_file
+from videoalign.contracts.video import Video
+from videoalign.errors import VideoError
+
+_RATE_TOLERANCE = 0.005
+"""Up to this relative difference the container's stated rate is taken for exact and the timestamps for rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """A clip without its frames."""
+
+    fps: float
+    """Frames per second, above 0; of a clip of variable rate, the mean."""
+    num_frames: int
+    """Frames that are shown, at least 1."""
+    height: int
+    """Pixels, as shown: after a rotation that the file asks for."""
+    width: int
+    duration_seconds: float
+    """num_frames / fps."""
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A pass over the packets, without decoding them."""
+
+    times: list[int] | None
+    """Timestamps in the order of showing; None when some packet has none, or two have the same."""
+    keys: list[int]
+    """Timestamps of the frames that decoding can start from, sorted."""
+    num_frames: int
+    fps: float
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What a clip is. Every packet is read and the first frame decoded, so that a cut-off file does not pass.
+
+    Raises:
+        VideoError: missing, truncated, not a video, no frames, or of unknown rate.
+    """
+    with _opened(path) as (container, stream):
+        scan = _scan(path, container, stream)
+        container.seek(0, stream=stream)
+        frame = next(iter(container.decode(stream)), None)
+        if frame is None:
+            raise VideoError(f"{path}: no frame can be decoded; give a file that plays.")
+        height, width = (frame.height, frame.width) if _turns(path, frame) % 2 == 0 else (frame.width, frame.height)
+    return VideoInfo(
+        fps=scan.fps,
+        num_frames=scan.num_frames,
+        height=height,
+        width=width,
+        duration_seconds=scan.num_frames / scan.fps,
+    )
+
+
+def read_video(path: str | Path, indices: Sequence[int] | None = None) -> Video:
+    """The frames of a clip, uint8 (F, H, W, 3), or those with the given indices, in the order given.
+
+    With indices, decoding starts at the nearest key frame before each and stops after the last.
+    ``fps`` is the rate of the file, whatever the indices are.
+
+    Raises:
+        VideoError: see `probe`; also a damaged frame on the way.
+        ValueError: an index outside the clip.
+    """
+    with _opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        scan = _scan(path, container, stream)
+        wanted = list(range(scan.num_frames)) if indices is None else [int(index) for index in indices]
+        if not wanted or min(wanted) < 0 or max(wanted) >= scan.num_frames:
+            raise ValueError(f"{path}: indices must be in 0..{scan.num_frames - 1} and not empty; got {wanted}")
+        unique = sorted(set(wanted))
+        frames = _decode_near(path, container, stream, scan, unique) if len(unique) < scan.num_frames else None
+        if frames is None:
+            frames = _decode_in_order(path, container, stream, unique)
+        return Video(np.stack([frames[index] for index in wanted]), scan.fps)
+
+
+def write_video(path: str | Path, video: Video, *, crf: int = 12) -> None:
+    """Writes a clip as H.264 in mp4, whole or not at all; the same frames always give the same bytes.
+
+    Colour is stored at half resolution (yuv420p, which every browser plays) where both sides are even, and in full
+    (yuv444p) where one is odd, so that the size stays what it was.
+
+    Args:
+        path: ends in ``.mp4``.
+        video: frames and rate.
+        crf: 0 (lossless within the pixel format) to 51 (worst).
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    height, width = video.frames.shape[1:3]
+    buffer = io.BytesIO()
+    with av.open(buffer, mode="w", format="mp4") as container:
+        options = {"crf": str(crf), "threads": "1"}
+        stream = container.add_stream("libx264", rate=Fraction(video.fps).limit_denominator(1001), options=options)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
+        for frame in video.frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode(None))
+    with whole_file(path) as aside:
+        aside.write_bytes(buffer.getvalue())
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+    """The file and its video stream; what FFmpeg says about a bad file becomes a `VideoError`."""
+    try:
+        local = _local(path)
+        with av.open(local) as container:
+            if "mp4" in container.format.name:
+                _require_whole_boxes(path, local)
+            streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            if not streams:
+                raise VideoError(f"{path}: has no video stream; give a file with pictures.")
+            yield container, streams[0]
+    except FileNotFoundError:
+        raise VideoError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise VideoError(f"{path}: is a folder, not a clip.") from None
+    except PermissionError:
+        raise VideoError(f"{path}: may not be read (permission denied).") from None
+    except av.error.FFmpegError as error:
+        raise VideoError(f"{path}: truncated or not a video ({error.strerror}).") from None
+
+
+def _local(path: str | Path) -> str:
+    """The path itself, or for an address such as s3://... that of a copy on this machine."""
+    if "://" not in str(path):
+        if Path(path).is_dir():
+            raise IsADirectoryError(str(path))
+        return str(path)
+    import fsspec
+
+    local: str = fsspec.open_local(f"simplecache::{path}")
+    return local
+
+
+def _require_whole_boxes(path: str | Path, local: str) -> None:
+    """Refuses an mp4 that ends inside one of its outer boxes (ISO/IEC 14496-12, 4.2), even where FFmpeg copes."""
+    with open(local, "rb") as file:
+        end = file.seek(0, io.SEEK_END)
+        start = 0
+        while end - start >= 8:
+            file.seek(start)
+            header = file.read(16)
+            size = int.from_bytes(header[:4], "big")
+            size = int.from_bytes(header[8:], "big") if size == 1 else size or end - start
+            start += max(size, 8)
+    if start > end:
+        raise VideoError(f"{path}: truncated, {start - end} bytes are missing at the end; fetch the file again.")
+
+
+def _scan(path: str | Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _Scan:
+    times: list[int | None] = []
+    keys: list[int] = []
+    seen = 0
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue
+        if packet.is_corrupt:
+            raise VideoError(f"{path}: truncated or damaged at frame {seen}; fetch the file again.")
+        seen += 1
+        if packet.is_discard:
+            continue
+        times.append(packet.pts)
+        if packet.is_keyframe and packet.pts is not None:
+            keys.append(packet.pts)
+    if seen < stream.frames:
+        raise VideoError(f"{path}: truncated, {seen} of {stream.frames} frames are there; fetch the file again.")
+    if not times:
+        raise VideoError(f"{path}: has no frames; give a file that plays.")
+    known = sorted(time for time in times if time is not None)
+    ordered = known if len(set(known)) == len(times) else None
+    return _Scan(ordered, sorted(keys), len(times), _rate(path, container, stream, ordered))
+
+
+def _rate(
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    times: list[int] | None,
+) -> float:
+    """Frames per second by the timestamps; the stated rate serves where it agrees or where timestamps say nothing."""
+    stated = float(stream.average_rate or 0)
+    untimed = container.format.flags & av.format.Flags.no_timestamps.value  # type: ignore[operator]
+    if untimed or (times is None and not stated):
+        raise VideoError(f"{path}: its frame rate is unknown; convert it to mp4 with the rate that it was made at.")
+    if times is None or len(times) == 1:
+        measured = stated
+    else:
+        measured = float((len(times) - 1) / ((times[-1] - times[0]) * (stream.time_base or Fraction(1))))
+    if not measured:
+        raise VideoError(f"{path}: its frame rate is unknown; convert it to mp4 with the rate that it was made at.")
+    return stated if abs(stated - measured) <= _RATE_TOLERANCE * measured else measured
+
+
+def _decode_near(
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    scan: _Scan,
+    wanted: list[int],
+) -> dict[int, np.ndarray] | None:
+    """Frames by index, seeking over what is not wanted; None where the timestamps do not allow it."""
+    if scan.times is None or not scan.keys:
+        return None
+    found: dict[int, np.ndarray] = {}
+    position = None
+    decoding: Iterator[av.video.frame.VideoFrame] = iter(())
+    for index in wanted:
+        target = scan.times[index]
+        start = max((key for key in scan.keys if key <= target), default=None)
+        if start is None:
+            return None
+        if position is None or start > position:
+            container.seek(start, stream=stream)
+            decoding = iter(container.decode(stream))
+        for frame in decoding:
+            position = frame.pts
+            if position is None or position >= target:
+                break
+        if position != target:
+            return None
+        found[index] = _pixels(path, frame)
+    return found
+
+
+def _decode_in_order(
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    wanted: list[int],
+) -> dict[int, np.ndarray]:
+    container.seek(0, stream=stream)
+    keep = set(wanted)
+    found: dict[int, np.ndarray] = {}
+    for index, frame in enumerate(container.decode(stream)):
+        if index in keep:
+            found[index] = _pixels(path, frame)
+        if index == wanted[-1]:
+            break
+    if len(found) < len(wanted):
+        raise VideoError(f"{path}: truncated or damaged, frame {wanted[len(found)]} cannot be decoded.")
+    return found
+
+
+def _pixels(path: str | Path, frame: av.video.frame.VideoFrame) -> np.ndarray:
+    if frame.is_corrupt:
+        raise VideoError(f"{path}: truncated or damaged at {frame.time} seconds; fetch the file again.")
+    return np.rot90(frame.to_ndarray(format="rgb24"), _turns(path, frame))
+
+
+def _turns(path: str | Path, frame: av.video.frame.VideoFrame) -> int:
+    """Quarter turns, counter-clockwise, by which the file asks to show its frames."""
+    if frame.rotation % 90:
+        raise VideoError(
+            f"{path}: asks to be shown turned by {frame.rotation} degrees; only quarter turns can be read."
+        )
+    return int(frame.rotation // 90) % 4

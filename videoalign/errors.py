@@ -1,0 +1,37 @@
+"""Every mistake a user can make, as one tree; the command line turns each into one line and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VideoAlignError(Exception):
+    """A mistake in what the user gave: says which setting, what it got, what it wanted and the way out, in one line."""
+
+
+class ConfigError(VideoAlignError):
+    """A setting is missing, misspelt or out of range."""
+
+
+class DataError(VideoAlignError):
+    """A dataset, table or record cannot be used as it is."""
+
+
+class VideoError(DataError):
+    """A clip is missing, truncated or not a video."""
+
+
+class ModelError(VideoAlignError):
+    """A model, adapter or reward folder cannot be loaded or does not fit."""
+
+
+class OutputError(VideoAlignError):
+    """An output cannot be written: another run's folder, a full disk, no permission."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` with the nearest known name, or the list of them when none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(names)}."

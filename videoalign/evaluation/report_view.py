@@ -1,0 +1,232 @@
+"""What a report says, worked out from the results: its headline, the rows of its tables, the panels of its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from videoalign.evaluation.charts import Line, interval_svg, line_chart
+from videoalign.evaluation.compare import OVERALL, collapsed
+
+METHODS: dict[str, Markup] = {
+    "base": Markup("Base"),
+    "candidate": Markup("The candidate"),
+    "sft": Markup("SFT"),
+    "rwr": Markup("Flow-RWR"),
+    "dpo": Markup("Flow-DPO"),
+    "dpo_t": Markup("Flow-DPO, &beta;(1&minus;t)&sup2;"),
+    "videoreward": Markup("VideoReward"),
+    "guide": Markup("Noisy-latent reward"),
+}
+"""Short name of a method to what a reader sees; a name that is not here stands for itself."""
+
+REWARD_COLUMNS: dict[str, dict[str, str]] = {
+    "All pairs, ties count": {
+        "with_ties": "Reward",
+        "random": "Guessing",
+        "always_tie": "Always tie",
+        "rater_agreement": "Two raters",
+        "oracle_with_ties": "Oracle",
+    },
+    "Decided pairs": {
+        "without_ties": "Reward",
+        "generator_identity": "Generator alone",
+        "rater_agreement_without_ties": "Two raters",
+        "oracle_without_ties": "Oracle",
+    },
+}
+"""Head of a group of columns to its keys in a reward's row and their heads; a key without any number is left out."""
+
+REWARD_INTERVALS: dict[str, tuple[str, str]] = {
+    "with_ties": ("with_ties_low", "with_ties_high"),
+    "without_ties": ("low", "high"),
+}
+"""Keys of the two ends of an accuracy's interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One chart with its words."""
+
+    title: str
+    caption: Markup
+    svg: Markup
+    legend: tuple[tuple[Markup, int], ...]
+    """Label and place in the palette of each line."""
+
+
+def method_name(name: str) -> Markup:
+    """What a reader sees for a method."""
+    return METHODS.get(name, Markup(escape(name)))
+
+
+def percent(share: float, digits: int = 1, sign: str = "%") -> str:
+    """0.9167 as 91.7%."""
+    return f"{100 * share:.{digits}f}{sign}"
+
+
+def seconds(value: float) -> str:
+    """A duration in words: 7.2 s, 3 min 05 s, 1 h 02 min."""
+    if value < 60:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def headline(
+    alignment: Mapping[str, Mapping[str, Mapping[str, float]]], judge: str, judge_note: str = ""
+) -> dict[str, Any]:
+    """The one sentence to take away: the best method overall, its interval, and what it was measured on.
+
+    Args:
+        alignment: method to what `compare` gives.
+        judge: name of the model that judged.
+        judge_note: a sentence about the judge, as in "It labelled no training pair."
+
+    Returns:
+        ``claim`` (Markup), ``method`` (the best), ``row`` (its overall row), ``svg`` (that row drawn), ``judge`` and
+        ``judge_note``.
+    """
+    best = max(alignment, key=lambda name: _merit(alignment[name]))
+    row = alignment[best][OVERALL]
+    name, rate = method_name(best), percent(row["win_rate"], 0)
+    if row["low"] > 0.5:
+        claim = Markup("{} beats the base on {} of clips.").format(name, rate)
+    elif row["high"] >= 0.5:
+        claim = Markup("No clear winner: {} beats the base on {} of clips, which chance could explain.").format(
+            name, rate
+        )
+    else:
+        claim = Markup("The base is better: {} beats it on only {} of clips.").format(name, rate)
+    svg = _interval(best, OVERALL, row, list(alignment).index(best))
+    return {"claim": claim, "method": best, "row": row, "svg": svg, "judge": judge, "judge_note": judge_note}
+
+
+def win_rate_rows(alignment: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """One row a method: its name, colour, cells (dimension, row, drawn interval) and the dimensions that collapsed."""
+    rows = []
+    for colour, (method, comparison) in enumerate(alignment.items()):
+        cells = [
+            {"dimension": dimension, "row": row, "svg": _interval(method, dimension, row, colour)}
+            for dimension, row in comparison.items()
+        ]
+        fallen = collapsed(comparison)
+        rows.append({"key": method, "name": method_name(method), "colour": colour, "cells": cells, "fallen": fallen})
+    return rows
+
+
+def reward_columns(reward: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """`REWARD_COLUMNS` without the keys that hold no number for any dimension."""
+    present = {key for row in reward.values() for key, value in row.items() if value is not None}
+    kept = {
+        group: {key: head for key, head in columns.items() if key in present}
+        for group, columns in REWARD_COLUMNS.items()
+    }
+    return {group: columns for group, columns in kept.items() if columns}
+
+
+def weights_text(weights: Mapping[str, float]) -> str:
+    """``VQ 1, TA 0.5``, leaving zeros out."""
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight) or "none"
+
+
+def curve_panels(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Panel]:
+    """Charts of training: losses, one a method, then whatever the methods logged of their health.
+
+    Args:
+        histories: method to its log rows, each with ``step`` and numbers by name.
+    """
+    colours = {method: place for place, method in enumerate(histories)}
+    panels = [
+        _panel(
+            f"Loss: {_plain(method)}", Markup(""), [(method_name(method), method, "loss", colours[method])], histories
+        )
+        for method in histories
+    ]
+    for key, title, caption, rule in _SHARED_PANELS:
+        wanted = [(method_name(m), m, key, colours[m]) for m in histories]
+        panels.append(_panel(title, caption, wanted, histories, rule=rule))
+    for method, rows in histories.items():
+        names = [
+            key.removeprefix("accuracy/") for key in _keys(rows) if key.count("/") == 1 and key.startswith("accuracy/")
+        ]
+        wanted = [(Markup(escape(name)), method, f"accuracy/{name}", place) for place, name in enumerate(names)]
+        title = f"Accuracy: {_plain(method)}"
+        panels.append(_panel(title, Markup("Share of the training pairs told right."), wanted, histories, rule=0.5))
+    for method in histories:
+        wanted = [(Markup("winner"), method, "win_excess", 0), (Markup("loser"), method, "lose_excess", 1)]
+        title = f"Error against the reference: {_plain(method)}"
+        panels.append(_panel(title, _EXCESS_CAPTION, wanted, histories, rule=0.0))
+    return [panel for panel in panels if panel is not None]
+
+
+_SHARED_PANELS: tuple[tuple[str, str, Markup, float | None], ...] = (
+    (
+        "implicit_accuracy",
+        "Implicit accuracy",
+        Markup("Share of training pairs whose winner the model has moved towards more than the loser."),
+        0.5,
+    ),
+    (
+        "margin",
+        "Margin",
+        Markup("How far winner and loser have moved apart, times &beta;/2; it should rise and level off."),
+        0.0,
+    ),
+    (
+        "gradient_factor",
+        "Gradient factor",
+        Markup("How hard a pair still pulls: 0.5 at the start, 0 when it is learnt."),
+        None,
+    ),
+)
+
+_EXCESS_CAPTION = Markup(
+    "Velocity error minus the frozen base's. The winner's should sink; when it rises with the loser's, training has "
+    "gone too far."
+)
+
+
+def _panel(
+    title: str,
+    caption: Markup,
+    wanted: Sequence[tuple[Markup, str, str, int]],
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    rule: float | None = None,
+) -> Panel | None:
+    lines, legend = [], []
+    for label, method, key, colour in wanted:
+        rows = [row for row in histories[method] if key in row]
+        if rows:
+            y = [float(row[key]) for row in rows]
+            lines.append(Line(label=str(label), x=[float(row["step"]) for row in rows], y=y, colour=colour))
+            legend.append((label, colour))
+    if not lines:
+        return None
+    ends = "; ".join(f"{Markup(line.label).unescape()} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
+    svg = line_chart(f"{title} over training steps. {ends}.", lines, rule=rule)
+    return Panel(title=title, caption=caption, svg=svg, legend=tuple(legend))
+
+
+def _merit(comparison: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+    """The overall win rate; between equal ones, the worst dimension decides."""
+    return comparison[OVERALL]["win_rate"], min(row["win_rate"] for row in comparison.values())
+
+
+def _keys(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _interval(method: str, dimension: str, row: Mapping[str, float], colour: int) -> Markup:
+    span = f"{percent(row['low'])} to {percent(row['high'])}"
+    label = f"{_plain(method)}, {dimension}: {percent(row['win_rate'])}, interval {span}"
+    return interval_svg(row["win_rate"], row["low"], row["high"], colour=colour, label=label)
+
+
+def _plain(method: str) -> str:
+    return method_name(method).unescape()

@@ -1,0 +1,28 @@
+"""Velocities changed at sampling time."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from videoalign.flow.path import expand_time
+
+
+def classifier_free(v_text: Tensor, v_empty: Tensor, scale: float) -> Tensor:
+    """v_empty + scale (v_text - v_empty)."""
+    return v_empty + scale * (v_text - v_empty)
+
+
+def reward_guided(v: Tensor, reward_gradient: Tensor, t: Tensor, weight: float) -> Tensor:
+    """Flow-NRG: v - w t / (1 - t) grad_x r(x_t, y, t), left alone where t = 1.
+
+    Equation 11 of "Improving Video Generation with Human Feedback": samples p(x) exp(r)^w. The sign is minus
+    because v points to the noise.
+
+    Args:
+        v: velocity after classifier-free guidance, (B, ...).
+        reward_gradient: gradient of the reward with respect to x_t, (B, ...).
+        t: times in [0, 1], (B,).
+        weight: w, at least 0.
+    """
+    pull = (t / (1 - t).clamp_min(1e-12)).where(t < 1, 0.0)
+    return v - weight * expand_time(pull, v) * reward_gradient

@@ -1,0 +1,120 @@
+"""Losses that teach a reward to agree with judgements: one number per element, any shape.
+
+Labels are numbers: +1 where A was preferred, -1 where B was, 0 for a tie; anything else is no judgement and gives loss
+0 without a gradient. The caller chooses the mean: `mean_over_judged` counts the elements that carry a judgement,
+`mean_over_all` counts every element, as the official VideoAlign code does.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+THETA = 5.0
+"""Width of the tie band; two equal clips tie with probability (theta - 1) / (theta + 1), two in three."""
+
+MARGIN = 0.57
+"""Distance, in reward units, that the constant-margin loss asks for."""
+
+MIDDLE_RATING = 3.0
+"""Middle of the 1 to 5 rating scale: the rating that regression maps to reward 0."""
+
+
+def bt_loss(score_a: Tensor, score_b: Tensor, label: Tensor) -> Tensor:
+    """Bradley-Terry: -log sigmoid(label (score_a - score_b)); 0 at ties, which this model cannot express.
+
+    Args:
+        score_a: rewards of clips A, any shape.
+        score_b: rewards of clips B, same shape.
+        label: +1, -1 or 0 as above, same shape.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    return constant_margin_loss(score_a, score_b, label, margin=0.0)
+
+
+def constant_margin_loss(score_a: Tensor, score_b: Tensor, label: Tensor, *, margin: float = MARGIN) -> Tensor:
+    """-log sigmoid(label (score_a - score_b) - margin); 0 at ties. Arguments and errors as in `bt_loss`."""
+    _same_shapes(score_a, score_b, label)
+    decided = label.abs() == 1
+    sign = label.to(score_a.dtype).where(decided, 0.0)
+    return -F.logsigmoid(sign * (score_a - score_b) - margin).where(decided, 0.0)
+
+
+def btt_loss(score_a: Tensor, score_b: Tensor, label: Tensor, theta: float | Tensor = THETA) -> Tensor:
+    """Bradley-Terry with ties: -log P(label), the three probabilities as in `btt_log_probs`.
+
+    Args:
+        score_a: rewards of clips A, any shape.
+        score_b: rewards of clips B, same shape.
+        label: +1, -1 or 0 as above, same shape.
+        theta: above 1; one number, or a tensor that broadcasts against the scores, as one per dimension does.
+
+    Raises:
+        ValueError: shapes that differ, theta not above 1.
+    """
+    _same_shapes(score_a, score_b, label)
+    win, tie, lose = btt_log_probs(score_a - score_b, theta)
+    return -win.where(label == 1, lose.where(label == -1, tie.where(label == 0, 0.0)))
+
+
+def btt_log_probs(d: Tensor, theta: float | Tensor = THETA) -> Tensor:
+    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d = score_a - score_b of any shape (...).
+
+    Rao and Kupper (1967): P(A) = sigmoid(d - ln theta), P(B) = sigmoid(-d - ln theta),
+    P(tie) = (theta^2 - 1) P(A) P(B); they sum to one. This is the form of the official VideoAlign code; the row "A
+    preferred" as printed in the paper has theta on the wrong term and does not sum to one.
+
+    Raises:
+        ValueError: theta not above 1.
+    """
+    if isinstance(theta, Tensor):
+        if not bool((theta > 1).all()):
+            raise ValueError("theta must be above 1 everywhere")
+        log_theta, log_factor = theta.log(), (theta - 1).log() + (theta + 1).log()
+    else:
+        if not theta > 1:
+            raise ValueError(f"theta must be above 1; got {theta}")
+        log_theta, log_factor = d.new_tensor(math.log(theta)), d.new_tensor(math.log(theta * theta - 1))
+    win, lose = F.logsigmoid(d - log_theta), F.logsigmoid(-d - log_theta)
+    return torch.stack([win, win + lose + log_factor, lose])
+
+
+def regression_loss(score: Tensor, rating: Tensor) -> Tensor:
+    """(score - (rating - 3))^2 for ratings from 1 to 5; 0 where the rating is 0, which means that there is none.
+
+    Args:
+        score: rewards of single clips, any shape.
+        rating: a mean opinion score in [1, 5], or 0; same shape.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if score.shape != rating.shape:
+        raise ValueError(f"score and rating must share one shape; got {tuple(score.shape)} and {tuple(rating.shape)}")
+    return (score - (rating - MIDDLE_RATING)).square().where(rating != 0, 0.0)
+
+
+def mean_over_all(per_element: Tensor, judged: Tensor) -> Tensor:
+    """Sum over the judged elements divided by the number of ALL elements, a scalar: the official reduction.
+
+    Args:
+        per_element: losses, any shape.
+        judged: bool, same shape.
+    """
+    return per_element.where(judged, 0.0).mean()
+
+
+def mean_over_judged(per_element: Tensor, judged: Tensor) -> Tensor:
+    """Mean over the judged elements alone, a scalar; 0 where there are none. Arguments as in `mean_over_all`."""
+    return per_element.where(judged, 0.0).sum() / judged.sum().clamp_min(1)
+
+
+def _same_shapes(score_a: Tensor, score_b: Tensor, label: Tensor) -> None:
+    if not score_a.shape == score_b.shape == label.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (score_a, score_b, label))
+        raise ValueError(f"score_a, score_b and label must share one shape; got {shapes}")

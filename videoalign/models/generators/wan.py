@@ -1,0 +1,351 @@
+"""Wan-style text-to-video models: any folder or hub id that diffusers opens as a WanPipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import WanPipeline
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from videoalign.config import Config
+from videoalign.contracts.output import fingerprint, whole_folder
+from videoalign.contracts.protocols import SchedulerWrapper
+from videoalign.contracts.video import Video
+from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.flow.times import fold_in
+
+SETTINGS_FILE = "videoalign.json"
+NOTED_SETTINGS = "_videoalign_settings"
+"""Attribute of a pipeline that says what it was built for."""
+
+
+class SamplingSettings(Config):
+    """``videoalign.json`` beside ``model_index.json``: what a model samples when nothing else is asked for."""
+
+    fps: float = Field(default=16.0, gt=0)
+    """Frames per second of its clips."""
+    num_frames: int = Field(default=81, gt=0)
+    """Frames of a clip; 1 more than a multiple of the temporal compression."""
+    height: int = Field(default=480, gt=0)
+    """Pixels; a multiple of 16."""
+    width: int = Field(default=832, gt=0)
+    """Pixels; a multiple of 16."""
+    num_steps: int = Field(default=50, gt=0)
+    """Sampling steps."""
+    guidance_scale: float = Field(default=5.0, ge=0)
+    """Scale of classifier-free guidance; 1 or less switches it off."""
+    max_text_tokens: int = Field(default=512, gt=0)
+    """Length that text states are padded to."""
+    negative_prompt: str = ""
+    """What classifier-free guidance leads away from."""
+    known_words_only: bool = False
+    """Refuse prompts with a word that the tokenizer does not know, for models with a closed vocabulary."""
+
+
+class WanGenerator:
+    """A `contracts.protocols.Generator` over a diffusers WanPipeline.
+
+    Latents are those that the transformer sees: (B, C, F, H, W), shifted and scaled by the autoencoder's
+    ``latents_mean`` and ``latents_std``. Time runs as everywhere here, t = 0 data, t = 1 noise, which is the
+    pipeline's sigma; the transformer is told t times the scheduler's ``num_train_timesteps``.
+    """
+
+    def __init__(self, pipeline: WanPipeline, settings: SamplingSettings | None = None, name: str = "wan") -> None:
+        """
+        Args:
+            pipeline: with all its parts; they are put into evaluation mode.
+            settings: sizes and sampling; by default those that the pipeline was built for (`small_wan_pipeline` notes
+                them on it), else those of Wan 2.1.
+            name: what datasets, adapters and messages call the model.
+
+        Raises:
+            ModelError: a two-stage model (Wan 2.2 A14B), or one with a time per token (Wan 2.2 TI2V).
+        """
+        if pipeline.transformer is None or pipeline.transformer_2 is not None or pipeline.config.expand_timesteps:
+            raise ModelError(
+                f"--model: '{name}' has two transformers or a time per token; wanted a Wan model with one transformer "
+                "and one time per clip, such as Wan 2.1."
+            )
+        noted = vars(pipeline).get(NOTED_SETTINGS, SamplingSettings())
+        self.pipeline, self.settings, self.name = pipeline, settings or noted, name
+        pipeline.set_progress_bar_config(disable=True)
+        for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
+            module.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, name: str | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> Self:
+        """The model in a diffusers folder or of a hub id.
+
+        Args:
+            source: folder with ``model_index.json``, or ``owner/model`` on the hub.
+            name: what to call it; its source by default.
+            dtype: precision of transformer and text encoder; the autoencoder stays in float32.
+            device: where it runs.
+
+        Raises:
+            ModelError: no such model, or not a WanPipeline.
+        """
+        folder = Path(source)
+        is_hub_id = not folder.exists() and str(source).count("/") == 1 and str(source)[0] not in "./~"
+        if not is_hub_id and not (folder / "model_index.json").is_file():
+            raise ModelError(
+                f"--model: {source} holds no model_index.json; give 'sprites', a diffusers folder or a hub id."
+            )
+        try:
+            with _quiet():
+                pipeline = WanPipeline.from_pretrained(source, dtype={"vae": torch.float32, "default": dtype})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+            raise ModelError(
+                f"--model: {source} cannot be opened as a WanPipeline ({' '.join(str(error).split())[:200]})."
+            ) from None
+        file = folder / SETTINGS_FILE
+        settings = SamplingSettings.load(file if file.is_file() else None)
+        return cls(pipeline, settings, name or folder.name).to(device)
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
+        """Writes a folder that `from_pretrained` reads; ``half`` stores the weights in float16.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        with whole_folder(folder) as aside, _quiet():
+            self.pipeline.save_pretrained(aside)
+            (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            for file in sorted(aside.rglob("*.safetensors")) if half else ():
+                save_file(
+                    {key: value.half() for key, value in load_file(file).items()}, file, metadata={"format": "pt"}
+                )
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the model."""
+        self.pipeline.to(device)
+        return self
+
+    @property
+    def transformer(self) -> nn.Module:
+        """The network that alignment trains."""
+        return self.pipeline.transformer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer lives."""
+        return next(self.transformer.parameters()).device
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int]:
+        """(frames, height, width) in pixels."""
+        return self.settings.num_frames, self.settings.height, self.settings.width
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """(C, F, H, W) of the latents of one clip."""
+        config, settings = self.pipeline.vae.config, self.settings
+        frames = (settings.num_frames - 1) // config.scale_factor_temporal + 1
+        space = config.scale_factor_spatial
+        return config.z_dim, frames, settings.height // space, settings.width // space
+
+    def identity(self) -> dict[str, str]:
+        """What latents and adapters made with this model depend on; adapters on the transformer are left out."""
+        pipeline = self.pipeline
+        size = self.settings.model_dump(include={"num_frames", "height", "width", "max_text_tokens"})
+        return {
+            "name": self.name,
+            "transformer": weights_digest(pipeline.transformer),
+            "autoencoder": weights_digest(pipeline.vae),
+            "text_encoder": weights_digest(pipeline.text_encoder),
+            "size": fingerprint(size),
+        }
+
+    @torch.no_grad()
+    def encode(self, videos: Sequence[Video]) -> Tensor:
+        """Latents float32 (B, C, F, H, W) of clips: the mean of the autoencoder's posterior, normalised.
+
+        Raises:
+            DataError: a clip whose frames, height or width are not the model's.
+        """
+        want = (*self.clip_shape, 3)
+        for video in videos:
+            if video.frames.shape != want:
+                raise DataError(
+                    f"encode: got a clip of (frames, height, width, 3) = {video.frames.shape}; '{self.name}' works in "
+                    f"{want}. Resize the clip, or set num_frames, height and width in the model's {SETTINGS_FILE}."
+                )
+        return self.encode_frames(np.stack([video.frames for video in videos]))
+
+    @torch.no_grad()
+    def encode_frames(self, frames: np.ndarray) -> Tensor:
+        """Latents as `encode` makes them, of uint8 frames (B, F, H, W, 3) of any size that the autoencoder takes."""
+        vae = self.pipeline.vae
+        pixels = torch.from_numpy(frames).permute(0, 4, 1, 2, 3)
+        posterior = vae.encode(pixels.to(vae.device, vae.dtype) / 127.5 - 1).latent_dist
+        mean, std = self._latent_moments()
+        return ((posterior.mode().float() - mean) / std).to(self.device)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> list[Video]:
+        """The clips behind normalised latents (B, C, F, H, W)."""
+        vae = self.pipeline.vae
+        mean, std = self._latent_moments()
+        decoded = vae.decode((latents.to(mean) * std + mean).to(vae.dtype), return_dict=False)[0]
+        return self._videos(self.pipeline.video_processor.postprocess_video(decoded, output_type="np"))
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Nothing when the model can read every prompt; it is tokenised and no more.
+
+        Raises:
+            DataError: a text longer than the model reads or, where the model says so, with words it does not know.
+        """
+        tokenizer, limit = self.pipeline.tokenizer, self.settings.max_text_tokens
+        for prompt in prompts:
+            tokens = tokenizer(prompt).input_ids
+            if len(tokens) > limit:
+                raise DataError(
+                    f"prompt: '{prompt[:60]}' has {len(tokens)} tokens; '{self.name}' reads {limit}. Shorten it."
+                )
+            if self.settings.known_words_only and tokenizer.unk_token_id in tokens:
+                words = " ".join(tokenizer.decode([t]) if t != tokenizer.unk_token_id else "?" for t in tokens[:-1])
+                raise DataError(
+                    f"prompt: '{prompt[:60]}' has words that '{self.name}' does not know; it reads '{words}'. "
+                    "Use words of its world."
+                )
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Text states float32 (B, max_text_tokens, text width), zero after the end of each text.
+
+        Raises:
+            DataError: see `check_prompts`.
+        """
+        self.check_prompts(prompts)
+        states, _ = self.pipeline.encode_prompt(
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.settings.max_text_tokens
+        )
+        return states.float()
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask, int64 (B, max_text_tokens) each, as the pipeline makes them."""
+        tokens = self.pipeline.tokenizer(
+            list(texts),
+            padding="max_length",
+            max_length=self.settings.max_text_tokens,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return tokens.input_ids, tokens.attention_mask
+
+    def velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Predicted v = x_noise - x_data, float32, at latents (B, C, F, H, W), times (B,) and text (B, L, D)."""
+        dtype = self.transformer.dtype
+        time = t * self.pipeline.scheduler.config.num_train_timesteps
+        return self.transformer(x_t.to(dtype), time, text.to(dtype), return_dict=False)[0].float()
+
+    def noise(self, seed: int) -> Tensor:
+        """The noise (C, F, H, W) that a clip of this seed starts from, float32 on the CPU."""
+        return torch.randn(self.latent_shape, generator=fold_in(seed, "noise"))
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        wrap_scheduler: SchedulerWrapper | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> list[Video]:
+        """One clip per (prompt, seed), by the pipeline's own call; see `contracts.protocols.Generator`.
+
+        Raises:
+            ConfigError: a number of steps below 1, or a negative scale.
+            DataError: a prompt that the text encoder cannot read; see `check_prompts`.
+        """
+        settings = self.settings
+        num_steps = settings.num_steps if num_steps is None else num_steps
+        scale = settings.guidance_scale if guidance_scale is None else guidance_scale
+        if num_steps < 1 or scale < 0:
+            raise ConfigError(f"num_steps: got {num_steps}, guidance_scale: got {scale}; wanted at least 1 and 0.")
+        if len(prompts) != len(seeds):
+            raise ValueError(f"one seed per prompt: got {len(prompts)} prompts and {len(seeds)} seeds")
+        text = self.encode_text(prompts)
+        negative = self.encode_text([settings.negative_prompt]) if scale > 1 else None
+        with self._scheduler(wrap_scheduler, text):
+            frames = self.pipeline(
+                prompt_embeds=text,
+                negative_prompt_embeds=None if negative is None else negative.expand_as(text),
+                latents=torch.stack([self.noise(seed) for seed in seeds]),
+                num_frames=settings.num_frames,
+                height=settings.height,
+                width=settings.width,
+                num_inference_steps=num_steps,
+                guidance_scale=scale,
+                callback_on_step_end=None if on_step is None else _each_step(on_step),
+            ).frames
+        return self._videos(frames)
+
+    @contextmanager
+    def _scheduler(self, wrap: SchedulerWrapper | None, text: Tensor) -> Iterator[None]:
+        own = self.pipeline.scheduler
+        try:
+            if wrap is not None:
+                self.pipeline.scheduler = wrap(own, text)
+            yield
+        finally:
+            self.pipeline.scheduler = own
+
+    def _latent_moments(self) -> tuple[Tensor, Tensor]:
+        config, device = self.pipeline.vae.config, self.pipeline.vae.device
+        mean, std = (torch.tensor(values, device=device) for values in (config.latents_mean, config.latents_std))
+        return mean.reshape(1, -1, 1, 1, 1), std.reshape(1, -1, 1, 1, 1)
+
+    def _videos(self, frames: np.ndarray) -> list[Video]:
+        pixels = (frames * 255).round().astype(np.uint8)  # (B, F, H, W, 3)
+        return [Video(frames=clip, fps=self.settings.fps) for clip in pixels]
+
+
+def weights_digest(module: nn.Module) -> str:
+    """A short hash of names, shapes and a sample of the values of a module's weights; adapter layers do not count."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if ".lora_" in name:
+            continue
+        name = name.replace(".base_layer.", ".")
+        flat = value.detach().flatten()
+        some = flat[:: max(1, len(flat) // 64)].float().cpu().numpy()
+        digest.update(json.dumps([name, list(value.shape)]).encode() + some.tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of the libraries while a folder is read or written."""
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    were_on = [library.is_progress_bar_enabled() for library in libraries]
+    try:
+        for library in libraries:
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, on in zip(libraries, were_on, strict=True):
+            if on:
+                library.enable_progress_bar()
+
+
+def _each_step(action: Callable[[], None]) -> Callable[..., dict[str, Any]]:
+    def after(pipeline: WanPipeline, step: int, timestep: Tensor, state: dict[str, Any]) -> dict[str, Any]:
+        action()
+        return state
+
+    return after

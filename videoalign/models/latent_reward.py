@@ -1,0 +1,243 @@
+"""The noisy-latent reward of Flow-NRG: the generator's own first blocks, read by one attention query per dimension."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from diffusers import WanTransformer3DModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from videoalign.contracts.output import fingerprint, whole_file, write_json
+from videoalign.errors import ModelError
+
+FORMAT = "videoalign.latent_reward.1"
+WEIGHTS_FILE = "model.safetensors"
+SETTINGS_FILE = "latent_reward.json"
+BLOCKS_SHARE = 0.25
+"""Share of the generator's depth that is copied when nothing else is asked for."""
+
+
+class LatentRewardModel(nn.Module):
+    """Scores noisy latents at a known time, one number per dimension, differentiable in the latents.
+
+    The patch embedding, the time and text conditioning and the first blocks are copies of a Wan transformer's; one
+    learned query per dimension attends to the tokens that leave them, and one linear row per dimension turns what it
+    found into a score. The scale is that of a Bradley-Terry reward: only differences mean something, in nats.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        dimensions: Sequence[str],
+        *,
+        num_blocks: int,
+        base: str = "",
+        num_train_timesteps: float = 1000.0,
+    ) -> None:
+        """
+        Args:
+            config: settings of the base WanTransformer3DModel, whole depth.
+            dimensions: names of the scores, in order.
+            num_blocks: how many of its blocks are used, from 1 to its depth.
+            base: name of the generator that the blocks come from.
+            num_train_timesteps: what the transformer is told at t = 1.
+
+        Raises:
+            ModelError: no dimension, a name twice, or a number of blocks that the base does not have.
+        """
+        super().__init__()
+        _check_shape(config, dimensions, num_blocks)
+        self.dimensions = tuple(dimensions)
+        self.base = base
+        self.base_config = json.loads(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
+        self.num_blocks = num_blocks
+        self.num_train_timesteps = num_train_timesteps
+        trunk = WanTransformer3DModel.from_config({**self.base_config, "num_layers": num_blocks})
+        self.rope, self.patch_embedding = trunk.rope, trunk.patch_embedding
+        self.condition_embedder, self.blocks = trunk.condition_embedder, trunk.blocks
+        self.num_heads = int(self.base_config["num_attention_heads"])
+        width = self.num_heads * int(self.base_config["attention_head_dim"])
+        self.norm = nn.LayerNorm(width)
+        self.queries = nn.Parameter(torch.randn(len(self.dimensions), width))
+        self.to_key, self.to_value = nn.Linear(width, width), nn.Linear(width, width)
+        self.head_norm = nn.LayerNorm(width)
+        self.head_weight = nn.Parameter(torch.randn(len(self.dimensions), width) / width)
+        self.head_bias = nn.Parameter(torch.zeros(len(self.dimensions)))
+
+    @classmethod
+    def from_transformer(
+        cls,
+        transformer: nn.Module,
+        dimensions: Sequence[str],
+        *,
+        num_blocks: int | None = None,
+        base: str = "",
+        num_train_timesteps: float = 1000.0,
+        seed: int = 0,
+    ) -> Self:
+        """A reward that starts from a generator's weights; the generator is left as it is.
+
+        Args:
+            transformer: a WanTransformer3DModel; a LoRA adapter on it is left out of the copy.
+            dimensions: names of the scores, in order.
+            num_blocks: blocks to copy; by default a quarter of the depth, at least 1.
+            base: name of the generator, kept in the saved folder.
+            num_train_timesteps: what the transformer is told at t = 1.
+            seed: draws the queries and the head.
+
+        Raises:
+            ModelError: not a Wan transformer, or settings that it cannot meet.
+        """
+        inner = transformer.get_base_model() if hasattr(transformer, "get_base_model") else transformer
+        if not isinstance(inner, WanTransformer3DModel):
+            raise ModelError(
+                f"guide: a noisy-latent reward starts from a WanTransformer3DModel; got {type(inner).__name__}."
+            )
+        depth = int(inner.config["num_layers"])
+        blocks = max(1, int(depth * BLOCKS_SHARE)) if num_blocks is None else num_blocks
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            reward = cls(
+                inner.config, dimensions, num_blocks=blocks, base=base, num_train_timesteps=num_train_timesteps
+            )
+        weights = {name.replace(".base_layer.", "."): value for name, value in inner.state_dict().items()}
+        wanted = [name for name in reward.state_dict() if name.startswith(_COPIED)]
+        reward.load_state_dict({name: weights[name].detach().float() for name in wanted}, strict=False)
+        return reward
+
+    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Scores (B, D) at latents (B, C, F, H, W), times (B,) in [0, 1] and text states (B, L, text width).
+
+        Raises:
+            ModelError: latents or text of another generator.
+        """
+        self._check_inputs(x_t, t, text)
+        tokens = self.patch_embedding(x_t.to(self.queries.dtype)).flatten(2).transpose(1, 2)  # (B, N, width)
+        _, time, text, _ = self.condition_embedder(t * self.num_train_timesteps, text.to(tokens.dtype))
+        time, positions = time.unflatten(1, (6, -1)), self.rope(x_t)
+        for block in self.blocks:
+            tokens = block(tokens.contiguous(), text, time, positions)
+        tokens = self.norm(tokens)
+        found = F.scaled_dot_product_attention(
+            self._split(self.queries.expand(len(tokens), -1, -1)),
+            self._split(self.to_key(tokens)),
+            self._split(self.to_value(tokens)),
+        )  # (B, heads, D, width / heads)
+        found = self.head_norm(found.transpose(1, 2).flatten(2))  # (B, D, width)
+        return (found * self.head_weight).sum(-1) + self.head_bias
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """The same as `score`, so that wrappers which call the module work."""
+        return self.score(x_t, t, text)
+
+    def head_names(self) -> tuple[str, ...]:
+        """Names of the parameters that are no copy of the generator's and start from a random draw."""
+        return tuple(name for name, _ in self.named_parameters() if not name.startswith(_COPIED))
+
+    def require_base(self, name: str, config: Mapping[str, Any]) -> None:
+        """Confirms that a generator works in the latents and text states that this reward was made for.
+
+        Args:
+            name: what to call the generator in the message.
+            config: settings of its transformer.
+
+        Raises:
+            ModelError: channels, patch or text width differ.
+        """
+        for key in ("in_channels", "patch_size", "text_dim"):
+            have, want = json.loads(json.dumps(config[key])), self.base_config[key]
+            if have != want:
+                raise ModelError(
+                    f"guide: this latent reward was made for '{self.base}' ({key} {want}); '{name}' has {key} {have}. "
+                    "Train one for it with: videoalign guide train"
+                )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes weights (safetensors) and settings (json) into ``folder``, each whole; other files there stay.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        settings = {
+            "format": FORMAT,
+            "base": self.base,
+            "base_fingerprint": fingerprint(self.base_config),
+            "dimensions": list(self.dimensions),
+            "num_blocks": self.num_blocks,
+            "num_train_timesteps": self.num_train_timesteps,
+            "transformer": self.base_config,
+        }
+        with whole_file(Path(folder) / WEIGHTS_FILE) as aside:
+            save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, aside)
+        write_json(Path(folder) / SETTINGS_FILE, settings)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """The reward in ``folder``, in float32 on the CPU, ready to score.
+
+        Raises:
+            ModelError: no latent reward there, another format, or weights that do not fit the settings.
+        """
+        folder = Path(folder)
+        settings = _read_settings(folder)
+        try:
+            reward = cls(
+                settings["transformer"],
+                settings["dimensions"],
+                num_blocks=settings["num_blocks"],
+                base=settings["base"],
+                num_train_timesteps=settings["num_train_timesteps"],
+            )
+            reward.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"guide: {folder} is damaged ({' '.join(str(error).split())[:160]}). Train it again with: "
+                "videoalign guide train"
+            ) from None
+        return reward.eval()
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, tokens, width / heads)
+
+    def _check_inputs(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
+        channels, text_dim = self.base_config["in_channels"], self.base_config["text_dim"]
+        if x_t.ndim != 5 or x_t.shape[1] != channels or text.ndim != 3 or text.shape[2] != text_dim:
+            raise ModelError(
+                f"guide: the latent reward of '{self.base}' reads latents (B, {channels}, F, H, W) and text "
+                f"(B, L, {text_dim}); got {tuple(x_t.shape)} and {tuple(text.shape)}. Use the generator it was made for."
+            )
+        if t.shape != x_t.shape[:1] or len(text) != len(x_t):
+            raise ValueError(f"latents, t and text must agree on B; got {len(x_t)}, {tuple(t.shape)}, {len(text)}")
+
+
+_COPIED = ("patch_embedding.", "condition_embedder.", "blocks.")
+
+
+def _check_shape(config: Mapping[str, Any], dimensions: Sequence[str], num_blocks: int) -> None:
+    if not dimensions or len(set(dimensions)) != len(dimensions):
+        raise ModelError(f"guide: a latent reward needs one or more different dimensions; got {list(dimensions)}.")
+    if config.get("image_dim") is not None:
+        raise ModelError("guide: latent rewards read text-to-video transformers; this one also wants an image.")
+    depth = int(config["num_layers"])
+    if not 1 <= num_blocks <= depth:
+        raise ModelError(f"guide: num_blocks must be 1 to {depth}, the depth of the generator; got {num_blocks}.")
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    file = folder / SETTINGS_FILE
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        raise ModelError(
+            f"guide: {folder} holds no latent reward (no readable {SETTINGS_FILE}). Make one with: videoalign guide train"
+        ) from None
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise ModelError(f"guide: {file} is not of the format {FORMAT}. Train it again with: videoalign guide train")
+    return settings

@@ -1,0 +1,106 @@
+"""Running a transformers Qwen2-VL over clips and text: vision tower, positions, language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Qwen2VLModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+POSITIONS = ("plain", "mrope")
+"""``plain``: 0..L-1 on all three rotary axes, as the released VideoReward runs; ``mrope``: time, height and width apart."""
+
+FRAME_ATTENTION = "sdpa_frames"
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInputs:
+    """A padded batch for the backbone."""
+
+    input_ids: Tensor
+    """int64 (B, L), padded on the right."""
+    lengths: Tensor
+    """int64 (B,), tokens before the padding."""
+    pixels: Tensor
+    """float32 (N, 3 * K), patches of all clips one after the other."""
+    grids: Tensor
+    """int64 (B, 3), each clip's (gt, gh, gw)."""
+
+    def to(self, device: torch.device | str) -> ModelInputs:
+        """The same batch on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("input_ids", "lengths", "pixels", "grids")}
+        return replace(self, **moved)
+
+
+def hidden_states(model: Qwen2VLModel, inputs: ModelInputs, embeddings: Tensor, positions: str) -> Tensor:
+    """Last hidden states (B, L, H) of token embeddings (B, L, H) whose video places take the clips' features.
+
+    No padding mask is needed: attention is causal and padding stands on the right, so no real token sees it.
+    """
+    features = video_features(model.visual, inputs.pixels, inputs.grids).to(embeddings.dtype)
+    is_video = (inputs.input_ids == model.config.video_token_id)[..., None]
+    embeddings = embeddings.masked_scatter(is_video, features)
+    rows = position_ids(model, inputs) if positions == "mrope" else plain_positions(inputs.input_ids)
+    output = model.language_model(inputs_embeds=embeddings, position_ids=rows, use_cache=False)
+    return output.last_hidden_state
+
+
+def plain_positions(input_ids: Tensor) -> Tensor:
+    """0..L-1 on each of the three axes, (3, B, L)."""
+    num_rows, length = input_ids.shape
+    return torch.arange(length, device=input_ids.device).expand(3, num_rows, length)
+
+
+def position_ids(model: Qwen2VLModel, inputs: ModelInputs) -> Tensor:
+    """M-RoPE positions (3, B, L), as transformers computes them."""
+    kinds = 2 * (inputs.input_ids == model.config.video_token_id).int()
+    real = torch.arange(inputs.input_ids.shape[1], device=inputs.input_ids.device) < inputs.lengths[:, None]
+    rows, _ = model.get_rope_index(
+        inputs.input_ids, mm_token_type_ids=kinds, video_grid_thw=inputs.grids, attention_mask=real.long()
+    )
+    return rows
+
+
+def video_features(visual: nn.Module, pixels: Tensor, grids: Tensor) -> Tensor:
+    """Merged features (N / merge^2, H) of patches (N, 3 * K) with grids (B, 3).
+
+    Frames attend to themselves alone. When all frames of the batch have one size they run as one batched attention,
+    otherwise one after the other, with the same result.
+    """
+    frame_sizes = (grids[:, 1] * grids[:, 2]).unique()
+    pixels = pixels.to(visual.dtype)
+    if len(frame_sizes) > 1 or visual.config._attn_implementation != FRAME_ATTENTION:
+        return visual(pixels, grid_thw=grids).pooler_output
+    whole = torch.tensor([0, len(pixels)], dtype=torch.int32, device=pixels.device)
+    return visual(pixels, grid_thw=grids, cu_seqlens=whole, frame_size=int(frame_sizes)).pooler_output
+
+
+def _frame_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    frame_size: int | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attention within blocks of ``frame_size`` of (1, heads, N, d), or over all N; gives (1, N, heads, d)."""
+    _, heads, length, width = query.shape
+    size = frame_size or length
+    split = (heads, length // size, size, width)
+    query, key, value = (x[0].reshape(split).transpose(0, 1) for x in (query, key, value))
+    out = F.scaled_dot_product_attention(query, key, value, scale=scaling)  # (frames, heads, size, d)
+    return out.transpose(1, 2).reshape(1, length, heads, width), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(FRAME_ATTENTION, _frame_attention)
+
+
+def use_frame_attention(model: Qwen2VLModel) -> None:
+    """Lets the vision tower run equal frames together; only where it would run sdpa anyway."""
+    if model.visual.config._attn_implementation == "sdpa":
+        model.visual.config._attn_implementation = FRAME_ATTENTION

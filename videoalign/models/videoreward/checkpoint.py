@@ -1,0 +1,137 @@
+"""A reward as a folder: a transformers backbone, its tokenizer, and ``reward.json`` with ``reward.safetensors``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+import transformers.utils.logging as transformers_logging
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration, Qwen2VLModel
+
+from videoalign.contracts.output import whole_folder, write_json
+from videoalign.errors import ModelError
+from videoalign.models.videoreward.settings import LAYOUT_VERSION, RewardSettings
+
+SETTINGS_FILE, HEAD_FILE = "reward.json", "reward.safetensors"
+MODEL_FOLDER = "model"
+"""Where a training run keeps its reward, so that the run's own folder can be given as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class RewardParts:
+    """What a reward is made of."""
+
+    backbone: Qwen2VLModel
+    tokenizer: PreTrainedTokenizerBase
+    settings: RewardSettings
+    tokens: Tensor
+    """Embeddings of the reward tokens, float (D, H)."""
+    head: Tensor
+    """Weight of the linear head, float (1 or D, H)."""
+
+
+def write_checkpoint(folder: str | Path, parts: RewardParts) -> None:
+    """Writes the folder whole or not at all, replacing an old one.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    with _no_bars(), whole_folder(folder) as aside:
+        parts.backbone.save_pretrained(aside)
+        parts.tokenizer.save_pretrained(aside)
+        tensors = {"tokens": parts.tokens, "head": parts.head}
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside / HEAD_FILE)
+        write_json(aside / SETTINGS_FILE, parts.settings.model_dump(mode="json"))
+
+
+def read_checkpoint(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> RewardParts:
+    """Reads a folder of `write_checkpoint`, or a training run's folder that holds one.
+
+    Raises:
+        ModelError: no reward there, one of a later version, or weights that do not fit or are damaged.
+    """
+    folder = find_checkpoint(folder)
+    settings = RewardSettings.load(folder / SETTINGS_FILE)
+    if settings.layout_version > LAYOUT_VERSION:
+        raise ModelError(f"{folder}: reward layout {settings.layout_version} is newer than {LAYOUT_VERSION}; upgrade.")
+    backbone, tokenizer = read_base(folder, dtype=dtype)
+    try:
+        tensors = load_file(folder / HEAD_FILE)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder}: cannot read {HEAD_FILE} ({error}); a reward without its head never scores."
+        ) from None
+    width, count = backbone.config.text_config.hidden_size, len(settings.dimensions)
+    wanted = {"tokens": (count, width), "head": (1 if settings.shared_head else count, width)}
+    got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if got != wanted:
+        raise ModelError(f"{folder}: {HEAD_FILE} holds {got}, wanted {wanted}; train or convert the reward again.")
+    return RewardParts(backbone, tokenizer, settings, tensors["tokens"].to(dtype), tensors["head"].to(dtype))
+
+
+def find_checkpoint(folder: str | Path) -> Path:
+    """The folder itself or its ``model`` folder, whichever holds a reward.
+
+    Raises:
+        ModelError: neither does.
+    """
+    folder = Path(folder)
+    for place in (folder, folder / MODEL_FOLDER):
+        if (place / SETTINGS_FILE).is_file():
+            return place
+    raise ModelError(f"{folder}: no reward here ({SETTINGS_FILE} is missing); make one with 'videoalign reward train'.")
+
+
+def read_base(
+    name_or_path: str | Path, *, dtype: torch.dtype = torch.float32
+) -> tuple[Qwen2VLModel, PreTrainedTokenizerBase]:
+    """The backbone and tokenizer of a Qwen2-VL folder or hub id; every weight must be there.
+
+    Raises:
+        ModelError: not found, another kind of model, or weights that are missing.
+    """
+    path = Path(name_or_path)
+    _refuse_other_kinds(path)
+    whole = not (path / SETTINGS_FILE).is_file()  # a reward keeps its backbone without the language-model head
+    cls = Qwen2VLForConditionalGeneration if whole else Qwen2VLModel
+    try:
+        with _no_bars():
+            model, report = cls.from_pretrained(str(name_or_path), dtype=dtype, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path))
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{name_or_path}: cannot load a Qwen2-VL ({reason}); give its folder or hub id.") from None
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise ModelError(f"{name_or_path}: {len(missing)} weights are missing, {missing[0]} first; fetch it again.")
+    return (model.model if whole else model), tokenizer
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Silences the loader's own progress bars, which would break those of the command line."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    config = path / "config.json"
+    if not path.is_dir():
+        return
+    if not config.is_file():
+        raise ModelError(f"{path}: no config.json here; give the folder of a Qwen2-VL.")
+    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    if kind != "qwen2_vl":
+        raise ModelError(f"{path}: it is a '{kind}' model; wanted qwen2_vl.")

@@ -1,0 +1,230 @@
+"""VideoReward: scores of a clip on named dimensions, read at one special token each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, Qwen2VLModel
+
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
+from videoalign.contracts.video import Video
+from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.flow.times import fold_in
+from videoalign.models.videoreward.backbone import POSITIONS, ModelInputs, hidden_states, use_frame_attention
+from videoalign.models.videoreward.checkpoint import RewardParts, read_base, read_checkpoint, write_checkpoint
+from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor
+from videoalign.models.videoreward.prompt import Chat, check_template, default_template
+from videoalign.models.videoreward.settings import Normalisation, RewardSettings
+
+
+class VideoReward(nn.Module):
+    """A Qwen2-VL with a special token per dimension and a bias-free linear head on their last hidden states.
+
+    The tokens' embeddings are parameters of their own, so that the backbone's embedding keeps its size and need not be
+    trained. Satisfies `contracts.protocols.RewardModel`.
+    """
+
+    def __init__(
+        self,
+        backbone: Qwen2VLModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: RewardSettings,
+        *,
+        tokens: Tensor,
+        head: Tensor,
+        name: str = "videoreward",
+    ) -> None:
+        """
+        Args:
+            backbone: language model and vision tower.
+            tokenizer: its tokenizer; reward tokens are added where it has none.
+            settings: see `RewardSettings`.
+            tokens: embeddings of the reward tokens, (D, H).
+            head: weight of the head, (1, H) when shared, else (D, H).
+            name: what scores are stored under.
+
+        Raises:
+            ConfigError: the template does not fit the dimensions.
+            ModelError: the tokenizer has no place for a clip.
+        """
+        super().__init__()
+        check_template(settings.template, settings.dimensions)
+        use_frame_attention(backbone)
+        vision = backbone.config.vision_config
+        self.name, self.settings, self.backbone = name, settings, backbone
+        self.chat = Chat(tokenizer)
+        self.tokens, self.head = nn.Parameter(tokens), nn.Linear(head.shape[1], head.shape[0], bias=False)
+        self.head.weight = nn.Parameter(head)
+        self.processor = VideoProcessor(
+            settings.limits,
+            patch=vision.patch_size,
+            merge=vision.spatial_merge_size,
+            temporal=vision.temporal_patch_size,
+        )
+        ids = self.chat.add_reward_tokens(settings.names)
+        self.register_buffer("token_ids", torch.tensor(ids), persistent=False)
+
+    @classmethod
+    def from_base(
+        cls,
+        base: str | Path,
+        *,
+        dimensions: Sequence[Dimension] = DEFAULT_DIMENSIONS,
+        limits: ReadingLimits | None = None,
+        template: str | None = None,
+        positions: str = "plain",
+        shared_head: bool = True,
+        seed: int = 0,
+    ) -> Self:
+        """An untrained reward on a pretrained Qwen2-VL (folder or hub id); new weights depend on the seed alone.
+
+        Raises:
+            ConfigError: positions other than 'plain' and 'mrope', a template or dimensions that do not fit.
+            ModelError: the base cannot be loaded.
+        """
+        if positions not in POSITIONS:
+            raise ConfigError(f"positions: got '{positions}', wanted one of {', '.join(POSITIONS)}.")
+        backbone, tokenizer = read_base(base)
+        settings = RewardSettings(
+            dimensions=tuple(dimensions),
+            template=template or default_template(dimensions),
+            limits=limits or ReadingLimits(),
+            positions="plain" if positions == "plain" else "mrope",
+            shared_head=shared_head,
+            provenance={"base": Path(base).name},
+        )
+        generator = fold_in(seed, "reward")
+        rows = backbone.get_input_embeddings().weight
+        tokens = rows.detach().mean(0) + rows.detach().std() * torch.randn(
+            len(dimensions), rows.shape[1], generator=generator
+        )
+        head = torch.randn(1 if shared_head else len(dimensions), rows.shape[1], generator=generator)
+        return cls(backbone, tokenizer, settings, tokens=tokens, head=head * rows.shape[1] ** -0.5)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
+        """The reward in a folder of `save_pretrained` or of a training run, ready to score.
+
+        Raises:
+            ModelError: there is none, or its weights do not fit.
+        """
+        parts = read_checkpoint(path, dtype=dtype)
+        name = Path(path).resolve().name
+        model = cls(parts.backbone, parts.tokenizer, parts.settings, tokens=parts.tokens, head=parts.head, name=name)
+        return model.eval()
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Writes backbone, tokenizer, head and settings; see `checkpoint.write_checkpoint`."""
+        parts = RewardParts(self.backbone, self.chat.tokenizer, self.settings, self.tokens, self.head.weight)
+        write_checkpoint(path, parts)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+        return self.settings.names
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tokens.device
+
+    def inputs(self, clips: Sequence[Patches], prompts: Sequence[str]) -> ModelInputs:
+        """A batch of clips with their prompts.
+
+        Raises:
+            DataError: a prompt is empty or holds a special token; numbers of clips and prompts differ.
+        """
+        if len(clips) != len(prompts):
+            raise DataError(f"prompts: got {len(prompts)} for {len(clips)} clips; give one prompt per clip.")
+        for prompt in set(prompts):
+            self.chat.check_prompt(prompt)
+        rows = [
+            self.chat.tokens(self.settings.template, self.processor.num_tokens(clip.grid), prompt)
+            for clip, prompt in zip(clips, prompts, strict=True)
+        ]
+        return self.chat.batch(rows, clips, self.processor)
+
+    def forward(self, inputs: ModelInputs) -> Tensor:
+        """Raw scores, (B, D)."""
+        ids = inputs.input_ids
+        columns = (ids[:, :, None] == self.token_ids).int().argmax(1)  # (B, D)
+        rows = torch.arange(len(ids), device=ids.device)[:, None].expand_as(columns)
+        table = self.backbone.get_input_embeddings()
+        embeddings = table(ids.where(ids < table.num_embeddings, 0))
+        tokens = self.tokens.to(embeddings.dtype).expand(len(ids), -1, -1)
+        embeddings = embeddings.index_put((rows, columns), tokens)
+        states = hidden_states(self.backbone, inputs, embeddings, self.settings.positions)
+        scores = self.head(states[rows, columns].to(self.head.weight.dtype))  # (B, D, 1 or D)
+        return scores[..., 0] if self.settings.shared_head else scores.diagonal(dim1=1, dim2=2)
+
+    @torch.no_grad()
+    def score_patches(self, clips: Sequence[Patches], prompts: Sequence[str], *, batch_size: int = 16) -> np.ndarray:
+        """Raw scores, float64 (N, D), of clips that were cut into patches already."""
+        was_training = self.training
+        self.eval()
+        scores = [
+            self(self.inputs(clips[n : n + batch_size], prompts[n : n + batch_size]).to(self.device)).double().cpu()
+            for n in range(0, len(clips), batch_size)
+        ]
+        self.train(was_training)
+        return torch.cat(scores).numpy() if scores else np.zeros((0, len(self.dimensions)))
+
+    def score_raw(self, videos: Sequence[Video], prompts: Sequence[str], *, batch_size: int = 16) -> np.ndarray:
+        """Raw scores, float64 (N, D), order kept; their scale is arbitrary.
+
+        Raises:
+            DataError: a prompt is empty or holds a special token; numbers of clips and prompts differ.
+            VideoError: a clip has fewer than two frames or an impossible shape.
+        """
+        return self.score_patches([self.processor.read(video) for video in videos], prompts, batch_size=batch_size)
+
+    def score(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
+        """Normalised scores, float64 (N, D), order kept: 0 is the mean and 1 a deviation of the validation clips.
+
+        Raises:
+            ModelError: no normalisation is stored; otherwise as `score_raw`.
+        """
+        self.normalisation()
+        return self.normalise(self.score_raw(videos, prompts))
+
+    def normalise(self, raw: np.ndarray) -> np.ndarray:
+        """(raw - mean) / std per dimension, (N, D).
+
+        Raises:
+            ModelError: no normalisation is stored.
+        """
+        rows = [self.normalisation()[name] for name in self.dimensions]
+        return (raw - np.array([row.mean for row in rows])) / np.array([row.std for row in rows])
+
+    def normalisation(self) -> dict[str, Normalisation]:
+        """Mean and deviation by dimension.
+
+        Raises:
+            ModelError: none is stored.
+        """
+        if self.settings.normalisation is None:
+            raise ModelError(
+                f"reward '{self.name}': it stores no normalisation; finish its training, or use raw scores."
+            )
+        return self.settings.normalisation
+
+    def set_normalisation(self, raw: np.ndarray) -> None:
+        """Takes mean and deviation from raw scores (N, D) of the validation clips.
+
+        Raises:
+            DataError: fewer than two clips, or a dimension on which all score the same.
+        """
+        std = raw.std(0) if len(raw) else np.zeros(len(self.dimensions))
+        if len(raw) < 2 or not (std > 0).all():
+            raise DataError(
+                f"normalisation: got {len(raw)} clips with deviations {np.round(std, 6).tolist()}; "
+                "wanted two or more clips that differ on every dimension. Hold out more prompts."
+            )
+        values = zip(self.dimensions, raw.mean(0).tolist(), std.tolist(), strict=True)
+        stored = {name: Normalisation(mean=mean, std=deviation) for name, mean, deviation in values}
+        self.settings = self.settings.model_copy(update={"normalisation": stored})

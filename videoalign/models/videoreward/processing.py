@@ -1,0 +1,156 @@
+"""From a clip to the patches that a Qwen2-VL vision tower reads: which frames, what size, in which order.
+
+Torch only. Frame choice and size follow what the released VideoReward was trained with; every limit is a setting that
+a checkpoint keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from videoalign.config import Config
+from videoalign.contracts.video import Video
+from videoalign.errors import VideoError
+
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of sRGB in [0, 1]; the values that Qwen2-VL was trained with."""
+
+MAX_ASPECT = 200.0
+
+
+class ReadingLimits(Config):
+    """How much of a clip a reward looks at."""
+
+    fps: float = Field(2.0, gt=0)
+    """Frames read per second of clip."""
+    min_frames: int = Field(4, ge=2)
+    """Fewest frames read, as far as the clip has them; even."""
+    max_frames: int = Field(768, ge=2)
+    """Most frames read; even."""
+    min_frame_pixels: int = Field(128 * 28 * 28, gt=0)
+    """Smaller frames are enlarged to at least this area."""
+    max_frame_pixels: int = Field(256 * 28 * 28, gt=0)
+    """Larger frames are shrunk to at most this area."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """One clip as the vision tower reads it."""
+
+    values: Tensor
+    """uint8 (gt * gh * gw, 3 * temporal * patch * patch), grey levels; normalised when a batch is made."""
+    grid: tuple[int, int, int]
+    """(gt, gh, gw): patches along time, height and width."""
+
+
+def sample_indices(num_frames: int, fps: float, limits: ReadingLimits) -> list[int]:
+    """Which frames of a clip are read: ``num_frames / fps * limits.fps`` of them, even, spread from first to last.
+
+    The rule is the one of the official VideoReward code: clamp to [min_frames, max_frames] and to the clip's own even
+    length, round to a multiple of 2, then ``round(linspace(0, num_frames - 1, n))``.
+
+    Raises:
+        VideoError: the clip has fewer than two frames, or its frame rate is not a positive number.
+    """
+    if not (fps > 0 and np.isfinite(fps)):
+        raise VideoError(f"clip: its frame rate is {fps}, wanted frames per second above 0; give the true rate.")
+    if num_frames < 2:
+        raise VideoError(f"clip: it has {num_frames} frame(s), a reward needs at least 2; give a longer clip.")
+    longest = min(limits.max_frames, num_frames) // 2 * 2
+    shortest = -(-limits.min_frames // 2) * 2
+    wanted = min(max(num_frames / fps * limits.fps, shortest), longest)
+    count = min(round(wanted / 2) * 2, num_frames)
+    return torch.linspace(0, num_frames - 1, count).round().long().tolist()
+
+
+def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Height and width, multiples of ``factor``, of an area in [min_pixels, max_pixels] at nearly the same aspect.
+
+    Raises:
+        VideoError: one side is more than 200 times the other.
+    """
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise VideoError(
+            f"clip: frames of {width}x{height} are too narrow, one side may be at most 200 times the other."
+        )
+    new_height = max(factor, round(height / factor) * factor)
+    new_width = max(factor, round(width / factor) * factor)
+    if new_height * new_width > max_pixels:
+        shrink = (height * width / max_pixels) ** 0.5
+        new_height = max(factor, int(height / shrink / factor) * factor)
+        new_width = max(factor, int(width / shrink / factor) * factor)
+    elif new_height * new_width < min_pixels:
+        enlarge = (min_pixels / (height * width)) ** 0.5
+        new_height = int(np.ceil(height * enlarge / factor)) * factor
+        new_width = int(np.ceil(width * enlarge / factor)) * factor
+    return new_height, new_width
+
+
+def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic, anti-aliased resize of uint8 (T, 3, H, W) to uint8 (T, 3, height, width)."""
+    if frames.shape[-2:] == (height, width):
+        return frames
+    resized = F.interpolate(frames.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def patchify(frames: Tensor, patch: int, merge: int, temporal: int) -> tuple[Tensor, tuple[int, int, int]]:
+    """Patches of (T, 3, H, W) in the order of a Qwen2-VL vision tower, and their grid.
+
+    Patches that the tower later merges stand beside each other: (T / temporal, H / block, W / block, merge, merge) from
+    slow to fast, each patch flattened as (3, temporal, patch, patch). T, H and W must be multiples.
+    """
+    num_frames, channels, height, width = frames.shape
+    grid = (num_frames // temporal, height // patch, width // patch)
+    blocks = frames.reshape(grid[0], temporal, channels, grid[1] // merge, merge, patch, grid[2] // merge, merge, patch)
+    blocks = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)  # gt, bh, bw, mh, mw, channel, temporal, py, px
+    return blocks.reshape(grid[0] * grid[1] * grid[2], -1), grid
+
+
+class VideoProcessor:
+    """Cuts clips into patches for one vision tower under one checkpoint's limits."""
+
+    def __init__(self, limits: ReadingLimits, *, patch: int, merge: int, temporal: int) -> None:
+        self.limits, self.patch, self.merge, self.temporal = limits, patch, merge, temporal
+
+    def indices(self, num_frames: int, fps: float) -> list[int]:
+        """Which frames of a clip are read; see `sample_indices`."""
+        return sample_indices(num_frames, fps, self.limits)
+
+    def read(self, video: Video) -> Patches:
+        """The patches of a whole clip.
+
+        Raises:
+            VideoError: fewer than two frames or an impossible shape.
+        """
+        return self.read_frames(video.frames[self.indices(len(video.frames), video.fps)])
+
+    def read_frames(self, frames: np.ndarray) -> Patches:
+        """The patches of frames that were chosen by `indices`: uint8 (T, H, W, 3), T even."""
+        pixels = torch.from_numpy(np.require(frames, requirements=("C", "W"))).permute(0, 3, 1, 2)
+        limits = self.limits
+        height, width = smart_size(
+            *pixels.shape[-2:], self.patch * self.merge, limits.min_frame_pixels, limits.max_frame_pixels
+        )
+        values, grid = patchify(resize_frames(pixels, height, width), self.patch, self.merge, self.temporal)
+        return Patches(values.contiguous(), grid)
+
+    def num_tokens(self, grid: tuple[int, int, int]) -> int:
+        """Language-model tokens that a clip of this grid takes."""
+        return grid[0] * grid[1] * grid[2] // self.merge**2
+
+    def normalise(self, values: Tensor) -> Tensor:
+        """Grey levels (N, 3 * K) of `Patches` as float32 with the mean and deviation that the tower expects."""
+        per_channel = values.shape[1] // 3
+        scale = torch.tensor([1 / (255 * std) for std in PIXEL_STD]).repeat_interleave(per_channel)
+        shift = torch.tensor([-m / s for m, s in zip(PIXEL_MEAN, PIXEL_STD, strict=True)]).repeat_interleave(
+            per_channel
+        )
+        return torch.addcmul(shift, values.to(torch.float32), scale)

@@ -1,0 +1,55 @@
+"""What a reward checkpoint says about itself, beside its weights."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from videoalign.config import Config
+from videoalign.contracts.records import Dimension
+from videoalign.models.videoreward.processing import ReadingLimits
+
+LAYOUT_VERSION = 1
+
+
+class Normalisation(Config):
+    """Mean and deviation of one dimension's raw scores over the clips that the checkpoint was normalised on."""
+
+    mean: float
+    """In raw units."""
+    std: float = Field(gt=0)
+    """In raw units."""
+
+
+class RewardSettings(Config):
+    """``reward.json``: all that scoring needs to know and the weights do not tell."""
+
+    layout_version: int = LAYOUT_VERSION
+    """Version of this file."""
+    dimensions: tuple[Dimension, ...]
+    """What is scored, in the order of the scores."""
+    template: str
+    """The whole chat turn, with ``{video}``, ``{prompt}`` and one reward token per dimension."""
+    limits: ReadingLimits
+    """Frames and pixels that the weights were trained on."""
+    positions: Literal["plain", "mrope"] = "plain"
+    """Rotary positions that the weights were trained with: 0..L-1 on all axes, or time, height and width apart."""
+    shared_head: bool = True
+    """One row of the head for all dimensions; otherwise a row each."""
+    normalisation: dict[str, Normalisation] | None = None
+    """By dimension; None until it was computed."""
+    provenance: dict[str, str] = {}
+    """Where the weights come from."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        names = {d.name for d in self.dimensions}
+        if self.normalisation is not None and set(self.normalisation) != names:
+            raise ValueError(f"normalisation must name the dimensions {', '.join(sorted(names))}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the dimensions, in order."""
+        return tuple(d.name for d in self.dimensions)

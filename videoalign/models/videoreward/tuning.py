@@ -1,0 +1,61 @@
+"""Which parts of a reward are trained: the language model in full, through LoRA or not at all, the vision tower or not."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from pydantic import Field
+from torch import nn
+
+from videoalign.config import Config
+from videoalign.models.videoreward.model import VideoReward
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Linear layers of the language model that LoRA goes onto; the vision tower's have other names and are never touched."""
+
+PARTS = ("language", "vision", "merger", "tokens", "head")
+
+
+class Tuning(Config):
+    """What is trained; reward tokens and head always are."""
+
+    language: Literal["full", "lora", "frozen"] = "full"
+    """The language model: every weight, low-rank updates of its linear layers, or nothing."""
+    vision: Literal["full", "frozen"] = "full"
+    """The vision tower with its merger: every weight or nothing."""
+    lora_rank: int = Field(64, gt=0)
+    """Rank of the updates, where language is lora."""
+    lora_alpha: float = Field(128.0, gt=0)
+    """The updates are scaled by lora_alpha / lora_rank."""
+
+
+def prepare_tuning(reward: VideoReward, tuning: Tuning) -> None:
+    """Sets what wants a gradient and, for LoRA, puts adapters into the language model (take them in with `merge_lora`)."""
+    model = reward.backbone
+    reward.requires_grad_(True)
+    model.visual.requires_grad_(tuning.vision == "full")
+    model.language_model.requires_grad_(tuning.language == "full")
+    if tuning.language == "lora":
+        config = LoraConfig(r=tuning.lora_rank, lora_alpha=tuning.lora_alpha, target_modules=list(LINEARS))
+        inject_adapter_in_model(config, model.language_model)
+
+
+def merge_lora(reward: VideoReward) -> None:
+    """Adds the low-rank updates to the weights and takes the adapters out; nothing happens where there are none."""
+    language: nn.Module = reward.backbone.language_model
+    for name, module in list(language.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(language.get_submodule(parent), child, module.get_base_layer())
+
+
+def part_of(name: str) -> str:
+    """Which of `PARTS` a parameter of a VideoReward belongs to, by its name."""
+    if name.startswith("backbone.visual.merger."):
+        return "merger"
+    if name.startswith("backbone.visual."):
+        return "vision"
+    return "language" if name.startswith("backbone.") else name.split(".")[0]

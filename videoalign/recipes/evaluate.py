@@ -1,0 +1,251 @@
+"""A candidate against a base: clips of the same prompts and seeds, a judge, win rates and a page to look at."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from videoalign.contracts.output import claim_folder, write_json
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.records import Clip
+from videoalign.data.dataset import Dataset
+from videoalign.data.prompts_file import read_prompts
+from videoalign.errors import DataError
+from videoalign.evaluation.compare import compare, judge_clips
+from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
+from videoalign.recipes.generate import GenerateConfig, generate, open_generator
+from videoalign.worlds.sprites.oracle import Oracle
+
+ORACLE = "oracle"
+LIBRARIES = ("videoalign", "torch", "diffusers", "transformers", "peft", "numpy")
+
+
+class EvaluateConfig(GenerateConfig):
+    """How two models are compared."""
+
+    per_prompt: int = Field(default=4, gt=0)
+    """Clips of each prompt and model."""
+    num_shown: int = Field(default=6, ge=0)
+    """Prompts whose first clips stand in the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedClips:
+    """Clips of one model in the order of prompts and seeds, with their scores."""
+
+    dataset: Dataset
+    clips: list[Clip]
+    prompts: list[str]
+    """Text of each clip's prompt."""
+    scores: np.ndarray
+    """(N, D)."""
+
+
+def evaluate(
+    base: str,
+    candidate: str,
+    prompts: str | Path,
+    judge: str,
+    out: str | Path,
+    config: EvaluateConfig | None = None,
+    *,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Compares two generators and writes ``results.json``, ``scores.json`` and ``report.html`` into ``out``.
+
+    Args:
+        base: name, folder or hub id of a generator.
+        candidate: the same, or ``MODEL:ADAPTER`` with the folder of an adapter behind the colon.
+        prompts: file of prompts, see `read_prompts`; use prompts that the candidate was not trained on.
+        judge: ``oracle`` for the sprite world, or the folder of a VideoReward that did not label the training data.
+        out: output folder; a run that stopped goes on there.
+        config: how many clips and how.
+        fresh: start over where ``out`` holds a run of ours.
+        progress: counts clips.
+
+    Returns:
+        What ``results.json`` holds; see docs/reference/results.md.
+
+    Raises:
+        DataError: a prompt file or clip that cannot be used.
+        ModelError: a generator, adapter or reward that cannot be loaded.
+        OutputError: ``out`` belongs to another run, or cannot be written.
+    """
+    config, models = config or EvaluateConfig(), {"base": base, "candidate": candidate}
+    texts, referee = read_prompts(prompts), open_judge(judge)
+    identity = {
+        "command": "evaluate",
+        **{arm: {"given": model, **model_identity(model)} for arm, model in models.items()},
+        "prompts": texts,
+        "judge": judge,
+        "settings": config.model_dump(exclude={"batch_size"}),
+    }
+    folder = claim_folder(out, identity, fresh=fresh)
+    seconds: dict[str, float] = {}
+    arms = {
+        arm: _make_and_judge(arm, model, texts, referee, folder, config, seconds, progress)
+        for arm, model in models.items()
+    }
+    given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
+    results = {
+        "seed": config.seed,
+        "versions": library_versions(),
+        "command": _command(given, config),
+        "judge": f"the {ORACLE}" if judge == ORACLE else judge,
+        "alignment": {"candidate": compare_arms(arms["base"], arms["candidate"], referee, seed=config.seed)},
+        "run": {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt},
+        "seconds": seconds,
+    }
+    write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
+    write_json(folder / "results.json", results)
+    write_report(folder, results, ReportMedia(comparisons=shown_rows(arms, referee.dimensions, config.num_shown)))
+    return results
+
+
+def open_judge(judge: str) -> RewardModel:
+    """The sprite world's oracle by its name, or the VideoReward in a folder.
+
+    Raises:
+        ModelError: no reward there.
+    """
+    if judge == ORACLE:
+        return Oracle()
+    from videoalign.models.videoreward import VideoReward
+
+    return VideoReward.from_pretrained(judge)
+
+
+def split_model(name: str) -> tuple[str, str | None]:
+    """``MODEL:ADAPTER`` in two; the adapter is None where there is no colon."""
+    model, colon, adapter = name.partition(":")
+    return model, adapter if colon else None
+
+
+def model_identity(model: str) -> dict[str, str]:
+    """What the clips of ``MODEL`` or ``MODEL:ADAPTER`` depend on; so a model trained further makes another run.
+
+    Raises:
+        ModelError: no such model or adapter.
+    """
+    name, adapter = split_model(model)
+    identity = open_generator(name, adapter).identity()
+    if adapter is None:
+        return identity
+    digest = hashlib.sha256()
+    for file in sorted(Path(adapter).glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return {**identity, "adapter": digest.hexdigest()[:16]}
+
+
+def judge_dataset(
+    judge: RewardModel, dataset: Dataset, prompts: Sequence[str], *, progress: Progress = silent
+) -> JudgedClips:
+    """Scores of a dataset's clips, ordered by prompt as given and then by seed, so that two arms match row by row.
+
+    Args:
+        judge: scores the clips.
+        dataset: clips of one model.
+        prompts: texts of the prompts that count.
+        progress: counts clips.
+    """
+    place = {text: number for number, text in enumerate(prompts)}
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts() if prompt.text in place}
+    clips = [clip for clip in dataset.clips() if clip.prompt_id in texts]
+    clips.sort(key=lambda clip: (place[texts[clip.prompt_id]], clip.seed))
+    asked = [texts[clip.prompt_id] for clip in clips]
+    with progress(f"judge {dataset.path.name}", len(clips)) as advance:
+        scores = judge_clips(judge, (dataset.load(clip) for clip in clips), asked, on_clip=advance)
+    return JudgedClips(dataset=dataset, clips=clips, prompts=asked, scores=scores)
+
+
+def compare_arms(
+    base: JudgedClips, candidate: JudgedClips, judge: RewardModel, *, seed: int
+) -> dict[str, dict[str, float]]:
+    """Win rates of the candidate, see `evaluation.compare.compare`.
+
+    Raises:
+        DataError: the arms do not hold clips of the same prompts and seeds.
+    """
+    keys = [[(text, clip.seed) for text, clip in zip(arm.prompts, arm.clips, strict=True)] for arm in (base, candidate)]
+    if keys[0] != keys[1]:
+        raise DataError(
+            f"comparison: {base.dataset.path} and {candidate.dataset.path} hold clips of other prompts or seeds; "
+            "make both with the same prompts, seed and number of clips."
+        )
+    return compare(base.scores, candidate.scores, base.prompts, judge.dimensions, seed=seed)
+
+
+def score_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str]) -> list[dict[str, Any]]:
+    """Each prompt and seed with every arm's scores by dimension, as ``scores.json`` holds them."""
+    first = next(iter(arms.values()))
+    return [
+        {"prompt": first.prompts[row], "seed": clip.seed}
+        | {name: dict(zip(dimensions, arm.scores[row].tolist(), strict=True)) for name, arm in arms.items()}
+        for row, clip in enumerate(first.clips)
+    ]
+
+
+def shown_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str], num_rows: int) -> list[ClipRow]:
+    """The first clip of each of ``num_rows`` prompts, spread over all of them, side by side from every arm."""
+    prompts = next(iter(arms.values())).prompts
+    firsts = [row for row, text in enumerate(prompts) if row == 0 or text != prompts[row - 1]]
+    chosen = (
+        [firsts[place * len(firsts) // num_rows] for place in range(num_rows)] if num_rows < len(firsts) else firsts
+    )
+    return [
+        ClipRow(
+            prompt=prompts[row],
+            clips={name: arm.dataset.clip_path(arm.clips[row]) for name, arm in arms.items()},
+            scores={name: dict(zip(dimensions, arm.scores[row].tolist(), strict=True)) for name, arm in arms.items()},
+        )
+        for row in (chosen if num_rows else [])
+    ]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python, of this package and of the libraries that decide its numbers."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _make_and_judge(
+    arm: str,
+    model: str,
+    prompts: Sequence[str],
+    judge: RewardModel,
+    folder: Path,
+    config: EvaluateConfig,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> JudgedClips:
+    name, adapter = split_model(model)
+    started = time.perf_counter()
+    generator = open_generator(name, adapter)
+    variant = Path(adapter).name if adapter else ""
+    dataset = generate(generator, prompts, folder / arm, config, variant=variant, progress=progress)
+    made = time.perf_counter()
+    judged = judge_dataset(judge, dataset, prompts, progress=progress)
+    seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}
+    return judged
+
+
+def _command(given: Mapping[str, str | Path], config: EvaluateConfig) -> str:
+    changed = [f"{name}={value}" for name, value in config.model_dump(exclude_defaults=True).items()]
+    return shlex.join(["videoalign", "evaluate", *(str(word) for option in given.items() for word in option), *changed])

@@ -1,0 +1,228 @@
+"""Prompts to clips: into a dataset, or into a folder of mp4 files to look at."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from videoalign.config import Config
+from videoalign.contracts.output import claim_folder, fingerprint
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import Generator, SchedulerWrapper
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.video import Video
+from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
+from videoalign.data.video import write_video
+from videoalign.errors import DataError
+from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
+
+if TYPE_CHECKING:
+    from videoalign.models.generators.wan import WanGenerator
+
+FLUSH_CLIPS = 64
+"""Clips after which the dataset's table is written; a run that stops makes at most so many again."""
+
+
+class GenerateConfig(Config):
+    """How clips are made."""
+
+    per_prompt: int = Field(default=1, gt=0)
+    """Clips of each prompt."""
+    seed: int = 0
+    """Decides the noise of every clip; a clip's noise depends on it, its prompt and its number alone."""
+    batch_size: int = Field(default=8, gt=0)
+    """Clips made at once."""
+    num_steps: int | None = Field(default=None, gt=0)
+    """Sampling steps; default: the model's own."""
+    guidance_scale: float | None = Field(default=None, ge=0)
+    """Scale of classifier-free guidance; default: the model's own."""
+
+
+def generate(
+    generator: Generator,
+    prompts: Sequence[str | Prompt],
+    out: str | Path | Dataset,
+    config: GenerateConfig | None = None,
+    *,
+    variant: str = "",
+    wrap_scheduler: SchedulerWrapper | None = None,
+    info: DatasetInfo | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Makes clips and adds them to a dataset; clips that are there are not made again.
+
+    Args:
+        generator: makes the clips.
+        prompts: texts, or prompts with their split.
+        out: dataset, or its folder, made when absent.
+        config: how many and how.
+        variant: what was done to the model, such as the name of an adapter; it joins the model's name.
+        wrap_scheduler: see `Generator.sample`; give ``variant`` another name with it.
+        info: dimensions of a new dataset; the default three when absent.
+        progress: counts clips.
+
+    Raises:
+        DataError: no prompts, or one that the model cannot read; nothing is written then.
+        OutputError: ``out`` cannot be written.
+    """
+    config = config or GenerateConfig()
+    if not prompts:
+        raise DataError("--prompts: got 0 prompts; wanted at least 1.")
+    generator.check_prompts([p.text if isinstance(p, Prompt) else p for p in prompts])
+    dataset = out if isinstance(out, Dataset) else Dataset.create(out, info or DatasetInfo(), exist_ok=True)
+    records = [p if isinstance(p, Prompt) else Prompt(prompt_id=prompt_id_of(p), text=p) for p in prompts]
+    dataset.add(prompts=records)
+    name = f"{generator.name}+{variant}" if variant else generator.name
+    plans = plan_clips(records, config.per_prompt, config.seed, _maker(generator, name, config))
+    done = {clip.clip_id for clip in dataset.clips() if dataset.clip_path(clip).is_file()}
+    made: list[Clip] = []
+    with progress("generate", len(plans)) as advance:
+        options = config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
+        clips = make_clips(generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **options)
+        try:
+            for plan, video in clips:
+                made.append(_store(dataset, plan, video, name))
+                if len(made) >= FLUSH_CLIPS:
+                    dataset.add(clips=made)
+                    made = []
+        finally:
+            if made:
+                dataset.add(clips=made)
+    return dataset
+
+
+def sample(
+    generator: Generator,
+    prompts: Sequence[str],
+    out: str | Path,
+    config: GenerateConfig | None = None,
+    *,
+    variant: str = "",
+    wrap_scheduler: SchedulerWrapper | None = None,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Makes clips as mp4 files in a folder, named after prompt and seed; the paths, in order.
+
+    Arguments as in `generate`; ``fresh`` empties a folder that an earlier call with other settings filled.
+
+    Raises:
+        DataError: a prompt that the model cannot read; nothing is written then.
+        OutputError: ``out`` belongs to another run or cannot be written.
+    """
+    config = config or GenerateConfig()
+    generator.check_prompts(prompts)
+    records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
+    identity = {
+        "command": "sample",
+        "model": generator.identity(),
+        "variant": variant,
+        "prompts": list(prompts),
+        "settings": config.model_dump(exclude={"batch_size"}),
+    }
+    folder = claim_folder(out, identity, fresh=fresh)
+    plans = plan_clips(records, config.per_prompt, config.seed, "")
+    paths = {plan.clip_id: folder / f"{_slug(plan.text)}-{plan.seed}.mp4" for plan in plans}
+    done = {clip_id for clip_id, path in paths.items() if path.is_file()}
+    with progress("sample", len(plans)) as advance:
+        options = config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
+        for plan, video in make_clips(
+            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **options
+        ):
+            write_video(paths[plan.clip_id], video)
+    return [paths[plan.clip_id] for plan in plans]
+
+
+def open_generator(model: str | Path, adapter: str | Path | None = None, *, scale: float = 1.0) -> WanGenerator:
+    """A generator by name or path, with an adapter on it where one is given.
+
+    Raises:
+        ModelError: no such model or adapter, or an adapter of another model.
+    """
+    from videoalign.models.generators import load_generator
+    from videoalign.models.lora import load_adapter
+
+    generator = load_generator(model)
+    if adapter is not None:
+        load_adapter(generator.transformer, adapter, base=generator.identity(), scale=scale)
+    return generator
+
+
+def guide_wrapper(
+    generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
+) -> SchedulerWrapper:
+    """What `Generator.sample` takes to steer with a noisy-latent reward.
+
+    Args:
+        generator: that the reward was made for.
+        guide: folder of the reward.
+        weights: by dimension; None weighs all the same, with a sum of 1.
+        strength: see `sampling.guided.RewardGuide`.
+
+    Raises:
+        ModelError: no reward there, or one of another generator.
+        ConfigError: an unknown dimension, or a number out of range.
+    """
+    from videoalign.models.latent_reward import LatentRewardModel
+    from videoalign.sampling.guided import GuidedScheduler, RewardGuide
+
+    reward = LatentRewardModel.from_pretrained(guide)
+    reward.require_base(generator.name, generator.transformer.config)  # type: ignore[arg-type]
+    if weights is None:
+        weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
+    steering = RewardGuide(reward, weights, strength)
+    return lambda scheduler, text: GuidedScheduler(scheduler, steering, text)
+
+
+def variant_name(
+    adapter: str | Path | None, guide: str | Path | None, weights: Mapping[str, float] | None, strength: float
+) -> str:
+    """A short name for what was done to a model: the names of adapter and guide with a hash of their files and use.
+
+    Empty for a model as it is.
+    """
+    parts = []
+    if adapter is not None:
+        parts.append(f"{Path(adapter).resolve().name}-{_hash_files(Path(adapter))}")
+    if guide is not None:
+        use = fingerprint([_hash_files(Path(guide)), dict(weights) if weights else None, strength])
+        parts.append(f"{Path(guide).resolve().name}-{use[:8]}")
+    return "+".join(parts)
+
+
+def _hash_files(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _maker(generator: Generator, name: str, config: GenerateConfig) -> str:
+    settings = config.model_dump(include={"num_steps", "guidance_scale"})
+    return f"{_slug(name)}-{fingerprint([generator.identity(), name, settings])[:6]}"
+
+
+def _store(dataset: Dataset, plan: ClipPlan, video: Video, name: str) -> Clip:
+    path = f"{CLIP_FOLDER}/{plan.clip_id}.mp4"
+    write_video(dataset.path / path, video)
+    num_frames, height, width, _ = video.frames.shape
+    return Clip(
+        clip_id=plan.clip_id,
+        prompt_id=plan.prompt_id,
+        path=path,
+        generator=name,
+        seed=plan.seed,
+        fps=video.fps,
+        num_frames=num_frames,
+        height=height,
+        width=width,
+    )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60]

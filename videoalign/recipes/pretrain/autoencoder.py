@@ -1,0 +1,153 @@
+"""Pretrains the autoencoder of the sprite world's generator.
+
+On two cores: ``torchrun --nproc_per_node 2 -m videoalign.recipes.pretrain.autoencoder out=runs/pretrain/autoencoder``
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from videoalign.models.small_wan import small_autoencoder
+from videoalign.recipes.pretrain import parallel
+from videoalign.recipes.pretrain.progress import print_row
+from videoalign.training.loop import FitConfig, fit
+from videoalign.worlds.sprites.renderer import SIZE_PX
+from videoalign.worlds.sprites.web import sample_clip
+
+
+class AutoencoderConfig(FitConfig):
+    """Settings of this script."""
+
+    out: str = "runs/pretrain/autoencoder"
+    """Folder of the checkpoint, the log and the trained autoencoder."""
+    num_steps: int = 5000
+    """Optimiser steps."""
+    batch_size: int = 4
+    """Crops per process and step."""
+    learning_rate: float = 2.5e-3
+    """Peak rate."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+    schedule: str = "cosine"
+    """Rate after the warm-up."""
+    final_rate_share: float = 0.02
+    """Share of the peak at the end."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's decay rates."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay."""
+    crop_px: int = 32
+    """Side of the square crops, around the shape."""
+    short_frames: int = 9
+    """Frames of a crop at first."""
+    full_frames_from: float = 0.6
+    """Share of the run after which crops hold all frames."""
+    ramp_steps: int = 1500
+    """Steps over which the sharpness terms and the latent noise come in; plain squared error rules before."""
+    kl_weight: float = 1e-5
+    """Weight of the mean KL divergence per latent element."""
+
+
+class Crops(Sequence[Tensor]):
+    """Endless web clips, cropped around the shape; item i is always the same crop."""
+
+    def __init__(self, config: AutoencoderConfig, rank: int, length: int) -> None:
+        self.config, self.rank, self.length = config, rank, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """One crop, float32 (3, F, H, W) in [-1, 1]."""
+        rng = np.random.default_rng((self.config.seed, self.rank, index))
+        frames, _, scene = sample_clip(rng)
+        side = self.config.crop_px
+        left, top = (
+            int(np.clip(centre - side / 2 + rng.uniform(-10, 10), 0, SIZE_PX - side)) for centre in scene.centre_px
+        )
+        crop = frames[:, top : top + side, left : left + side]
+        return torch.from_numpy(crop.copy()).permute(3, 0, 1, 2).float() / 127.5 - 1
+
+
+class Reconstruction:
+    """Squared error at first, then also absolute error of pixels and of their differences, and a little KL."""
+
+    def __init__(self, autoencoder: nn.Module, config: AutoencoderConfig) -> None:
+        self.autoencoder, self.config = autoencoder, config
+        self.step = 0
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.autoencoder.parameters())}]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**self.autoencoder.state_dict(), "pretrain_step": torch.tensor(self.step)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        state = dict(state)
+        self.step = int(state.pop("pretrain_step"))
+        self.autoencoder.load_state_dict(state)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        ramp = min(1.0, self.step / self.config.ramp_steps)
+        if self.step < self.config.full_frames_from * self.config.num_steps:
+            batch = batch[:, :, : self.config.short_frames]
+        self.step += 1
+        posterior = self.autoencoder.encode(batch).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(batch.device)
+        restored = self.autoencoder.decode(posterior.mean + ramp * posterior.std * noise).sample
+        squared = (restored - batch).square().mean()
+        absolute = (restored - batch).abs().mean() + sum(
+            (a - b).abs().mean() for a, b in zip(_differences(restored), _differences(batch), strict=True)
+        )
+        kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+        psnr = 10 * torch.log10(4 / squared.detach())
+        return 10 * squared + ramp * absolute + self.config.kl_weight * kl, {"psnr": float(psnr), "kl": float(kl)}
+
+
+def _differences(video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return video.diff(dim=2), video.diff(dim=3), video.diff(dim=4)
+
+
+@torch.no_grad()
+def measure_latents(autoencoder: nn.Module, clips: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each latent channel over clips (B, 3, F, H, W) in [-1, 1]."""
+    latents = torch.cat([autoencoder.encode(part).latent_dist.mode() for part in clips.split(8)])
+    return latents.mean((0, 2, 3, 4)).tolist(), latents.std((0, 2, 3, 4)).tolist()
+
+
+def run(config: AutoencoderConfig) -> Path:
+    """Trains, measures the latent statistics, and writes the autoencoder folder."""
+    rank, num_processes = parallel.join()
+    torch.manual_seed(config.seed)
+    autoencoder = small_autoencoder().to(parallel.device())
+    parallel.average_gradients(autoencoder.parameters())
+    crops = Crops(config, rank, config.num_steps * config.batch_size)
+    folder = Path(config.out)
+    fit(
+        Reconstruction(autoencoder, config),
+        crops,
+        lambda items: torch.stack(items).to(parallel.device()),
+        config,
+        folder / f"rank{rank}",
+        on_step=print_row(rank, every=50),
+    )
+    if rank == 0:
+        rng = np.random.default_rng((config.seed, 1 << 20))
+        clips = np.stack([sample_clip(rng)[0] for _ in range(256)])
+        mean, std = measure_latents(
+            autoencoder, torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float().to(parallel.device()) / 127.5 - 1
+        )
+        autoencoder.register_to_config(latents_mean=mean, latents_std=std)
+        autoencoder.save_pretrained(folder / "vae")
+    return folder / "vae"
+
+
+if __name__ == "__main__":
+    run(AutoencoderConfig.load(None, sys.argv[1:]))

@@ -1,0 +1,158 @@
+"""Pretrains the transformer and the text encoder of the sprite world's generator on flawed clips.
+
+On two cores: ``torchrun --nproc_per_node 2 -m videoalign.recipes.pretrain.generator vae=runs/pretrain/autoencoder/vae``
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from videoalign.contracts.output import whole_file
+from videoalign.flow.path import interpolate, velocity
+from videoalign.flow.times import shift_time
+from videoalign.losses.flow_matching import per_sample_mse
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.small_wan import load_autoencoder, small_wan_pipeline
+from videoalign.recipes.pretrain import parallel
+from videoalign.recipes.pretrain.progress import print_row
+from videoalign.training.loop import FitConfig, fit
+from videoalign.worlds.sprites.prompts import ALL_SENTENCES, TEMPLATES
+from videoalign.worlds.sprites.web import sample_clip
+
+
+class GeneratorConfig(FitConfig):
+    """Settings of this script."""
+
+    vae: str = "runs/pretrain/autoencoder/vae"
+    """Folder of the pretrained autoencoder."""
+    out: str = "runs/pretrain/generator"
+    """Folder of the latents, the checkpoint, the log and the finished pipeline."""
+    num_clips: int = 6000
+    """Clips per process; encoded once."""
+    num_steps: int = 6000
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Clips per process and step."""
+    learning_rate: float = 1.5e-3
+    """Peak rate."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up."""
+    schedule: str = "cosine"
+    """Rate after the warm-up."""
+    final_rate_share: float = 0.02
+    """Share of the peak at the end."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's decay rates."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    time_shift: float = 1.7
+    """Sigma shift of the training times; what a clip shows is decided near the noise."""
+    compile: bool = True
+    """Compile the transformer first (needs a C++ compiler): minutes to start, then steps at 0.6 of the time."""
+    empty_share: float = 0.1
+    """Share of captions replaced by the empty one, for classifier-free guidance."""
+
+
+class Captioned(Sequence[tuple[Tensor, Tensor, Tensor]]):
+    """(latents (C, F, H, W), token ids (L,), attention mask (L,)) of each clip."""
+
+    def __init__(self, latents: Tensor, ids: Tensor, mask: Tensor) -> None:
+        self.latents, self.ids, self.mask = latents, ids, mask
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return self.latents[index].float(), self.ids[index], self.mask[index]
+
+
+class CaptionedFlowMatching:
+    """Flow matching on captioned latents; transformer and text encoder learn together."""
+
+    def __init__(self, generator: WanGenerator, config: GeneratorConfig) -> None:
+        pipeline = generator.pipeline
+        self.transformer, self.encoder = pipeline.transformer, pipeline.text_encoder
+        self.config = config
+        self.predict = torch.compile(self.transformer) if config.compile else self.transformer
+        self.empty_ids, self.empty_mask = generator.tokenize([""])
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [*self.transformer.parameters(), *self.encoder.parameters()]}]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        parts = {"transformer": self.transformer, "encoder": self.encoder}
+        return {f"{part}.{k}": v for part, module in parts.items() for k, v in module.named_parameters()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for part, module in {"transformer": self.transformer, "encoder": self.encoder}.items():
+            own = {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
+            module.load_state_dict(own, strict=False)
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        x_data, ids, mask = batch
+        num = len(x_data)
+        place = (torch.arange(num) + torch.rand(num, generator=generator)) / num  # one time in each nth of [0, 1)
+        t = shift_time(place[torch.randperm(num, generator=generator)].clamp(1e-4, 1 - 1e-4), self.config.time_shift)
+        x_noise = torch.randn(x_data.shape, generator=generator).to(x_data.device)
+        empty = (torch.rand(num, generator=generator) < self.config.empty_share).to(x_data.device)
+        ids = torch.where(empty[:, None], self.empty_ids.to(ids), ids)
+        mask = torch.where(empty[:, None], self.empty_mask.to(mask), mask)
+        t = t.to(x_data.device)
+        text = self.encoder(ids, mask).last_hidden_state * mask[..., None]
+        predicted = self.predict(interpolate(x_data, x_noise, t), t * 1000, text).sample
+        errors = per_sample_mse(predicted, velocity(x_data, x_noise))
+        return errors.mean(), {"error_near_noise": float(errors[t > 0.8].detach().mean())}
+
+
+def captioned_latents(generator: WanGenerator, config: GeneratorConfig, rank: int, cache: Path) -> Captioned:
+    """This process's clips, rendered and encoded once and kept in ``cache``."""
+    if not cache.is_file():
+        parts, captions = [], []
+        for begin in range(0, config.num_clips, 16):
+            rngs = [np.random.default_rng((config.seed, rank, i)) for i in range(begin, begin + 16)]
+            drawn = [sample_clip(rng) for rng in rngs]
+            parts.append(generator.encode_frames(np.stack([frames for frames, _, _ in drawn])).half().cpu())
+            captions += [caption for _, caption, _ in drawn]
+            if rank == 0 and begin % 960 == 0:
+                print(f"encoded {begin} of {config.num_clips} clips", flush=True)
+        ids, mask = generator.tokenize(captions)
+        with whole_file(cache) as aside:
+            save_file({"latents": torch.cat(parts), "ids": ids, "mask": mask}, aside)
+    tensors = load_file(cache)
+    return Captioned(tensors["latents"], tensors["ids"], tensors["mask"])
+
+
+def run(config: GeneratorConfig) -> Path:
+    """Trains and writes the finished pipeline folder."""
+    rank, _ = parallel.join()
+    device = parallel.device()
+    torch.manual_seed(config.seed)
+    texts = [sentence.text(k) for sentence in ALL_SENTENCES for k in range(len(TEMPLATES))]
+    generator = WanGenerator(small_wan_pipeline(texts, vae=load_autoencoder(config.vae))).to(device)
+    objective = CaptionedFlowMatching(generator, config)
+    folder = Path(config.out)
+    clips = captioned_latents(generator, config, rank, folder / f"latents-{rank}.safetensors")
+    parallel.average_gradients(p for group in objective.parameter_groups() for p in group["params"])
+    fit(
+        objective,
+        clips,
+        lambda items: tuple(torch.stack(column).to(device) for column in zip(*items, strict=True)),
+        config,
+        folder / f"rank{rank}",
+        on_step=print_row(rank, every=50),
+    )
+    if rank == 0:
+        generator.save_pretrained(folder / "pipeline", half=True)
+    return folder / "pipeline"
+
+
+if __name__ == "__main__":
+    run(GeneratorConfig.load(None, sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""What the base of the reward is taught: clips of the sprite world, questions about them and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from videoalign.contracts.records import DEFAULT_DIMENSIONS
+from videoalign.models.small_qwen import small_tokenizer
+from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor, sample_indices
+from videoalign.models.videoreward.prompt import Chat, default_template
+from videoalign.worlds.sprites.prompts import ALL_SENTENCES, TEMPLATES
+from videoalign.worlds.sprites.renderer import FPS, NUM_FRAMES, SIZE_PX, Scene
+from videoalign.worlds.sprites.web import lie_about, sample_clip
+
+LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
+"""Eight of a clip's seventeen frames, at their own size."""
+FRAMES = sample_indices(NUM_FRAMES, FPS, LIMITS)
+NUM_PAIRS = len(FRAMES) // 2
+"""Pairs of frames, two frames apart, that one patch of the vision tower spans in time."""
+
+ATTRIBUTES = ("colour", "shape", "motion")
+DESCRIBE = "Describe the clip."
+COMPARE = "Prompt: {prompt}\nWhat differs?"
+NOTHING = "nothing"
+
+
+class Clips(Sequence[tuple[np.ndarray, Scene]]):
+    """Flawed clips of the web, the frames in `FRAMES` and the scene that was drawn; they depend on (seed, index) alone.
+
+    Rendered clips are kept: 98 kB each.
+    """
+
+    def __init__(self, num_clips: int, seed: int) -> None:
+        self.num_clips, self.seed = num_clips, seed
+        self._render = lru_cache(maxsize=None)(self._draw)
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Scene]:  # type: ignore[override]
+        return self._render(index)
+
+    def _draw(self, index: int) -> tuple[np.ndarray, Scene]:
+        frames, _, scene = sample_clip(np.random.default_rng((self.seed, index)))
+        return frames[FRAMES], scene
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One clip, one question, one answer."""
+
+    clip: int
+    """Index of the clip."""
+    first_pair: int
+    """The lesson shows the pairs of frames from this one on."""
+    num_pairs: int
+    question: str
+    answer: str
+
+
+class Lessons(Sequence[Lesson]):
+    """Each clip ``visits`` times, every visit with its own words; depends on (seed, index) alone.
+
+    Args:
+        clips: see `Clips`.
+        seed: of the questions.
+        visits: lessons per clip.
+        num_pairs: pairs of frames shown, from 1 to `NUM_PAIRS`.
+        compare_share: share of lessons that compare instead of describing.
+    """
+
+    def __init__(self, clips: Clips, seed: int, *, visits: int, num_pairs: int, compare_share: float) -> None:
+        self.clips, self.seed, self.visits = clips, seed, visits
+        self.num_pairs, self.compare_share = num_pairs, compare_share
+
+    def __len__(self) -> int:
+        return len(self.clips) * self.visits
+
+    def __getitem__(self, index: int) -> Lesson:  # type: ignore[override]
+        rng = np.random.default_rng((self.seed, index, 1))
+        clip = index % len(self.clips)
+        first = int(rng.integers(NUM_PAIRS - self.num_pairs + 1))
+        make = compare if rng.random() < self.compare_share else describe
+        return Lesson(clip, first, self.num_pairs, *make(self.clips[clip][1], rng))
+
+
+def describe(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Question and answer: the sentence that was drawn, in any of its wordings, whatever the web said."""
+    return DESCRIBE, scene.sentence.text(int(rng.integers(len(TEMPLATES))))
+
+
+def compare(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Question and answer: a sentence that is right in every second case, and the attribute that it gets wrong."""
+    told = lie_about(scene.sentence, rng) if rng.random() < 0.5 else scene.sentence
+    wrong = [name for name in ATTRIBUTES if getattr(told, name) != getattr(scene.sentence, name)]
+    question = COMPARE.format(prompt=told.text(int(rng.integers(len(TEMPLATES)))))
+    return question, wrong[0] if wrong else NOTHING
+
+
+def base_tokenizer() -> PreTrainedTokenizerFast:
+    """Words of the sentences, of the questions and of the default guidelines, and bytes for all else."""
+    sentences = [s.text(k) for s in ALL_SENTENCES for k in range(len(TEMPLATES))]
+    words = [f" {name}" for name in (NOTHING, *ATTRIBUTES)]
+    return small_tokenizer([*sentences, *[default_template(DEFAULT_DIMENSIONS), DESCRIBE, COMPARE, *words] * 40])
+
+
+@dataclass(frozen=True, eq=False)
+class LessonBatch:
+    """Tokens of whole turns with the clips' features."""
+
+    input_ids: Tensor
+    """int64 (B, L), padded on the right."""
+    weights: Tensor
+    """float32 (B, L), 1 / (tokens of the answer) on its tokens and 0 elsewhere."""
+    features: Tensor
+    """float32 (N, H) of all video places, row after row."""
+
+
+class LessonCollate:
+    """Batches lessons over features that the vision tower gave for every clip.
+
+    Args:
+        chat: tokens of the base.
+        features: float16 (clips, pairs, tokens per pair, H).
+    """
+
+    def __init__(self, chat: Chat, features: Tensor) -> None:
+        self.chat, self.features = chat, features
+
+    def __call__(self, lessons: Sequence[Lesson]) -> LessonBatch:
+        shown = [self.features[n.clip, n.first_pair : n.first_pair + n.num_pairs].flatten(0, 1) for n in lessons]
+        rows = []
+        for lesson, part in zip(lessons, shown, strict=True):
+            before = self.chat.tokens(self.chat.turn(lesson.question), len(part))
+            rows.append((before, self.chat.encode(f" {lesson.answer}")))
+        length = max(len(before) + len(answer) for before, answer in rows)
+        input_ids = torch.full((len(rows), length), self.chat.pad_id)
+        weights = torch.zeros(len(rows), length)
+        for row, (before, answer) in enumerate(rows):
+            end = len(before) + len(answer)
+            input_ids[row, :end] = torch.tensor(before + answer)
+            weights[row, len(before) : end] = 1 / len(answer)
+        return LessonBatch(input_ids, weights, torch.cat(shown).float())
+
+
+def read_pairs(
+    clips: Sequence[tuple[np.ndarray, Scene]], picks: Sequence[tuple[int, int]], processor: VideoProcessor
+) -> tuple[Tensor, Tensor]:
+    """Normalised patches and grids of single pairs of frames, named by (clip, pair)."""
+    patches: list[Patches] = [processor.read_frames(clips[clip][0][2 * pair : 2 * pair + 2]) for clip, pair in picks]
+    pixels = processor.normalise(torch.cat([item.values for item in patches]))
+    return pixels, torch.tensor([item.grid for item in patches])

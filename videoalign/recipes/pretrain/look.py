@@ -1,0 +1,103 @@
+"""First stage of the reward's base: its vision tower learns what is where, as towers are trained before they join a
+language model.
+
+From every 16 x 16 px place of two frames, a linear layer that is thrown away afterwards tells whether the shape is near,
+which shape and colour it has, where its centre lies from there, how large it is and how it moves between the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videoalign.models.videoreward.backbone import video_features
+from videoalign.models.videoreward.processing import VideoProcessor
+from videoalign.recipes.pretrain.lessons import FRAMES, NUM_PAIRS, Clips, read_pairs
+from videoalign.worlds.sprites.prompts import COLOURS, SHAPES
+from videoalign.worlds.sprites.renderer import SIZE_PX, Scene, trajectory
+
+PLACE_PX = 16
+MEASURES = ("x", "y", "move_x", "move_y", "growth", "size")
+UNITS = np.array([1 / 16, 1 / 16, 1 / 4, 1 / 4, 10.0, 3.0], dtype=np.float32)
+"""Brings the measures, in px and in logarithms of a ratio, to a spread near one."""
+NUM_OUTPUTS = 1 + len(SHAPES) + len(COLOURS) + len(MEASURES)
+
+
+def place_targets(scene: Scene, pair: int) -> np.ndarray:
+    """What each place of a pair of frames should tell, float32 (places, 3 + 6): near, shape, colour, `MEASURES`.
+
+    Places in rows from the top left. Near is a place whose middle is within the radius and 8 px of the centre.
+    """
+    tracks = np.stack(trajectory(scene), axis=1)[FRAMES]  # (8, 3): x, y, radius
+    first, second = tracks[2 * pair], tracks[2 * pair + 1]
+    x, y, radius = (first + second) / 2
+    middles = np.arange(PLACE_PX / 2, SIZE_PX, PLACE_PX)
+    right, down = (grid.ravel() for grid in np.meshgrid(middles, middles))
+    near = np.hypot(x - right, y - down) < radius + PLACE_PX / 2
+    growth, size = np.log(second[2] / first[2]), np.log(radius / 10)
+    moved = second - first
+    measures = np.stack([x - right, y - down, *(np.full(len(right), v) for v in (moved[0], moved[1], growth, size))], 1)
+    names = (SHAPES.index(scene.sentence.shape), list(COLOURS).index(scene.sentence.colour))
+    return np.concatenate([near[:, None], np.tile(names, (len(right), 1)), measures * UNITS], 1).astype(np.float32)
+
+
+class LookObjective:
+    """Teaches a vision tower what is where; examples are (clip, pair)."""
+
+    def __init__(self, visual: nn.Module, hidden_size: int, clips: Clips, processor: VideoProcessor) -> None:
+        self.visual, self.clips, self.processor = visual, clips, processor
+        self.head = nn.Linear(hidden_size, NUM_OUTPUTS)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def examples(self) -> list[tuple[int, int]]:
+        """Every pair of frames of every clip."""
+        return [(clip, pair) for clip in range(len(self.clips)) for pair in range(NUM_PAIRS)]
+
+    def collate(self, picks: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches, grids and targets (B * places, 9)."""
+        targets = [place_targets(self.clips[clip][1], pair) for clip, pair in picks]
+        return *read_pairs(self.clips, picks, self.processor), torch.from_numpy(np.concatenate(targets))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Tower and the passing head."""
+        return [{"params": list(self._named().values())}]
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Sum of the mean losses of what is told, the names and measures over near places alone."""
+        pixels, grids, targets = batch
+        told = self.head(video_features(self.visual, pixels, grids))
+        near, shape, colour, measures = told.split([1, len(SHAPES), len(COLOURS), len(MEASURES)], dim=1)
+        here = targets[:, 0]
+        losses = {
+            "near": F.binary_cross_entropy_with_logits(near[:, 0], here),
+            "shape": _mean_over(F.cross_entropy(shape, targets[:, 1].long(), reduction="none"), here),
+            "colour": _mean_over(F.cross_entropy(colour, targets[:, 2].long(), reduction="none"), here),
+            "measures": _mean_over(F.smooth_l1_loss(measures, targets[:, 3:], reduction="none").sum(1), here),
+        }
+        right = _mean_over((shape.argmax(1) == targets[:, 1]).float(), here)
+        metrics = {name: float(value.detach()) for name, value in losses.items()}
+        return torch.stack(list(losses.values())).sum(), {**metrics, "shape_accuracy": float(right)}
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Tower and head."""
+        return {name: parameter.detach() for name, parameter in self._named().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
+        with torch.no_grad():
+            for name, parameter in self._named().items():
+                parameter.copy_(state[name])
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        named = {f"visual.{name}": p for name, p in self.visual.named_parameters()}
+        return {**named, **{f"head.{name}": p for name, p in self.head.named_parameters()}}
+
+
+def _mean_over(values: Tensor, here: Tensor) -> Tensor:
+    return (values * here).sum() / here.sum().clamp_min(1)

@@ -1,0 +1,200 @@
+"""Pretrains the small Qwen2-VL that a reward of the sprite world starts from.
+
+Three stages on flawed clips, all answered from the scene that was drawn and never from the caption that the web gave:
+the vision tower learns what is where (`look`); the language model, on the finished tower, learns to describe pairs of
+frames (colour, shape, motion), then to describe whole clips and to name what a sentence about them gets wrong. Blur,
+grain, shaking and freezing are never named, so no judgement of quality is given away.
+
+``python -m videoalign.recipes.pretrain.reward_base out=runs/pretrain/reward_base``
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
+
+from videoalign.config import Config
+from videoalign.contracts.output import claim_folder
+from videoalign.models.small_qwen import small_qwen2_vl, write_base
+from videoalign.models.videoreward.backbone import plain_positions, use_frame_attention, video_features
+from videoalign.models.videoreward.processing import VideoProcessor
+from videoalign.models.videoreward.prompt import Chat
+from videoalign.recipes.pretrain.lessons import (
+    ATTRIBUTES,
+    DESCRIBE,
+    LIMITS,
+    NUM_PAIRS,
+    Clips,
+    Lesson,
+    LessonBatch,
+    LessonCollate,
+    Lessons,
+    base_tokenizer,
+    compare,
+    read_pairs,
+)
+from videoalign.recipes.pretrain.look import LookObjective
+from videoalign.recipes.pretrain.progress import print_row
+from videoalign.training.loop import FitConfig, fit
+
+
+class RewardBaseConfig(Config):
+    """Settings of this script."""
+
+    out: str = "runs/pretrain/reward_base"
+    """Folder of the checkpoints, the logs and, in ``base``, the finished model."""
+    num_clips: int = Field(6000, gt=0)
+    """Clips, rendered once; 98 kB of memory each."""
+    look: FitConfig = FitConfig(num_steps=900, batch_size=64)
+    """The vision tower's stage; a batch counts pairs of frames."""
+    describe: FitConfig = FitConfig(num_steps=400, batch_size=48)
+    """Describing pairs of frames; a batch counts lessons."""
+    converse: FitConfig = FitConfig(num_steps=900, batch_size=48)
+    """Describing and comparing whole clips."""
+    compare_share: float = Field(0.6, ge=0, le=1)
+    """Share of the last stage's lessons that compare."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak rate of every stage."""
+    num_test_clips: int = Field(600, gt=0)
+    """Fresh clips that the accuracy is measured on."""
+    seed: int = 0
+    """Decides clips, lessons and first weights."""
+
+    def stage(self, name: str) -> FitConfig:
+        """Settings of a stage in full."""
+        shared = {"learning_rate": self.learning_rate, "warmup_steps": 50, "schedule": "cosine", "seed": self.seed}
+        return FitConfig(**{**getattr(self, name).model_dump(), **shared, "betas": (0.9, 0.98), "weight_decay": 0.02})
+
+
+class AnswerObjective:
+    """Next-token cross entropy on the answers, each lesson weighing the same; the vision tower stays as it is."""
+
+    def __init__(self, model: Qwen2VLForConditionalGeneration) -> None:
+        self.model = model
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The language model; decay on matrices alone."""
+        parameters = list(self.model.model.language_model.parameters())
+        return [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def loss(self, batch: LessonBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean over lessons of the mean over answer tokens of -log p(token), in nats."""
+        logits, wanted, weights, _ = self.predict(batch)
+        right = (logits.detach().argmax(-1) == wanted).float()
+        loss = (F.cross_entropy(logits, wanted, reduction="none") * weights).sum() / len(batch.input_ids)
+        return loss, {"token_accuracy": float((right * weights).sum() / weights.sum())}
+
+    def predict(self, batch: LessonBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of all answer tokens: logits (N, V), the tokens (N,), their weights (N,) and their rows (N,)."""
+        embeddings = self.model.get_input_embeddings()(batch.input_ids)
+        is_video = (batch.input_ids == self.model.config.video_token_id)[..., None]
+        states = self.model.model.language_model(
+            inputs_embeds=embeddings.masked_scatter(is_video, batch.features),
+            position_ids=plain_positions(batch.input_ids),
+            use_cache=False,
+        ).last_hidden_state
+        rows, columns = batch.weights.nonzero(as_tuple=True)
+        logits = self.model.lm_head(states[rows, columns - 1])
+        return logits, batch.input_ids[rows, columns], batch.weights[rows, columns], rows
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The language model's weights."""
+        return {name: p.detach() for name, p in self.model.model.language_model.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
+        self.model.model.language_model.load_state_dict(dict(state))
+
+
+def new_base(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, PreTrainedTokenizerFast]:
+    """The untrained base and its tokenizer."""
+    tokenizer = base_tokenizer()
+    model = small_qwen2_vl(tokenizer, seed=seed)
+    use_frame_attention(model.model)
+    return model, tokenizer
+
+
+def base_processor(model: Qwen2VLForConditionalGeneration) -> VideoProcessor:
+    """Cuts sprite clips for this base."""
+    vision = model.config.vision_config
+    return VideoProcessor(
+        LIMITS, patch=vision.patch_size, merge=vision.spatial_merge_size, temporal=vision.temporal_patch_size
+    )
+
+
+@torch.no_grad()
+def clip_features(model: Qwen2VLForConditionalGeneration, clips: Clips, *, batch_size: int = 32) -> Tensor:
+    """What the tower gives for every clip, float16 (clips, pairs, tokens per pair, H)."""
+    processor, parts = base_processor(model), []
+    for start in range(0, len(clips), batch_size):
+        chunk = range(start, min(start + batch_size, len(clips)))
+        pixels, grids = read_pairs(clips, [(clip, pair) for clip in chunk for pair in range(NUM_PAIRS)], processor)
+        parts.append(video_features(model.model.visual, pixels, grids).half().unflatten(0, (len(chunk), NUM_PAIRS, -1)))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def word_accuracy(
+    model: Qwen2VLForConditionalGeneration, chat: Chat, *, num_clips: int = 600, seed: int = 10**6, batch_size: int = 50
+) -> dict[str, float]:
+    """Share of fresh clips whose colour, shape and motion words are predicted right, and of right comparisons.
+
+    Each word is predicted from the clip and the true words before it; 'moves left' counts when both words are right.
+    """
+    clips = Clips(num_clips, seed)
+    collate, objective = LessonCollate(chat, clip_features(model, clips)), AnswerObjective(model)
+    right: dict[str, list[bool]] = {name: [] for name in (*ATTRIBUTES, "compare")}
+    for start in range(0, num_clips, batch_size):
+        chunk = range(start, min(start + batch_size, num_clips))
+        told = [Lesson(n, 0, NUM_PAIRS, DESCRIBE, clips[n][1].sentence.text(0)) for n in chunk]
+        for hits in _hits(objective, collate(told)):  # a, colour, shape, then one or two words of motion
+            right["colour"].append(hits[1])
+            right["shape"].append(hits[2])
+            right["motion"].append(all(hits[3:]))
+        asked = [compare(clips[n][1], np.random.default_rng((seed, n, 2))) for n in chunk]
+        checks = [Lesson(n, 0, NUM_PAIRS, *turn) for n, turn in zip(chunk, asked, strict=True)]
+        right["compare"] += [all(hits) for hits in _hits(objective, collate(checks))]
+    return {name: float(np.mean(values)) for name, values in right.items()}
+
+
+def _hits(objective: AnswerObjective, batch: LessonBatch) -> list[list[bool]]:
+    """Which tokens of each lesson's answer are the likeliest."""
+    logits, wanted, _, rows = objective.predict(batch)
+    right = logits.argmax(-1) == wanted
+    return [right[rows == row].tolist() for row in range(len(batch.input_ids))]
+
+
+def run(config: RewardBaseConfig) -> dict[str, float]:
+    """Trains all stages, writes ``<out>/base`` in float16 and gives its word accuracy; a stopped run goes on.
+
+    Raises:
+        OutputError: ``out`` belongs to a run with other settings.
+    """
+    folder = claim_folder(config.out, {"command": "pretrain reward_base", **config.model_dump(exclude={"out"})})
+    model, tokenizer = new_base(config.seed)
+    chat, clips = Chat(tokenizer), Clips(config.num_clips, config.seed)
+    look = LookObjective(model.model.visual, model.config.text_config.hidden_size, clips, base_processor(model))
+    show = print_row(0, every=50)
+    fit(look, look.examples(), look.collate, config.stage("look"), folder / "look", on_step=show)
+    collate, answers = LessonCollate(chat, clip_features(model, clips)), AnswerObjective(model)
+    for name, num_pairs, share in (("describe", 1, 0.0), ("converse", NUM_PAIRS, config.compare_share)):
+        lessons: Sequence[Lesson] = Lessons(clips, config.seed, visits=8, num_pairs=num_pairs, compare_share=share)
+        fit(answers, lessons, collate, config.stage(name), folder / name, on_step=show)
+    write_base(folder / "base", model.half(), tokenizer)
+    return word_accuracy(model.float(), chat, num_clips=config.num_test_clips)
+
+
+if __name__ == "__main__":
+    print(run(RewardBaseConfig.load(None, sys.argv[1:])))

@@ -1,0 +1,185 @@
+"""Counting over pairs: accuracy with and without ties, its baselines, win rates and their intervals.
+
+Labels are numbers: +1 where A was preferred, -1 where B was, 0 for a tie. ``diff`` is score of A minus score of B. A
+share of nothing (no decided pair, no pair at all) is nan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+NO_TIES = -1.0
+"""The threshold under which no pair is predicted to be a tie."""
+
+
+def accuracy_without_ties(labels: ArrayLike, diff: ArrayLike) -> float:
+    """Share of decided pairs whose scores are in the judged order; equal scores count as wrong.
+
+    Args:
+        labels: +1, -1 or 0, (N,).
+        diff: score differences, finite, (N,).
+
+    Raises:
+        ValueError: another label, a difference that is not finite, lengths that differ.
+    """
+    labels, diff = _checked(labels, diff)
+    decided = labels != 0
+    return _share(labels[decided] * diff[decided] > 0)
+
+
+def accuracy_with_ties(labels: ArrayLike, diff: ArrayLike, threshold: float) -> float:
+    """Share of all pairs that are predicted right when a tie is predicted exactly where |diff| <= threshold.
+
+    Equal scores above the threshold (only with `NO_TIES`) predict nothing and count as wrong. Arguments and errors as
+    in `accuracy_without_ties`.
+    """
+    labels, diff = _checked(labels, diff)
+    predicted_tie = np.abs(diff) <= threshold
+    return _share(np.where(predicted_tie, labels == 0, labels * diff > 0))
+
+
+def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
+    """The threshold that gives the best accuracy with ties: `NO_TIES` or one of the observed |diff|.
+
+    Of equally good ones the smallest, so the answer does not depend on the order of the rows. Fit it on pairs whose
+    prompts are not among those it is used on; fitted on the same pairs it flatters the scores (`random_baseline` shows
+    by how much). Arguments and errors as in `accuracy_without_ties`.
+    """
+    labels, diff = _checked(labels, diff)
+    distances, row = np.unique(np.abs(diff), return_inverse=True)
+    right_as_tie = np.bincount(row, weights=labels == 0, minlength=len(distances))
+    right_as_order = np.bincount(row, weights=labels * diff > 0, minlength=len(distances))
+    right = right_as_order.sum() + np.concatenate([[0.0], np.cumsum(right_as_tie - right_as_order)])
+    best = int(np.argmax(right))
+    return NO_TIES if best == 0 else float(distances[best - 1])
+
+
+def legacy_accuracy_with_ties(labels: ArrayLike, diff: ArrayLike) -> float:
+    """Accuracy with ties as the official VideoAlign code counts it, to compare with published figures alone.
+
+    It takes the pairs in order of |diff| (equal ones in row order) and turns one after another into a predicted tie,
+    keeping the best accuracy. So it fits on the pairs it is reported on, never tries to predict no tie at all, and may
+    stop inside a block of equal |diff|, which no threshold can do. Algorithm 1 of Deutsch et al. (arXiv 2305.14324).
+    Arguments and errors as in `accuracy_without_ties`.
+    """
+    labels, diff = _checked(labels, diff)
+    if not len(labels):
+        return math.nan
+    order = np.argsort(np.abs(diff), kind="stable")
+    as_tie, as_order = (labels == 0)[order].astype(int), (labels * diff > 0)[order].astype(int)
+    return float((as_order.sum() + np.cumsum(as_tie - as_order)).max() / len(labels))
+
+
+def random_baseline(labels: ArrayLike, *, rng: np.random.Generator | None = None, num_draws: int = 200) -> float:
+    """Accuracy with ties that scores without any meaning reach when their threshold is fitted on the same pairs.
+
+    The mean over draws of normal score differences. For many pairs it nears max(P(tie), (1 - P(tie)) / 2); for few it
+    is above, by as much as fitting flatters. Without ties the same scores reach one half.
+
+    Args:
+        labels: +1, -1 or 0, (N,).
+        rng: where the draws come from; the same draws at every call when left out.
+        num_draws: how many.
+
+    Raises:
+        ValueError: another label.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    labels = np.asarray(labels)
+    draws = rng.standard_normal((num_draws, len(labels)))
+    return float(np.mean([accuracy_with_ties(labels, diff, fit_threshold(labels, diff)) for diff in draws]))
+
+
+def always_tie(labels: ArrayLike) -> float:
+    """Accuracy with ties of always predicting a tie: the share of ties. Labels (N,) as above."""
+    labels = np.asarray(labels)
+    return _share(_checked(labels, np.zeros(labels.shape))[0] == 0)
+
+
+def outcomes(base: ArrayLike, candidate: ArrayLike) -> NDArray[np.float64]:
+    """1 where the candidate scores higher, 0 where lower, 1/2 where equal; same shape as both.
+
+    Args:
+        base: scores of the base, finite, (N,) or (N, D).
+        candidate: scores of the candidate on the same prompts and seeds, same shape.
+
+    Raises:
+        ValueError: shapes that differ, scores that are not finite.
+    """
+    base, candidate = np.asarray(base, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
+    if base.shape != candidate.shape:
+        raise ValueError(f"base and candidate must share one shape; got {base.shape} and {candidate.shape}")
+    if not (np.isfinite(base).all() and np.isfinite(candidate).all()):
+        raise ValueError("scores must be finite")
+    return (np.sign(candidate - base) + 1) / 2
+
+
+def win_rate(base: ArrayLike, candidate: ArrayLike) -> float:
+    """Share of pairs that the candidate wins, ties counting half; arguments (N,) and errors as in `outcomes`."""
+    return _share(outcomes(base, candidate))
+
+
+def cluster_bootstrap(
+    values: ArrayLike,
+    clusters: Sequence[Hashable] | NDArray[np.generic],
+    statistic: Callable[[NDArray[np.float64]], float] | None = None,
+    *,
+    rng: np.random.Generator,
+    num: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of a statistic when rows of one cluster (one prompt) are not independent.
+
+    Whole clusters are drawn with replacement, as many as there are. With few clusters (below about twenty) such an
+    interval is somewhat too narrow; with fewer than two there is nothing to draw from and both ends are nan.
+
+    Args:
+        values: one row a case, (N,) or (N, K).
+        clusters: what each row belongs to, N of them.
+        statistic: from resampled rows, shaped like ``values`` but for N, to one number; the mean of (N,) when left out.
+        rng: where the draws come from.
+        num: number of resamples.
+        level: share of resamples inside the interval, in (0, 1).
+
+    Raises:
+        ValueError: lengths that differ, no row, a level outside (0, 1), the mean of anything but (N,).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) != len(clusters) or not len(values):
+        raise ValueError(f"values and clusters must have one length above 0; got {len(values)} and {len(clusters)}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level}")
+    codes: dict[Hashable, int] = {}
+    row = np.array([codes.setdefault(cluster, len(codes)) for cluster in clusters])
+    if len(codes) < 2:
+        return math.nan, math.nan
+    drawn = rng.integers(len(codes), size=(num, len(codes)))
+    if statistic is None:
+        if values.ndim != 1:
+            raise ValueError(f"the mean takes values of shape (N,); got {values.shape}")
+        sums, counts = np.bincount(row, weights=values), np.bincount(row)
+        resampled = sums[drawn].sum(1) / counts[drawn].sum(1)
+    else:
+        members = [np.flatnonzero(row == code) for code in range(len(codes))]
+        resampled = np.array([statistic(values[np.concatenate([members[c] for c in draw])]) for draw in drawn])
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _checked(labels: ArrayLike, diff: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    label_array, diff_array = np.asarray(labels), np.asarray(diff, dtype=np.float64)
+    if label_array.ndim != 1 or label_array.shape != diff_array.shape:
+        raise ValueError(f"labels and diff must both have shape (N,); got {label_array.shape} and {diff_array.shape}")
+    if not np.isin(label_array, (-1, 0, 1)).all():
+        raise ValueError("labels must be +1, -1 or 0; leave out pairs without a judgement")
+    if not np.isfinite(diff_array).all():
+        raise ValueError("diff must be finite; leave out pairs without a score")
+    return label_array.astype(np.int64), diff_array
+
+
+def _share(right: NDArray[np.bool_] | NDArray[np.float64]) -> float:
+    return float(np.mean(right)) if len(right) else math.nan

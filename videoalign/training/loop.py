@@ -1,0 +1,247 @@
+"""One training loop for every method: rewards, noisy-latent rewards and generators alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from videoalign.config import Config
+from videoalign.errors import ConfigError, DataError
+from videoalign.flow.times import fold_in
+from videoalign.training.callbacks import Callback
+from videoalign.training.checkpoint import Checkpoint, RunLog
+
+Row = dict[str, float]
+"""A line of the log: ``step``, ``loss``, ``learning_rate``, ``gradient_norm``, ``seconds`` and the objective's own."""
+
+
+class Objective(Protocol):
+    """What a method brings to the loop: what it trains and what a batch costs."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for AdamW, each with ``params`` and, where it differs from the run's, ``lr`` or ``weight_decay``."""
+        ...
+
+    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The mean loss over the batch, a scalar with gradients, and the numbers to log.
+
+        ``generator`` belongs to the step. An objective that draws example by example, in order, gets the same draws
+        however the step is cut into accumulated batches.
+        """
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The trained tensors, by name; all that a checkpoint holds of the model."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Puts the tensors of `state_dict` back in place."""
+        ...
+
+
+class FitConfig(Config):
+    """How long, how large and how fast; the same for every method."""
+
+    num_steps: int = Field(default=200, gt=0)
+    """Optimiser steps of the whole run."""
+    batch_size: int = Field(default=16, gt=0)
+    """Examples of one forward pass."""
+    accumulate_steps: int = Field(default=1, gt=0)
+    """Batches whose gradients are averaged into one optimiser step."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak rate of AdamW, for the groups that bring none of their own."""
+    warmup_steps: int = Field(default=10, ge=0)
+    """Steps over which the rate rises linearly to its peak."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """What the rate does after the warm-up: stay, or fall to `final_rate_share` along a half cosine."""
+    final_rate_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the peak that the cosine ends at."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's two moments."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm when they exceed it."""
+    seed: int = 0
+    """Decides the order of the examples and every draw of the objective."""
+    save_every_steps: int = Field(default=100, gt=0)
+    """Steps between checkpoints; one is always written at the end."""
+    log_every_steps: int = Field(default=1, gt=0)
+    """Steps that one log row averages over."""
+    validate_every_steps: int = Field(default=0, ge=0)
+    """Steps between validations; 0 validates once, at the end."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward pass; weights and optimiser state stay as they are."""
+
+
+def rate_factor(step: int, config: FitConfig) -> float:
+    """Share of the peak learning rate that step ``step`` (from 0) uses, in (0, 1]."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    falling = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.final_rate_share + (1 - config.final_rate_share) * falling
+
+
+def example_order(num_examples: int, first: int, count: int, seed: int) -> list[int]:
+    """``count`` example indices from place ``first`` of an endless walk; each epoch is a permutation of its own."""
+    order: list[int] = []
+    epoch, offset = divmod(first, num_examples)
+    while len(order) < count:
+        permutation = torch.randperm(num_examples, generator=fold_in(seed, "epoch", epoch)).tolist()
+        order += permutation[offset : offset + count - len(order)]
+        epoch, offset = epoch + 1, 0
+    return order
+
+
+def fit(
+    objective: Objective,
+    examples: Sequence[Any],
+    collate: Callable[[list[Any]], Any],
+    config: FitConfig,
+    out: str | Path,
+    *,
+    on_step: Callable[[Row], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    validate: Callable[[], Mapping[str, float]] | None = None,
+) -> list[Row]:
+    """Trains ``objective`` and leaves its weights in place; picks up where a run in ``out`` stopped, bit for bit.
+
+    Args:
+        objective: what is trained; see `Objective`.
+        examples: the training set, of any type.
+        collate: makes a batch of a list of examples.
+        config: length, batch, rates.
+        out: holds ``checkpoint/`` (trained weights, optimiser, step) and ``log.jsonl``.
+        on_step: called with the row of every step done in this call, as for a progress bar.
+        callbacks: see `training.callbacks`; called after ``on_step`` and before the step's checkpoint, so that
+            a run cut short between the two calls them again.
+        validate: called every ``validate_every_steps`` and at the end; its numbers join the row as ``val/<name>``.
+
+    Returns:
+        The rows of ``log.jsonl``, those from before a resume included.
+
+    Raises:
+        DataError: there are no examples.
+        OutputError: ``out`` holds the checkpoint of a run with other settings.
+        ConfigError: the loss stopped being a finite number.
+    """
+    if not len(examples):
+        raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
+    parameters, optimizer = _optimizer(objective, config)
+    checkpoint = Checkpoint(Path(out) / "checkpoint", identity=_identity(config, len(examples)))
+    log = RunLog(Path(out) / "log.jsonl")
+    first, pending = checkpoint.restore(objective, optimizer)
+    log.keep_until(first - len(pending))
+    for step in range(first, config.num_steps):
+        row = _step(objective, optimizer, parameters, examples, collate, config, step)
+        done = step + 1
+        pending.append(row)
+        validated = validate is not None and _due(done, config.validate_every_steps, config.num_steps)
+        if validate is not None and validated:
+            row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
+        if validated or _due(done, config.log_every_steps, config.num_steps):
+            log.append(mean_row(pending))
+            pending = []
+        if on_step is not None:
+            on_step(row)
+        for callback in callbacks:
+            callback.after_step(done, row)
+        if _due(done, config.save_every_steps, config.num_steps):
+            checkpoint.save(objective, optimizer, done, pending)
+    return log.rows()
+
+
+def mean_row(rows: Sequence[Row]) -> Row:
+    """The mean of every number over the rows that hold it, at the step of the last; ``seconds`` are summed."""
+    by_name: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            by_name.setdefault(name, []).append(value)
+    means = {name: sum(values) / len(values) for name, values in by_name.items()}
+    whole = {name: sum(by_name[name]) for name in ("seconds",) if name in by_name}
+    return means | whole | {"step": rows[-1]["step"]}
+
+
+def _step(
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[Tensor],
+    examples: Sequence[Any],
+    collate: Callable[[list[Any]], Any],
+    config: FitConfig,
+    step: int,
+) -> Row:
+    started = time.perf_counter()
+    factor = rate_factor(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+    per_step = config.batch_size * config.accumulate_steps
+    order = example_order(len(examples), step * per_step, per_step, config.seed)
+    generator = fold_in(config.seed, "step", step)
+    optimizer.zero_grad(set_to_none=True)
+    rows: list[Row] = []
+    for begin in range(0, per_step, config.batch_size):
+        batch = collate([examples[index] for index in order[begin : begin + config.batch_size]])
+        with _own_randomness(config.seed, step, begin, parameters[0].device), _precision(config, parameters[0].device):
+            loss, metrics = objective.loss(batch, generator)
+        (loss / config.accumulate_steps).backward()
+        rows.append({**_finite(metrics), "step": step + 1, "loss": float(loss.detach())})
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+    row = mean_row(rows)
+    if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
+        raise ConfigError(
+            f"learning_rate: at step {step + 1} the loss is {row['loss']} and the gradient norm {norm}; "
+            f"wanted finite numbers. Lower learning_rate (now {config.learning_rate}) and start again."
+        )
+    optimizer.step()
+    shared = {"learning_rate": config.learning_rate * factor, "gradient_norm": norm}
+    return {**row, **shared, "seconds": time.perf_counter() - started}
+
+
+def _optimizer(objective: Objective, config: FitConfig) -> tuple[list[Tensor], torch.optim.Optimizer]:
+    groups = [{"lr": config.learning_rate, **group} for group in objective.parameter_groups()]
+    groups = [{**group, "params": list(group["params"]), "peak_lr": group["lr"]} for group in groups]
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    if not parameters:
+        raise ConfigError("nothing to train: the objective has no trainable parameters; wanted at least one.")
+    options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
+    return parameters, torch.optim.AdamW(groups, **options)
+
+
+@contextmanager
+def _own_randomness(seed: int, step: int, begin: int, device: torch.device) -> Iterator[None]:
+    """Layers that draw from the global generator, as dropout does, draw from (seed, step); it is put back after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(fold_in(seed, "layers", step, begin).initial_seed())
+        yield
+
+
+def _finite(numbers: Mapping[str, float]) -> Row:
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _precision(config: FitConfig, device: torch.device) -> AbstractContextManager[Any]:
+    if config.dtype == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _identity(config: FitConfig, num_examples: int) -> dict[str, Any]:
+    cosmetic = {"save_every_steps"}
+    settings = config.model_dump(mode="json", exclude=cosmetic)
+    return {**settings, "num_examples": num_examples}
+
+
+def _due(done: int, every: int, num_steps: int) -> bool:
+    return done == num_steps or (every > 0 and done % every == 0)

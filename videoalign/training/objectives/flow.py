@@ -1,0 +1,204 @@
+"""What SFT, Flow-RWR and Flow-DPO share: examples in latents, draws of time and noise, the velocity error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from videoalign.config import Config
+from videoalign.flow.path import interpolate, velocity
+from videoalign.flow.times import shift_time
+from videoalign.losses.flow_matching import per_sample_mse
+
+Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""v at latents (B, C, F, H, W), times (B,) and text states (B, L, D); `Generator.velocity`."""
+
+
+class TimeSettings(Config):
+    """How training times are drawn."""
+
+    law: Literal["uniform", "logit_normal"] = "uniform"
+    """``uniform`` on (0, 1), or ``logit_normal``, the sigmoid of a standard normal, which prefers the middle."""
+    shift: float = Field(default=1.0, gt=0)
+    """Sigma shift s t / (1 + (s - 1) t); above 1 it moves times towards noise."""
+    stratified: bool = True
+    """Spread the times of a batch evenly over the law, one in each part of equal probability: less noise in the
+    gradient. The draws then depend on how a step is cut into accumulated batches; switch it off where they must not."""
+
+    def from_uniform(self, u: Tensor) -> Tensor:
+        """Times of this law from uniform numbers, float32 (B,), in (0, 1)."""
+        return shift_time(LAWS[self.law](u.clamp(1e-4, 1 - 1e-4)), self.shift)
+
+
+LAWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "uniform": lambda u: u,
+    "logit_normal": lambda u: torch.special.ndtri(u).sigmoid(),
+}
+"""Quantile functions: uniform numbers in, times out."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairExample:
+    """A preferred clip and another of the same prompt."""
+
+    win: Tensor
+    """Latents, float32 (C, F, H, W)."""
+    lose: Tensor
+    """Latents, same shape."""
+    text: Tensor
+    """Text states, float32 (L, D)."""
+    weight: float = 1.0
+    """Weight of the pair in the loss; mean 1 over the data set."""
+    reference: PairReference | None = None
+    """Errors of the reference on fixed draws; None to run the reference during training."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairReference:
+    """K fixed draws of a pair, or, stacked in a batch, (B, K) of each; see `data.latents.ReferenceErrors`."""
+
+    times: Tensor
+    noise_seeds: Tensor
+    errors_win: Tensor
+    errors_lose: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """Pairs stacked."""
+
+    win: Tensor
+    """(B, C, F, H, W)."""
+    lose: Tensor
+    """(B, C, F, H, W)."""
+    text: Tensor
+    """(B, L, D)."""
+    weight: Tensor
+    """(B,)."""
+    reference: PairReference | None
+    """All of its tensors (B, K)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipExample:
+    """A clip that counts for as much as its weight."""
+
+    latents: Tensor
+    """Float32 (C, F, H, W)."""
+    text: Tensor
+    """Text states, float32 (L, D)."""
+    weight: float = 1.0
+    """Mean 1 over the data set."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """Clips stacked."""
+
+    latents: Tensor
+    """(B, C, F, H, W)."""
+    text: Tensor
+    """(B, L, D)."""
+    weight: Tensor
+    """(B,)."""
+
+
+def collate_pairs(examples: Sequence[PairExample]) -> PairBatch:
+    """One batch of pairs; with a reference only when every pair has one."""
+    references = [example.reference for example in examples if example.reference is not None]
+    return PairBatch(
+        win=torch.stack([example.win for example in examples]),
+        lose=torch.stack([example.lose for example in examples]),
+        text=torch.stack([example.text for example in examples]),
+        weight=torch.tensor([example.weight for example in examples]),
+        reference=stack_references(references) if len(references) == len(examples) else None,
+    )
+
+
+def stack_references(references: Sequence[PairReference]) -> PairReference:
+    """(K,) of each pair as (B, K)."""
+    return PairReference(
+        times=torch.stack([reference.times for reference in references]),
+        noise_seeds=torch.stack([reference.noise_seeds for reference in references]),
+        errors_win=torch.stack([reference.errors_win for reference in references]),
+        errors_lose=torch.stack([reference.errors_lose for reference in references]),
+    )
+
+
+def collate_clips(examples: Sequence[ClipExample]) -> ClipBatch:
+    """One batch of clips."""
+    return ClipBatch(
+        latents=torch.stack([example.latents for example in examples]),
+        text=torch.stack([example.text for example in examples]),
+        weight=torch.tensor([example.weight for example in examples]),
+    )
+
+
+def draw(num: int, shape: Sequence[int], times: TimeSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Times (num,) and noise (num, *shape), float32 on the CPU, so that every device sees the same numbers.
+
+    Without stratification sample after sample is drawn in order, so that 8 samples at once and 8 times one get the
+    same draws from one generator.
+    """
+    if times.stratified:
+        u = (torch.arange(num) + torch.rand(num, generator=generator)) / num
+        u = u[torch.randperm(num, generator=generator)]
+        noise = [torch.randn(*shape, generator=generator) for _ in range(num)]
+        return times.from_uniform(u), torch.stack(noise)
+    pairs = [(torch.rand(1, generator=generator), torch.randn(*shape, generator=generator)) for _ in range(num)]
+    return times.from_uniform(torch.cat([u for u, _ in pairs])), torch.stack([noise for _, noise in pairs])
+
+
+def noise_of_seed(seed: int, shape: Sequence[int]) -> Tensor:
+    """The noise that a stored seed stands for, float32 on the CPU."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def velocity_errors(predict: Velocity, x_data: Tensor, text: Tensor, t: Tensor, x_noise: Tensor) -> Tensor:
+    """Mean squared velocity error of each sample, (B,), at x_t = (1 - t) x_data + t x_noise."""
+    return per_sample_mse(predict(interpolate(x_data, x_noise, t), t, text), velocity(x_data, x_noise))
+
+
+class FlowObjective:
+    """The part of an `Objective` that does not depend on the method: what is trained, and its draws.
+
+    Args:
+        predict: the generator's velocity, with gradients into ``parameters``.
+        parameters: what is trained, by name.
+        times: how training times are drawn.
+    """
+
+    def __init__(self, predict: Velocity, parameters: Mapping[str, nn.Parameter], times: TimeSettings) -> None:
+        self.predict, self.parameters, self.times = predict, dict(parameters), times
+        self.device = next(iter(self.parameters.values())).device if self.parameters else torch.device("cpu")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group."""
+        return [{"params": list(self.parameters.values())}]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The trained parameters by name."""
+        return {name: value.detach() for name, value in self.parameters.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copies the tensors into the parameters.
+
+        Raises:
+            ValueError: other names than `state_dict` has.
+        """
+        if set(state) != set(self.parameters):
+            raise ValueError(f"names differ, such as {sorted(set(state) ^ set(self.parameters))[0]}")
+        for name, value in self.parameters.items():
+            value.copy_(state[name])
+
+    def matching_errors(self, latents: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
+        """Velocity errors (B,) of clips at times and noise of their own."""
+        t, noise = draw(len(latents), latents.shape[1:], self.times, generator)
+        x_data, text, t, noise = (part.to(self.device) for part in (latents, text, t, noise))
+        return velocity_errors(self.predict, x_data, text, t, noise)

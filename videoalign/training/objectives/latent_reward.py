@@ -1,0 +1,174 @@
+"""Teaches a reward to judge noisy latents: both clips of a pair under the same noise at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videoalign.errors import ConfigError
+from videoalign.flow.path import interpolate
+from videoalign.flow.times import fold_in
+from videoalign.losses.preference import bt_loss, mean_over_judged
+from videoalign.training.objectives.flow import TimeSettings, draw
+
+NOISE_BANDS = (0.0, 1 / 3, 2 / 3, 1.0)
+"""Edges of the bands of t that accuracy is told for."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentPair:
+    """Two clips of one prompt and what was preferred."""
+
+    latents_a: Tensor
+    """Clean latents of clip A, float32 (C, F, H, W)."""
+    latents_b: Tensor
+    """Clean latents of clip B, same shape."""
+    text: Tensor
+    """Text states of the prompt, float32 (L, text width)."""
+    labels: tuple[int, ...]
+    """+1 where A is preferred, -1 where B is, 0 for a tie or no judgement; one per dimension of the reward."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentPairBatch:
+    """Pairs stacked for one forward pass."""
+
+    latents_a: Tensor
+    """(B, C, F, H, W)."""
+    latents_b: Tensor
+    """(B, C, F, H, W)."""
+    text: Tensor
+    """(B, L, text width)."""
+    labels: Tensor
+    """int64 (B, D), as in `LatentPair.labels`."""
+
+
+def collate_latent_pairs(pairs: Sequence[LatentPair]) -> LatentPairBatch:
+    """One batch of the pairs, all of one latent and text shape."""
+    return LatentPairBatch(
+        latents_a=torch.stack([pair.latents_a for pair in pairs]),
+        latents_b=torch.stack([pair.latents_b for pair in pairs]),
+        text=torch.stack([pair.text for pair in pairs]),
+        labels=torch.tensor([pair.labels for pair in pairs]),
+    )
+
+
+class LatentRewardObjective:
+    """Bradley-Terry loss per dimension on noised pairs, its mean over the entries that were decided.
+
+    Clean latents A and B become (1 - t) x + t noise with one t and one noise for both, so that what the reward sees
+    differ is the clips alone; the preference is taken to hold at every t.
+    """
+
+    def __init__(
+        self, reward: nn.Module, times: TimeSettings | None = None, *, learning_rate_head: float | None = None
+    ) -> None:
+        """
+        Args:
+            reward: a module that is a `contracts.protocols.LatentReward`; all its parameters that want a gradient
+                are trained.
+            times: how t is drawn; uniform over (0, 1) by default.
+            learning_rate_head: peak rate of the freshly drawn parameters (names in ``reward.head_names()``); by
+                default the run's own rate, the same as for the copied blocks.
+
+        Raises:
+            ConfigError: nothing to train, or a rate that is not positive.
+        """
+        if learning_rate_head is not None and not learning_rate_head > 0:
+            raise ConfigError(f"learning_rate_head: must be above 0; got {learning_rate_head}.")
+        self.reward = reward
+        self.dimensions: tuple[str, ...] = tuple(reward.dimensions)
+        self.times = times or TimeSettings()
+        self.learning_rate_head = learning_rate_head
+        if not any(parameter.requires_grad for parameter in reward.parameters()):
+            raise ConfigError("latent reward: no parameter wants a gradient; unfreeze the blocks or the head.")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Copied blocks at the run's rate, the head at its own where one was given."""
+        named = {name: p for name, p in self.reward.named_parameters() if p.requires_grad}
+        if self.learning_rate_head is None:
+            return [{"params": list(named.values())}]
+        fresh = set(self.reward.head_names())
+        return [
+            {"params": [p for name, p in named.items() if name not in fresh]},
+            {"params": [p for name, p in named.items() if name in fresh], "lr": self.learning_rate_head},
+        ]
+
+    def loss(self, batch: LatentPairBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean loss in nats, and ``accuracy/<dim>`` with ``accuracy/<dim>/t<low>-<high>`` for the decided entries."""
+        device = next(self.reward.parameters()).device
+        t, noise = draw(len(batch.labels), batch.latents_a.shape[1:], self.times, generator)
+        labels, t = batch.labels.to(device), t.to(device)
+        difference = score_difference(self.reward, batch, t, noise.to(device))  # (B, D)
+        loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels != 0)
+        right = difference.detach() * labels > 0
+        return loss, band_accuracy(right, labels, t, self.dimensions)
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The trained parameters, by name."""
+        return {name: p.detach() for name, p in self.reward.named_parameters() if p.requires_grad}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Puts the parameters of `state_dict` back.
+
+        Raises:
+            ValueError: other names than `state_dict` has.
+        """
+        have = self.state_dict()
+        if set(state) != set(have):
+            raise ValueError(f"names differ, such as {sorted(set(state) ^ set(have))[0]}")
+        self.reward.load_state_dict(state, strict=False)
+
+
+def score_difference(reward: Any, batch: LatentPairBatch, t: Tensor, noise: Tensor) -> Tensor:
+    """score(A) - score(B), (B, D), with both clips at times ``t`` (B,) under the same noise (B, C, F, H, W)."""
+    clips = [interpolate(x.to(t.device), noise, t) for x in (batch.latents_a, batch.latents_b)]
+    text = batch.text.to(t.device)
+    score_a, score_b = reward.score(torch.cat(clips), t.repeat(2), torch.cat([text, text])).chunk(2)
+    return score_a - score_b
+
+
+def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
+    """Share of decided entries that were told right, per dimension and per band of t; what has no entry is absent.
+
+    Args:
+        right: bool (N, D).
+        labels: (N, D); 0 is not counted.
+        t: (N,).
+        dimensions: D names.
+    """
+    metrics: dict[str, float] = {}
+    for k, name in enumerate(dimensions):
+        decided = labels[:, k] != 0
+        bands = {f"accuracy/{name}": decided}
+        for low, high in zip(NOISE_BANDS, NOISE_BANDS[1:], strict=False):
+            bands[f"accuracy/{name}/t{low:.2f}-{high:.2f}"] = decided & (t >= low) & (t < high)
+        metrics |= {key: float(right[chosen, k].float().mean()) for key, chosen in bands.items() if bool(chosen.any())}
+    return metrics
+
+
+@torch.no_grad()
+def accuracy_by_noise(reward: Any, batches: Iterable[LatentPairBatch], *, seed: int, draws: int = 3) -> dict[str, float]:
+    """Accuracy of a noisy-latent reward on pairs it was not trained on, keys as in `LatentRewardObjective.loss`.
+
+    Each pair is judged ``draws`` times, the draws spread evenly over t with one noise each; the numbers depend on the
+    pairs, their order and ``seed`` alone.
+    """
+    rights, labels, times = [], [], []
+    device = next(reward.parameters()).device
+    for index, batch in enumerate(batches):
+        for draw in range(draws):
+            generator = fold_in(seed, "accuracy", index, draw)
+            t = (draw + torch.rand(len(batch.labels), generator=generator)) / draws
+            noise = torch.randn(batch.latents_a.shape, generator=generator)
+            difference = score_difference(reward, batch, t.to(device), noise.to(device)).cpu()
+            rights.append(difference * batch.labels > 0)
+            labels.append(batch.labels)
+            times.append(t)
+    if not rights:
+        return {}
+    return band_accuracy(torch.cat(rights), torch.cat(labels), torch.cat(times), tuple(reward.dimensions))
