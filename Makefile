@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' constraints.txt)
 
+DEBIAN := $(VENV)/.debian
+
 .PHONY: setup quickstart test check bench docs clean
 .DEFAULT_GOAL := setup
 
@@ -26,8 +28,15 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)
 	$(BIN)/videoalign quickstart --out runs/quickstart $(ARGS)
 
+# The browser tests drive Debian's chromium; where it cannot be installed they are skipped and say so.
+$(DEBIAN): | $(READY)
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "chromium is missing and cannot be installed here: the browser tests will be skipped"
+	@touch $@
+
 # One torch thread a worker: two workers of one thread beat one worker of two.
-test: $(READY)
+test: $(READY) $(DEBIAN)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY)

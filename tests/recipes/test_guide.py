@@ -41,12 +41,12 @@ def generator() -> WanGenerator:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three prompts of four clips of rising brightness; ``bright`` prefers more of it, ``dark`` less."""
-    info = DatasetInfo(dimensions=(Dimension(name="bright", guideline="More."), Dimension(name="dark", guideline="Less.")))
+    info = DatasetInfo(
+        dimensions=(Dimension(name="bright", guideline="More."), Dimension(name="dark", guideline="Less."))
+    )
     made = Dataset.create(tmp_path_factory.mktemp("guide") / "data", info)
     rng = np.random.default_rng(0)
-    prompts = [
-        Prompt(prompt_id=f"p{i}", text=text, split="val" if i == 2 else "train") for i, text in enumerate(TEXTS)
-    ]
+    prompts = [Prompt(prompt_id=f"p{i}", text=text, split="val" if i == 2 else "train") for i, text in enumerate(TEXTS)]
     clips, scores = [], []
     for prompt in prompts:
         for level in LEVELS:
@@ -64,7 +64,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     ]
     made.add(prompts=prompts, clips=clips, judgements=judgements)
     made.write_scores("light", scores)
-    made.write_pairs("some", [WinLosePair(prompt_id="p0", clip_win="p0-0.3", clip_lose="p0-0.0", reward_win=1, reward_lose=0)])
+    made.write_pairs(
+        "some", [WinLosePair(prompt_id="p0", clip_win="p0-0.3", clip_lose="p0-0.0", reward_win=1, reward_lose=0)]
+    )
     return made
 
 
@@ -144,12 +146,16 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(
     dataset: Dataset, generator: WanGenerator, tmp_path: Path
 ) -> None:
     steps: list[float] = []
-    first = train_guide(dataset, generator, tmp_path / "g", CONFIG, scores="light", on_step=lambda r: steps.append(r["step"]))
-    again = train_guide(dataset, generator, tmp_path / "g", CONFIG, scores="light", on_step=lambda r: steps.append(r["step"]))
+    first = train_guide(
+        dataset, generator, tmp_path / "g", CONFIG, scores="light", on_step=lambda r: steps.append(r["step"])
+    )
+    again = train_guide(
+        dataset, generator, tmp_path / "g", CONFIG, scores="light", on_step=lambda r: steps.append(r["step"])
+    )
     assert steps == [1, 2, 3, 4]
     state = first.reward.state_dict()
     assert all((state[name] == value).all() for name, value in again.reward.state_dict().items())
-    with pytest.raises(OutputError, match="differs in tie_band"):
+    with pytest.raises(OutputError, match=r"differs in .*tie_band"):
         train_guide(dataset, generator, tmp_path / "g", CONFIG.model_copy(update={"tie_band": 0.4}), scores="light")
 
 
@@ -157,15 +163,15 @@ def test_what_cannot_be_trained_on_is_said_in_one_line_and_leaves_nothing(
     dataset: Dataset, generator: WanGenerator, tmp_path: Path
 ) -> None:
     out = tmp_path / "g"
-    with pytest.raises(DataError, match="no scores 'lite'. Did you mean 'light'"):
+    with pytest.raises(DataError, match=r"no scores 'lite'\. Did you mean 'light'"):
         train_guide(dataset, generator, out, CONFIG, scores="lite")
     with pytest.raises(DataError, match="is decided on any dimension by 'light'"):
         train_guide(dataset, generator, out, CONFIG.model_copy(update={"tie_band": 5.0}), scores="light")
     with pytest.raises(ModelError, match="num_blocks must be 1 to 2"):
         train_guide(dataset, generator, out, CONFIG.model_copy(update={"num_blocks": 3}), scores="light")
     assert not out.exists()
-    with pytest.raises(ConfigError, match="no dimension 'brite'. Did you mean 'bright'"):
-        train_guide(dataset, generator, out, CONFIG, scores="light")
+    train_guide(dataset, generator, out, CONFIG, scores="light")
+    with pytest.raises(ConfigError, match=r"no dimension 'brite'\. Did you mean 'bright'"):
         guide_wrapper(generator, out, {"brite": 1.0}, 1.0)
 
 

@@ -87,7 +87,9 @@ def test_weight_zero_is_unguided_sampling_to_the_bit(make) -> None:
         guide = RewardGuide(world, weights, strength)
         assert torch.equal(run(GuidedScheduler(make(12), guide, TEXT), world, start), plain)
     assert world.calls == 0
-    assert not torch.equal(run(GuidedScheduler(make(12), RewardGuide(world, {"up": 1.0}, 1.0), TEXT), world, start), plain)
+    assert not torch.equal(
+        run(GuidedScheduler(make(12), RewardGuide(world, {"up": 1.0}, 1.0), TEXT), world, start), plain
+    )
 
 
 @pytest.mark.parametrize("make", [euler, unipc, heun])
@@ -175,8 +177,10 @@ def test_half_precision_velocities_keep_their_type() -> None:
     guided = RewardGuide(world, {"up": 1.0}, 1.0).adjust(v, v, torch.full((2,), 0.5), TEXT)
     assert guided.dtype == torch.bfloat16
     torch.testing.assert_close(
-        (guided - v).float().mean(), torch.tensor(-world.slope * world.variance * 0.5 / (0.25 * world.variance + 0.25)),
-        rtol=0.02, atol=0,
+        (guided - v).float().mean(),
+        torch.tensor(-world.slope * world.variance * 0.5 / (0.25 * world.variance + 0.25)),
+        rtol=0.02,
+        atol=0,
     )
 
 
@@ -204,7 +208,7 @@ def test_everything_but_step_is_the_wrapped_schedulers_own(make) -> None:
 
 def test_a_wrong_setting_is_one_line() -> None:
     world = GaussianWorld()
-    with pytest.raises(ConfigError, match="no dimension 'upp'. Did you mean 'up'"):
+    with pytest.raises(ConfigError, match=r"no dimension 'upp'\. Did you mean 'up'"):
         RewardGuide(world, {"upp": 1.0})
     with pytest.raises(ConfigError, match="strength"):
         RewardGuide(world, {"up": 1.0}, -1.0)
@@ -221,7 +225,9 @@ def test_a_wrong_setting_is_one_line() -> None:
     with pytest.raises(ModelError, match="text for 3 samples"):
         GuidedScheduler(scheduler, guide, TEXT.expand(3, -1, -1)).step(noise(2), scheduler.timesteps[1], noise(2))
     with pytest.raises(ModelError, match="not finite"):
-        RewardGuide(GaussianWorld(slope=float("inf")), {"up": 1.0}).adjust(noise(1), noise(1), torch.tensor([0.5]), TEXT)
+        RewardGuide(GaussianWorld(slope=float("inf")), {"up": 1.0}).adjust(
+            noise(1), noise(1), torch.tensor([0.5]), TEXT
+        )
 
 
 def tiny_transformer() -> WanTransformer3DModel:
@@ -255,7 +261,9 @@ class TestRealPipeline:
     def sample(self, scheduler, wrap=lambda scheduler, text: scheduler, num: int = 3) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(2)
         text, empty = torch.randn(3, 6, 8, generator=generator)[:num], torch.zeros(num, 6, 8)
-        pipe = WanPipeline(tokenizer=None, text_encoder=None, vae=None, transformer=tiny_transformer(), scheduler=scheduler)
+        pipe = WanPipeline(
+            tokenizer=None, text_encoder=None, vae=None, transformer=tiny_transformer(), scheduler=scheduler
+        )
         pipe.set_progress_bar_config(disable=True)
         pipe.scheduler = wrap(pipe.scheduler, text)
         latents = pipe(

@@ -136,7 +136,9 @@ def test_every_wording_of_a_sentence_scores_the_same(scenes: list[Scene]) -> Non
     assert (rows == rows[0]).all()
 
 
-def test_faint_colour_noise_of_a_decoder_leaves_the_verdicts_as_they_are(scenes: list[Scene], clean: np.ndarray) -> None:
+def test_faint_colour_noise_of_a_decoder_leaves_the_verdicts_as_they_are(
+    scenes: list[Scene], clean: np.ndarray
+) -> None:
     """What comes out of an autoencoder is never quite flat: coloured noise of 3 grey levels."""
     rng = np.random.default_rng(4)
     videos = []

@@ -24,11 +24,14 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.")],
     settings: Overrides = None,
     pairs: Annotated[
-        str | None, typer.Option("--pairs", metavar="NAME", help="Pairs to train on; default: every two clips of a prompt.")
+        str | None,
+        typer.Option("--pairs", metavar="NAME", help="Pairs to train on; default: every two clips of a prompt."),
     ] = None,
     reward: Annotated[
         str | None,
-        typer.Option("--reward", metavar="R", help="Reward whose scores label the pairs; default: the raters' verdicts."),
+        typer.Option(
+            "--reward", metavar="R", help="Reward whose scores label the pairs; default: the raters' verdicts."
+        ),
     ] = None,
     config: ConfigFile = None,
     fresh: Fresh = False,

@@ -91,7 +91,8 @@ def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool =
         elif have != want:
             changed = sorted(key for key in {*have, *want} if have.get(key) != want.get(key))
             raise OutputError(
-                f"--out: {path} belongs to another run (differs in {', '.join(changed)}); give another folder or pass --fresh."
+                f"--out: {path} belongs to another run (differs in {', '.join(changed)}); "
+                "give another folder or pass --fresh."
             )
     if not mark.is_file():
         write_json(mark, want)
@@ -110,7 +111,9 @@ def plain_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"{path}: the disk is full; nothing was written. Free some space and run again.") from error
+            raise OutputError(
+                f"{path}: the disk is full; nothing was written. Free some space and run again."
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{path}: cannot be written ({error.strerror}). Choose another place.") from error
         raise

@@ -28,7 +28,7 @@ class Dimension(Config):
     guideline: str
     """What a rater looks at, in plain words; it is also the rubric that a reward reads."""
     sees_prompt: bool = False
-    """True when the judgement depends on the prompt (as TA does): the reward reads the prompt before this token."""
+    """True when the judgement depends on the prompt, as TA does: the reward reads the prompt before this token."""
 
 
 DEFAULT_DIMENSIONS: tuple[Dimension, ...] = (
@@ -38,7 +38,9 @@ DEFAULT_DIMENSIONS: tuple[Dimension, ...] = (
     ),
     Dimension(
         name="MQ",
-        guideline="Motion quality: whether things really move, smoothly, steadily and plausibly; a frozen clip is poor.",
+        guideline=(
+            "Motion quality: whether things really move, smoothly, steadily and plausibly; a frozen clip is poor."
+        ),
     ),
     Dimension(
         name="TA",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def fold_in(seed: int, *ids: int | str) -> torch.Generator:
-    """A CPU generator that depends on (seed, ids) alone, so that a resumed run draws what the first would have drawn."""
+    """A CPU generator that depends on (seed, ids) alone, so a resumed run draws what the first would have drawn."""
     digest = hashlib.sha256(repr((seed, *ids)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from diffusers import WanTransformer3DModel
+from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ class LatentRewardModel(nn.Module):
         Raises:
             ModelError: not a Wan transformer, or settings that it cannot meet.
         """
-        inner = transformer.get_base_model() if hasattr(transformer, "get_base_model") else transformer
+        inner: Any = transformer.get_base_model() if isinstance(transformer, PeftModel) else transformer
         if not isinstance(inner, WanTransformer3DModel):
             raise ModelError(
                 f"guide: a noisy-latent reward starts from a WanTransformer3DModel; got {type(inner).__name__}."
@@ -211,7 +212,7 @@ class LatentRewardModel(nn.Module):
         if x_t.ndim != 5 or x_t.shape[1] != channels or text.ndim != 3 or text.shape[2] != text_dim:
             raise ModelError(
                 f"guide: the latent reward of '{self.base}' reads latents (B, {channels}, F, H, W) and text "
-                f"(B, L, {text_dim}); got {tuple(x_t.shape)} and {tuple(text.shape)}. Use the generator it was made for."
+                f"(B, L, {text_dim}); got {tuple(x_t.shape)} and {tuple(text.shape)}. Use its generator."
             )
         if t.shape != x_t.shape[:1] or len(text) != len(x_t):
             raise ValueError(f"latents, t and text must agree on B; got {len(x_t)}, {tuple(t.shape)}, {len(text)}")
@@ -236,7 +237,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         raise ModelError(
-            f"guide: {folder} holds no latent reward (no readable {SETTINGS_FILE}). Make one with: videoalign guide train"
+            f"guide: {folder} holds no latent reward (no {SETTINGS_FILE}). Make one with: videoalign guide train"
         ) from None
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise ModelError(f"guide: {file} is not of the format {FORMAT}. Train it again with: videoalign guide train")

@@ -10,12 +10,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from videoalign.contracts.output import whole_folder
+from videoalign.models.quiet import no_bars
 
 CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
 
 
 def small_tokenizer(texts: Iterable[str], *, vocab_size: int = 640) -> PreTrainedTokenizerFast:
-    """A byte-level BPE learnt from the texts: their frequent words become one token, any other text still has tokens."""
+    """A byte-level BPE learnt from the texts: their frequent words become one token, other text still has tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -95,6 +96,6 @@ def write_base(folder: str | Path, model: Qwen2VLForConditionalGeneration, token
     Raises:
         OutputError: the disk is full or the place cannot be written.
     """
-    with whole_folder(folder) as aside:
+    with no_bars(), whole_folder(folder) as aside:
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)

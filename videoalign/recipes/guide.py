@@ -116,14 +116,7 @@ def train_guide(
     """
     config = config or GuideTrainConfig()
     train, held_out = _split(dataset, labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
-    reward = LatentRewardModel.from_transformer(
-        generator.transformer,
-        dataset.dimensions,
-        num_blocks=config.num_blocks,
-        base=generator.name,
-        num_train_timesteps=float(generator.pipeline.scheduler.config.num_train_timesteps),
-        seed=config.fit.seed,
-    ).to(generator.device)
+    reward = _fresh_reward(dataset, generator, config)
     folder = claim_folder(out, _identity(config, generator, train), fresh=fresh)
     cache = encode(dataset, generator, _rows(train + held_out), progress=progress)
     judged = latent_pairs(cache, held_out)
@@ -225,6 +218,18 @@ def _labels_by_score(
         differences = [by_clip[a][d] - by_clip[b][d] for d in dataset.dimensions]
         labels[a, b] = tuple(0 if abs(x) <= tie_band else 1 if x > 0 else -1 for x in differences)
     return labels
+
+
+def _fresh_reward(dataset: Dataset, generator: WanGenerator, config: GuideTrainConfig) -> LatentRewardModel:
+    """The generator's first blocks with an untrained head."""
+    return LatentRewardModel.from_transformer(
+        generator.transformer,
+        dataset.dimensions,
+        num_blocks=config.num_blocks,
+        base=generator.name,
+        num_train_timesteps=float(generator.pipeline.scheduler.config.num_train_timesteps),
+        seed=config.fit.seed,
+    ).to(generator.device)
 
 
 def _split(

@@ -50,11 +50,17 @@ class RewardGuide:
         """
         for name, weight in weights.items():
             if name not in reward.dimensions:
-                raise ConfigError(f"weights: the reward has no dimension '{name}'.{did_you_mean(name, reward.dimensions)}")
+                raise ConfigError(
+                    f"weights: the reward has no dimension '{name}'.{did_you_mean(name, reward.dimensions)}"
+                )
             if not math.isfinite(weight):
-                raise ConfigError(f"weights: {name} must be a finite number; got {weight}. Use for instance {name}=0.5.")
+                raise ConfigError(
+                    f"weights: {name} must be a finite number; got {weight}. Use for instance {name}=0.5."
+                )
         if not (math.isfinite(strength) and strength >= 0):
-            raise ConfigError(f"strength: must be a number of at least 0; got {strength}. Use 0 to switch the guide off.")
+            raise ConfigError(
+                f"strength: must be a number of at least 0; got {strength}. Use 0 to switch the guide off."
+            )
         if max_ratio is not None and not max_ratio > 0:
             raise ConfigError(f"max_ratio: must be above 0; got {max_ratio}. Leave it out for no bound.")
         self.reward = reward
@@ -94,7 +100,9 @@ class RewardGuide:
             weights = scores.new_tensor([self.weights[name] for name in self.reward.dimensions])
             (gradient,) = torch.autograd.grad((scores * weights).sum(), x)
         if not bool(torch.isfinite(gradient).all()):
-            raise ModelError("guide: the latent reward's gradient is not finite. Train it again, or use another strength.")
+            raise ModelError(
+                "guide: the latent reward's gradient is not finite. Train it again, or use another strength."
+            )
         return gradient
 
 

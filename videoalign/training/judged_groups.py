@@ -44,8 +44,7 @@ def make_groups(
             by_prompt[pair.prompt_id].append(pair)
     groups = []
     for prompt_id, judged in by_prompt.items():
-        for part in _split(judged, max_clips):
-            groups.append(_group(prompts[prompt_id], part, dimensions, means))
+        groups += [_group(prompts[prompt_id], part, dimensions, means) for part in _split(judged, max_clips)]
     return groups
 
 

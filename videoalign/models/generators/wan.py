@@ -124,6 +124,10 @@ class WanGenerator:
         with whole_folder(folder) as aside, _quiet():
             self.pipeline.save_pretrained(aside)
             (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            for file in sorted(aside.rglob("*.json")):  # the folder of an earlier load says nothing to others
+                values = json.loads(file.read_text(encoding="utf-8"))
+                if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
+                    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
             for file in sorted(aside.rglob("*.safetensors")) if half else ():
                 save_file(
                     {key: value.half() for key, value in load_file(file).items()}, file, metadata={"format": "pt"}

@@ -11,7 +11,7 @@ from transformers import Qwen2VLModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 POSITIONS = ("plain", "mrope")
-"""``plain``: 0..L-1 on all three rotary axes, as the released VideoReward runs; ``mrope``: time, height and width apart."""
+"""``plain``: 0..L-1 on all three rotary axes, as the released VideoReward; ``mrope``: time, height, width apart."""
 
 FRAME_ATTENTION = "sdpa_frames"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +10,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-import transformers.utils.logging as transformers_logging
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration, Qwen2VLModel
 
 from videoalign.contracts.output import whole_folder, write_json
 from videoalign.errors import ModelError
+from videoalign.models.quiet import no_bars
 from videoalign.models.videoreward.settings import LAYOUT_VERSION, RewardSettings
 
 SETTINGS_FILE, HEAD_FILE = "reward.json", "reward.safetensors"
@@ -43,7 +41,7 @@ def write_checkpoint(folder: str | Path, parts: RewardParts) -> None:
     Raises:
         OutputError: the disk is full or the place cannot be written.
     """
-    with _no_bars(), whole_folder(folder) as aside:
+    with no_bars(), whole_folder(folder) as aside:
         parts.backbone.save_pretrained(aside)
         parts.tokenizer.save_pretrained(aside)
         tensors = {"tokens": parts.tokens, "head": parts.head}
@@ -102,7 +100,7 @@ def read_base(
     whole = not (path / SETTINGS_FILE).is_file()  # a reward keeps its backbone without the language-model head
     cls = Qwen2VLForConditionalGeneration if whole else Qwen2VLModel
     try:
-        with _no_bars():
+        with no_bars():
             model, report = cls.from_pretrained(str(name_or_path), dtype=dtype, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(str(name_or_path))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
@@ -112,18 +110,6 @@ def read_base(
     if missing:
         raise ModelError(f"{name_or_path}: {len(missing)} weights are missing, {missing[0]} first; fetch it again.")
     return (model.model if whole else model), tokenizer
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Silences the loader's own progress bars, which would break those of the command line."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _refuse_other_kinds(path: Path) -> None:

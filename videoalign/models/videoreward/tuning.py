@@ -1,4 +1,4 @@
-"""Which parts of a reward are trained: the language model in full, through LoRA or not at all, the vision tower or not."""
+"""Which parts of a reward are trained: the language model whole, through LoRA or not at all; the tower or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videoalign.config import Config
 from videoalign.models.videoreward.model import VideoReward
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Linear layers of the language model that LoRA goes onto; the vision tower's have other names and are never touched."""
+"""Linear layers of the language model that LoRA goes onto; the vision tower is never touched."""
 
 PARTS = ("language", "vision", "merger", "tokens", "head")
 
@@ -32,7 +32,7 @@ class Tuning(Config):
 
 
 def prepare_tuning(reward: VideoReward, tuning: Tuning) -> None:
-    """Sets what wants a gradient and, for LoRA, puts adapters into the language model (take them in with `merge_lora`)."""
+    """Sets what wants a gradient; for LoRA, puts adapters into the language model, which `merge_lora` takes in."""
     model = reward.backbone
     reward.requires_grad_(True)
     model.visual.requires_grad_(tuning.vision == "full")

@@ -125,8 +125,7 @@ def measure_latents(autoencoder: nn.Module, clips: Tensor) -> tuple[list[float],
 def run(config: AutoencoderConfig) -> Path:
     """Trains, measures the latent statistics, and writes the autoencoder folder."""
     rank, num_processes = parallel.join()
-    torch.manual_seed(config.seed)
-    autoencoder = small_autoencoder().to(parallel.device())
+    autoencoder = small_autoencoder(seed=config.seed).to(parallel.device())
     parallel.average_gradients(autoencoder.parameters())
     crops = Crops(config, rank, config.num_steps * config.batch_size)
     folder = Path(config.out)

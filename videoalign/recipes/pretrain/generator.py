@@ -134,9 +134,8 @@ def run(config: GeneratorConfig) -> Path:
     """Trains and writes the finished pipeline folder."""
     rank, _ = parallel.join()
     device = parallel.device()
-    torch.manual_seed(config.seed)
     texts = [sentence.text(k) for sentence in ALL_SENTENCES for k in range(len(TEMPLATES))]
-    generator = WanGenerator(small_wan_pipeline(texts, vae=load_autoencoder(config.vae))).to(device)
+    generator = WanGenerator(small_wan_pipeline(texts, vae=load_autoencoder(config.vae), seed=config.seed)).to(device)
     objective = CaptionedFlowMatching(generator, config)
     folder = Path(config.out)
     clips = captioned_latents(generator, config, rank, folder / f"latents-{rank}.safetensors")

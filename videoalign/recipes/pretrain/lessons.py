@@ -15,7 +15,7 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.models.small_qwen import small_tokenizer
 from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor, sample_indices
 from videoalign.models.videoreward.prompt import Chat, default_template
-from videoalign.worlds.sprites.prompts import ALL_SENTENCES, TEMPLATES
+from videoalign.worlds.sprites.prompts import ALL_SENTENCES, COLOURS, MOTIONS, SHAPES, TEMPLATES
 from videoalign.worlds.sprites.renderer import FPS, NUM_FRAMES, SIZE_PX, Scene
 from videoalign.worlds.sprites.web import lie_about, sample_clip
 
@@ -25,10 +25,15 @@ FRAMES = sample_indices(NUM_FRAMES, FPS, LIMITS)
 NUM_PAIRS = len(FRAMES) // 2
 """Pairs of frames, two frames apart, that one patch of the vision tower spans in time."""
 
-ATTRIBUTES = ("colour", "shape", "motion")
+WORDS: dict[str, tuple[str, ...]] = {"colour": tuple(COLOURS), "shape": SHAPES, "motion": tuple(MOTIONS)}
+"""What each attribute may be."""
+ATTRIBUTES = tuple(WORDS)
 DESCRIBE = "Describe the clip."
+CHECK = "Check the words."
 COMPARE = "Prompt: {prompt}\nWhat differs?"
-NOTHING = "nothing"
+NOTHING, YES, NO = "nothing", "yes", "no"
+NUM_CHECKED = 6
+"""Words checked in one lesson."""
 
 
 class Clips(Sequence[tuple[np.ndarray, Scene]]):
@@ -62,7 +67,8 @@ class Lesson:
     """The lesson shows the pairs of frames from this one on."""
     num_pairs: int
     question: str
-    answer: str
+    answer: tuple[tuple[str, bool], ...]
+    """Words in order, and whether they are to be learnt."""
 
 
 class Lessons(Sequence[Lesson]):
@@ -73,12 +79,14 @@ class Lessons(Sequence[Lesson]):
         seed: of the questions.
         visits: lessons per clip.
         num_pairs: pairs of frames shown, from 1 to `NUM_PAIRS`.
-        compare_share: share of lessons that compare instead of describing.
+        shares: of the lessons that describe, check and compare.
     """
 
-    def __init__(self, clips: Clips, seed: int, *, visits: int, num_pairs: int, compare_share: float) -> None:
+    def __init__(
+        self, clips: Clips, seed: int, *, visits: int, num_pairs: int, shares: tuple[float, float, float]
+    ) -> None:
         self.clips, self.seed, self.visits = clips, seed, visits
-        self.num_pairs, self.compare_share = num_pairs, compare_share
+        self.num_pairs, self.shares = num_pairs, shares
 
     def __len__(self) -> int:
         return len(self.clips) * self.visits
@@ -87,28 +95,44 @@ class Lessons(Sequence[Lesson]):
         rng = np.random.default_rng((self.seed, index, 1))
         clip = index % len(self.clips)
         first = int(rng.integers(NUM_PAIRS - self.num_pairs + 1))
-        make = compare if rng.random() < self.compare_share else describe
-        return Lesson(clip, first, self.num_pairs, *make(self.clips[clip][1], rng))
+        ask = (describe, check, compare)[int(rng.choice(3, p=self.shares))]
+        return Lesson(clip, first, self.num_pairs, *ask(self.clips[clip][1], rng))
 
 
-def describe(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """Question and answer: the sentence that was drawn, in any of its wordings, whatever the web said."""
-    return DESCRIBE, scene.sentence.text(int(rng.integers(len(TEMPLATES))))
+Turn = tuple[str, tuple[tuple[str, bool], ...]]
+"""A question and its answer."""
 
 
-def compare(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """Question and answer: a sentence that is right in every second case, and the attribute that it gets wrong."""
+def describe(scene: Scene, rng: np.random.Generator) -> Turn:
+    """Asks for the sentence that was drawn, in any of its wordings, whatever the web said."""
+    return DESCRIBE, ((f" {scene.sentence.text(int(rng.integers(len(TEMPLATES))))}", True),)
+
+
+def check(scene: Scene, rng: np.random.Generator) -> Turn:
+    """Asks of single words, every second one right, whether they fit: ``red no , cross yes , moves left yes ,``."""
+    parts: list[tuple[str, bool]] = []
+    for _ in range(NUM_CHECKED):
+        kind = str(rng.choice(ATTRIBUTES))
+        fits = bool(rng.random() < 0.5)
+        others = [word for word in WORDS[kind] if word != getattr(scene.sentence, kind)]
+        word = getattr(scene.sentence, kind) if fits else str(rng.choice(others))
+        parts += [(f" {word}", False), (f" {YES if fits else NO}", True), (" ,", False)]
+    return CHECK, tuple(parts)
+
+
+def compare(scene: Scene, rng: np.random.Generator) -> Turn:
+    """Asks which attribute a sentence gets wrong; every second one is right."""
     told = lie_about(scene.sentence, rng) if rng.random() < 0.5 else scene.sentence
     wrong = [name for name in ATTRIBUTES if getattr(told, name) != getattr(scene.sentence, name)]
     question = COMPARE.format(prompt=told.text(int(rng.integers(len(TEMPLATES)))))
-    return question, wrong[0] if wrong else NOTHING
+    return question, ((f" {wrong[0] if wrong else NOTHING}", True),)
 
 
 def base_tokenizer() -> PreTrainedTokenizerFast:
     """Words of the sentences, of the questions and of the default guidelines, and bytes for all else."""
     sentences = [s.text(k) for s in ALL_SENTENCES for k in range(len(TEMPLATES))]
-    words = [f" {name}" for name in (NOTHING, *ATTRIBUTES)]
-    return small_tokenizer([*sentences, *[default_template(DEFAULT_DIMENSIONS), DESCRIBE, COMPARE, *words] * 40])
+    words = [f" {name}" for name in (NOTHING, YES, NO, *ATTRIBUTES)]
+    return small_tokenizer([*sentences, *[default_template(DEFAULT_DIMENSIONS), DESCRIBE, CHECK, COMPARE, *words] * 40])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +142,7 @@ class LessonBatch:
     input_ids: Tensor
     """int64 (B, L), padded on the right."""
     weights: Tensor
-    """float32 (B, L), 1 / (tokens of the answer) on its tokens and 0 elsewhere."""
+    """float32 (B, L), 1 / (tokens to be learnt) on those of the answer and 0 elsewhere."""
     features: Tensor
     """float32 (N, H) of all video places, row after row."""
 
@@ -138,15 +162,18 @@ class LessonCollate:
         shown = [self.features[n.clip, n.first_pair : n.first_pair + n.num_pairs].flatten(0, 1) for n in lessons]
         rows = []
         for lesson, part in zip(lessons, shown, strict=True):
-            before = self.chat.tokens(self.chat.turn(lesson.question), len(part))
-            rows.append((before, self.chat.encode(f" {lesson.answer}")))
-        length = max(len(before) + len(answer) for before, answer in rows)
+            tokens = self.chat.tokens(self.chat.turn(lesson.question), len(part))
+            learnt = [False] * len(tokens)
+            for text, counts in lesson.answer:
+                words = self.chat.encode(text)
+                tokens, learnt = tokens + words, learnt + [counts] * len(words)
+            rows.append((tokens, learnt))
+        length = max(len(tokens) for tokens, _ in rows)
         input_ids = torch.full((len(rows), length), self.chat.pad_id)
         weights = torch.zeros(len(rows), length)
-        for row, (before, answer) in enumerate(rows):
-            end = len(before) + len(answer)
-            input_ids[row, :end] = torch.tensor(before + answer)
-            weights[row, len(before) : end] = 1 / len(answer)
+        for row, (tokens, learnt) in enumerate(rows):
+            input_ids[row, : len(tokens)] = torch.tensor(tokens)
+            weights[row, : len(tokens)] = torch.tensor(learnt) / sum(learnt)
         return LessonBatch(input_ids, weights, torch.cat(shown).float())
 
 

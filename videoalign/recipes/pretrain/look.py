@@ -1,8 +1,8 @@
 """First stage of the reward's base: its vision tower learns what is where, as towers are trained before they join a
 language model.
 
-From every 16 x 16 px place of two frames, a linear layer that is thrown away afterwards tells whether the shape is near,
-which shape and colour it has, where its centre lies from there, how large it is and how it moves between the frames.
+From every 16 x 16 px place of two frames, a linear layer that is thrown away afterwards tells whether the shape is
+near, which shape and colour it has, where its centre lies from there, how large it is and how it moves.
 """
 
 from __future__ import annotations

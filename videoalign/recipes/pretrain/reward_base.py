@@ -2,8 +2,9 @@
 
 Three stages on flawed clips, all answered from the scene that was drawn and never from the caption that the web gave:
 the vision tower learns what is where (`look`); the language model, on the finished tower, learns to describe pairs of
-frames (colour, shape, motion), then to describe whole clips and to name what a sentence about them gets wrong. Blur,
-grain, shaking and freezing are never named, so no judgement of quality is given away.
+frames (colour, shape, motion) and to say of single words whether they fit, then the same for whole clips, and at last
+to name what a sentence gets wrong. Blur, grain, shaking and freezing are never named, so no judgement of quality is
+given away.
 
 ``python -m videoalign.recipes.pretrain.reward_base out=runs/pretrain/reward_base``
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,18 +33,21 @@ from videoalign.recipes.pretrain.lessons import (
     DESCRIBE,
     LIMITS,
     NUM_PAIRS,
+    WORDS,
     Clips,
     Lesson,
     LessonBatch,
     LessonCollate,
     Lessons,
     base_tokenizer,
+    check,
     compare,
     read_pairs,
 )
 from videoalign.recipes.pretrain.look import LookObjective
 from videoalign.recipes.pretrain.progress import print_row
 from videoalign.training.loop import FitConfig, fit
+from videoalign.worlds.sprites.prompts import Sentence
 
 
 class RewardBaseConfig(Config):
@@ -56,12 +59,12 @@ class RewardBaseConfig(Config):
     """Clips, rendered once; 98 kB of memory each."""
     look: FitConfig = FitConfig(num_steps=900, batch_size=64)
     """The vision tower's stage; a batch counts pairs of frames."""
-    describe: FitConfig = FitConfig(num_steps=400, batch_size=48)
-    """Describing pairs of frames; a batch counts lessons."""
+    describe: FitConfig = FitConfig(num_steps=300, batch_size=48)
+    """Describing and checking pairs of frames; a batch counts lessons."""
     converse: FitConfig = FitConfig(num_steps=900, batch_size=48)
-    """Describing and comparing whole clips."""
-    compare_share: float = Field(0.6, ge=0, le=1)
-    """Share of the last stage's lessons that compare."""
+    """Describing, checking and comparing whole clips."""
+    shares: tuple[float, float, float] = (0.2, 0.4, 0.4)
+    """Of the last stage's lessons, those that describe, check and compare."""
     learning_rate: float = Field(2e-3, gt=0)
     """Peak rate of every stage."""
     num_test_clips: int = Field(600, gt=0)
@@ -149,29 +152,43 @@ def clip_features(model: Qwen2VLForConditionalGeneration, clips: Clips, *, batch
 def word_accuracy(
     model: Qwen2VLForConditionalGeneration, chat: Chat, *, num_clips: int = 600, seed: int = 10**6, batch_size: int = 50
 ) -> dict[str, float]:
-    """Share of fresh clips whose colour, shape and motion words are predicted right, and of right comparisons.
+    """Shares of right answers about fresh clips.
 
-    Each word is predicted from the clip and the true words before it; 'moves left' counts when both words are right.
+    ``colour``, ``shape`` and ``motion``: of the words that the attribute may have, the true one is the likeliest at its
+    place in a description (the wording around it is a matter of taste); 'moves left' counts when both words are
+    right. ``check``: single words are told right to fit or not. ``compare``: the attribute that a sentence gets wrong,
+    or ``nothing``, is named.
     """
     clips = Clips(num_clips, seed)
     collate, objective = LessonCollate(chat, clip_features(model, clips)), AnswerObjective(model)
-    right: dict[str, list[bool]] = {name: [] for name in (*ATTRIBUTES, "compare")}
+    right: dict[str, list[bool]] = {}
     for start in range(0, num_clips, batch_size):
         chunk = range(start, min(start + batch_size, num_clips))
-        told = [Lesson(n, 0, NUM_PAIRS, DESCRIBE, clips[n][1].sentence.text(0)) for n in chunk]
-        for hits in _hits(objective, collate(told)):  # a, colour, shape, then one or two words of motion
-            right["colour"].append(hits[1])
-            right["shape"].append(hits[2])
-            right["motion"].append(all(hits[3:]))
-        asked = [compare(clips[n][1], np.random.default_rng((seed, n, 2))) for n in chunk]
-        checks = [Lesson(n, 0, NUM_PAIRS, *turn) for n, turn in zip(chunk, asked, strict=True)]
-        right["compare"] += [all(hits) for hits in _hits(objective, collate(checks))]
+        for name in ATTRIBUTES:
+            hits = _hits(objective, collate([_blank(n, clips[n][1].sentence, name) for n in chunk]), _words(chat, name))
+            right.setdefault(name, []).extend(all(row) for row in hits)
+        for name, ask in (("check", check), ("compare", compare)):
+            asked = [Lesson(n, 0, NUM_PAIRS, *ask(clips[n][1], np.random.default_rng((seed, n, 2)))) for n in chunk]
+            right.setdefault(name, []).extend(hit for row in _hits(objective, collate(asked)) for hit in row)
     return {name: float(np.mean(values)) for name, values in right.items()}
 
 
-def _hits(objective: AnswerObjective, batch: LessonBatch) -> list[list[bool]]:
-    """Which tokens of each lesson's answer are the likeliest."""
+def _blank(clip: int, sentence: Sentence, attribute: str) -> Lesson:
+    """A description of which only the words of one attribute count."""
+    words = [(" a", False)] + [(f" {getattr(sentence, name)}", name == attribute) for name in ATTRIBUTES]
+    return Lesson(clip, 0, NUM_PAIRS, DESCRIBE, tuple(words))
+
+
+def _words(chat: Chat, attribute: str) -> Tensor:
+    """Tokens of all words that an attribute may have."""
+    return torch.tensor(sorted({token for word in WORDS[attribute] for token in chat.encode(f" {word}")}))
+
+
+def _hits(objective: AnswerObjective, batch: LessonBatch, among: Tensor | None = None) -> list[list[bool]]:
+    """Whether each learnt token of each lesson is the likeliest, of all or of those in ``among``."""
     logits, wanted, _, rows = objective.predict(batch)
+    if among is not None:
+        logits = logits.new_full(logits.shape, -torch.inf).index_copy(1, among, logits[:, among])
     right = logits.argmax(-1) == wanted
     return [right[rows == row].tolist() for row in range(len(batch.input_ids))]
 
@@ -189,8 +206,8 @@ def run(config: RewardBaseConfig) -> dict[str, float]:
     show = print_row(0, every=50)
     fit(look, look.examples(), look.collate, config.stage("look"), folder / "look", on_step=show)
     collate, answers = LessonCollate(chat, clip_features(model, clips)), AnswerObjective(model)
-    for name, num_pairs, share in (("describe", 1, 0.0), ("converse", NUM_PAIRS, config.compare_share)):
-        lessons: Sequence[Lesson] = Lessons(clips, config.seed, visits=8, num_pairs=num_pairs, compare_share=share)
+    for name, num_pairs, shares in (("describe", 1, (0.5, 0.5, 0.0)), ("converse", NUM_PAIRS, config.shares)):
+        lessons: Sequence[Lesson] = Lessons(clips, config.seed, visits=8, num_pairs=num_pairs, shares=shares)
         fit(answers, lessons, collate, config.stage(name), folder / name, on_step=show)
     write_base(folder / "base", model.half(), tokenizer)
     return word_accuracy(model.float(), chat, num_clips=config.num_test_clips)

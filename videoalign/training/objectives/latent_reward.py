@@ -80,8 +80,8 @@ class LatentRewardObjective:
         """
         if learning_rate_head is not None and not learning_rate_head > 0:
             raise ConfigError(f"learning_rate_head: must be above 0; got {learning_rate_head}.")
-        self.reward = reward
-        self.dimensions: tuple[str, ...] = tuple(reward.dimensions)
+        self.reward: Any = reward
+        self.dimensions: tuple[str, ...] = tuple(self.reward.dimensions)
         self.times = times or TimeSettings()
         self.learning_rate_head = learning_rate_head
         if not any(parameter.requires_grad for parameter in reward.parameters()):
@@ -152,7 +152,9 @@ def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence
 
 
 @torch.no_grad()
-def accuracy_by_noise(reward: Any, batches: Iterable[LatentPairBatch], *, seed: int, draws: int = 3) -> dict[str, float]:
+def accuracy_by_noise(
+    reward: Any, batches: Iterable[LatentPairBatch], *, seed: int, draws: int = 3
+) -> dict[str, float]:
     """Accuracy of a noisy-latent reward on pairs it was not trained on, keys as in `LatentRewardObjective.loss`.
 
     Each pair is judged ``draws`` times, the draws spread evenly over t with one noise each; the numbers depend on the
@@ -161,9 +163,9 @@ def accuracy_by_noise(reward: Any, batches: Iterable[LatentPairBatch], *, seed: 
     rights, labels, times = [], [], []
     device = next(reward.parameters()).device
     for index, batch in enumerate(batches):
-        for draw in range(draws):
-            generator = fold_in(seed, "accuracy", index, draw)
-            t = (draw + torch.rand(len(batch.labels), generator=generator)) / draws
+        for part in range(draws):
+            generator = fold_in(seed, "accuracy", index, part)
+            t = (part + torch.rand(len(batch.labels), generator=generator)) / draws
             noise = torch.randn(batch.latents_a.shape, generator=generator)
             difference = score_difference(reward, batch, t.to(device), noise.to(device)).cpu()
             rights.append(difference * batch.labels > 0)

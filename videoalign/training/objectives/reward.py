@@ -1,4 +1,4 @@
-"""Teaches a reward to agree with judgements: every clip of a batch is scored once, every judged pair among them counts."""
+"""Teaches a reward to agree with judgements: each clip of a batch is scored once, each judged pair of them counts."""
 
 from __future__ import annotations
 

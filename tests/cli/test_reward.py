@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videoalign.cli.main import main
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, Clip, DatasetInfo, Judgement, Prompt
+from videoalign.contracts.video import Video
+from videoalign.data.dataset import Dataset
+from videoalign.data.video import write_video
+from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
+from videoalign.models.videoreward.prompt import default_template
+
+SMALL = ["fit.num_steps=2", "fit.batch_size=2", "limits={fps: 2, min_frame_pixels: 1024, max_frame_pixels: 1024}"]
+PROMPTS = {"p0": ("a red circle", "train"), "p1": ("a blue cross", "train"), "q": ("a green square", "val")}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "base"
+    tokenizer = small_tokenizer([default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
+    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=1, num_heads=2, vision_dim=32, vision_heads=2)
+    write_base(folder, model, tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of each of three prompts, noise against grey, judged by two raters."""
+    folder = tmp_path_factory.mktemp("data") / "d"
+    made = Dataset.create(folder, DatasetInfo())
+    rng = np.random.default_rng(0)
+    clips, judgements = [], []
+    for prompt_id in PROMPTS:
+        for side, level in (("a", 0), ("b", 255)):
+            frames = rng.integers(0, level + 1, (8, 32, 32, 3), dtype=np.int64).astype(np.uint8)
+            write_video(folder / "clips" / f"{prompt_id}{side}.mp4", Video(frames, 8.0))
+            clip_id, path = f"{prompt_id}{side}", f"clips/{prompt_id}{side}.mp4"
+            clips.append(
+                Clip(clip_id=clip_id, prompt_id=prompt_id, path=path, fps=8.0, num_frames=8, height=32, width=32)
+            )
+        judgements += [
+            Judgement(
+                prompt_id=prompt_id,
+                clip_a=f"{prompt_id}a",
+                clip_b=f"{prompt_id}b",
+                rater=rater,
+                dimension=dimension.name,
+                label="A",
+            )
+            for rater in ("r", "s")
+            for dimension in DEFAULT_DIMENSIONS
+        ]
+    prompts = [Prompt(prompt_id=name, text=text, split=split) for name, (text, split) in PROMPTS.items()]
+    made.add(prompts=prompts, clips=clips, judgements=judgements)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("r") / "mine"
+    assert main(["reward", "train", str(dataset), "--model", str(base), "--out", str(out), *SMALL]) == 0
+    return out
+
+
+def test_eval_prints_every_figure(trained: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reward", "eval", str(trained), str(dataset), "--split", "all", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures) == ["VQ", "MQ", "TA"]
+    wanted = {
+        "with_ties",
+        "without_ties",
+        "n",
+        "tie_share",
+        "random",
+        "always_tie",
+        "generator_identity",
+        "low",
+        "high",
+    }
+    assert all(wanted <= set(row) for row in figures.values())
+    assert figures["VQ"]["n"] == 3
+    assert figures["VQ"]["rater_agreement"] == 1.0
+    assert figures["VQ"]["always_tie"] == 0.0
+    assert main(["reward", "eval", str(trained), str(dataset)]) == 0
+    assert "VQ" in capsys.readouterr().out
+
+
+def test_score_of_files_and_of_the_dataset_agree(
+    trained: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reward", "score", str(trained), "--dataset", str(dataset), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [set(row) for row in rows] == [{"video", "prompt", "scores", "raw"}] * 6
+    stored = Dataset.open(dataset).scores("mine")
+    assert [row["normalised"] for row in stored] == [row["scores"] for row in rows]
+    one = next(row for row in rows if row["video"].endswith("p1b.mp4"))
+    file = str(dataset / "clips" / "p1b.mp4")
+    assert main(["reward", "score", str(trained), "--video", file, "--prompt", "a blue cross", "--json"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)
+    assert alone["video"] == file
+    assert alone["scores"] == pytest.approx(one["scores"], abs=1e-4)
+    assert alone["raw"] == pytest.approx(one["raw"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["reward", "score", "R", "--video", "F", "--prompt", "a <|VQ_reward|>"], "holds the special token"),
+        (["reward", "score", "R", "--video", "absent.mp4", "--prompt", "a"], "absent.mp4: no such file"),
+        (["reward", "score", "R", "--video", "F"], "--prompt: missing"),
+        (["reward", "score", "R"], "either --dataset"),
+        (["reward", "score", "D", "--video", "F", "--prompt", "a"], "no reward here"),
+        (["reward", "eval", "R", "D", "--split", "test"], "wanted val, train or all"),
+        (["reward", "eval", "R", "absent"], "no dataset here"),
+        (["reward", "train", "D", "--model", "absent", "--out", "O"], "cannot load a Qwen2-VL"),
+        (["reward", "train", "D", "--model", "B", "--out", "O", "fit.num_step=3"], "Did you mean 'num_steps'"),
+        (["reward", "train", "D", "--model", "B", "--out", "O", "rates.head_=1"], "Did you mean 'head'"),
+        (["reward", "train", "D", "--model", "B", "--out", "O", "loss=regression"], "wants ratings"),
+        (["reward", "train", "D", "--model", "B", "--out", "R", *SMALL, "fit.seed=3"], "belongs to another run"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    words: list[str],
+    says: str,
+    trained: Path,
+    dataset: Path,
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"R": trained, "D": dataset, "B": base, "O": tmp_path / "o", "F": dataset / "clips" / "qa.mp4"}
+    assert main([str(places.get(word, word)) for word in words]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert says in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_dimension_that_the_reward_does_not_know_is_an_error(
+    trained: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = Dataset.open(dataset).info
+    renamed = tuple(d.model_copy(update={"name": f"{d.name}2"}) for d in info.dimensions)
+    Dataset.create(tmp_path / "other", info.model_copy(update={"dimensions": renamed}))
+    assert main(["reward", "eval", str(trained), str(tmp_path / "other")]) == 2
+    assert "'VQ2'" in capsys.readouterr().err
