@@ -126,7 +126,8 @@ def save_adapter(transformer: nn.Module, folder: str | Path, base: Mapping[str, 
     folder = Path(folder)
     state = _adapter_state(transformer)
     tensors = {PEFT_PREFIX + name: value.detach().cpu().contiguous() for name, value in state.items()}
-    settings = transformer.peft_config[ADAPTER].to_dict()  # type: ignore[union-attr, operator]
+    config: PeftConfig = vars(transformer)["peft_config"][ADAPTER]
+    settings = config.to_dict()
     settings |= {"base_model_name_or_path": base["name"], "inference_mode": True}
     settings["target_modules"] = sorted(settings["target_modules"])
     with whole_file(folder / WEIGHTS_FILE) as aside:

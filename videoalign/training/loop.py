@@ -215,8 +215,8 @@ def _optimizer(objective: Objective, config: FitConfig) -> tuple[list[Tensor], t
     parameters = [parameter for group in groups for parameter in group["params"]]
     if not parameters:
         raise ConfigError("nothing to train: the objective has no trainable parameters; wanted at least one.")
-    options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
-    return parameters, torch.optim.AdamW(groups, **options)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    return parameters, optimizer
 
 
 @contextmanager

@@ -252,9 +252,11 @@ class WanGenerator:
 
     def velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """Predicted v = x_noise - x_data, float32, at latents (B, C, F, H, W), times (B,) and text (B, L, D)."""
-        dtype = self.transformer.dtype
+        transformer = self.pipeline.transformer
         time = t * self.pipeline.scheduler.config.num_train_timesteps
-        return self.transformer(x_t.to(dtype), time, text.to(dtype), return_dict=False)[0].float()
+        x_t, text = x_t.to(transformer.dtype), text.to(transformer.dtype)
+        predicted: Tensor = transformer(x_t, time, text, return_dict=False)[0]
+        return predicted.float()
 
     def noise(self, seed: int) -> Tensor:
         """The noise (C, F, H, W) that a clip of this seed starts from, float32 on the CPU."""

@@ -35,6 +35,8 @@ class GeneratorConfig(FitConfig):
     """Folder of the pretrained autoencoder."""
     out: str = "runs/pretrain/generator"
     """Folder of the latents, the checkpoint, the log and the finished pipeline."""
+    start: str = ""
+    """Folder of a pipeline whose transformer and text encoder to go on from; empty starts from random weights."""
     num_clips: int = 6000
     """Clips per process; encoded once."""
     num_steps: int = 6000
@@ -135,7 +137,11 @@ def run(config: GeneratorConfig) -> Path:
     rank, _ = parallel.join()
     device = parallel.device()
     texts = [sentence.text(k) for sentence in ALL_SENTENCES for k in range(len(TEMPLATES))]
-    generator = WanGenerator(small_wan_pipeline(texts, vae=load_autoencoder(config.vae), seed=config.seed)).to(device)
+    if config.start:
+        generator = WanGenerator.from_pretrained(config.start).to(device)
+    else:
+        vae = load_autoencoder(config.vae)
+        generator = WanGenerator(small_wan_pipeline(texts, vae=vae, seed=config.seed)).to(device)
     objective = CaptionedFlowMatching(generator, config)
     folder = Path(config.out)
     clips = captioned_latents(generator, config, rank, folder / f"latents-{rank}.safetensors")
