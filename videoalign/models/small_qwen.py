@@ -14,6 +14,12 @@ from videoalign.models.quiet import no_bars
 
 CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
 
+SmallQwen = Qwen2VLForConditionalGeneration
+"""What `small_qwen2_vl` makes."""
+
+SmallTokenizer = PreTrainedTokenizerFast
+"""What `small_tokenizer` makes."""
+
 
 def small_tokenizer(texts: Iterable[str], *, vocab_size: int = 640) -> PreTrainedTokenizerFast:
     """A byte-level BPE learnt from the texts: their frequent words become one token, other text still has tokens."""

@@ -9,10 +9,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
-from videoalign.models.small_qwen import small_tokenizer
+from videoalign.models.small_qwen import SmallTokenizer, small_tokenizer
 from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor, sample_indices
 from videoalign.models.videoreward.prompt import Chat, default_template
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, COLOURS, MOTIONS, SHAPES, TEMPLATES
@@ -128,7 +127,7 @@ def compare(scene: Scene, rng: np.random.Generator) -> Turn:
     return question, ((f" {wrong[0] if wrong else NOTHING}", True),)
 
 
-def base_tokenizer() -> PreTrainedTokenizerFast:
+def base_tokenizer() -> SmallTokenizer:
     """Words of the sentences, of the questions and of the default guidelines, and bytes for all else."""
     sentences = [s.text(k) for s in ALL_SENTENCES for k in range(len(TEMPLATES))]
     words = [f" {name}" for name in (NOTHING, YES, NO, *ATTRIBUTES)]

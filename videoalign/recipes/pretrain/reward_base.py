@@ -20,11 +20,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder
-from videoalign.models.small_qwen import small_qwen2_vl, write_base
+from videoalign.models.small_qwen import SmallQwen, SmallTokenizer, small_qwen2_vl, write_base
 from videoalign.models.videoreward.backbone import plain_positions, use_frame_attention, video_features
 from videoalign.models.videoreward.processing import VideoProcessor
 from videoalign.models.videoreward.prompt import Chat
@@ -81,7 +80,7 @@ class RewardBaseConfig(Config):
 class AnswerObjective:
     """Next-token cross entropy on the answers, each lesson weighing the same; the vision tower stays as it is."""
 
-    def __init__(self, model: Qwen2VLForConditionalGeneration) -> None:
+    def __init__(self, model: SmallQwen) -> None:
         self.model = model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -121,7 +120,7 @@ class AnswerObjective:
         self.model.model.language_model.load_state_dict(dict(state))
 
 
-def new_base(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, PreTrainedTokenizerFast]:
+def new_base(seed: int = 0) -> tuple[SmallQwen, SmallTokenizer]:
     """The untrained base and its tokenizer."""
     tokenizer = base_tokenizer()
     model = small_qwen2_vl(tokenizer, seed=seed)
@@ -129,7 +128,7 @@ def new_base(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, PreTrained
     return model, tokenizer
 
 
-def base_processor(model: Qwen2VLForConditionalGeneration) -> VideoProcessor:
+def base_processor(model: SmallQwen) -> VideoProcessor:
     """Cuts sprite clips for this base."""
     vision = model.config.vision_config
     return VideoProcessor(
@@ -138,7 +137,7 @@ def base_processor(model: Qwen2VLForConditionalGeneration) -> VideoProcessor:
 
 
 @torch.no_grad()
-def clip_features(model: Qwen2VLForConditionalGeneration, clips: Clips, *, batch_size: int = 32) -> Tensor:
+def clip_features(model: SmallQwen, clips: Clips, *, batch_size: int = 32) -> Tensor:
     """What the tower gives for every clip, float16 (clips, pairs, tokens per pair, H)."""
     processor, parts = base_processor(model), []
     for start in range(0, len(clips), batch_size):
@@ -150,7 +149,7 @@ def clip_features(model: Qwen2VLForConditionalGeneration, clips: Clips, *, batch
 
 @torch.no_grad()
 def word_accuracy(
-    model: Qwen2VLForConditionalGeneration, chat: Chat, *, num_clips: int = 600, seed: int = 10**6, batch_size: int = 50
+    model: SmallQwen, chat: Chat, *, num_clips: int = 600, seed: int = 10**6, batch_size: int = 50
 ) -> dict[str, float]:
     """Shares of right answers about fresh clips.
 

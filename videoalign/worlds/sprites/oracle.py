@@ -74,16 +74,16 @@ class Oracle:
 
 def look(frames: np.ndarray) -> Sighting:
     """Finds the shape by its colourfulness; the backdrop and its grain are nearly grey."""
-    rgb = frames.astype(np.float64)
-    chroma = rgb.max(-1) - rgb.min(-1)  # (F, H, W)
-    num_frames = len(rgb)
+    planes = _planes(frames)  # (3, F, H, W)
+    chroma = planes.max(0) - planes.min(0)  # (F, H, W)
+    num_frames = len(frames)
     core = np.partition(chroma.reshape(num_frames, -1), -CORE_PX, axis=1)[:, -CORE_PX:].mean(1)  # (F,)
     edge = chroma / np.maximum(core, MIN_CHROMA)[:, None, None]
     mask = np.clip((edge - 0.5) * 4 + 0.5, 0.0, 1.0)
     # partly covered pixels count by their share, or a straight edge that crosses the grid would look like a shake
     cover = np.clip((edge - 0.1) / 0.9, 0.0, 1.0) * (maximum_filter(mask, (1, 7, 7)) > 0)
     mass = np.maximum(cover.sum((1, 2)), 1e-6)
-    grid = np.arange(rgb.shape[1]) + 0.5
+    grid = np.arange(frames.shape[1]) + 0.5
     inside = mask * (edge > 0.85)
     weight = inside.sum() if inside.sum() > 0 else 1.0
     return Sighting(
@@ -94,8 +94,13 @@ def look(frames: np.ndarray) -> Sighting:
         x=(cover.sum(1) @ grid) / mass,
         y=(cover.sum(2) @ grid) / mass,
         radius=np.sqrt(mass / np.pi),
-        colour=np.einsum("fhw,fhwc->c", inside, rgb) / weight,
+        colour=(planes * inside).sum((1, 2, 3)) / weight,
     )
+
+
+def _planes(frames: np.ndarray) -> np.ndarray:
+    """R, G and B apart, float64 (3, F, H, W); many times faster to reduce over than (F, H, W, 3)."""
+    return np.moveaxis(frames, -1, 0).astype(np.float64, order="C")
 
 
 def visual_quality(frames: np.ndarray, seen: Sighting) -> float:
@@ -109,7 +114,7 @@ def visual_quality(frames: np.ndarray, seen: Sighting) -> float:
 
 def grain_level(frames: np.ndarray, seen: Sighting) -> float:
     """Deviation of the backdrop from its own smooth shading, in grey levels."""
-    grey = frames.astype(np.float64).mean(-1)
+    grey = _planes(frames).mean(0)
     backdrop = (gaussian_filter(seen.edge, (0, 2, 2)) < 0.15).astype(np.float64)
     if not backdrop.any():
         return 0.0
