@@ -26,10 +26,10 @@ from videoalign.training.callbacks import Callback
 from videoalign.training.loop import FitConfig, Row, fit
 from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.latent_reward import (
-    LatentPair,
+    LatentGroup,
     LatentRewardObjective,
     accuracy_by_noise,
-    collate_latent_pairs,
+    collate_latent_groups,
 )
 
 SIGNS: dict[Label | None, int] = {Label.A: 1, Label.B: -1}
@@ -39,8 +39,8 @@ SIGNS: dict[Label | None, int] = {Label.A: 1, Label.B: -1}
 class GuideTrainConfig(Config):
     """How a noisy-latent reward is trained."""
 
-    fit: FitConfig = FitConfig(num_steps=400, batch_size=32, learning_rate=5e-4, warmup_steps=20, schedule="cosine")
-    """Length, batch and rate of the training."""
+    fit: FitConfig = FitConfig(num_steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine")
+    """Length, batch and rate of the training; an example is a group of clips of one prompt."""
     times: TimeSettings = TimeSettings()
     """How training times are drawn."""
     num_blocks: int | None = Field(default=None, gt=0)
@@ -49,10 +49,10 @@ class GuideTrainConfig(Config):
     """Peak rate of the queries and the head; default: that of the copied blocks."""
     tie_band: float = Field(default=0.1, ge=0)
     """Differences of normalised scores up to this are ties, which teach nothing."""
-    max_pairs_per_prompt: int = Field(default=30, gt=0)
-    """Most pairs of a prompt where every two clips are taken; a larger number is thinned at random."""
-    num_held_out: int = Field(default=200, ge=0)
-    """Most pairs of the ``val`` prompts that the accuracy is measured on; 0 measures none."""
+    max_clips: int = Field(default=8, ge=2)
+    """Most clips of a group; a prompt with more clips gives several groups, cut at random."""
+    num_held_out: int = Field(default=30, ge=0)
+    """Most groups of the ``val`` prompts that the accuracy is measured on; 0 measures none."""
 
 
 @dataclass(frozen=True)

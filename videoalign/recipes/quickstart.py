@@ -28,6 +28,7 @@ from videoalign.recipes.guide import GuideTrainConfig, train_guide
 from videoalign.recipes.reward import RewardTrainConfig, eval_reward, score_dataset, train_reward
 from videoalign.recipes.stages import Stages
 from videoalign.training.checkpoint import RunLog
+from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.annotators import judge_pairs
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCES, Sentence
@@ -57,6 +58,10 @@ ABOUT = (
 )
 
 
+ADAPTER_FIT = FitConfig(num_steps=120, batch_size=16, learning_rate=1e-3, warmup_steps=10, schedule="cosine")
+"""The same budget for every method."""
+
+
 class QuickstartConfig(Config):
     """How large the run is; the defaults take about ten minutes on two cores."""
 
@@ -72,19 +77,21 @@ class QuickstartConfig(Config):
     """Share of the training prompts that the reward is measured and normalised on."""
     judged_per_prompt: int = Field(default=2, gt=0)
     """Clips of each held-out prompt and arm in the evaluation."""
-    reward: RewardTrainConfig = RewardTrainConfig()
+    reward: RewardTrainConfig = RewardTrainConfig(
+        fit=FitConfig(num_steps=220, batch_size=4, learning_rate=1e-3, warmup_steps=20, schedule="cosine")
+    )
     """Training of VideoReward."""
     pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=3)
     """How the reward's scores become win-lose pairs."""
-    sft: SftConfig = SftConfig()
+    sft: SftConfig = SftConfig(fit=ADAPTER_FIT)
     """Supervised fine-tuning."""
-    rwr: RwrConfig = RwrConfig()
+    rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT)
     """Flow-RWR."""
-    dpo: DpoConfig = DpoConfig()
+    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=1000.0, reference_draws=8)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig()
     """Training of the noisy-latent reward."""
-    strength: float = Field(default=100.0, ge=0)
+    strength: float = Field(default=10.0, ge=0)
     """Strength of the guidance."""
     weightings: tuple[dict[str, float], ...] = (
         {"VQ": 1.0},

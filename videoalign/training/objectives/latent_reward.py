@@ -20,48 +20,60 @@ NOISE_BANDS = (0.0, 1 / 3, 2 / 3, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class LatentPair:
-    """Two clips of one prompt and what was preferred."""
+class LatentGroup:
+    """Clips of one prompt and who was preferred to whom."""
 
-    latents_a: Tensor
-    """Clean latents of clip A, float32 (C, F, H, W)."""
-    latents_b: Tensor
-    """Clean latents of clip B, same shape."""
+    latents: Tensor
+    """Clean latents, float32 (N, C, F, H, W)."""
     text: Tensor
     """Text states of the prompt, float32 (L, text width)."""
-    labels: tuple[int, ...]
-    """+1 where A is preferred, -1 where B is, 0 for a tie or no judgement; one per dimension of the reward."""
+    pairs: Tensor
+    """Indices of clip A and clip B, int64 (P, 2)."""
+    labels: Tensor
+    """int64 (P, D): +1 where A is preferred, -1 where B is, 0 for a tie or no judgement."""
 
 
 @dataclass(frozen=True, eq=False)
-class LatentPairBatch:
-    """Pairs stacked for one forward pass."""
+class LatentGroupBatch:
+    """Groups strung together for one forward pass, with M clips and Q pairs in all."""
 
-    latents_a: Tensor
-    """(B, C, F, H, W)."""
-    latents_b: Tensor
-    """(B, C, F, H, W)."""
+    latents: Tensor
+    """(M, C, F, H, W)."""
     text: Tensor
-    """(B, L, text width)."""
+    """Of each clip, (M, L, text width)."""
+    group: Tensor
+    """Number of each clip's group, int64 (M,)."""
+    pairs: Tensor
+    """Indices among the M clips, int64 (Q, 2)."""
     labels: Tensor
-    """int64 (B, D), as in `LatentPair.labels`."""
+    """int64 (Q, D)."""
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups there are."""
+        return int(self.group[-1]) + 1
 
 
-def collate_latent_pairs(pairs: Sequence[LatentPair]) -> LatentPairBatch:
-    """One batch of the pairs, all of one latent and text shape."""
-    return LatentPairBatch(
-        latents_a=torch.stack([pair.latents_a for pair in pairs]),
-        latents_b=torch.stack([pair.latents_b for pair in pairs]),
-        text=torch.stack([pair.text for pair in pairs]),
-        labels=torch.tensor([pair.labels for pair in pairs]),
+def collate_latent_groups(groups: Sequence[LatentGroup]) -> LatentGroupBatch:
+    """One batch of the groups, all of one latent and text shape; groups may differ in size."""
+    sizes = torch.tensor([len(group.latents) for group in groups])
+    starts = sizes.cumsum(0) - sizes
+    number = torch.arange(len(groups)).repeat_interleave(sizes)
+    return LatentGroupBatch(
+        latents=torch.cat([group.latents for group in groups]),
+        text=torch.stack([group.text for group in groups])[number],
+        group=number,
+        pairs=torch.cat([group.pairs + start for group, start in zip(groups, starts, strict=True)]),
+        labels=torch.cat([group.labels for group in groups]),
     )
 
 
 class LatentRewardObjective:
     """Bradley-Terry loss per dimension on noised pairs, its mean over the entries that were decided.
 
-    Clean latents A and B become (1 - t) x + t noise with one t and one noise for both, so that what the reward sees
-    differ is the clips alone; the preference is taken to hold at every t.
+    Clean latents become (1 - t) x + t noise with one t and one noise for all clips of a group, so that what the reward
+    sees differ is the clips alone; the preference is taken to hold at every t. Each clip is scored once however many
+    pairs it stands in.
     """
 
     def __init__(
@@ -98,15 +110,15 @@ class LatentRewardObjective:
             {"params": [p for name, p in named.items() if name in fresh], "lr": self.learning_rate_head},
         ]
 
-    def loss(self, batch: LatentPairBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: LatentGroupBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean loss in nats, and ``accuracy/<dim>`` with ``accuracy/<dim>/t<low>-<high>`` for the decided entries."""
         device = next(self.reward.parameters()).device
-        t, noise = draw(len(batch.labels), batch.latents_a.shape[1:], self.times, generator)
-        labels, t = batch.labels.to(device), t.to(device)
-        difference = score_difference(self.reward, batch, t, noise.to(device))  # (B, D)
+        t, noise = draw(batch.num_groups, batch.latents.shape[1:], self.times, generator)
+        difference = score_difference(self.reward, batch, t, noise, device)  # (Q, D)
+        labels = batch.labels.to(device)
         loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels != 0)
-        right = difference.detach() * labels > 0
-        return loss, band_accuracy(right, labels, t, self.dimensions)
+        right = difference.detach().cpu() * batch.labels > 0
+        return loss, band_accuracy(right, batch.labels, t[batch.group[batch.pairs[:, 0]]], self.dimensions)
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
@@ -124,12 +136,12 @@ class LatentRewardObjective:
         self.reward.load_state_dict(state, strict=False)
 
 
-def score_difference(reward: Any, batch: LatentPairBatch, t: Tensor, noise: Tensor) -> Tensor:
-    """score(A) - score(B), (B, D), with both clips at times ``t`` (B,) under the same noise (B, C, F, H, W)."""
-    clips = [interpolate(x.to(t.device), noise, t) for x in (batch.latents_a, batch.latents_b)]
-    text = batch.text.to(t.device)
-    score_a, score_b = reward.score(torch.cat(clips), t.repeat(2), torch.cat([text, text])).chunk(2)
-    return score_a - score_b
+def score_difference(reward: Any, batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.device) -> Tensor:
+    """score(A) - score(B) of every pair, (Q, D), with the clips of group g at time ``t[g]`` under ``noise[g]``."""
+    latents, t, noise, text = (x.to(device) for x in (batch.latents, t[batch.group], noise[batch.group], batch.text))
+    scores = reward.score(interpolate(latents, noise, t), t, text)
+    first, second = batch.pairs.to(device).unbind(1)
+    return scores[first] - scores[second]
 
 
 def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
@@ -153,24 +165,23 @@ def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence
 
 @torch.no_grad()
 def accuracy_by_noise(
-    reward: Any, batches: Iterable[LatentPairBatch], *, seed: int, draws: int = 3
+    reward: Any, batches: Iterable[LatentGroupBatch], *, seed: int, draws: int = 3
 ) -> dict[str, float]:
     """Accuracy of a noisy-latent reward on pairs it was not trained on, keys as in `LatentRewardObjective.loss`.
 
-    Each pair is judged ``draws`` times, the draws spread evenly over t with one noise each; the numbers depend on the
-    pairs, their order and ``seed`` alone.
+    Each group is judged ``draws`` times, the draws spread evenly over t with one noise each; the numbers depend on
+    the groups, their order and ``seed`` alone.
     """
     rights, labels, times = [], [], []
     device = next(reward.parameters()).device
     for index, batch in enumerate(batches):
         for part in range(draws):
             generator = fold_in(seed, "accuracy", index, part)
-            t = (part + torch.rand(len(batch.labels), generator=generator)) / draws
-            noise = torch.randn(batch.latents_a.shape, generator=generator)
-            difference = score_difference(reward, batch, t.to(device), noise.to(device)).cpu()
-            rights.append(difference * batch.labels > 0)
+            t = (part + torch.rand(batch.num_groups, generator=generator)) / draws
+            noise = torch.randn(batch.num_groups, *batch.latents.shape[1:], generator=generator)
+            rights.append(score_difference(reward, batch, t, noise, device).cpu() * batch.labels > 0)
             labels.append(batch.labels)
-            times.append(t)
+            times.append(t[batch.group[batch.pairs[:, 0]]])
     if not rights:
         return {}
     return band_accuracy(torch.cat(rights), torch.cat(labels), torch.cat(times), tuple(reward.dimensions))
