@@ -12,16 +12,17 @@ import torch
 
 from videoalign.cli.main import main
 from videoalign.contracts.protocols import SchedulerWrapper
-from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement, Prompt, WinLosePair
+from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement, Label, Prompt, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
+from videoalign.data.latents import LatentCache
 from videoalign.data.video import write_video
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
 from videoalign.recipes.generate import guide_wrapper
-from videoalign.recipes.guide import GuideTrainConfig, labelled_pairs, train_guide
+from videoalign.recipes.guide import GuideTrainConfig, labelled_pairs, latent_groups, train_guide
 from videoalign.training.loop import FitConfig
 
 SETTINGS = SMALL_SETTINGS.model_copy(
@@ -29,7 +30,7 @@ SETTINGS = SMALL_SETTINGS.model_copy(
 )
 TEXTS = ("a red circle", "a blue square", "a green cross")
 LEVELS = (0.0, 0.3, 0.6, 0.9)
-CONFIG = GuideTrainConfig(fit=FitConfig(num_steps=4, batch_size=4, learning_rate=1e-3, save_every_steps=2))
+CONFIG = GuideTrainConfig(fit=FitConfig(num_steps=4, batch_size=2, learning_rate=1e-3, save_every_steps=2))
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return made
 
 
+A, B, TIE = Label.A, Label.B, Label.TIE
+
+
 def test_scores_label_every_two_clips_of_a_prompt_and_near_ones_are_ties(dataset: Dataset) -> None:
     pairs = labelled_pairs(dataset, CONFIG.model_copy(update={"tie_band": 0.4}), scores="light")
     labels = {(pair.clip_a, pair.clip_b): pair.labels for pair in pairs}
@@ -77,24 +81,38 @@ def test_scores_label_every_two_clips_of_a_prompt_and_near_ones_are_ties(dataset
     assert len(pairs) == 3 * len(wide)
     for prompt_id in ("p0", "p1", "p2"):
         for a, b in wide:
-            assert labels[f"{prompt_id}-{a}", f"{prompt_id}-{b}"] == (-1, 1)
+            assert labels[f"{prompt_id}-{a}", f"{prompt_id}-{b}"] == {"bright": B, "dark": A}
 
 
 def test_raters_verdicts_label_the_pairs_that_they_decided(dataset: Dataset) -> None:
     pairs = labelled_pairs(dataset, CONFIG)
     assert [(p.clip_a, p.clip_b, p.labels) for p in pairs] == [
-        ("p0-0.0", "p0-0.3", (-1, 0)),
-        ("p0-0.0", "p0-0.9", (1, 0)),
+        ("p0-0.0", "p0-0.3", {"bright": B, "dark": None}),
+        ("p0-0.0", "p0-0.9", {"bright": A, "dark": None}),
     ]
-    # the same verdict, read from a pair that stands the other way round
-    assert [(p.clip_a, p.labels) for p in labelled_pairs(dataset, CONFIG, pairs="some")] == [("p0-0.3", (1, 0))]
 
 
-def test_a_prompt_gives_at_most_so_many_pairs_the_same_ones_each_time(dataset: Dataset) -> None:
-    config = CONFIG.model_copy(update={"max_pairs_per_prompt": 2})
-    pairs = labelled_pairs(dataset, config, scores="light")
-    assert [sum(pair.prompt_id == p for pair in pairs) for p in ("p0", "p1", "p2")] == [2, 2, 2]
-    assert labelled_pairs(dataset, config, scores="light") == pairs
+def test_a_table_of_pairs_chooses_among_the_labelled_ones_whichever_way_round(dataset: Dataset) -> None:
+    assert [p.clip_b for p in labelled_pairs(dataset, CONFIG, pairs="some")] == ["p0-0.3"]
+    assert [p.clip_b for p in labelled_pairs(dataset, CONFIG, pairs="some", scores="light")] == ["p0-0.3"]
+
+
+def test_groups_hold_every_pair_once_with_its_label(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+    pairs = labelled_pairs(dataset, CONFIG, scores="light")
+    cache = LatentCache.open(tmp_path / "latents", {"name": "made up"})
+    clips = {clip.clip_id: torch.full((2, 1, 2, 2), float(clip.clip_id[3:])) for clip in dataset.clips()}
+    cache.add_clips(clips)
+    cache.add_texts({prompt.prompt_id: torch.ones(3, 4) for prompt in dataset.prompts()})
+    for max_clips in (2, 3, 8):
+        groups = latent_groups(dataset, cache, pairs, CONFIG.model_copy(update={"max_clips": max_clips}))
+        assert max(len(group.latents) for group in groups) <= max_clips
+        levels = []
+        for group in groups:
+            first, second = (group.latents[side].mean((1, 2, 3, 4)) for side in group.pairs.unbind(1))
+            assert (group.labels[:, 0] == (first - second).sign()).all()
+            assert (group.labels[:, 1] == (second - first).sign()).all()
+            levels += [(round(float(a), 1), round(float(b), 1)) for a, b in zip(first, second, strict=True)]
+        assert sorted(levels) == sorted(3 * list(combinations(LEVELS, 2)))
 
 
 def test_training_learns_the_planted_preference_and_steers_sampling(
@@ -102,7 +120,7 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
 ) -> None:
     before = {name: value.clone() for name, value in generator.transformer.state_dict().items()}
     config = GuideTrainConfig(
-        fit=FitConfig(num_steps=60, batch_size=8, learning_rate=3e-3, save_every_steps=1000), num_blocks=1
+        fit=FitConfig(num_steps=60, batch_size=2, learning_rate=3e-3, save_every_steps=1000), num_blocks=1
     )
     result = train_guide(dataset, generator, tmp_path / "guide", config, scores="light")
     assert result.num_pairs == 12
@@ -165,7 +183,7 @@ def test_what_cannot_be_trained_on_is_said_in_one_line_and_leaves_nothing(
     out = tmp_path / "g"
     with pytest.raises(DataError, match=r"no scores 'lite'\. Did you mean 'light'"):
         train_guide(dataset, generator, out, CONFIG, scores="lite")
-    with pytest.raises(DataError, match="is decided on any dimension by 'light'"):
+    with pytest.raises(DataError, match="none of them decided on any dimension by the scores 'light'"):
         train_guide(dataset, generator, out, CONFIG.model_copy(update={"tie_band": 5.0}), scores="light")
     with pytest.raises(ModelError, match="num_blocks must be 1 to 2"):
         train_guide(dataset, generator, out, CONFIG.model_copy(update={"num_blocks": 3}), scores="light")

@@ -15,11 +15,11 @@ from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objectives.flow import TimeSettings, draw
 from videoalign.training.objectives.latent_reward import (
-    LatentPair,
+    LatentGroup,
     LatentRewardObjective,
     accuracy_by_noise,
     band_accuracy,
-    collate_latent_pairs,
+    collate_latent_groups,
     score_difference,
 )
 
@@ -44,32 +44,37 @@ class Probe(nn.Module):
         return ("gain",)
 
 
-def pair(level_a: float, level_b: float, labels: tuple[int, ...]) -> LatentPair:
-    return LatentPair(torch.full(SHAPE, level_a), torch.full(SHAPE, level_b), torch.zeros(2, 3), labels)
+def pair(level_a: float, level_b: float, labels: tuple[int, ...]) -> LatentGroup:
+    return two_clips(torch.full(SHAPE, level_a), torch.full(SHAPE, level_b), torch.zeros(2, 3), labels)
+
+
+def two_clips(a: Tensor, b: Tensor, text: Tensor, labels: tuple[int, ...]) -> LatentGroup:
+    return LatentGroup(torch.stack([a, b]), text, torch.tensor([[0, 1]]), torch.tensor([labels]))
 
 
 def test_both_clips_get_the_same_noise_at_the_same_time() -> None:
     reward = Probe()
-    batch = collate_latent_pairs([pair(1.0, -1.0, (1, 0)), pair(0.5, 2.0, (-1, 1))])
+    batch = collate_latent_groups([pair(1.0, -1.0, (1, 0)), pair(0.5, 2.0, (-1, 1))])
     LatentRewardObjective(reward).loss(batch, fold_in(3))
     x_t, t, text = reward.seen
-    assert torch.equal(t[:2], t[2:])
+    assert torch.equal(t[::2], t[1::2])
     assert text.shape == (4, 2, 3)
-    noisy_a, noisy_b = x_t.chunk(2)
-    share = (1 - t[:2]).reshape(2, 1, 1, 1, 1)
-    torch.testing.assert_close(noisy_a - noisy_b, share * (batch.latents_a - batch.latents_b))
-    noise = (noisy_a - share * batch.latents_a) / t[:2].reshape(2, 1, 1, 1, 1)
+    assert t[0] != t[2]
+    share = (1 - t[::2]).reshape(2, 1, 1, 1, 1)
+    torch.testing.assert_close(x_t[::2] - x_t[1::2], share * (batch.latents[::2] - batch.latents[1::2]))
+    noise = (x_t[::2] - share * batch.latents[::2]) / t[::2].reshape(2, 1, 1, 1, 1)
     assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
 
 
 def test_pure_noise_tells_nothing() -> None:
-    reward, batch = tiny_reward(), collate_latent_pairs(planted_pairs(3, 0))
-    difference = score_difference(reward, batch, torch.ones(3), torch.randn(batch.latents_a.shape))
+    reward, batch = tiny_reward(), collate_latent_groups(planted_pairs(3, 0))
+    noise = torch.randn(3, *SHAPE)
+    difference = score_difference(reward, batch, torch.ones(3), noise, torch.device("cpu"))
     torch.testing.assert_close(difference, torch.zeros(3, 2), rtol=0, atol=1e-6)
 
 
 def test_the_loss_is_the_hand_worked_mean_over_decided_entries() -> None:
-    batch = collate_latent_pairs([pair(1.0, -1.0, (1, 0)), pair(0.0, 2.0, (1, -1)), pair(3.0, 0.0, (0, 0))])
+    batch = collate_latent_groups([pair(1.0, -1.0, (1, 0)), pair(0.0, 2.0, (1, -1)), pair(3.0, 0.0, (0, 0))])
     loss, metrics = LatentRewardObjective(Probe()).loss(batch, fold_in(0))
     t, _ = draw(3, SHAPE, TimeSettings(), fold_in(0))
     # differences: 2 (1 - t) told right, -2 (1 - t) told wrong, and 0 on the flat dimension
@@ -81,14 +86,31 @@ def test_the_loss_is_the_hand_worked_mean_over_decided_entries() -> None:
 
 def test_a_batch_without_a_decided_entry_costs_nothing_and_teaches_nothing() -> None:
     reward = Probe()
-    loss, metrics = LatentRewardObjective(reward).loss(collate_latent_pairs([pair(1.0, 0.0, (0, 0))]), fold_in(0))
+    loss, metrics = LatentRewardObjective(reward).loss(collate_latent_groups([pair(1.0, 0.0, (0, 0))]), fold_in(0))
     loss.backward()
     assert (float(loss.detach()), float(reward.gain.grad), metrics) == (0.0, 0.0, {})
 
 
+def test_a_group_costs_one_score_a_clip_and_the_same_as_its_pairs() -> None:
+    """Three clips in one group are the three pairs of them, at the group's own time and noise."""
+    levels, reward = (1.0, 0.2, -0.5), Probe()
+    pairs = torch.tensor([[0, 1], [2, 0], [1, 2]])
+    labels = torch.tensor([[1, 22], [-1, 22], [1, 1]])
+    clips = torch.stack([torch.full(SHAPE, level) for level in levels])
+    batch = collate_latent_groups([LatentGroup(clips, torch.zeros(2, 3), pairs, labels), pair(0.3, 0.1, (1, 22))])
+    loss, metrics = LatentRewardObjective(reward).loss(batch, fold_in(5))
+    t, _ = draw(2, SHAPE, TimeSettings(), fold_in(5))
+    assert len(reward.seen[0]) == 5
+    torch.testing.assert_close(reward.seen[1], t[[0, 0, 0, 1, 1]])
+    gaps = [0.8 * (1 - t[0]), 1.5 * (1 - t[0]), 0.7 * (1 - t[0]), 0.2 * (1 - t[1])]
+    wanted = [math.log1p(math.exp(-float(gap))) for gap in gaps] + [math.log(2)]  # the last on the flat dimension
+    assert float(loss.detach()) == pytest.approx(sum(wanted) / 5, rel=1e-5)
+    assert (metrics["accuracy/up"], metrics["accuracy/flat"]) == (1.0, 0.0)
+
+
 def test_swapping_a_pair_and_its_labels_changes_nothing() -> None:
-    one = collate_latent_pairs([pair(1.0, 0.2, (1, -1))])
-    other = collate_latent_pairs([pair(0.2, 1.0, (-1, 1))])
+    one = collate_latent_groups([pair(1.0, 0.2, (1, -1))])
+    other = collate_latent_groups([pair(0.2, 1.0, (-1, 1))])
     losses = [LatentRewardObjective(Probe()).loss(batch, fold_in(1))[0] for batch in (one, other)]
     torch.testing.assert_close(losses[0], losses[1])
 
@@ -100,15 +122,15 @@ def test_draws_do_not_depend_on_how_a_step_is_cut_into_batches() -> None:
         generator = fold_in(9)
         parts = []
         for part in cut:
-            objective.loss(collate_latent_pairs(part), generator)
-            parts.append(reward.seen[0].chunk(2)[0])
+            objective.loss(collate_latent_groups(part), generator)
+            parts.append(reward.seen[0])
         seen.append(torch.cat(parts))
     assert torch.equal(seen[0], seen[1])
 
 
 def test_shifted_times_lean_towards_noise() -> None:
     reward = Probe()
-    batch = collate_latent_pairs([pair(1.0, 0.0, (1, 1))] * 400)
+    batch = collate_latent_groups([pair(1.0, 0.0, (1, 1))] * 400)
     means = []
     for shift in (0.2, 1.0, 5.0):
         objective = LatentRewardObjective(reward, TimeSettings(shift=shift))
@@ -160,7 +182,7 @@ def tiny_reward() -> LatentRewardModel:
     return LatentRewardModel.from_transformer(base, ["bright", "asked"], seed=1)
 
 
-def planted_pairs(num: int, seed: int) -> list[LatentPair]:
+def planted_pairs(num: int, seed: int) -> list[LatentGroup]:
     """``bright`` prefers more of channel 0; ``asked`` more of channel 1 or less, as the text says."""
     generator = torch.Generator().manual_seed(seed)
     pairs = []
@@ -172,7 +194,7 @@ def planted_pairs(num: int, seed: int) -> list[LatentPair]:
         text[:, :4] = 3 * sign
         difference = (a - b).flatten(1).mean(1)
         labels = tuple(int(torch.sign(value)) for value in (difference[0], sign * difference[1]))
-        pairs.append(LatentPair(a, b, text, labels))
+        pairs.append(two_clips(a, b, text, labels))
     return pairs
 
 
@@ -180,8 +202,8 @@ def test_a_planted_preference_is_learnt_in_few_steps_at_every_noise_level(tmp_pa
     reward = tiny_reward()
     objective = LatentRewardObjective(reward)
     config = FitConfig(num_steps=180, batch_size=32, learning_rate=3e-3, schedule="cosine", save_every_steps=1000)
-    rows = fit(objective, planted_pairs(800, 0), collate_latent_pairs, config, tmp_path)
-    held_out = [collate_latent_pairs(planted_pairs(100, seed)) for seed in (1, 2)]
+    rows = fit(objective, planted_pairs(800, 0), collate_latent_groups, config, tmp_path)
+    held_out = [collate_latent_groups(planted_pairs(100, seed)) for seed in (1, 2)]
     accuracy = accuracy_by_noise(reward, held_out, seed=0, draws=6)
     for name, least in (("bright", 0.9), ("asked", 0.85)):
         assert accuracy[f"accuracy/{name}"] > least
@@ -205,7 +227,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_weights_to_the_bit(tmp_path)
     for folder, on_step in (("whole", None), ("cut", stop), ("cut", None)):
         objective = LatentRewardObjective(tiny_reward())
         try:
-            fit(objective, pairs, collate_latent_pairs, config, tmp_path / folder, on_step=on_step)
+            fit(objective, pairs, collate_latent_groups, config, tmp_path / folder, on_step=on_step)
         except Stop:
             continue
         ends.append(objective.state_dict())

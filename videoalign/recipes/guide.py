@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +15,7 @@ from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Label, WinLosePair
-from videoalign.data.dataset import Dataset
+from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import DataError
 from videoalign.flow.times import fold_in
@@ -23,6 +23,7 @@ from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.recipes.encode import encode
 from videoalign.training.callbacks import Callback
+from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, fit
 from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.latent_reward import (
@@ -32,8 +33,8 @@ from videoalign.training.objectives.latent_reward import (
     collate_latent_groups,
 )
 
-SIGNS: dict[Label | None, int] = {Label.A: 1, Label.B: -1}
-"""What a verdict is to the loss; any other is 0."""
+DECIDED = (Label.A, Label.B)
+"""Verdicts that teach something."""
 
 
 class GuideTrainConfig(Config):
@@ -50,20 +51,9 @@ class GuideTrainConfig(Config):
     tie_band: float = Field(default=0.1, ge=0)
     """Differences of normalised scores up to this are ties, which teach nothing."""
     max_clips: int = Field(default=8, ge=2)
-    """Most clips of a group; a prompt with more clips gives several groups, cut at random."""
+    """Most clips of a group; a prompt with more clips gives several groups."""
     num_held_out: int = Field(default=30, ge=0)
-    """Most groups of the ``val`` prompts that the accuracy is measured on; 0 measures none."""
-
-
-@dataclass(frozen=True)
-class LabelledPair:
-    """Two clips of a prompt and which is preferred on each dimension."""
-
-    prompt_id: str
-    clip_a: str
-    clip_b: str
-    labels: tuple[int, ...]
-    """+1 for A, -1 for B, 0 for a tie or no verdict; one per dimension of the dataset."""
+    """Most prompts of the ``val`` split that the accuracy is measured on; 0 measures none."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +105,13 @@ def train_guide(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or GuideTrainConfig()
-    train, held_out = _split(dataset, labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
+    judged = labelled_pairs(dataset, config, scores=scores, pairs=pairs)
+    train, held_out = _split(judged, config)
     reward = _fresh_reward(dataset, generator, config)
     folder = claim_folder(out, _identity(config, generator, train), fresh=fresh)
     cache = encode(dataset, generator, _rows(train + held_out), progress=progress)
-    judged = latent_pairs(cache, held_out)
-    batches = [collate_latent_pairs(judged[i : i + 32]) for i in range(0, len(judged), 32)]
+    examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
+    batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
     objective = LatentRewardObjective(reward, config.times, learning_rate_head=config.learning_rate_head)
 
     def measure() -> dict[str, float]:
@@ -129,8 +120,8 @@ def train_guide(
     with progress("train guide", config.fit.num_steps) as advance:
         history = fit(
             objective,
-            latent_pairs(cache, train),
-            collate_latent_pairs,
+            examples,
+            collate_latent_groups,
             config.fit,
             folder,
             on_step=_both(advance, on_step),
@@ -143,81 +134,70 @@ def train_guide(
 
 def labelled_pairs(
     dataset: Dataset, config: GuideTrainConfig, *, scores: str | None = None, pairs: str | None = None
-) -> list[LabelledPair]:
-    """Pairs with at least one decided dimension, labelled by scores or by the raters; see `train_guide`.
+) -> list[JudgedPair]:
+    """Pairs with a preference on at least one dimension, labelled by scores or by the raters; see `train_guide`.
 
     Raises:
         DataError: no such scores or pairs, a clip without a score, or no decided pair.
     """
-    verdicts = {
-        (pair.clip_a, pair.clip_b): tuple(SIGNS.get(pair.labels[name], 0) for name in dataset.dimensions)
-        for pair in (dataset.judged_pairs() if scores is None else ())
-    }
-    chosen = _chosen_pairs(dataset, config, pairs, verdicts if scores is None else None)
-    if scores is None:
-        flipped = {(b, a): tuple(-sign for sign in labels) for (a, b), labels in verdicts.items()}
-        known = flipped | verdicts
-    else:
-        known = _labels_by_score(dataset, scores, config.tie_band, chosen)
-    found = [LabelledPair(prompt_id, a, b, known[a, b]) for prompt_id, a, b in chosen if any(known.get((a, b), ()))]
+    wanted = None if pairs is None else {frozenset((row.clip_win, row.clip_lose)) for row in dataset.pairs(pairs)}
+    judged = dataset.judged_pairs() if scores is None else _judged_by_scores(dataset, scores, config.tie_band)
+    chosen = [pair for pair in judged if wanted is None or frozenset((pair.clip_a, pair.clip_b)) in wanted]
+    found = [pair for pair in chosen if any(label in DECIDED for label in pair.labels.values())]
     if not found:
-        source = (
-            "judged by raters (or give --reward to label them by its scores)" if scores is None else f"by '{scores}'"
-        )
-        raise DataError(f"guide: none of {len(chosen)} pairs is decided on any dimension {source}.")
+        by = f"the scores '{scores}'" if scores is not None else "raters (give --reward to label them by its scores)"
+        raise DataError(f"guide: got {len(chosen)} pairs, none of them decided on any dimension by {by}.")
     return found
 
 
-def latent_pairs(cache: LatentCache, pairs: Sequence[LabelledPair]) -> list[LatentPair]:
-    """The pairs in latents; a clip that stands in several pairs is held once."""
+def latent_groups(
+    dataset: Dataset, cache: LatentCache, pairs: Sequence[JudgedPair], config: GuideTrainConfig
+) -> list[LatentGroup]:
+    """The pairs in latents, clips that are compared with each other in one group."""
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    states = cache.texts(pair.prompt_id for pair in pairs)
+    by_text = {texts[prompt_id]: value for prompt_id, value in states.items()}
     latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b))
-    texts = cache.texts(pair.prompt_id for pair in pairs)
     return [
-        LatentPair(latents[pair.clip_a], latents[pair.clip_b], texts[pair.prompt_id], pair.labels) for pair in pairs
+        LatentGroup(
+            latents=torch.stack([latents[clip_id] for clip_id in group.clip_ids]),
+            text=by_text[group.prompt],
+            pairs=group.pairs,
+            labels=group.labels,
+        )
+        for group in make_groups(pairs, texts, dataset.dimensions, max_clips=config.max_clips)
     ]
 
 
-def _chosen_pairs(
-    dataset: Dataset,
-    config: GuideTrainConfig,
-    pairs: str | None,
-    verdicts: Mapping[tuple[str, str], Any] | None,
-) -> list[tuple[str, str, str]]:
-    """(prompt id, clip A, clip B) of the pairs to label, at most so many of a prompt as the settings say."""
-    if pairs is not None:
-        return [(pair.prompt_id, pair.clip_win, pair.clip_lose) for pair in dataset.pairs(pairs)]
-    prompt_of = {clip.clip_id: clip.prompt_id for clip in dataset.clips()}
-    by_prompt: dict[str, list[tuple[str, str]]] = {}
-    if verdicts is not None:
-        for a, b in verdicts:
-            by_prompt.setdefault(prompt_of[a], []).append((a, b))
-    else:
-        clips: dict[str, list[str]] = {}
-        for clip_id, prompt_id in prompt_of.items():
-            clips.setdefault(prompt_id, []).append(clip_id)
-        by_prompt = {prompt_id: list(combinations(ids, 2)) for prompt_id, ids in clips.items()}
+def _judged_by_scores(dataset: Dataset, name: str, tie_band: float) -> list[JudgedPair]:
+    """Every two clips of a prompt, the one with the higher normalised score preferred."""
+    scores = {row["clip_id"]: row["normalised"] for row in dataset.scores(name)}
+    clips: dict[str, list[str]] = {prompt.prompt_id: [] for prompt in dataset.prompts()}
+    for clip in dataset.clips():
+        row = scores.get(clip.clip_id, {})
+        if any(row.get(dimension) is None for dimension in dataset.dimensions):
+            raise DataError(
+                f"scores '{name}': clip '{clip.clip_id}' is not scored on all of {', '.join(dataset.dimensions)}; "
+                "score the dataset again with: videoalign reward score"
+            )
+        clips[clip.prompt_id].append(clip.clip_id)
     return [
-        (prompt_id, a, b)
-        for prompt_id, two in by_prompt.items()
-        for a, b in _some(two, config.max_pairs_per_prompt, config.fit.seed, prompt_id)
+        JudgedPair(
+            prompt_id=prompt.prompt_id,
+            clip_a=a,
+            clip_b=b,
+            labels={d: _label(scores[a][d] - scores[b][d], tie_band) for d in dataset.dimensions},
+            split=prompt.split,
+        )
+        for prompt in dataset.prompts()
+        for a, b in combinations(clips[prompt.prompt_id], 2)
     ]
 
 
-def _labels_by_score(
-    dataset: Dataset, name: str, tie_band: float, pairs: Iterable[tuple[str, str, str]]
-) -> dict[tuple[str, str], tuple[int, ...]]:
-    by_clip = {row["clip_id"]: row["normalised"] for row in dataset.scores(name)}
-    labels = {}
-    for _, a, b in pairs:
-        for clip_id in (a, b):
-            if clip_id not in by_clip or any(by_clip[clip_id].get(d) is None for d in dataset.dimensions):
-                raise DataError(
-                    f"scores '{name}': clip '{clip_id}' is not scored on all of {', '.join(dataset.dimensions)}; "
-                    "score the dataset again with: videoalign reward score"
-                )
-        differences = [by_clip[a][d] - by_clip[b][d] for d in dataset.dimensions]
-        labels[a, b] = tuple(0 if abs(x) <= tie_band else 1 if x > 0 else -1 for x in differences)
-    return labels
+def _label(difference: float, tie_band: float) -> Label:
+    if abs(difference) <= tie_band:
+        return Label.TIE
+    return Label.A if difference > 0 else Label.B
 
 
 def _fresh_reward(dataset: Dataset, generator: WanGenerator, config: GuideTrainConfig) -> LatentRewardModel:
@@ -232,27 +212,18 @@ def _fresh_reward(dataset: Dataset, generator: WanGenerator, config: GuideTrainC
     ).to(generator.device)
 
 
-def _split(
-    dataset: Dataset, pairs: list[LabelledPair], config: GuideTrainConfig
-) -> tuple[list[LabelledPair], list[LabelledPair]]:
-    """Pairs of the training prompts, and some of the held-out ones."""
-    held_out = {prompt.prompt_id for prompt in dataset.prompts() if prompt.split == "val"}
-    train = [pair for pair in pairs if pair.prompt_id not in held_out]
+def _split(pairs: list[JudgedPair], config: GuideTrainConfig) -> tuple[list[JudgedPair], list[JudgedPair]]:
+    """Pairs of the training prompts, and those of some of the held-out prompts."""
+    train = [pair for pair in pairs if pair.split != "val"]
     if not train:
         raise DataError(f"guide: all {len(pairs)} labelled pairs are of prompts held out as val; split the data anew.")
-    rest = [pair for pair in pairs if pair.prompt_id in held_out]
-    return train, _some(rest, config.num_held_out, config.fit.seed, "held out")
+    unseen = list(dict.fromkeys(pair.prompt_id for pair in pairs if pair.split == "val"))
+    order = torch.randperm(len(unseen), generator=fold_in(config.fit.seed, "guide", "held out")).tolist()
+    kept = {unseen[index] for index in order[: config.num_held_out]}
+    return train, [pair for pair in pairs if pair.prompt_id in kept]
 
 
-def _some(items: list[Any], num: int, seed: int, name: str) -> list[Any]:
-    """At most ``num`` of the items, drawn by seed and name, in their old order."""
-    if len(items) <= num:
-        return items
-    kept = torch.randperm(len(items), generator=fold_in(seed, "guide", name))[:num]
-    return [items[index] for index in sorted(kept.tolist())]
-
-
-def _rows(pairs: Iterable[LabelledPair]) -> list[WinLosePair]:
+def _rows(pairs: Sequence[JudgedPair]) -> list[WinLosePair]:
     """The pairs as `encode` names them; it reads the ids alone, so who wins is left at zero against zero."""
     return [
         WinLosePair(prompt_id=p.prompt_id, clip_win=p.clip_a, clip_lose=p.clip_b, reward_win=0.0, reward_lose=0.0)
@@ -260,7 +231,7 @@ def _rows(pairs: Iterable[LabelledPair]) -> list[WinLosePair]:
     ]
 
 
-def _identity(config: GuideTrainConfig, generator: WanGenerator, pairs: Sequence[LabelledPair]) -> dict[str, Any]:
+def _identity(config: GuideTrainConfig, generator: WanGenerator, pairs: Sequence[JudgedPair]) -> dict[str, Any]:
     return {
         "command": "guide train",
         **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}}),

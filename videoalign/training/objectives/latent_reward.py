@@ -30,7 +30,7 @@ class LatentGroup:
     pairs: Tensor
     """Indices of clip A and clip B, int64 (P, 2)."""
     labels: Tensor
-    """int64 (P, D): +1 where A is preferred, -1 where B is, 0 for a tie or no judgement."""
+    """(P, D): +1 where A is preferred, -1 where B is; anything else is a tie or no judgement and teaches nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class LatentGroupBatch:
     pairs: Tensor
     """Indices among the M clips, int64 (Q, 2)."""
     labels: Tensor
-    """int64 (Q, D)."""
+    """(Q, D)."""
 
     @property
     def num_groups(self) -> int:
@@ -116,7 +116,7 @@ class LatentRewardObjective:
         t, noise = draw(batch.num_groups, batch.latents.shape[1:], self.times, generator)
         difference = score_difference(self.reward, batch, t, noise, device)  # (Q, D)
         labels = batch.labels.to(device)
-        loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels != 0)
+        loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels.abs() == 1)
         right = difference.detach().cpu() * batch.labels > 0
         return loss, band_accuracy(right, batch.labels, t[batch.group[batch.pairs[:, 0]]], self.dimensions)
 
@@ -149,13 +149,13 @@ def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence
 
     Args:
         right: bool (N, D).
-        labels: (N, D); 0 is not counted.
+        labels: (N, D); what is neither +1 nor -1 is not counted.
         t: (N,).
         dimensions: D names.
     """
     metrics: dict[str, float] = {}
     for k, name in enumerate(dimensions):
-        decided = labels[:, k] != 0
+        decided = labels[:, k].abs() == 1
         bands = {f"accuracy/{name}": decided}
         for low, high in zip(NOISE_BANDS, NOISE_BANDS[1:], strict=False):
             bands[f"accuracy/{name}/t{low:.2f}-{high:.2f}"] = decided & (t >= low) & (t < high)
