@@ -63,7 +63,7 @@ ADAPTER_FIT = FitConfig(num_steps=120, batch_size=16, learning_rate=1e-3, warmup
 
 
 class QuickstartConfig(Config):
-    """How large the run is; the defaults take about ten minutes on two cores."""
+    """How large the run is."""
 
     seed: int = 0
     """Decides every random draw."""
