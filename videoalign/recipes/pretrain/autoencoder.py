@@ -66,6 +66,8 @@ class Crops(Sequence[Tensor]):
 
     def __getitem__(self, index: Any) -> Tensor:
         """One crop, float32 (3, F, H, W) in [-1, 1]."""
+        if not 0 <= index < self.length:
+            raise IndexError(index)
         rng = np.random.default_rng((self.config.seed, self.rank, index))
         frames, _, scene = sample_clip(rng)
         side = self.config.crop_px

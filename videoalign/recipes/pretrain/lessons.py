@@ -49,6 +49,8 @@ class Clips(Sequence[tuple[np.ndarray, Scene]]):
         return self.num_clips
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Scene]:  # type: ignore[override]
+        if not 0 <= index < self.num_clips:
+            raise IndexError(index)
         return self._render(index)
 
     def _draw(self, index: int) -> tuple[np.ndarray, Scene]:
