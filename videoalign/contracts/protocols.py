@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 class RewardModel(Protocol):
     """Scores clips on named dimensions: a trained VideoReward, or an oracle."""
 
-    name: str
-    dimensions: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """What to call it in tables and file names."""
+        ...
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+        ...
 
     def score(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
         """Normalised scores, float64 (N, D), higher is better; overall is their mean."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,7 +146,7 @@ class _Quickstart:
         do("pairs", self._pairs)
         do("encode", self._encode)
         for method in METHODS:
-            do(f"align_{method}", lambda method=method: self._align(method))
+            do(f"align_{method}", partial(self._align, method))
         do("guide", self._guide)
         do("sample", self._sample)
         judged = do("judge", self._judge)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ def position_ids(model: Qwen2VLModel, inputs: ModelInputs) -> Tensor:
     return rows
 
 
-def video_features(visual: nn.Module, pixels: Tensor, grids: Tensor) -> Tensor:
+def video_features(visual: Any, pixels: Tensor, grids: Tensor) -> Tensor:
     """Merged features (N / merge^2, H) of patches (N, 3 * K) with grids (B, 3).
 
     Frames attend to themselves alone. When all frames of the batch have one size they run as one batched attention,
@@ -89,7 +90,7 @@ def _frame_attention(
     **_: object,
 ) -> tuple[Tensor, None]:
     """Attention within blocks of ``frame_size`` of (1, heads, N, d), or over all N; gives (1, N, heads, d)."""
-    _, heads, length, width = query.shape
+    heads, length, width = query.shape[1:]
     size = frame_size or length
     split = (heads, length // size, size, width)
     query, key, value = (x[0].reshape(split).transpose(0, 1) for x in (query, key, value))

@@ -29,6 +29,8 @@ class VideoReward(nn.Module):
     trained. Satisfies `contracts.protocols.RewardModel`.
     """
 
+    token_ids: Tensor
+
     def __init__(
         self,
         backbone: Qwen2VLModel,

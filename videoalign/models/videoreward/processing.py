@@ -137,7 +137,7 @@ class VideoProcessor:
         pixels = torch.from_numpy(np.require(frames, requirements=("C", "W"))).permute(0, 3, 1, 2)
         limits = self.limits
         height, width = smart_size(
-            *pixels.shape[-2:], self.patch * self.merge, limits.min_frame_pixels, limits.max_frame_pixels
+            frames.shape[1], frames.shape[2], self.patch * self.merge, limits.min_frame_pixels, limits.max_frame_pixels
         )
         values, grid = patchify(resize_frames(pixels, height, width), self.patch, self.merge, self.temporal)
         return Patches(values.contiguous(), grid)

@@ -6,13 +6,13 @@ On two cores: ``torchrun --nproc_per_node 2 -m videoalign.recipes.pretrain.autoe
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videoalign.models.small_wan import small_autoencoder
 from videoalign.recipes.pretrain import parallel
@@ -35,7 +35,7 @@ class AutoencoderConfig(FitConfig):
     """Peak rate."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
-    schedule: str = "cosine"
+    schedule: Literal["constant", "cosine"] = "cosine"
     """Rate after the warm-up."""
     final_rate_share: float = 0.02
     """Share of the peak at the end."""
@@ -64,7 +64,7 @@ class Crops(Sequence[Tensor]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Any) -> Any:
         """One crop, float32 (3, F, H, W) in [-1, 1]."""
         if not 0 <= index < self.length:
             raise IndexError(index)
@@ -81,7 +81,7 @@ class Crops(Sequence[Tensor]):
 class Reconstruction:
     """Squared error at first, then also absolute error of pixels and of their differences, and a little KL."""
 
-    def __init__(self, autoencoder: nn.Module, config: AutoencoderConfig) -> None:
+    def __init__(self, autoencoder: Any, config: AutoencoderConfig) -> None:
         self.autoencoder, self.config = autoencoder, config
         self.step = 0
 
@@ -91,7 +91,7 @@ class Reconstruction:
     def state_dict(self) -> dict[str, Tensor]:
         return {**self.autoencoder.state_dict(), "pretrain_step": torch.tensor(self.step)}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         state = dict(state)
         self.step = int(state.pop("pretrain_step"))
         self.autoencoder.load_state_dict(state)
@@ -118,7 +118,7 @@ def _differences(video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def measure_latents(autoencoder: nn.Module, clips: Tensor) -> tuple[list[float], list[float]]:
+def measure_latents(autoencoder: Any, clips: Tensor) -> tuple[list[float], list[float]]:
     """Mean and deviation of each latent channel over clips (B, 3, F, H, W) in [-1, 1]."""
     latents = torch.cat([autoencoder.encode(part).latent_dist.mode() for part in clips.split(8)])
     return latents.mean((0, 2, 3, 4)).tolist(), latents.std((0, 2, 3, 4)).tolist()

@@ -6,9 +6,9 @@ On two cores: ``torchrun --nproc_per_node 2 -m videoalign.recipes.pretrain.gener
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class GeneratorConfig(FitConfig):
     """Peak rate."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""
-    schedule: str = "cosine"
+    schedule: Literal["constant", "cosine"] = "cosine"
     """Rate after the warm-up."""
     final_rate_share: float = 0.02
     """Share of the peak at the end."""
@@ -72,7 +72,7 @@ class Captioned(Sequence[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.latents)
 
-    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: Any) -> Any:
         return self.latents[index].float(), self.ids[index], self.mask[index]
 
 
@@ -93,7 +93,7 @@ class CaptionedFlowMatching:
         parts = {"transformer": self.transformer, "encoder": self.encoder}
         return {f"{part}.{k}": v for part, module in parts.items() for k, v in module.named_parameters()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for part, module in {"transformer": self.transformer, "encoder": self.encoder}.items():
             own = {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
             module.load_state_dict(own, strict=False)

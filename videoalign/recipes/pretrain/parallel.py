@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 
 def join() -> tuple[int, int]:
@@ -19,16 +20,26 @@ def join() -> tuple[int, int]:
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """From now on every gradient is the mean over the processes; the same weights everywhere stay the same."""
+    """From now on every gradient is the mean over the processes; the same weights everywhere stay the same.
+
+    All of them travel at once when the last one is there, so every backward pass must reach each parameter.
+    """
     if not dist.is_initialized():
         return
+    averaged, num_ready = list(parameters), 0
 
-    def average(parameter: torch.Tensor) -> None:
-        if parameter.grad is not None:
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= dist.get_world_size()
+    def average(_: torch.Tensor) -> None:
+        nonlocal num_ready
+        num_ready += 1
+        if num_ready < len(averaged):
+            return
+        num_ready = 0
+        gradients = [parameter.grad for parameter in averaged if parameter.grad is not None]
+        mean = parameters_to_vector(gradients)
+        dist.all_reduce(mean)
+        vector_to_parameters(mean / dist.get_world_size(), gradients)
 
-    for parameter in parameters:
+    for parameter in averaged:
         parameter.register_post_accumulate_grad_hook(average)
 
 
