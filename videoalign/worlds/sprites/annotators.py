@@ -15,9 +15,9 @@ class Annotator:
     """One rater's habits, in units of the oracle's scores."""
 
     name: str
-    noise: float = 0.05
+    noise: float = 0.03
     """Standard deviation of the error in a perceived difference."""
-    tie_band: float = 0.06
+    tie_band: float = 0.03
     """Perceived differences within this are called a tie."""
     careless_share: float = 0.04
     """Share of verdicts given at random."""
@@ -33,9 +33,9 @@ class Annotator:
 
 
 PANEL: tuple[Annotator, ...] = (
-    Annotator("ada", noise=0.04, tie_band=0.05, careless_share=0.03),
-    Annotator("ben", noise=0.06, tie_band=0.06, careless_share=0.05),
-    Annotator("cyd", noise=0.05, tie_band=0.08, careless_share=0.04),
+    Annotator("ada", noise=0.03, tie_band=0.03, careless_share=0.03),
+    Annotator("ben", noise=0.04, tie_band=0.03, careless_share=0.05),
+    Annotator("cyd", noise=0.03, tie_band=0.05, careless_share=0.04),
 )
 """Three raters per pair, as in the paper."""
 

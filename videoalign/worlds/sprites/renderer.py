@@ -15,6 +15,8 @@ FPS = 8.0
 
 TRAVEL_PX = 26.0
 """Distance that a moving shape covers in one clip."""
+CENTRE_SPREAD_PX = 5.0
+"""Farthest that the middle of a path lies from the middle of the picture, along each axis."""
 EXTENT = {"circle": 1.0, "square": 0.89, "triangle": 1.56, "cross": 1.19}
 """Farthest reach of a shape from its centroid along an axis, in units of its radius."""
 GROWTH = 2.1
@@ -52,14 +54,15 @@ class Scene:
 
 def sample_scene(sentence: Sentence, rng: np.random.Generator, flaws: Flaws | None = None) -> Scene:
     """A random scene for a sentence, the whole path inside the frame."""
-    radius = float(rng.uniform(8.5, 11.0))
+    radius = float(rng.uniform(9.5, 11.5))
     dx, dy, _ = MOTIONS[sentence.motion]
     reach = radius * EXTENT[sentence.shape] * (GROWTH**0.5 if dx == dy == 0 else 1.0)
     room = SIZE_PX / 2 - reach - 1.0
     reach_x, reach_y = room - abs(dx) * TRAVEL_PX / 2, room - abs(dy) * TRAVEL_PX / 2
+    spread_x, spread_y = (min(max(reach, 0.0), CENTRE_SPREAD_PX) for reach in (reach_x, reach_y))
     centre = (
-        SIZE_PX / 2 + float(rng.uniform(-1, 1)) * max(reach_x, 0.0),
-        SIZE_PX / 2 + float(rng.uniform(-1, 1)) * max(reach_y, 0.0),
+        SIZE_PX / 2 + float(rng.uniform(-1, 1)) * spread_x,
+        SIZE_PX / 2 + float(rng.uniform(-1, 1)) * spread_y,
     )
     level = float(rng.uniform(26, 58))
     background = (level * 0.92, level, level * 1.12)
