@@ -20,7 +20,8 @@ from videoalign.training.objectives.latent_reward import (
     accuracy_by_noise,
     band_accuracy,
     collate_latent_groups,
-    score_difference,
+    noised,
+    pair_differences,
 )
 
 SHAPE = (4, 3, 4, 4)
@@ -69,7 +70,8 @@ def test_both_clips_get_the_same_noise_at_the_same_time() -> None:
 def test_pure_noise_tells_nothing() -> None:
     reward, batch = tiny_reward(), collate_latent_groups(planted_pairs(3, 0))
     noise = torch.randn(3, *SHAPE)
-    difference = score_difference(reward, batch, torch.ones(3), noise, torch.device("cpu"))
+    scores = reward.score(*noised(batch, torch.ones(3), noise, torch.device("cpu")))
+    difference = pair_differences(scores, batch)
     torch.testing.assert_close(difference, torch.zeros(3, 2), rtol=0, atol=1e-6)
 
 
@@ -232,3 +234,49 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_weights_to_the_bit(tmp_path)
             continue
         ends.append(objective.state_dict())
     assert all(torch.equal(ends[0][name], value) for name, value in ends[1].items())
+
+
+class Reader(Probe):
+    """Adds what the text says, so that the prompt counts on the first dimension."""
+
+    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.texts = [*getattr(self, "texts", []), text]
+        return super().score(x_t, t, text) + torch.stack([text.flatten(1).mean(1), 0 * t], 1)
+
+
+def titled(level: float, labels: tuple[int, ...] = (0, 0)) -> LatentGroup:
+    return two_clips(torch.zeros(SHAPE), torch.zeros(SHAPE), torch.full((2, 3), level), labels)
+
+
+def test_the_contrast_term_is_bradley_terry_of_own_against_another_groups_prompt() -> None:
+    reward = Reader()
+    batch = collate_latent_groups([titled(1.0), titled(-1.0)])  # no verdicts: contrast alone
+    objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=0.5)
+    loss, metrics = objective.loss(batch, fold_in(0))
+    own, other = (text[:, 0, 0].tolist() for text in reward.texts)
+    assert own == [1, 1, -1, -1] and other == [-1, -1, 1, 1]
+    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(2))) / 2
+    assert float(loss.detach()) == pytest.approx(0.5 * wanted, rel=1e-6)
+    assert metrics["contrast/up"] == 0.5
+
+
+def test_groups_of_the_same_prompt_are_no_contrast() -> None:
+    objective = LatentRewardObjective(Reader(), contrast_dimensions=("up",), contrast_weight=1.0)
+    loss, _ = objective.loss(collate_latent_groups([titled(1.0), titled(1.0)]), fold_in(0))
+    assert float(loss.detach()) == 0.0
+
+
+def test_without_a_weight_or_a_second_group_there_is_no_contrast() -> None:
+    for weight, groups in ((0.0, [titled(1.0), titled(-1.0)]), (1.0, [titled(1.0)])):
+        reward = Reader()
+        objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=weight)
+        _, metrics = objective.loss(collate_latent_groups(groups), fold_in(0))
+        assert len(reward.texts) == 1
+        assert "contrast/up" not in metrics
+
+
+def test_a_wrong_contrast_is_named() -> None:
+    with pytest.raises(ConfigError, match="no dimension 'upp'.*up"):
+        LatentRewardObjective(Reader(), contrast_dimensions=("upp",), contrast_weight=1.0)
+    with pytest.raises(ConfigError, match="contrast_weight"):
+        LatentRewardObjective(Reader(), contrast_dimensions=("up",), contrast_weight=-1.0)

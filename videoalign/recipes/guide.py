@@ -48,6 +48,9 @@ class GuideTrainConfig(Config):
     """Blocks of the generator to copy; default: a quarter of its depth, at least 1."""
     learning_rate_head: float | None = Field(default=None, gt=0)
     """Peak rate of the queries and the head; default: that of the copied blocks."""
+    contrast_weight: float = Field(default=1.0, ge=0)
+    """Weight of the contrast term: on dimensions that see the prompt, a clip under its own prompt against the same clip
+    under another; 0 leaves it out, and the batch costs half."""
     tie_band: float = Field(default=0.1, ge=0)
     """Differences of normalised scores up to this are ties, which teach nothing."""
     max_clips: int = Field(default=8, ge=2)
@@ -112,7 +115,13 @@ def train_guide(
     cache = encode(dataset, generator, _rows(train + held_out), progress=progress)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
-    objective = LatentRewardObjective(reward, config.times, learning_rate_head=config.learning_rate_head)
+    objective = LatentRewardObjective(
+        reward,
+        config.times,
+        learning_rate_head=config.learning_rate_head,
+        contrast_dimensions=[dimension.name for dimension in dataset.info.dimensions if dimension.sees_prompt],
+        contrast_weight=config.contrast_weight,
+    )
 
     def measure() -> dict[str, float]:
         return accuracy_by_noise(reward, batches, seed=config.fit.seed)

@@ -72,14 +72,16 @@ class QuickstartConfig(Config):
     """Training prompts."""
     num_held_out: int = Field(default=len(HELD_OUT_SENTENCES), ge=1, le=len(HELD_OUT_SENTENCES))
     """Held-out prompts that the arms are compared on."""
-    per_prompt: int = Field(default=6, ge=2)
+    per_prompt: int = Field(default=12, ge=2)
     """Clips of each training prompt."""
     val_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training prompts that the reward is measured and normalised on."""
     judged_per_prompt: int = Field(default=2, gt=0)
     """Clips of each held-out prompt and arm in the evaluation."""
     reward: RewardTrainConfig = RewardTrainConfig(
-        fit=FitConfig(num_steps=220, batch_size=4, learning_rate=1e-3, warmup_steps=20, schedule="cosine")
+        fit=FitConfig(num_steps=300, batch_size=2, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        max_clips=12,
+        shift_share=0.12,
     )
     """Training of VideoReward."""
     pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=3)
@@ -88,7 +90,7 @@ class QuickstartConfig(Config):
     """Supervised fine-tuning."""
     rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT)
     """Flow-RWR."""
-    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=1000.0, reference_draws=8)
+    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=250.0, reference_draws=8)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig()
     """Training of the noisy-latent reward."""

@@ -21,6 +21,7 @@ from videoalign.errors import ConfigError, DataError, ModelError, did_you_mean
 from videoalign.evaluation.reward import Figures, evaluate_reward
 from videoalign.losses.preference import THETA
 from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.augment import shift_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import SYSTEM, default_template
@@ -70,6 +71,8 @@ class RewardTrainConfig(Config):
     """One row of the head for all dimensions, or a row each."""
     max_clips: int = Field(8, ge=2)
     """Most clips of one prompt that are scored together."""
+    shift_share: float = Field(0.0, ge=0, lt=1)
+    """Each clip is moved at every step, by up to this share of its height and width, so that its place is not learnt."""
     normalise_on: Literal["val", "train"] = "val"
     """Split whose clips give the mean and deviation that scores are normalised with."""
 
@@ -293,6 +296,7 @@ def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjectiv
         part_of=part_of,
         rates=config.rates,
         weight_decay=config.fit.weight_decay,
+        augment=lambda inputs, generator: shift_clips(inputs, reward.processor, config.shift_share, generator),
     )
 
 

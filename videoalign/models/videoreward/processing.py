@@ -114,6 +114,14 @@ def patchify(frames: Tensor, patch: int, merge: int, temporal: int) -> tuple[Ten
     return blocks.reshape(grid[0] * grid[1] * grid[2], -1), grid
 
 
+def unpatchify(values: Tensor, grid: tuple[int, int, int], patch: int, merge: int, temporal: int) -> Tensor:
+    """The frames (T, 3, H, W) that `patchify` cut."""
+    num, high, wide = grid
+    blocks = values.reshape(num, high // merge, wide // merge, merge, merge, 3, temporal, patch, patch)
+    frames = blocks.permute(0, 6, 5, 1, 3, 7, 2, 4, 8)  # gt, temporal, channel, bh, mh, py, bw, mw, px
+    return frames.reshape(num * temporal, 3, high * patch, wide * patch)
+
+
 class VideoProcessor:
     """Cuts clips into patches for one vision tower under one checkpoint's limits."""
 

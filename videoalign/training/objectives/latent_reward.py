@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from videoalign.errors import ConfigError
+from videoalign.errors import ConfigError, did_you_mean
 from videoalign.flow.path import interpolate
 from videoalign.flow.times import fold_in
 from videoalign.losses.preference import bt_loss, mean_over_judged
@@ -77,7 +77,13 @@ class LatentRewardObjective:
     """
 
     def __init__(
-        self, reward: nn.Module, times: TimeSettings | None = None, *, learning_rate_head: float | None = None
+        self,
+        reward: Any,
+        times: TimeSettings | None = None,
+        *,
+        learning_rate_head: float | None = None,
+        contrast_dimensions: Sequence[str] = (),
+        contrast_weight: float = 0.0,
     ) -> None:
         """
         Args:
@@ -86,16 +92,26 @@ class LatentRewardObjective:
             times: how t is drawn; uniform over (0, 1) by default.
             learning_rate_head: peak rate of the freshly drawn parameters (names in ``reward.head_names()``); by
                 default the run's own rate, the same as for the copied blocks.
+            contrast_dimensions: those that depend on the prompt, for the contrast term.
+            contrast_weight: weight of the contrast term, at least 0: Bradley-Terry again, each noisy clip under its
+                own prompt against the same clip under the prompt of another group of the batch. Preferences among
+                clips of one prompt say little about what a prompt means; this says it, without labels.
 
         Raises:
-            ConfigError: nothing to train, or a rate that is not positive.
+            ConfigError: nothing to train, a rate or weight out of range, an unknown dimension.
         """
         if learning_rate_head is not None and not learning_rate_head > 0:
             raise ConfigError(f"learning_rate_head: must be above 0; got {learning_rate_head}.")
-        self.reward: Any = reward
+        self.reward = reward
         self.dimensions: tuple[str, ...] = tuple(self.reward.dimensions)
         self.times = times or TimeSettings()
         self.learning_rate_head = learning_rate_head
+        self.contrast_dimensions, self.contrast_weight = tuple(contrast_dimensions), contrast_weight
+        strangers = [name for name in contrast_dimensions if name not in self.dimensions]
+        if strangers:
+            raise ConfigError(f"contrast: no dimension '{strangers[0]}'.{did_you_mean(strangers[0], self.dimensions)}")
+        if not contrast_weight >= 0:
+            raise ConfigError(f"contrast_weight: must be at least 0; got {contrast_weight}.")
         if not any(parameter.requires_grad for parameter in reward.parameters()):
             raise ConfigError("latent reward: no parameter wants a gradient; unfreeze the blocks or the head.")
 
@@ -114,11 +130,24 @@ class LatentRewardObjective:
         """Mean loss in nats, and ``accuracy/<dim>`` with ``accuracy/<dim>/t<low>-<high>`` for the decided entries."""
         device = next(self.reward.parameters()).device
         t, noise = draw(batch.num_groups, batch.latents.shape[1:], self.times, generator)
-        difference = score_difference(self.reward, batch, t, noise, device)  # (Q, D)
-        labels = batch.labels.to(device)
+        x_t, t_clip, text = noised(batch, t, noise, device)
+        scores = self.reward.score(x_t, t_clip, text)  # (M, D)
+        difference, labels = pair_differences(scores, batch), batch.labels.to(device)
         loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels.abs() == 1)
         right = difference.detach().cpu() * batch.labels > 0
-        return loss, band_accuracy(right, batch.labels, t[batch.group[batch.pairs[:, 0]]], self.dimensions)
+        metrics = band_accuracy(right, batch.labels, t[batch.group[batch.pairs[:, 0]]], self.dimensions)
+        if self.contrast_weight == 0 or not self.contrast_dimensions or batch.num_groups < 2:
+            return loss, metrics
+        others = text[_clips_of_other_groups(batch.group, generator).to(device)]
+        gain = self._columns(scores - self.reward.score(x_t, t_clip, others))  # (M, contrast dimensions)
+        differs = (others != text).flatten(1).any(1)[:, None].expand_as(gain)
+        contrast = mean_over_judged(bt_loss(gain, torch.zeros_like(gain), torch.ones_like(gain)), differs)
+        shares = (gain.detach() > 0).float().where(differs, torch.nan).nanmean(0).tolist()
+        metrics |= {f"contrast/{name}": share for name, share in zip(self.contrast_dimensions, shares, strict=True)}
+        return loss + self.contrast_weight * contrast, metrics
+
+    def _columns(self, scores: Tensor) -> Tensor:
+        return scores[:, [self.dimensions.index(name) for name in self.contrast_dimensions]]
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
@@ -136,12 +165,24 @@ class LatentRewardObjective:
         self.reward.load_state_dict(state, strict=False)
 
 
-def score_difference(reward: Any, batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.device) -> Tensor:
-    """score(A) - score(B) of every pair, (Q, D), with the clips of group g at time ``t[g]`` under ``noise[g]``."""
+def noised(batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(M, C, F, H, W) noisy latents, (M,) times and text states of the clips: group g is at ``t[g]``, ``noise[g]``."""
     latents, t, noise, text = (x.to(device) for x in (batch.latents, t[batch.group], noise[batch.group], batch.text))
-    scores = reward.score(interpolate(latents, noise, t), t, text)
-    first, second = batch.pairs.to(device).unbind(1)
+    return interpolate(latents, noise, t), t, text
+
+
+def pair_differences(scores: Tensor, batch: LatentGroupBatch) -> Tensor:
+    """score(A) - score(B) of every pair, (Q, D), from scores (M, D) of the clips."""
+    first, second = batch.pairs.to(scores.device).unbind(1)
     return scores[first] - scores[second]
+
+
+def _clips_of_other_groups(group: Tensor, generator: torch.Generator) -> Tensor:
+    """For each clip the index of some clip of another group, (M,); which group is one step round a random circle."""
+    order = torch.randperm(int(group[-1]) + 1, generator=generator)
+    following = torch.empty_like(order).scatter_(0, order, order.roll(-1))
+    first_clip = torch.searchsorted(group, following)
+    return first_clip[group]
 
 
 def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
@@ -179,7 +220,8 @@ def accuracy_by_noise(
             generator = fold_in(seed, "accuracy", index, part)
             t = (part + torch.rand(batch.num_groups, generator=generator)) / draws
             noise = torch.randn(batch.num_groups, *batch.latents.shape[1:], generator=generator)
-            rights.append(score_difference(reward, batch, t, noise, device).cpu() * batch.labels > 0)
+            difference = pair_differences(reward.score(*noised(batch, t, noise, device)), batch).cpu()
+            rights.append(difference * batch.labels > 0)
             labels.append(batch.labels)
             times.append(t[batch.group[batch.pairs[:, 0]]])
     if not rights:

@@ -108,6 +108,7 @@ class RewardObjective:
         part_of: Callable[[str], str],
         rates: Mapping[str, float],
         weight_decay: float = 0.0,
+        augment: Callable[[Any, torch.Generator], Any] = lambda inputs, _: inputs,
     ) -> None:
         """
         Args:
@@ -117,12 +118,13 @@ class RewardObjective:
             part_of: from a parameter's name to its part.
             rates: peak learning rate by part; parts without one take the run's own.
             weight_decay: on matrices alone.
+            augment: changes the inputs of a step in a way that no verdict depends on; by default nothing.
 
         Raises:
             ConfigError: nothing wants a gradient.
         """
         self.reward, self.criterion, self.dimensions = reward, criterion, tuple(dimensions)
-        self.part_of, self.rates, self.weight_decay = part_of, dict(rates), weight_decay
+        self.part_of, self.rates, self.weight_decay, self.augment = part_of, dict(rates), weight_decay, augment
         if not self._trained():
             raise ConfigError("reward: no parameter wants a gradient; unfreeze the language model or the vision tower.")
 
@@ -140,7 +142,7 @@ class RewardObjective:
 
     def loss(self, batch: JudgedBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The criterion's loss, and ``accuracy/<dim>`` over the decided pairs of the batch."""
-        scores = self.reward(batch.inputs)
+        scores = self.reward(self.augment(batch.inputs, generator))
         return self.criterion(scores, batch), pair_accuracy(scores.detach(), batch, self.dimensions)
 
     def state_dict(self) -> Mapping[str, Tensor]:

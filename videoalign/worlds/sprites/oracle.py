@@ -15,6 +15,8 @@ from videoalign.worlds.sprites.renderer import GROWTH, SIZE_PX, TRAVEL_PX, cover
 
 MIN_CHROMA = 45.0
 """Spread of R, G and B, in grey levels, below which there is no shape to see."""
+SHAKE_PX = 1.0
+"""Shake that halves the smoothness; a tenth of it is not seen at all."""
 CORE_PX = 60
 """Number of most colourful pixels that stand for the inside of a shape."""
 
@@ -133,7 +135,7 @@ def motion_quality(seen: Sighting) -> float:
     """
     tracks = np.stack([seen.x, seen.y, seen.radius])  # (3, F) pixels
     shake_px = np.sqrt(np.mean(np.diff(tracks, n=2, axis=1) ** 2, axis=1) / 6).max()
-    smooth = np.exp(-shake_px / 0.8)
+    smooth = 1 / (1 + (shake_px / SHAKE_PX) ** 2)
     dynamic = min(float(np.linalg.norm(_travel(seen))) / 0.85, 1.0)
     return float(np.sqrt(smooth * dynamic) * seen.present.mean())
 
