@@ -79,7 +79,16 @@ class QuickstartConfig(Config):
     judged_per_prompt: int = Field(default=2, gt=0)
     """Clips of each held-out prompt and arm in the evaluation."""
     reward: RewardTrainConfig = RewardTrainConfig(
-        fit=FitConfig(num_steps=300, batch_size=2, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        fit=FitConfig(
+            num_steps=340,
+            batch_size=2,
+            learning_rate=1e-3,
+            warmup_steps=20,
+            schedule="cosine",
+            betas=(0.9, 0.98),
+            weight_decay=0.05,
+        ),
+        rates={"vision": 2e-4, "merger": 5e-4},
         max_clips=12,
         shift_share=0.12,
     )
@@ -92,9 +101,12 @@ class QuickstartConfig(Config):
     """Flow-RWR."""
     dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=250.0, reference_draws=8)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
-    guide: GuideTrainConfig = GuideTrainConfig()
+    guide: GuideTrainConfig = GuideTrainConfig(
+        fit=FitConfig(num_steps=300, batch_size=4, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        max_clips=12,
+    )
     """Training of the noisy-latent reward."""
-    strength: float = Field(default=10.0, ge=0)
+    strength: float = Field(default=5.0, ge=0)
     """Strength of the guidance."""
     weightings: tuple[dict[str, float], ...] = (
         {"VQ": 1.0},

@@ -72,7 +72,7 @@ class RewardTrainConfig(Config):
     max_clips: int = Field(8, ge=2)
     """Most clips of one prompt that are scored together."""
     shift_share: float = Field(0.0, ge=0, lt=1)
-    """Each clip is moved at every step, by up to this share of its height and width, so that its place is not learnt."""
+    """At every step each clip is moved by up to this share of its height and width, so that places are not learnt."""
     normalise_on: Literal["val", "train"] = "val"
     """Split whose clips give the mean and deviation that scores are normalised with."""
 
