@@ -115,20 +115,13 @@ def train_guide(
     cache = encode(dataset, generator, _rows(train + held_out), progress=progress)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
-    objective = LatentRewardObjective(
-        reward,
-        config.times,
-        learning_rate_head=config.learning_rate_head,
-        contrast_dimensions=[dimension.name for dimension in dataset.info.dimensions if dimension.sees_prompt],
-        contrast_weight=config.contrast_weight,
-    )
 
     def measure() -> dict[str, float]:
         return accuracy_by_noise(reward, batches, seed=config.fit.seed)
 
     with progress("train guide", config.fit.num_steps) as advance:
         history = fit(
-            objective,
+            _objective(reward, dataset, config),
             examples,
             collate_latent_groups,
             config.fit,
@@ -219,6 +212,16 @@ def _fresh_reward(dataset: Dataset, generator: WanGenerator, config: GuideTrainC
         num_train_timesteps=float(generator.pipeline.scheduler.config.num_train_timesteps),
         seed=config.fit.seed,
     ).to(generator.device)
+
+
+def _objective(reward: LatentRewardModel, dataset: Dataset, config: GuideTrainConfig) -> LatentRewardObjective:
+    return LatentRewardObjective(
+        reward,
+        config.times,
+        learning_rate_head=config.learning_rate_head,
+        contrast_dimensions=[dimension.name for dimension in dataset.info.dimensions if dimension.sees_prompt],
+        contrast_weight=config.contrast_weight,
+    )
 
 
 def _split(pairs: list[JudgedPair], config: GuideTrainConfig) -> tuple[list[JudgedPair], list[JudgedPair]]:

@@ -139,15 +139,17 @@ class LatentRewardObjective:
         if self.contrast_weight == 0 or not self.contrast_dimensions or batch.num_groups < 2:
             return loss, metrics
         others = text[_clips_of_other_groups(batch.group, generator).to(device)]
-        gain = self._columns(scores - self.reward.score(x_t, t_clip, others))  # (M, contrast dimensions)
-        differs = (others != text).flatten(1).any(1)[:, None].expand_as(gain)
-        contrast = mean_over_judged(bt_loss(gain, torch.zeros_like(gain), torch.ones_like(gain)), differs)
-        shares = (gain.detach() > 0).float().where(differs, torch.nan).nanmean(0).tolist()
-        metrics |= {f"contrast/{name}": share for name, share in zip(self.contrast_dimensions, shares, strict=True)}
-        return loss + self.contrast_weight * contrast, metrics
+        gain = scores - self.reward.score(x_t, t_clip, others)  # (M, D)
+        contrast, shares = self._contrast(gain, (others != text).flatten(1).any(1))
+        return loss + self.contrast_weight * contrast, metrics | shares
 
-    def _columns(self, scores: Tensor) -> Tensor:
-        return scores[:, [self.dimensions.index(name) for name in self.contrast_dimensions]]
+    def _contrast(self, gain: Tensor, differs: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss and share told right of what the own prompt gains (M, D), over the clips (M,) whose prompt differs."""
+        gain = gain[:, [self.dimensions.index(name) for name in self.contrast_dimensions]]
+        entries = differs[:, None].expand_as(gain)
+        loss = mean_over_judged(bt_loss(gain, torch.zeros_like(gain), torch.ones_like(gain)), entries)
+        shares = (gain.detach() > 0).float().where(entries, torch.nan).nanmean(0).tolist()
+        return loss, {f"contrast/{name}": share for name, share in zip(self.contrast_dimensions, shares, strict=True)}
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
