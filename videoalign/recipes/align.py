@@ -22,7 +22,7 @@ from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter, save_adapter
 from videoalign.recipes.encode import encode, encode_reference, pair_examples
 from videoalign.training.callbacks import Callback
-from videoalign.training.loop import FitConfig, Objective, Row, fit
+from videoalign.training.loop import FitConfig, Objective, Row, count_steps, fit
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import (
     ClipExample,
@@ -156,7 +156,7 @@ def align(
         job = _Job(generator, rows, pair_examples(cache, rows), parameters, config, references)
         objective, examples, collate = METHODS[method].prepare(job)
         with progress(f"align {method}", config.fit.num_steps) as advance:
-            after = _both(advance, on_step)
+            after = count_steps(advance, on_step)
             history = fit(objective, examples, collate, config.fit, folder, on_step=after, callbacks=callbacks)
         save_adapter(generator.transformer, folder, generator.identity())
     return AlignResult(adapter=folder, history=history, num_pairs=len(rows))
@@ -250,17 +250,3 @@ def _identity(
         "model": generator.identity(),
         "pairs": fingerprint([list(vars(pair).values()) for pair in pairs]),
     }
-
-
-def _both(advance: Callable[[], None], on_step: Callable[[Row], None] | None) -> Callable[[Row], None]:
-    shown = 0
-
-    def after(row: Row) -> None:
-        nonlocal shown
-        while shown < row["step"]:  # after a resume the bar starts where the run had stopped
-            advance()
-            shown += 1
-        if on_step is not None:
-            on_step(row)
-
-    return after

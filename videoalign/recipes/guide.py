@@ -24,7 +24,7 @@ from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.recipes.encode import encode
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
-from videoalign.training.loop import FitConfig, Row, fit
+from videoalign.training.loop import FitConfig, Row, count_steps, fit
 from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.latent_reward import (
     LatentGroup,
@@ -126,7 +126,7 @@ def train_guide(
             collate_latent_groups,
             config.fit,
             folder,
-            on_step=_both(advance, on_step),
+            on_step=count_steps(advance, on_step),
             callbacks=callbacks,
             validate=measure if batches else None,
         )
@@ -250,17 +250,3 @@ def _identity(config: GuideTrainConfig, generator: WanGenerator, pairs: Sequence
         "model": generator.identity(),
         "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),
     }
-
-
-def _both(advance: Callable[[], None], on_step: Callable[[Row], None] | None) -> Callable[[Row], None]:
-    shown = 0
-
-    def after(row: Row) -> None:
-        nonlocal shown
-        while shown < row["step"]:  # after a resume the bar starts where the run had stopped
-            advance()
-            shown += 1
-        if on_step is not None:
-            on_step(row)
-
-    return after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from videoalign.models.videoreward.prompt import SYSTEM, default_template
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.training.judged_groups import make_groups
-from videoalign.training.loop import FitConfig, Row, fit
+from videoalign.training.loop import FitConfig, Row, count_steps, fit
 from videoalign.training.objectives.reward import (
     JudgedBatch,
     JudgedGroup,
@@ -135,7 +135,9 @@ def train_reward(
 
     reward.train()
     with progress("train reward", config.fit.num_steps) as advance:
-        history = fit(_objective(reward, config), groups, collate, config.fit, folder, on_step=_both(advance, on_step))
+        history = fit(
+            _objective(reward, config), groups, collate, config.fit, folder, on_step=count_steps(advance, on_step)
+        )
     reward.eval()
     merge_lora(reward)
     reward.set_normalisation(_raw_scores(reward, dataset, held_out, reader, progress))
@@ -366,17 +368,3 @@ def _judgements_of(dataset: Dataset, pairs: Sequence[JudgedPair]) -> list[Any]:
 
 def _named(reward: VideoReward, scores: np.ndarray) -> list[dict[str, float]]:
     return [dict(zip(reward.dimensions, row, strict=True)) for row in scores.tolist()]
-
-
-def _both(advance: Callable[[], None], on_step: Callable[[Row], None] | None) -> Callable[[Row], None]:
-    shown = 0
-
-    def after(row: Mapping[str, float]) -> None:
-        nonlocal shown
-        while shown < row["step"]:  # after a resume the bar starts where the run had stopped
-            advance()
-            shown += 1
-        if on_step is not None:
-            on_step(dict(row))
-
-    return after

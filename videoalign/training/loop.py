@@ -104,6 +104,21 @@ def example_order(num_examples: int, first: int, count: int, seed: int) -> list[
     return order
 
 
+def count_steps(advance: Callable[[], None], on_step: Callable[[Row], None] | None = None) -> Callable[[Row], None]:
+    """For `fit`'s ``on_step``: advances a bar once a step, those before a resume included, then calls ``on_step``."""
+    shown = 0
+
+    def after(row: Row) -> None:
+        nonlocal shown
+        while shown < row["step"]:
+            advance()
+            shown += 1
+        if on_step is not None:
+            on_step(row)
+
+    return after
+
+
 def fit(
     objective: Objective,
     examples: Sequence[Any],

@@ -16,7 +16,7 @@ from videoalign.worlds.sprites.renderer import GROWTH, SIZE_PX, TRAVEL_PX, cover
 MIN_CHROMA = 45.0
 """Spread of R, G and B, in grey levels, below which there is no shape to see."""
 SHAKE_PX = 1.0
-"""Shake that halves the smoothness; a tenth of it is not seen at all."""
+"""Shake that halves the smoothness; at a third of it a tenth is lost."""
 CORE_PX = 60
 """Number of most colourful pixels that stand for the inside of a shape."""
 
