@@ -20,6 +20,7 @@ from videoalign.training.objectives.latent_reward import (
     accuracy_by_noise,
     band_accuracy,
     collate_latent_groups,
+    near_prompts,
     noised,
     pair_differences,
 )
@@ -49,8 +50,9 @@ def pair(level_a: float, level_b: float, labels: tuple[int, ...]) -> LatentGroup
     return two_clips(torch.full(SHAPE, level_a), torch.full(SHAPE, level_b), torch.zeros(2, 3), labels)
 
 
-def two_clips(a: Tensor, b: Tensor, text: Tensor, labels: tuple[int, ...]) -> LatentGroup:
-    return LatentGroup(torch.stack([a, b]), text, torch.tensor([[0, 1]]), torch.tensor([labels]))
+def two_clips(a: Tensor, b: Tensor, text: Tensor, labels: tuple[int, ...], others: Tensor | None = None) -> LatentGroup:
+    others = text[None][:0] if others is None else others
+    return LatentGroup(torch.stack([a, b]), text, torch.tensor([[0, 1]]), torch.tensor([labels]), others)
 
 
 def test_both_clips_get_the_same_noise_at_the_same_time() -> None:
@@ -99,7 +101,8 @@ def test_a_group_costs_one_score_a_clip_and_the_same_as_its_pairs() -> None:
     pairs = torch.tensor([[0, 1], [2, 0], [1, 2]])
     labels = torch.tensor([[1, 22], [-1, 22], [1, 1]])
     clips = torch.stack([torch.full(SHAPE, level) for level in levels])
-    batch = collate_latent_groups([LatentGroup(clips, torch.zeros(2, 3), pairs, labels), pair(0.3, 0.1, (1, 22))])
+    three = LatentGroup(clips, torch.zeros(2, 3), pairs, labels, torch.zeros(0, 2, 3))
+    batch = collate_latent_groups([three, pair(0.3, 0.1, (1, 22))])
     loss, metrics = LatentRewardObjective(reward).loss(batch, fold_in(5))
     t, _ = draw(2, SHAPE, TimeSettings(), fold_in(5))
     assert len(reward.seen[0]) == 5
@@ -244,35 +247,46 @@ class Reader(Probe):
         return super().score(x_t, t, text) + torch.stack([text.flatten(1).mean(1), 0 * t], 1)
 
 
-def titled(level: float, labels: tuple[int, ...] = (0, 0)) -> LatentGroup:
-    return two_clips(torch.zeros(SHAPE), torch.zeros(SHAPE), torch.full((2, 3), level), labels)
+def titled(level: float, *others: float) -> LatentGroup:
+    texts = torch.tensor(others).reshape(-1, 1, 1).expand(-1, 2, 3)
+    return two_clips(torch.zeros(SHAPE), torch.zeros(SHAPE), torch.full((2, 3), level), (0, 0), texts)
 
 
-def test_the_contrast_term_is_bradley_terry_of_own_against_another_groups_prompt() -> None:
+def test_the_contrast_term_is_bradley_terry_of_the_own_prompt_against_another() -> None:
     reward = Reader()
-    batch = collate_latent_groups([titled(1.0), titled(-1.0)])  # no verdicts: contrast alone
+    batch = collate_latent_groups([titled(1.0, -1.0), titled(-1.0, 3.0)])  # no verdicts: contrast alone
     objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=0.5)
     loss, metrics = objective.loss(batch, fold_in(0))
     own, other = (text[:, 0, 0].tolist() for text in reward.texts)
-    assert own == [1, 1, -1, -1] and other == [-1, -1, 1, 1]
-    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(2))) / 2
+    assert own == [1, 1, -1, -1] and other == [-1, -1, 3, 3]
+    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(4))) / 2
     assert float(loss.detach()) == pytest.approx(0.5 * wanted, rel=1e-6)
     assert metrics["contrast/up"] == 0.5
 
 
-def test_groups_of_the_same_prompt_are_no_contrast() -> None:
-    objective = LatentRewardObjective(Reader(), contrast_dimensions=("up",), contrast_weight=1.0)
-    loss, _ = objective.loss(collate_latent_groups([titled(1.0), titled(1.0)]), fold_in(0))
-    assert float(loss.detach()) == 0.0
+def test_every_other_prompt_has_its_turn() -> None:
+    reward = Reader()
+    objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=1.0)
+    objective.loss(collate_latent_groups([titled(0.0, 1.0, 2.0, 3.0)] * 30), fold_in(0))
+    assert sorted(set(reward.texts[1][:, 0, 0].tolist())) == [1.0, 2.0, 3.0]
 
 
-def test_without_a_weight_or_a_second_group_there_is_no_contrast() -> None:
-    for weight, groups in ((0.0, [titled(1.0), titled(-1.0)]), (1.0, [titled(1.0)])):
+def test_without_a_weight_or_another_prompt_there_is_no_contrast() -> None:
+    for weight, groups in ((0.0, [titled(1.0, -1.0)]), (1.0, [titled(1.0)])):
         reward = Reader()
         objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=weight)
         _, metrics = objective.loss(collate_latent_groups(groups), fold_in(0))
         assert len(reward.texts) == 1
         assert "contrast/up" not in metrics
+
+
+def test_near_prompts_share_words_and_are_never_the_prompt_itself() -> None:
+    words = torch.eye(6)  # a state per word: 0 and 1 share two of three, 2 and 3 likewise, the halves nothing
+    prompts = ((0, 1, 2), (0, 1, 3), (3, 4, 5), (2, 4, 5))
+    text = torch.stack([words[list(prompt)] for prompt in prompts])
+    assert near_prompts(text, 1)[:, 0].tolist() == [1, 0, 3, 2]
+    assert sorted(near_prompts(text, 9)[0].tolist()) == [1, 2, 3]
+    assert near_prompts(text[:1], 4).shape == (1, 0)
 
 
 def test_a_wrong_contrast_is_named() -> None:

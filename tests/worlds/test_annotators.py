@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from videoalign.contracts.records import Label
-from videoalign.worlds.sprites.annotators import PANEL, Annotator, judge_pairs
+from videoalign.worlds.sprites.annotators import NOTICEABLE, PANEL, Annotator, judge_pairs
 
 NUM = 4000
 
@@ -34,7 +34,7 @@ def near(share: float, chance: float, num: int = NUM) -> bool:
 
 
 @pytest.mark.parametrize("rater", PANEL, ids=lambda rater: rater.name)
-@pytest.mark.parametrize("difference", [-0.3, -0.06, 0.0, 0.03, 0.1])
+@pytest.mark.parametrize("difference", [-10.0, -2.0, 0.0, 1.0, 3.0])
 def test_verdicts_come_as_often_as_noise_tie_band_and_carelessness_say(rater: Annotator, difference: float) -> None:
     seen, wanted = shares(rater, difference), expected(rater, difference)
     assert all(near(seen[label], wanted[label]) for label in wanted)
@@ -48,20 +48,20 @@ def test_a_rater_without_noise_or_carelessness_follows_the_band_exactly() -> Non
 
 
 def test_a_wider_band_gives_more_ties_and_more_noise_fewer_at_zero() -> None:
-    bands = [shares(Annotator("r", tie_band=band), 0.0)[Label.TIE] for band in (0.02, 0.06, 0.15)]
-    noises = [shares(Annotator("r", noise=noise), 0.0)[Label.TIE] for noise in (0.02, 0.06, 0.2)]
+    bands = [shares(Annotator("r", tie_band=band), 0.0)[Label.TIE] for band in (0.7, 2.0, 5.0)]
+    noises = [shares(Annotator("r", noise=noise), 0.0)[Label.TIE] for noise in (0.7, 2.0, 7.0)]
     assert bands[0] < bands[1] < bands[2]
     assert noises[0] > noises[1] > noises[2]
 
 
 def test_a_careless_rater_is_wrong_two_times_in_three_of_the_careless_share() -> None:
-    seen = shares(Annotator("r", noise=0.01, careless_share=0.3), 1.0)
+    seen = shares(Annotator("r", noise=0.3, careless_share=0.3), 30.0)
     assert near(seen[Label.TIE] + seen[Label.B], 0.2)
     assert near(seen[Label.B], 0.1)
 
 
 def test_exchanging_the_clips_mirrors_the_verdicts() -> None:
-    here, there = (shares(PANEL[0], difference, seed) for difference, seed in ((0.05, 1), (-0.05, 2)))
+    here, there = (shares(PANEL[0], difference, seed) for difference, seed in ((1.7, 1), (-1.7, 2)))
     for label, mirrored in ((Label.A, Label.B), (Label.TIE, Label.TIE), (Label.B, Label.A)):
         assert abs(here[label] - there[mirrored]) < 4 * np.sqrt(0.5 / NUM)
 
@@ -79,7 +79,8 @@ def test_raters_agree_as_often_as_their_habits_imply() -> None:
         for index, dimension in enumerate(("VQ", "MQ")):
             for one, other in combinations(PANEL, 2):
                 agreed.append(verdicts[a, dimension, one.name] == verdicts[a, dimension, other.name])
-                p, q = (expected(rater, scores[a][index] - scores[b][index]) for rater in (one, other))
+                difference = (scores[a][index] - scores[b][index]) / NOTICEABLE[dimension]
+                p, q = (expected(rater, difference) for rater in (one, other))
                 chances.append(sum(p[label] * q[label] for label in p))
     # three comparisons of one verdict hang together: count each pair and dimension once in the deviation
     spread = 4 * np.sqrt(np.mean(chances) * (1 - np.mean(chances)) / (2 * num_pairs))

@@ -31,6 +31,7 @@ from videoalign.training.objectives.latent_reward import (
     LatentRewardObjective,
     accuracy_by_noise,
     collate_latent_groups,
+    near_prompts,
 )
 
 DECIDED = (Label.A, Label.B)
@@ -51,6 +52,8 @@ class GuideTrainConfig(Config):
     contrast_weight: float = Field(default=1.0, ge=0)
     """Weight of the contrast term: on dimensions that see the prompt, a clip under its own prompt against the same clip
     under another; 0 leaves it out, and the batch costs half."""
+    contrast_prompts: int = Field(default=8, gt=0)
+    """The other prompt is drawn from so many of the training prompts, the nearest ones."""
     tie_band: float = Field(default=0.1, ge=0)
     """Differences of normalised scores up to this are ties, which teach nothing."""
     max_clips: int = Field(default=8, ge=2)
@@ -159,6 +162,8 @@ def latent_groups(
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     states = cache.texts(pair.prompt_id for pair in pairs)
     by_text = {texts[prompt_id]: value for prompt_id, value in states.items()}
+    stacked = torch.stack(list(by_text.values()))
+    near = dict(zip(by_text, stacked[near_prompts(stacked, config.contrast_prompts)], strict=True))
     latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b))
     return [
         LatentGroup(
@@ -166,6 +171,7 @@ def latent_groups(
             text=by_text[group.prompt],
             pairs=group.pairs,
             labels=group.labels,
+            others=near[group.prompt],
         )
         for group in make_groups(pairs, texts, dataset.dimensions, max_clips=config.max_clips)
     ]

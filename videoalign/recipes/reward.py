@@ -40,7 +40,7 @@ from videoalign.worlds.sprites.renderer import SIZE_PX
 
 SPRITES = "sprites"
 SPRITES_BASE = Path(__file__).parents[1] / "worlds" / "sprites" / "weights" / "reward_base"
-SPRITES_LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
+SPRITES_LIMITS = ReadingLimits(fps=8.0, max_frames=16, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
 """What the shipped base was pretrained on; used for it when a run sets no limits of its own."""
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 from videoalign.models.videoreward.backbone import use_frame_attention
 from videoalign.models.videoreward.prompt import Chat
+from videoalign.recipes.generate import open_generator
 from videoalign.recipes.pretrain.lessons import (
     NUM_PAIRS,
     WORDS,
@@ -19,13 +21,21 @@ from videoalign.recipes.pretrain.lessons import (
     check,
     compare,
     describe,
+    trace,
 )
-from videoalign.recipes.pretrain.look import UNITS, place_targets
-from videoalign.recipes.pretrain.reward_base import RewardBaseConfig, clip_features, new_base, run, word_accuracy
-from videoalign.recipes.reward import SPRITES_BASE, SPRITES_LIMITS
+from videoalign.recipes.pretrain.look import UNITS, detail, place_targets
+from videoalign.recipes.pretrain.reward_base import (
+    RewardBaseConfig,
+    autoencoded,
+    clip_features,
+    new_base,
+    run,
+    word_accuracy,
+)
+from videoalign.recipes.reward import SPRITES_BASE
 from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.prompts import SHAPES, Sentence, parse
-from videoalign.worlds.sprites.renderer import NUM_FRAMES, TRAVEL_PX, Flaws, Scene
+from videoalign.worlds.sprites.renderer import NUM_FRAMES, TRAVEL_PX, Flaws, Scene, render, trajectory
 
 QUALITY_WORDS = {"sharp", "blurry", "blur", "grain", "grainy", "noisy", "clean", "steady", "shaky", "jitter", "frozen"}
 
@@ -38,7 +48,7 @@ def test_places_tell_where_the_shape_is_and_how_it_moves() -> None:
     targets = place_targets(scene(), pair=1)
     assert targets.shape == (16, 9)
     x, y, move_x, move_y, growth, size = (targets[:, 3:] / UNITS).T
-    assert move_x == pytest.approx(np.full(16, 2 * TRAVEL_PX / (NUM_FRAMES - 1)), abs=1e-4)  # two frames on
+    assert move_x == pytest.approx(np.full(16, TRAVEL_PX / (NUM_FRAMES - 1)), abs=1e-4)  # one frame on
     assert [np.ptp(v) for v in (move_y, growth, size)] == pytest.approx([0, 0, 0], abs=1e-6)
     middles = np.stack([np.tile([8, 24, 40, 56], 4), np.repeat([8, 24, 40, 56], 4)])
     assert y + middles[1] == pytest.approx(np.full(16, 24.0), abs=1e-3)
@@ -73,8 +83,45 @@ def test_answers_are_true_whatever_the_caption_said() -> None:
     assert 10 < named["nothing"] < 30
 
 
+def test_a_trace_follows_the_shape_in_whole_pixels() -> None:
+    _, parts = trace(scene(), first_pair=1, num_pairs=3)
+    x, y, _ = trajectory(scene())
+    words = [word for word, counts in parts if counts]
+    assert words[::2] == [f" {round((x[k] + x[k + 1]) / 2)}" for k in (2, 4, 6)]
+    assert words[1::2] == [f" {round(y[0])}"] * 3
+    assert [word for word, counts in parts if not counts] == [" ,"] * 3
+
+
+def test_what_is_painted_forgets_the_level_of_a_place_and_magnifies_faint_detail() -> None:
+    pixels = torch.zeros(8, 3, 2 * 8 * 8)  # two places of four patches
+    pixels[:, 0, ::2], pixels[:, 0, 1::2] = 0.01, -0.01
+    faint = detail(pixels.flatten(1))
+    assert faint.shape == (2, 4 * 384)
+    assert faint.abs().max() == pytest.approx(math.asinh(8 * 0.01), rel=1e-5)
+    level = torch.tensor([0.3, -2.0]).repeat_interleave(4)[:, None, None]
+    torch.testing.assert_close(detail((pixels + level).flatten(1)), faint, rtol=0, atol=1e-5)
+    edge = detail((200 * pixels).flatten(1)).abs().max()
+    assert float(edge / faint.abs().max()) < 50  # 200 times the pixels
+
+
+def test_every_second_clip_goes_through_the_codec_and_keeps_its_scene() -> None:
+    plain, coded = Clips(4, 0), Clips(4, 0, codec=lambda frames: 255 - frames)
+    for index, ((frames, drawn), (coded_frames, coded_scene)) in enumerate(zip(plain, coded, strict=True)):
+        assert coded_scene == drawn
+        assert (coded_frames == (255 - frames if index % 2 else frames)).all()
+
+
+def test_the_autoencoder_gives_nearly_the_same_frames_back() -> None:
+    frames = render(scene())
+    returned = autoencoded(open_generator("sprites"))(frames)
+    assert returned.shape == frames.shape and returned.dtype == np.uint8
+    assert 0 < np.abs(returned.astype(int) - frames).mean() < 8
+
+
 def test_lessons_depend_on_the_seed_and_the_index_alone() -> None:
-    one, same, other = (Lessons(Clips(5, 0), seed, visits=3, num_pairs=2, shares=(0.4, 0.3, 0.3)) for seed in (0, 0, 1))
+    one, same, other = (
+        Lessons(Clips(5, 0), seed, visits=3, num_pairs=2, shares=(0.3, 0.2, 0.2, 0.3)) for seed in (0, 0, 1)
+    )
     assert [one[k] for k in (7, 3)] != [other[k] for k in (7, 3)]
     for k in (14, 0, 7):
         assert vars(one[k]) == vars(same[k])
@@ -84,10 +131,10 @@ def test_lessons_depend_on_the_seed_and_the_index_alone() -> None:
 def test_a_batch_weighs_each_lesson_the_same() -> None:
     model, tokenizer = new_base()
     clips = Clips(4, 0)
-    lessons = Lessons(clips, 0, visits=2, num_pairs=NUM_PAIRS, shares=(0.4, 0.3, 0.3))
+    lessons = Lessons(clips, 0, visits=2, num_pairs=NUM_PAIRS, shares=(0.3, 0.2, 0.2, 0.3))
     batch = LessonCollate(Chat(tokenizer), clip_features(model, clips))([lessons[k] for k in range(8)])
     assert batch.weights.sum(1).tolist() == pytest.approx([1.0] * 8)
-    assert (batch.input_ids == model.config.video_token_id).sum() == len(batch.features) == 8 * 64
+    assert (batch.input_ids == model.config.video_token_id).sum() == len(batch.features) == 8 * 128
 
 
 def test_the_script_trains_every_stage_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
@@ -113,10 +160,4 @@ def test_the_shipped_base_says_what_it_sees() -> None:
     assert accuracy["shape"] > 0.94
     assert accuracy["motion"] > 0.82  # a clip may be frozen for its whole length
     assert accuracy["check"] > 0.93
-    assert accuracy["compare"] > 0.9
-
-
-def test_the_recipe_reads_what_the_base_was_taught_to_read() -> None:
-    from videoalign.recipes.pretrain.lessons import LIMITS
-
-    assert LIMITS == SPRITES_LIMITS
+    assert accuracy["compare"] > 0.8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.models.small_qwen import SmallTokenizer, small_tokenizer
-from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor, sample_indices
+from videoalign.models.videoreward.processing import Patches, VideoProcessor, sample_indices
 from videoalign.models.videoreward.prompt import Chat, default_template
+from videoalign.recipes.reward import SPRITES_LIMITS
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, COLOURS, MOTIONS, SHAPES, TEMPLATES
-from videoalign.worlds.sprites.renderer import FPS, NUM_FRAMES, SIZE_PX, Scene
+from videoalign.worlds.sprites.renderer import FPS, NUM_FRAMES, SIZE_PX, Scene, trajectory
 from videoalign.worlds.sprites.web import lie_about, sample_clip
 
-LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
-"""Eight of a clip's seventeen frames, at their own size."""
-FRAMES = sample_indices(NUM_FRAMES, FPS, LIMITS)
+FRAMES = sample_indices(NUM_FRAMES, FPS, SPRITES_LIMITS)
+"""Sixteen of a clip's seventeen."""
 NUM_PAIRS = len(FRAMES) // 2
-"""Pairs of frames, two frames apart, that one patch of the vision tower spans in time."""
+"""Pairs of frames that one patch of the vision tower spans in time."""
 
 WORDS: dict[str, tuple[str, ...]] = {"colour": tuple(COLOURS), "shape": SHAPES, "motion": tuple(MOTIONS)}
 """What each attribute may be."""
@@ -30,6 +30,7 @@ ATTRIBUTES = tuple(WORDS)
 DESCRIBE = "Describe the clip."
 CHECK = "Check the words."
 COMPARE = "Prompt: {prompt}\nWhat differs?"
+TRACE = "Where is it?"
 NOTHING, YES, NO = "nothing", "yes", "no"
 NUM_CHECKED = 6
 """Words checked in one lesson."""
@@ -38,11 +39,16 @@ NUM_CHECKED = 6
 class Clips(Sequence[tuple[np.ndarray, Scene]]):
     """Flawed clips of the web, the frames in `FRAMES` and the scene that was drawn; they depend on (seed, index) alone.
 
-    Rendered clips are kept: 98 kB each.
+    Rendered clips are kept: 197 kB each.
+
+    Args:
+        num_clips: how many.
+        seed: of the scenes.
+        codec: what every second clip goes through, frames in and frames out, as clips of the web go through codecs.
     """
 
-    def __init__(self, num_clips: int, seed: int) -> None:
-        self.num_clips, self.seed = num_clips, seed
+    def __init__(self, num_clips: int, seed: int, codec: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.num_clips, self.seed, self.codec = num_clips, seed, codec
         self._render = lru_cache(maxsize=None)(self._draw)
 
     def __len__(self) -> int:
@@ -55,6 +61,8 @@ class Clips(Sequence[tuple[np.ndarray, Scene]]):
 
     def _draw(self, index: int) -> tuple[np.ndarray, Scene]:
         frames, _, scene = sample_clip(np.random.default_rng((self.seed, index)))
+        if self.codec is not None and index % 2:
+            frames = self.codec(frames)
         return frames[FRAMES], scene
 
 
@@ -80,11 +88,11 @@ class Lessons(Sequence[Lesson]):
         seed: of the questions.
         visits: lessons per clip.
         num_pairs: pairs of frames shown, from 1 to `NUM_PAIRS`.
-        shares: of the lessons that describe, check and compare.
+        shares: of the lessons that describe, check, compare and trace.
     """
 
     def __init__(
-        self, clips: Clips, seed: int, *, visits: int, num_pairs: int, shares: tuple[float, float, float]
+        self, clips: Clips, seed: int, *, visits: int, num_pairs: int, shares: tuple[float, float, float, float]
     ) -> None:
         self.clips, self.seed, self.visits = clips, seed, visits
         self.num_pairs, self.shares = num_pairs, shares
@@ -96,8 +104,10 @@ class Lessons(Sequence[Lesson]):
         rng = np.random.default_rng((self.seed, index, 1))
         clip = index % len(self.clips)
         first = int(rng.integers(NUM_PAIRS - self.num_pairs + 1))
-        ask = (describe, check, compare)[int(rng.choice(3, p=self.shares))]
-        return Lesson(clip, first, self.num_pairs, *ask(self.clips[clip][1], rng))
+        scene = self.clips[clip][1]
+        ask = int(rng.choice(4, p=self.shares))
+        turn = (describe, check, compare)[ask](scene, rng) if ask < 3 else trace(scene, first, self.num_pairs)
+        return Lesson(clip, first, self.num_pairs, *turn)
 
 
 Turn = tuple[str, tuple[tuple[str, bool], ...]]
@@ -129,11 +139,22 @@ def compare(scene: Scene, rng: np.random.Generator) -> Turn:
     return question, ((f" {wrong[0] if wrong else NOTHING}", True),)
 
 
+def trace(scene: Scene, first_pair: int, num_pairs: int) -> Turn:
+    """Asks where the centre is in each pair of frames, in whole pixels: ``20 31 , 24 31 ,``."""
+    x, y, _ = np.stack(trajectory(scene))[:, FRAMES].reshape(3, -1, 2).mean(2)  # (NUM_PAIRS,) each
+    parts: list[tuple[str, bool]] = []
+    for pair in range(first_pair, first_pair + num_pairs):
+        places = np.clip(np.rint([x[pair], y[pair]]), 0, SIZE_PX - 1).astype(int)
+        parts += [*((f" {place}", True) for place in places), (" ,", False)]
+    return TRACE, tuple(parts)
+
+
 def base_tokenizer() -> SmallTokenizer:
     """Words of the sentences, of the questions and of the default guidelines, and bytes for all else."""
     sentences = [s.text(k) for s in ALL_SENTENCES for k in range(len(TEMPLATES))]
-    words = [f" {name}" for name in (NOTHING, YES, NO, *ATTRIBUTES)]
-    return small_tokenizer([*sentences, *[default_template(DEFAULT_DIMENSIONS), DESCRIBE, CHECK, COMPARE, *words] * 40])
+    words = [f" {name}" for name in (NOTHING, YES, NO, *ATTRIBUTES, *range(SIZE_PX))]
+    questions = [default_template(DEFAULT_DIMENSIONS), DESCRIBE, CHECK, COMPARE, TRACE]
+    return small_tokenizer([*sentences, *[*questions, *words] * 40])
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 language model.
 
 From every 16 x 16 px place of two frames, a linear layer that is thrown away afterwards tells whether the shape is
-near, which shape and colour it has, where its centre lies from there, how large it is and how it moves.
+near, which shape and colour it has, where its centre lies from there, how large it is and how it moves; and another
+paints what is seen there, so that the tower keeps the look of a place as well as its meaning.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from videoalign.worlds.sprites.prompts import COLOURS, SHAPES
 from videoalign.worlds.sprites.renderer import SIZE_PX, Scene, trajectory
 
 PLACE_PX = 16
+NUM_CHANNELS = 3
 MEASURES = ("x", "y", "move_x", "move_y", "growth", "size")
-UNITS = np.array([1 / 16, 1 / 16, 1 / 4, 1 / 4, 10.0, 3.0], dtype=np.float32)
-"""Brings the measures, in px and in logarithms of a ratio, to a spread near one."""
+UNITS = np.array([1 / 2, 1 / 2, 1.0, 1.0, 20.0, 10.0], dtype=np.float32)
+"""Of the measures, in px and in logarithms of a ratio: an error of a pixel counts."""
+DETAIL = 8.0
+"""What is painted is asinh(DETAIL (pixel - mean of its place and channel)): faint detail counts beside strong edges."""
 NUM_OUTPUTS = 1 + len(SHAPES) + len(COLOURS) + len(MEASURES)
 
 
@@ -52,8 +56,10 @@ class LookObjective:
     def __init__(self, visual: nn.Module, hidden_size: int, clips: Clips, processor: VideoProcessor) -> None:
         self.visual, self.clips, self.processor = visual, clips, processor
         self.head = nn.Linear(hidden_size, NUM_OUTPUTS)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.paint = nn.Linear(hidden_size, processor.temporal * NUM_CHANNELS * PLACE_PX**2)
+        for layer in (self.head, self.paint):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def examples(self) -> list[tuple[int, int]]:
         """Every pair of frames of every clip."""
@@ -65,13 +71,14 @@ class LookObjective:
         return *read_pairs(self.clips, picks, self.processor), torch.from_numpy(np.concatenate(targets))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Tower and the passing head."""
+        """Tower and the passing layers."""
         return [{"params": list(self._named().values())}]
 
     def loss(self, batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Sum of the mean losses of what is told, the names and measures over near places alone."""
         pixels, grids, targets = batch
-        told = self.head(video_features(self.visual, pixels, grids))
+        features = video_features(self.visual, pixels, grids)
+        told = self.head(features)
         near, shape, colour, measures = told.split([1, len(SHAPES), len(COLOURS), len(MEASURES)], dim=1)
         here = targets[:, 0]
         losses = {
@@ -79,13 +86,14 @@ class LookObjective:
             "shape": _mean_over(F.cross_entropy(shape, targets[:, 1].long(), reduction="none"), here),
             "colour": _mean_over(F.cross_entropy(colour, targets[:, 2].long(), reduction="none"), here),
             "measures": _mean_over(F.smooth_l1_loss(measures, targets[:, 3:], reduction="none").sum(1), here),
+            "paint": F.mse_loss(self.paint(features), detail(pixels)),
         }
         right = _mean_over((shape.argmax(1) == targets[:, 1]).float(), here)
         metrics = {name: float(value.detach()) for name, value in losses.items()}
         return torch.stack(list(losses.values())).sum(), {**metrics, "shape_accuracy": float(right)}
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """Tower and head."""
+        """Tower and passing layers."""
         return {name: parameter.detach() for name, parameter in self._named().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -96,7 +104,14 @@ class LookObjective:
 
     def _named(self) -> dict[str, nn.Parameter]:
         named = {f"visual.{name}": p for name, p in self.visual.named_parameters()}
-        return {**named, **{f"head.{name}": p for name, p in self.head.named_parameters()}}
+        passing = {"head": self.head, "paint": self.paint}
+        return named | {f"{part}.{name}": p for part, layer in passing.items() for name, p in layer.named_parameters()}
+
+
+def detail(pixels: Tensor) -> Tensor:
+    """What `DETAIL` says of normalised patches (places * 4, channels * frames * 8 * 8), (places, values of a place)."""
+    values = pixels.view(-1, (PLACE_PX // 8) ** 2, NUM_CHANNELS, pixels.shape[1] // NUM_CHANNELS)
+    return torch.asinh(DETAIL * (values - values.mean((1, 3), keepdim=True))).flatten(1)
 
 
 def _mean_over(values: Tensor, here: Tensor) -> Tensor:

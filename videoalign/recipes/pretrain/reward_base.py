@@ -1,10 +1,10 @@
 """Pretrains the small Qwen2-VL that a reward of the sprite world starts from.
 
 Three stages on flawed clips, all answered from the scene that was drawn and never from the caption that the web gave:
-the vision tower learns what is where (`look`); the language model, on the finished tower, learns to describe pairs of
-frames (colour, shape, motion) and to say of single words whether they fit, then the same for whole clips, and at last
-to name what a sentence gets wrong. Blur, grain, shaking and freezing are never named, so no judgement of quality is
-given away.
+the vision tower learns what is where and what it looks like (`look`); the language model, on the finished tower, learns
+to describe pairs of frames (colour, shape, motion), to say of single words whether they fit and where the shape is,
+then the same for whole clips and to name what a sentence gets wrong. Blur, grain, shaking and freezing are never
+named, so no judgement of quality is given away. Every second clip passes through the generator's autoencoder first.
 
 ``python -m videoalign.recipes.pretrain.reward_base out=runs/pretrain/reward_base``
 """
@@ -12,7 +12,7 @@ given away.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,15 @@ from torch import Tensor
 
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder
+from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.small_qwen import SmallQwen, SmallTokenizer, small_qwen2_vl, write_base
 from videoalign.models.videoreward.backbone import plain_positions, use_frame_attention, video_features
 from videoalign.models.videoreward.processing import VideoProcessor
 from videoalign.models.videoreward.prompt import Chat
+from videoalign.recipes.generate import open_generator
 from videoalign.recipes.pretrain.lessons import (
     ATTRIBUTES,
     DESCRIBE,
-    LIMITS,
     NUM_PAIRS,
     WORDS,
     Clips,
@@ -45,6 +46,7 @@ from videoalign.recipes.pretrain.lessons import (
 )
 from videoalign.recipes.pretrain.look import LookObjective
 from videoalign.recipes.pretrain.progress import print_row
+from videoalign.recipes.reward import SPRITES_LIMITS
 from videoalign.training.loop import FitConfig, fit
 from videoalign.worlds.sprites.prompts import Sentence
 
@@ -55,15 +57,17 @@ class RewardBaseConfig(Config):
     out: str = "runs/pretrain/reward_base"
     """Folder of the checkpoints, the logs and, in ``base``, the finished model."""
     num_clips: int = Field(6000, gt=0)
-    """Clips, rendered once; 98 kB of memory each."""
-    look: FitConfig = FitConfig(num_steps=900, batch_size=64)
+    """Clips, rendered once; 197 kB of memory each."""
+    generator: str = "sprites"
+    """Whose autoencoder every second clip passes through: a folder, a hub id, or the one that ships."""
+    look: FitConfig = FitConfig(num_steps=1200, batch_size=64)
     """The vision tower's stage; a batch counts pairs of frames."""
     describe: FitConfig = FitConfig(num_steps=300, batch_size=48)
-    """Describing and checking pairs of frames; a batch counts lessons."""
+    """Describing, checking and tracing pairs of frames; a batch counts lessons."""
     converse: FitConfig = FitConfig(num_steps=900, batch_size=48)
-    """Describing, checking and comparing whole clips."""
-    shares: tuple[float, float, float] = (0.2, 0.4, 0.4)
-    """Of the last stage's lessons, those that describe, check and compare."""
+    """Describing, checking, comparing and tracing whole clips."""
+    shares: tuple[float, float, float, float] = (0.15, 0.3, 0.35, 0.2)
+    """Of the last stage's lessons, those that describe, check, compare and trace."""
     learning_rate: float = Field(2e-3, gt=0)
     """Peak rate of every stage."""
     num_test_clips: int = Field(600, gt=0)
@@ -132,8 +136,18 @@ def base_processor(model: SmallQwen) -> VideoProcessor:
     """Cuts sprite clips for this base."""
     vision = model.config.vision_config
     return VideoProcessor(
-        LIMITS, patch=vision.patch_size, merge=vision.spatial_merge_size, temporal=vision.temporal_patch_size
+        SPRITES_LIMITS, patch=vision.patch_size, merge=vision.spatial_merge_size, temporal=vision.temporal_patch_size
     )
+
+
+def autoencoded(generator: WanGenerator) -> Callable[[np.ndarray], np.ndarray]:
+    """Frames in, the same frames as the generator's autoencoder gives them back out, uint8 (F, H, W, 3)."""
+
+    def codec(frames: np.ndarray) -> np.ndarray:
+        (video,) = generator.decode(generator.encode_frames(frames[None]))
+        return video.frames
+
+    return codec
 
 
 @torch.no_grad()
@@ -200,12 +214,12 @@ def run(config: RewardBaseConfig) -> dict[str, float]:
     """
     folder = claim_folder(config.out, {"command": "pretrain reward_base", **config.model_dump(exclude={"out"})})
     model, tokenizer = new_base(config.seed)
-    chat, clips = Chat(tokenizer), Clips(config.num_clips, config.seed)
+    chat, clips = Chat(tokenizer), Clips(config.num_clips, config.seed, autoencoded(open_generator(config.generator)))
     look = LookObjective(model.model.visual, model.config.text_config.hidden_size, clips, base_processor(model))
     show = print_row(0, every=50)
     fit(look, look.examples(), look.collate, config.stage("look"), folder / "look", on_step=show)
     collate, answers = LessonCollate(chat, clip_features(model, clips)), AnswerObjective(model)
-    for name, num_pairs, shares in (("describe", 1, (0.5, 0.5, 0.0)), ("converse", NUM_PAIRS, config.shares)):
+    for name, num_pairs, shares in (("describe", 1, (0.4, 0.3, 0.0, 0.3)), ("converse", NUM_PAIRS, config.shares)):
         lessons: Sequence[Lesson] = Lessons(clips, config.seed, visits=8, num_pairs=num_pairs, shares=shares)
         fit(answers, lessons, collate, config.stage(name), folder / name, on_step=show)
     write_base(folder / "base", model.half(), tokenizer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videoalign.errors import ConfigError, did_you_mean
@@ -31,6 +32,8 @@ class LatentGroup:
     """Indices of clip A and clip B, int64 (P, 2)."""
     labels: Tensor
     """(P, D): +1 where A is preferred, -1 where B is; anything else is a tie or no judgement and teaches nothing."""
+    others: Tensor
+    """Text states of K prompts that the clips were not made for, float32 (K, L, text width); see `near_prompts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,8 @@ class LatentGroupBatch:
     """Indices among the M clips, int64 (Q, 2)."""
     labels: Tensor
     """(Q, D)."""
+    others: Tensor
+    """Of each group, (G, K, L, text width)."""
 
     @property
     def num_groups(self) -> int:
@@ -65,7 +70,27 @@ def collate_latent_groups(groups: Sequence[LatentGroup]) -> LatentGroupBatch:
         group=number,
         pairs=torch.cat([group.pairs + start for group, start in zip(groups, starts, strict=True)]),
         labels=torch.cat([group.labels for group in groups]),
+        others=torch.stack([group.others for group in groups]),
     )
+
+
+def near_prompts(text: Tensor, num: int) -> Tensor:
+    """For each of P prompts the ``num`` nearest others (all where there are fewer), int64 (P, min(num, P - 1)).
+
+    Near are prompts with a high cosine of their mean text states, from which the mean of all is taken off: those that
+    differ in a word or two. To tell a clip's own prompt from these takes more than its most striking feature.
+
+    Args:
+        text: text states, (P, L, text width).
+        num: at least 0.
+    """
+    means = text.float().mean(1)
+    means = F.normalize(means - means.mean(0), dim=1)
+    rows = []
+    for part in torch.arange(len(means)).split(1024):
+        nearness = (means[part] @ means.T).scatter_(1, part[:, None], -torch.inf)
+        rows.append(nearness.topk(min(num, len(means) - 1), dim=1).indices)
+    return torch.cat(rows)
 
 
 class LatentRewardObjective:
@@ -136,19 +161,19 @@ class LatentRewardObjective:
         loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels.abs() == 1)
         right = difference.detach().cpu() * batch.labels > 0
         metrics = band_accuracy(right, batch.labels, t[batch.group[batch.pairs[:, 0]]], self.dimensions)
-        if self.contrast_weight == 0 or not self.contrast_dimensions or batch.num_groups < 2:
+        num_others = batch.others.shape[1]
+        if self.contrast_weight == 0 or not self.contrast_dimensions or num_others == 0:
             return loss, metrics
-        others = text[_clips_of_other_groups(batch.group, generator).to(device)]
-        gain = scores - self.reward.score(x_t, t_clip, others)  # (M, D)
-        contrast, shares = self._contrast(gain, (others != text).flatten(1).any(1))
+        drawn = torch.randint(num_others, batch.group.shape, generator=generator)
+        others = batch.others[batch.group, drawn].to(device)  # (M, L, text width)
+        contrast, shares = self._contrast(scores - self.reward.score(x_t, t_clip, others))
         return loss + self.contrast_weight * contrast, metrics | shares
 
-    def _contrast(self, gain: Tensor, differs: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss and share told right of what the own prompt gains (M, D), over the clips (M,) whose prompt differs."""
+    def _contrast(self, gain: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss and share told right of what the own prompt gains, (M, D)."""
         gain = gain[:, [self.dimensions.index(name) for name in self.contrast_dimensions]]
-        entries = differs[:, None].expand_as(gain)
-        loss = mean_over_judged(bt_loss(gain, torch.zeros_like(gain), torch.ones_like(gain)), entries)
-        shares = (gain.detach() > 0).float().where(entries, torch.nan).nanmean(0).tolist()
+        loss = bt_loss(gain, torch.zeros_like(gain), torch.ones_like(gain)).mean()
+        shares = (gain.detach() > 0).float().mean(0).tolist()
         return loss, {f"contrast/{name}": share for name, share in zip(self.contrast_dimensions, shares, strict=True)}
 
     def state_dict(self) -> Mapping[str, Tensor]:
@@ -177,14 +202,6 @@ def pair_differences(scores: Tensor, batch: LatentGroupBatch) -> Tensor:
     """score(A) - score(B) of every pair, (Q, D), from scores (M, D) of the clips."""
     first, second = batch.pairs.to(scores.device).unbind(1)
     return scores[first] - scores[second]
-
-
-def _clips_of_other_groups(group: Tensor, generator: torch.Generator) -> Tensor:
-    """For each clip the index of some clip of another group, (M,); which group is one step round a random circle."""
-    order = torch.randperm(int(group[-1]) + 1, generator=generator)
-    following = torch.empty_like(order).scatter_(0, order, order.roll(-1))
-    first_clip = torch.searchsorted(group, following)
-    return first_clip[group]
 
 
 def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]) -> dict[str, float]:

@@ -9,21 +9,24 @@ import numpy as np
 
 from videoalign.contracts.records import Judgement, Label
 
+NOTICEABLE: Mapping[str, float] = {"VQ": 0.03, "MQ": 0.08, "TA": 0.06}
+"""Least difference of scores that people notice: half the deviation among the base's clips of one sentence."""
+
 
 @dataclass(frozen=True)
 class Annotator:
-    """One rater's habits, in units of the oracle's scores."""
+    """One rater's habits, in units of `NOTICEABLE`."""
 
     name: str
-    noise: float = 0.03
+    noise: float = 1.0
     """Standard deviation of the error in a perceived difference."""
-    tie_band: float = 0.03
+    tie_band: float = 1.0
     """Perceived differences within this are called a tie."""
     careless_share: float = 0.04
     """Share of verdicts given at random."""
 
     def judge(self, difference: float, rng: np.random.Generator) -> Label:
-        """The verdict on score A - score B of one dimension."""
+        """The verdict on score A - score B of one dimension, in units of `NOTICEABLE`."""
         if rng.random() < self.careless_share:
             return Label((Label.A, Label.TIE, Label.B)[int(rng.integers(3))])
         perceived = difference + self.noise * rng.normal()
@@ -33,9 +36,9 @@ class Annotator:
 
 
 PANEL: tuple[Annotator, ...] = (
-    Annotator("ada", noise=0.03, tie_band=0.03, careless_share=0.03),
-    Annotator("ben", noise=0.04, tie_band=0.03, careless_share=0.05),
-    Annotator("cyd", noise=0.03, tie_band=0.05, careless_share=0.04),
+    Annotator("ada", noise=1.0, tie_band=1.0, careless_share=0.03),
+    Annotator("ben", noise=1.3, tie_band=1.0, careless_share=0.05),
+    Annotator("cyd", noise=1.0, tie_band=1.6, careless_share=0.04),
 )
 """Three raters per pair, as in the paper."""
 
@@ -52,7 +55,7 @@ def judge_pairs(
     Args:
         pairs: (prompt id, clip A, clip B).
         scores: clip id to the oracle's scores, one per dimension.
-        dimensions: their names, in the order of the scores.
+        dimensions: their names, in the order of the scores; each in `NOTICEABLE`.
         rng: draws the noise.
         panel: the raters.
     """
@@ -63,7 +66,7 @@ def judge_pairs(
             clip_b=clip_b,
             rater=rater.name,
             dimension=dimension,
-            label=rater.judge(scores[clip_a][index] - scores[clip_b][index], rng).value,
+            label=rater.judge((scores[clip_a][index] - scores[clip_b][index]) / NOTICEABLE[dimension], rng).value,
         )
         for prompt_id, clip_a, clip_b in pairs
         for rater in panel

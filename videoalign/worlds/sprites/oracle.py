@@ -142,7 +142,22 @@ def motion_quality(seen: Sighting) -> float:
 
 def text_alignment(seen: Sighting, sentence: Sentence) -> float:
     """Mean of how well colour, shape and motion fit the sentence, each in [0, 1]."""
-    return float(np.mean([_colour_fit(seen, sentence), _shape_fit(seen, sentence), _motion_fit(seen, sentence)]))
+    return float(np.mean(_fits(seen, sentence)))
+
+
+def attribute_fits(frames: np.ndarray, sentence: Sentence) -> tuple[float, float, float]:
+    """How well colour, shape and motion fit the sentence, each in [0, 1]; all 0 where there is no shape.
+
+    Args:
+        frames: uint8 (F, 64, 64, 3).
+        sentence: what the clip should show.
+    """
+    seen = look(frames)
+    return _fits(seen, sentence) if seen.present.mean() >= 0.5 else (0.0, 0.0, 0.0)
+
+
+def _fits(seen: Sighting, sentence: Sentence) -> tuple[float, float, float]:
+    return _colour_fit(seen, sentence), _shape_fit(seen, sentence), _motion_fit(seen, sentence)
 
 
 def _colour_fit(seen: Sighting, sentence: Sentence) -> float:

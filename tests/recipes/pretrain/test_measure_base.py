@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from videoalign.recipes.generate import open_generator
+from videoalign.recipes.pretrain.measure_base import COLUMNS, MeasureBaseConfig, measure_base, run
+from videoalign.worlds.sprites.oracle import Oracle, attribute_fits
+from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES
+
+
+def test_the_shares_and_means_are_those_of_the_clips() -> None:
+    generator, config = open_generator("sprites"), MeasureBaseConfig(per_prompt=1, batch_size=36, seed=3)
+    row = measure_base(generator, config, 1.0)
+    texts = [sentence.text() for sentence in HELD_OUT_SENTENCES]
+    videos = generator.sample(texts, [3 * 36 + number for number in range(36)], guidance_scale=1.0)
+    fits = [attribute_fits(video.frames, sentence) for video, sentence in zip(videos, HELD_OUT_SENTENCES, strict=True)]
+    scores = Oracle().score(videos, texts)
+    for number, name in enumerate(("colour", "shape", "motion")):
+        assert row[name] == pytest.approx(sum(fit[number] > 0.5 for fit in fits) / 36)
+    assert [row[name] for name in ("VQ", "MQ", "TA")] == pytest.approx(scores.mean(0).tolist())
+    assert [sum(fit) / 3 for fit in fits] == pytest.approx(scores[:, 2].tolist())
+
+
+def test_the_table_has_a_row_for_each_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "videoalign.recipes.pretrain.measure_base.measure_base",
+        lambda generator, config, scale: dict.fromkeys(COLUMNS, scale / 4),
+    )
+    lines = run(MeasureBaseConfig(guidance_scales=(1.0, 2.5))).splitlines()
+    assert lines[2:] == [
+        "| 1 | 25% | 25% | 25% | 0.25 | 0.25 | 0.25 |",
+        "| 2.5 | 62% | 62% | 62% | 0.62 | 0.62 | 0.62 |",
+    ]
+    assert len({line.count("|") for line in lines}) == 1
