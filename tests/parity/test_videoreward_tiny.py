@@ -1,4 +1,4 @@
-"""The released layout, loaded by hand, must give what the official code gave."""
+"""A checkpoint of the official code, converted, must give what the official code gave."""
 
 from __future__ import annotations
 
@@ -7,64 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
-from transformers import AutoTokenizer
 
-from videoalign.contracts.records import DEFAULT_DIMENSIONS
+from videoalign.cli.main import main
 from videoalign.data.video import probe, read_video
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.checkpoint import read_base
-from videoalign.models.videoreward.processing import Patches, ReadingLimits
-from videoalign.models.videoreward.prompt import ASSISTANT, SYSTEM, USER, reward_token
-from videoalign.models.videoreward.settings import Normalisation, RewardSettings
-
-LORA_SCALE = 16 / 8  # lora_alpha / lora_r of model_config.json
-
-
-def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by their transformers name, the low-rank updates added."""
-    weights = {}
-    for key, value in state.items():
-        name = key.removeprefix("base_model.model.")
-        if ".lora_" in name:
-            continue
-        if ".base_layer.weight" in name:
-            down, up = (state[key.replace("base_layer", f"lora_{side}.default")] for side in "AB")
-            value = value + LORA_SCALE * up @ down
-        weights[name.replace(".base_layer", "")] = value
-    return weights
+from videoalign.models.videoreward.official import read_official
+from videoalign.models.videoreward.processing import Patches
 
 
 @pytest.fixture(scope="module")
 def released(shared: Path) -> VideoReward:
     folder = shared / "parity" / "videoreward_tiny"
-    config = json.loads((folder / "checkpoint" / "model_config.json").read_text())
-    checkpoint = folder / "checkpoint" / "checkpoint-10"
-    weights = merged(torch.load(checkpoint / "model.pth", weights_only=True))
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint / "tokenizer")
-    backbone, _ = read_base(folder / "base")
-    embedding = weights["model.embed_tokens.weight"]
-    backbone.set_input_embeddings(nn.Embedding(*embedding.shape))
-    language = {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
-    vision = {k.removeprefix("visual."): v for k, v in weights.items() if k.startswith("visual.")}
-    backbone.language_model.load_state_dict(language)
-    backbone.visual.load_state_dict(vision)
-    assert len(language) + len(vision) + 2 == len(weights)  # lm_head and rm_head
-    rubric = (shared / "parity" / "official_template" / "detailed_special.txt").read_text(encoding="utf-8")
-    opening = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n{USER}"
-    stated = config["inference_config"]
-    settings = RewardSettings(
-        dimensions=DEFAULT_DIMENSIONS,
-        template=opening + rubric.replace("{text_prompt}", "{prompt}") + ASSISTANT,
-        limits=ReadingLimits(),
-        normalisation={
-            d.name: Normalisation(mean=stated[f"{d.name}_mean"], std=stated[f"{d.name}_std"])
-            for d in DEFAULT_DIMENSIONS
-        },
-    )
-    ids = [tokenizer.convert_tokens_to_ids(reward_token(d.name)) for d in DEFAULT_DIMENSIONS]
-    return VideoReward(backbone, tokenizer, settings, tokens=embedding[ids], head=weights["rm_head.weight"]).eval()
+    rubric = shared / "parity" / "official_template" / "detailed_special.txt"
+    return read_official(folder / "checkpoint", folder / "base", rubric)
 
 
 def cases(shared: Path) -> list[dict]:
@@ -107,3 +62,21 @@ def test_from_the_official_frames_scores_agree_to_a_thousandth(released: VideoRe
     pixels = released.processor.normalise(clip.values)
     assert float(pixels.mean()) == pytest.approx(case["pixel_mean"], abs=1e-4)
     assert float(pixels.std()) == pytest.approx(case["pixel_std"], abs=1e-4)
+
+
+def test_the_commands_convert_and_score(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = shared / "parity" / "videoreward_tiny", tmp_path / "r"
+    rubric = shared / "parity" / "official_template" / "detailed_special.txt"
+    words = ["reward", "import-official", folder / "checkpoint", "--base", folder / "base", "--template", rubric]
+    assert main([*map(str, words), "--out", str(out)]) == 0
+    case = next(case for case in cases(shared) if "normalised" in case)
+    video = shared / "data" / "videoalign_pairs" / case["video"]
+    capsys.readouterr()
+    score = ["reward", "score", str(out), "--video", str(video), "--prompt", case["prompt"], "--json"]
+    assert main(score) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    for name, wanted in case["normalised"].items():
+        if name in row["scores"]:
+            assert row["scores"][name] == pytest.approx(wanted, abs=0.02)
+    assert main([*map(str, words), "--out", str(shared)]) == 2
+    assert "no run of videoalign" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``videoalign reward``: train a reward, say how good it is, score clips."""
+"""``videoalign reward``: train a reward or import one, say how good it is, score clips."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ SHOWN = (
 
 def register(app: typer.Typer) -> None:
     """Adds the group to the command line."""
-    group = typer.Typer(help="Rewards: train, evaluate and score.")
+    group = typer.Typer(help="Rewards: train, import, evaluate and score.")
     group.command("train")(train)
+    group.command("import-official")(import_official)
     group.command("eval")(eval_)
     group.command("score")(score)
     app.add_typer(group, name="reward")
@@ -64,6 +65,28 @@ def train(
         return
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name not in ("step", "seconds"))
     print(f"{out}: {result.num_pairs} pairs, {int(last['step'])} steps; {numbers}")
+
+
+def import_official(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Folder of an official VideoReward.")],
+    base: Annotated[
+        str, typer.Option("--base", metavar="BASE", help="The Qwen2-VL it was trained from: folder or id.")
+    ],
+    template: Annotated[
+        Path, typer.Option("--template", metavar="FILE", help="prompt_template.py of the official code, or its rubric.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.")],
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a checkpoint of the official code, the released one included, into a reward folder."""
+    from videoalign.recipes.import_reward import import_official_reward
+
+    reward = import_official_reward(checkpoint, base, template, out, fresh=fresh)
+    if as_json:
+        print_json({"reward": str(out), "dimensions": list(reward.dimensions)})
+        return
+    print(f"{out}: a reward on {', '.join(reward.dimensions)}; score clips with 'videoalign reward score {out}'.")
 
 
 def eval_(
