@@ -11,8 +11,11 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS, Clip, DatasetInfo, 
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.data.video import write_video
+from videoalign.errors import DataError
 from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
+from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.prompt import default_template
+from videoalign.recipes.reward_scores import eval_reward, eval_scores, score_dataset
 
 SMALL = ["fit.num_steps=2", "fit.batch_size=2", "limits={fps: 2, min_frame_pixels: 1024, max_frame_pixels: 1024}"]
 PROMPTS = {"p0": ("a red circle", "train"), "p1": ("a blue cross", "train"), "q": ("a green square", "val")}
@@ -148,3 +151,11 @@ def test_a_dimension_that_the_reward_does_not_know_is_an_error(
     Dataset.create(tmp_path / "other", info.model_copy(update={"dimensions": renamed}))
     assert main(["reward", "eval", str(trained), str(tmp_path / "other")]) == 2
     assert "'VQ2'" in capsys.readouterr().err
+
+
+def test_stored_scores_give_the_figures_of_the_reward_itself(trained: Path, dataset: Path) -> None:
+    reward, data = VideoReward.from_pretrained(trained), Dataset.open(dataset)
+    score_dataset(reward, data, name="kept")
+    assert eval_scores(data, "kept") == eval_reward(reward, data)
+    with pytest.raises(DataError, match="no scores 'keptt'.*kept"):
+        eval_scores(data, "keptt")

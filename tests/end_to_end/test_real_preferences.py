@@ -18,7 +18,8 @@ from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
-from videoalign.recipes.reward import RewardTrainConfig, eval_reward, score_dataset, score_files, train_reward
+from videoalign.recipes.reward import RewardTrainConfig, train_reward
+from videoalign.recipes.reward_scores import eval_reward, score_dataset, score_files
 from videoalign.training.loop import FitConfig
 
 LIMITS = ReadingLimits(fps=2.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)

@@ -100,7 +100,7 @@ def eval_(
     """Accuracy per dimension with and without ties, beside what no skill would reach."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.videoreward import VideoReward
-    from videoalign.recipes.reward import eval_reward
+    from videoalign.recipes.reward_scores import eval_reward
 
     if split not in ("val", "train", "all"):
         raise ConfigError(f"--split: got '{split}'; wanted val, train or all.")
@@ -133,7 +133,7 @@ def score(
     """Score the clips of a dataset, stored there, or single files."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.videoreward import VideoReward
-    from videoalign.recipes.reward import score_dataset, score_files
+    from videoalign.recipes.reward_scores import score_dataset, score_files
 
     if (dataset is None) == (not video):
         raise ConfigError("reward score: give either --dataset D or --video FILE with --prompt TEXT.")

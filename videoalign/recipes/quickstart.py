@@ -26,7 +26,8 @@ from videoalign.recipes.encode import encode
 from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_versions, shown_rows
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
-from videoalign.recipes.reward import RewardTrainConfig, eval_reward, score_dataset, train_reward
+from videoalign.recipes.reward import RewardTrainConfig, train_reward
+from videoalign.recipes.reward_scores import eval_scores, score_dataset
 from videoalign.recipes.stages import Stages
 from videoalign.training.checkpoint import RunLog
 from videoalign.training.loop import FitConfig
@@ -85,7 +86,7 @@ class QuickstartConfig(Config):
     """Clips of each held-out prompt and arm in the evaluation."""
     reward: RewardTrainConfig = RewardTrainConfig(
         fit=FitConfig(
-            num_steps=260,
+            num_steps=220,
             batch_size=2,
             learning_rate=1e-3,
             warmup_steps=20,
@@ -99,16 +100,16 @@ class QuickstartConfig(Config):
         shift_share=0.12,
     )
     """Training of VideoReward."""
-    pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=3)
+    pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=6)
     """How the reward's scores become win-lose pairs."""
     sft: SftConfig = SftConfig(fit=ADAPTER_FIT)
     """Supervised fine-tuning."""
     rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT)
     """Flow-RWR."""
-    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=250.0, reference_draws=8)
+    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=150.0, reference_draws=4)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig(
-        fit=FitConfig(num_steps=150, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        fit=FitConfig(num_steps=120, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
         num_blocks=6,
         max_clips=3,
     )
@@ -217,11 +218,11 @@ class _Quickstart:
         """VideoReward, its figures on held-out prompts, and the oracle's on the same pairs."""
         dataset, config = self.dataset, _seeded(self.config.reward, self.config.seed)
         trained = train_reward(dataset, MODEL, self.folder / REWARD_NAME, config, progress=self.progress)
-        figures = eval_reward(trained.reward, dataset, seed=self.config.seed, progress=self.progress)
-        truth = eval_reward(self.oracle, dataset, seed=self.config.seed, progress=self.progress)
+        score_dataset(trained.reward, dataset, name=REWARD_NAME, progress=self.progress)
+        figures = eval_scores(dataset, REWARD_NAME, seed=self.config.seed)
+        truth = eval_scores(dataset, self.oracle.name, seed=self.config.seed)
         for name, row in figures.items():
             row["oracle_with_ties"], row["oracle_without_ties"] = truth[name]["with_ties"], truth[name]["without_ties"]
-        score_dataset(trained.reward, dataset, name=REWARD_NAME, progress=self.progress)
         return figures
 
     def _pairs(self) -> int:

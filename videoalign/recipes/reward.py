@@ -1,4 +1,4 @@
-"""A reward from a dataset: train it, say how good it is, score clips with it."""
+"""A reward from a dataset of judgements."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
-from videoalign.data.dataset import Dataset, JudgedPair
-from videoalign.data.video import probe, read_video
+from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, ModelError, did_you_mean
-from videoalign.evaluation.reward import Figures, evaluate_reward
 from videoalign.losses.preference import THETA
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import shift_clips
@@ -27,6 +23,7 @@ from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import SYSTEM, default_template
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
+from videoalign.recipes.reward_scores import raw_scores
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
 from videoalign.training.objectives.reward import (
@@ -140,7 +137,7 @@ def train_reward(
         )
     reward.eval()
     merge_lora(reward)
-    reward.set_normalisation(_raw_scores(reward, dataset, held_out, reader, progress))
+    reward.set_normalisation(raw_scores(reward, dataset, held_out, reader, progress))
     reward.name = Path(out).resolve().name
     reward.save_pretrained(folder / MODEL_FOLDER)
     return RewardTrainResult(reward, history, sum(len(group.pairs) for group in groups))
@@ -164,100 +161,6 @@ def training_groups(dataset: Dataset, config: RewardTrainConfig) -> list[JudgedG
     if config.loss == "bt" and not any(bool((group.labels.abs() == 1).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
     return groups
-
-
-def eval_reward(
-    reward: RewardModel,
-    dataset: Dataset,
-    *,
-    split: str | None = "val",
-    legacy: bool = False,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> dict[str, Figures]:
-    """Figures of a reward on the judged pairs of one split; see `evaluation.reward.evaluate_reward`.
-
-    Args:
-        reward: scores the clips; must know every dimension of the dataset.
-        dataset: judged pairs.
-        split: ``val``, ``train``, or None for all pairs.
-        legacy: count ties as the official code does.
-        seed: draws folds and resamples.
-        progress: counts clips.
-
-    Raises:
-        DataError: a dimension that the reward does not score, no judged pair, an unreadable clip.
-    """
-    missing = [name for name in dataset.dimensions if name not in reward.dimensions]
-    if missing:
-        hint = did_you_mean(missing[0], reward.dimensions)
-        raise DataError(f"dimension '{missing[0]}' of {dataset.path} is not scored by reward '{reward.name}'.{hint}")
-    pairs = dataset.judged_pairs(split)
-    if not pairs:
-        where = f"of split '{split}'" if split else "at all"
-        raise DataError(f"{dataset.path}: no judged pair {where}; hold some out with 'videoalign data split'.")
-    wanted = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
-    clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
-    columns = [reward.dimensions.index(name) for name in dataset.dimensions]
-    scores = _normalised(reward, dataset, clips, progress)[:, columns]
-    return evaluate_reward(
-        dict(zip([clip.clip_id for clip in clips], scores.tolist(), strict=True)),
-        pairs,
-        dataset.dimensions,
-        generators={clip.clip_id: clip.generator for clip in clips},
-        judgements=_judgements_of(dataset, pairs),
-        legacy=legacy,
-        seed=seed,
-    )
-
-
-def score_dataset(
-    reward: VideoReward, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
-) -> list[dict[str, Any]]:
-    """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
-
-    Returns:
-        What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}}`` a clip.
-
-    Raises:
-        DataError: an unreadable clip; nothing is stored then.
-        ModelError: the reward stores no normalisation.
-    """
-    clips = dataset.clips()
-    reward.normalisation()
-    raw = _raw_scores(reward, dataset, clips, ClipReader(dataset, reward.processor, cache_bytes=0), progress)
-    rows = [
-        {"clip_id": clip.clip_id, "raw": dict(zip(reward.dimensions, a, strict=True)), "normalised": b}
-        for clip, a, b in zip(clips, raw.tolist(), _named(reward, reward.normalise(raw)), strict=True)
-    ]
-    dataset.write_scores(name or reward.name, rows)
-    return rows
-
-
-def score_files(reward: VideoReward, videos: Sequence[str | Path], prompts: Sequence[str]) -> list[dict[str, Any]]:
-    """Scores clips in files, decoding only the frames that are read.
-
-    Returns:
-        ``{video, prompt, scores: {dim: normalised}, raw: {dim: raw}}`` a clip, in the order given.
-
-    Raises:
-        VideoError: a file that is missing, truncated, no video or of unknown rate.
-        DataError: a prompt with a special token; numbers of files and prompts differ.
-        ModelError: the reward stores no normalisation.
-    """
-    if len(videos) != len(prompts):
-        raise DataError(f"prompts: got {len(prompts)} for {len(videos)} videos; give one --prompt per --video.")
-    reward.normalisation()
-    for prompt in prompts:
-        reward.chat.check_prompt(prompt)
-    patches = []
-    for video in videos:
-        info = probe(video)
-        frames = read_video(video, reward.processor.indices(info.num_frames, info.fps))
-        patches.append(reward.processor.read_frames(frames.frames))
-    raw = reward.score_patches(patches, prompts)
-    rows = zip(videos, prompts, _named(reward, reward.normalise(raw)), _named(reward, raw), strict=True)
-    return [{"video": str(v), "prompt": p, "scores": scores, "raw": plain} for v, p, scores, plain in rows]
 
 
 def base_path(base: str) -> str | Path:
@@ -331,40 +234,3 @@ def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, groups: Se
         "dimensions": [dimension.model_dump(mode="json") for dimension in dataset.info.dimensions],
         "data": fingerprint(data),
     }
-
-
-def _raw_scores(
-    reward: VideoReward, dataset: Dataset, clips: Sequence[Clip], reader: ClipReader, progress: Progress, size: int = 16
-) -> np.ndarray:
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    rows = [np.zeros((0, len(reward.dimensions)))]
-    with progress("score clips", len(clips)) as advance:
-        for start in range(0, len(clips), size):
-            part = clips[start : start + size]
-            patches = [reader.read(clip) for clip in part]
-            rows.append(reward.score_patches(patches, [texts[clip.prompt_id] for clip in part], batch_size=size))
-            for _ in part:
-                advance()
-    return np.concatenate(rows)
-
-
-def _normalised(reward: RewardModel, dataset: Dataset, clips: Sequence[Clip], progress: Progress) -> np.ndarray:
-    if isinstance(reward, VideoReward):
-        reader = ClipReader(dataset, reward.processor, cache_bytes=0)
-        return reward.normalise(_raw_scores(reward, dataset, clips, reader, progress))
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    scores = []
-    with progress("score clips", len(clips)) as advance:
-        for clip in clips:
-            scores.append(reward.score([dataset.load(clip)], [texts[clip.prompt_id]]))
-            advance()
-    return np.concatenate(scores)
-
-
-def _judgements_of(dataset: Dataset, pairs: Sequence[JudgedPair]) -> list[Any]:
-    wanted = {pair.prompt_id for pair in pairs}
-    return [row for row in dataset.judgements() if row.prompt_id in wanted]
-
-
-def _named(reward: VideoReward, scores: np.ndarray) -> list[dict[str, float]]:
-    return [dict(zip(reward.dimensions, row, strict=True)) for row in scores.tolist()]
