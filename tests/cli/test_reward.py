@@ -15,6 +15,7 @@ from videoalign.errors import DataError
 from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.prompt import default_template
+from videoalign.models.videoreward.settings import Ties
 from videoalign.recipes.reward_scores import eval_reward, eval_scores, score_dataset
 
 SMALL = ["fit.num_steps=2", "fit.batch_size=2", "limits={fps: 2, min_frame_pixels: 1024, max_frame_pixels: 1024}"]
@@ -159,3 +160,16 @@ def test_stored_scores_give_the_figures_of_the_reward_itself(trained: Path, data
     assert eval_scores(data, "kept") == eval_reward(reward, data)
     with pytest.raises(DataError, match="no scores 'keptt'.*kept"):
         eval_scores(data, "keptt")
+
+
+def test_the_law_of_ties_is_kept_with_the_reward(base: Path, dataset: Path, tmp_path: Path) -> None:
+    words = ["reward", "train", str(dataset), "--model", str(base), *SMALL, "--out"]
+    learnt = ["loss=davidson", "nu=2", "learn_ties=true", "fit.learning_rate=0.05"]
+    assert main([*words, str(tmp_path / "r"), *learnt]) == 0
+    ties = VideoReward.from_pretrained(tmp_path / "r").settings.ties
+    assert ties is not None and ties.law == "davidson"
+    assert all(0 < abs(width - 2.0) < 1.0 for width in ties.width.values())
+    assert main([*words, str(tmp_path / "fixed")]) == 0
+    assert VideoReward.from_pretrained(tmp_path / "fixed").settings.ties == Ties(
+        law="btt", width=dict.fromkeys(("VQ", "MQ", "TA"), 5.0)
+    )

@@ -14,6 +14,8 @@ from videoalign.losses.preference import (
     btt_log_probs,
     btt_loss,
     constant_margin_loss,
+    davidson_log_probs,
+    davidson_loss,
     mean_over_all,
     mean_over_judged,
     regression_loss,
@@ -163,3 +165,32 @@ def test_shapes_that_would_broadcast_are_refused(loss) -> None:
         loss(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4, 1))
     with pytest.raises(ValueError, match="must share one shape"):
         regression_loss(torch.zeros(4, 3), torch.zeros(3))
+
+
+@given(d=st.floats(-200, 200), nu=st.floats(0.001, 100))
+def test_davidson_probabilities_sum_to_one_and_keep_the_odds(d: float, nu: float) -> None:
+    win, tie, lose = davidson_log_probs(double(d), nu)
+    assert float(torch.stack([win, tie, lose]).exp().sum()) == pytest.approx(1, abs=1e-12)
+    assert float(win - lose) == pytest.approx(d, abs=1e-9)
+
+
+def test_davidson_by_hand() -> None:
+    """With e^d = 4 and nu = 3 the three are as 2 : 3 : 1/2."""
+    probabilities = davidson_log_probs(double(math.log(4)), 3.0).exp().flatten().tolist()
+    assert probabilities == pytest.approx([2 / 5.5, 3 / 5.5, 0.5 / 5.5], abs=1e-12)
+    tie = davidson_log_probs(double(0.0))[1].exp()
+    assert float(tie) == pytest.approx(2 / 3)
+    a, b, label = double(math.log(4), 0.0, 0.0, 1.0), double(0.0, math.log(4), 0.0, 2.0), double(1, 1, 0, 22)
+    wanted = [-math.log(2 / 5.5), -math.log(0.5 / 5.5), -math.log(3 / 5), 0.0]
+    assert davidson_loss(a, b, label, 3.0).tolist() == pytest.approx(wanted, abs=1e-12)
+
+
+def test_davidson_without_ties_is_bradley_terry() -> None:
+    a, b, label = double(0.3, -2.0), double(1.0, 0.5), double(1, -1)
+    torch.testing.assert_close(davidson_loss(a, b, label, 1e-14), bt_loss(a, b, label))
+
+
+@pytest.mark.parametrize("nu", [0.0, -1.0, math.nan])
+def test_a_davidson_without_weight_for_ties_is_refused(nu: float) -> None:
+    with pytest.raises(ValueError, match="nu must be above 0"):
+        davidson_log_probs(double(0.0), nu)

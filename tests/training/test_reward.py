@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -37,8 +38,10 @@ class Table(nn.Module):
         return self.scores[rows]
 
 
-def objective(scores: list[list[float]], loss: str = "btt") -> RewardObjective:
-    return RewardObjective(Table(scores), find_criterion(loss), ["VQ", "TA"], part_of=lambda name: name, rates={})
+def objective(scores: list[list[float]], loss: str = "btt", **ties: Any) -> RewardObjective:
+    return RewardObjective(
+        Table(scores), find_criterion(loss, 2, **ties), ["VQ", "TA"], part_of=lambda name: name, rates={}
+    )
 
 
 def batch_of_two():  # type: ignore[no-untyped-def]
@@ -68,6 +71,47 @@ def test_a_missing_verdict_gives_no_gradient() -> None:
     gradient = task.reward.scores.grad
     assert float(gradient[2, 1]) == 0  # clip c has no verdict on TA
     assert float(gradient[2, 0]) > 0  # and lost on VQ, so its score must fall
+
+
+def test_davidson_counts_every_verdict_with_its_own_law() -> None:
+    scores = [[1.0, 0.0], [0.5, 2.0], [-1.0, 0.3], [0.1, 0.2], [0.4, 0.9]]
+    loss, _ = objective(scores, "davidson", nu=3.0).loss(batch_of_two(), torch.Generator())
+    cases = [(1.0, 0.5, 1), (0.0, 2.0, 0), (-1.0, 1.0, -1), (0.1, 0.4, 0), (0.2, 0.9, -1)]
+    by_hand = []
+    for a, b, label in cases:
+        weights = {1: math.exp((a - b) / 2), 0: 3.0, -1: math.exp((b - a) / 2)}
+        by_hand.append(-math.log(weights[label] / sum(weights.values())))
+    assert float(loss) == pytest.approx(sum(by_hand) / 5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("law", "start"), [("btt", 5.0), ("davidson", 4.0)])
+def test_a_learnt_width_finds_the_share_of_ties(law: str, start: float) -> None:
+    """Equal clips that tie in one pair of four: theta -> 5 / 3, nu -> 2 / 3; where all ties are missing it stays."""
+    pairs = [judged("p", "a", str(n), VQ=TIE if n % 4 == 0 else (A, B)[n // 2 % 2], TA=None) for n in range(40)]
+    groups = make_groups(pairs, {"p": "P"}, ["VQ", "TA"], max_clips=50)
+    batch = collate_groups(groups, list(range(41)))
+    task = objective([[0.0, 0.0]] * 41, law, learn_ties=True)
+    task.reward.requires_grad_(False)
+    widths = task.parameter_groups()[-1]["params"]
+    optimiser = torch.optim.Adam(widths, lr=0.1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        task.loss(batch, torch.Generator())[0].backward()
+        optimiser.step()
+    found, untouched = task.criterion.widths()
+    assert found == pytest.approx(5 / 3 if law == "btt" else 2 / 3, rel=1e-3)
+    assert untouched == pytest.approx(start)
+
+
+def test_learnt_widths_are_kept_and_put_back() -> None:
+    one, other = (objective([[0.0, 0.0]] * 5, learn_ties=True) for _ in range(2))
+    with torch.no_grad():
+        one.criterion.log_above.copy_(torch.tensor([0.3, 2.0]))
+        one.reward.scores.fill_(7.0)
+    other.load_state_dict(one.state_dict())
+    assert other.criterion.widths() == one.criterion.widths()
+    assert torch.equal(other.reward.scores, one.reward.scores)
+    assert "ties" not in objective([[0.0, 0.0]] * 5).state_dict()
 
 
 def test_bt_leaves_ties_out() -> None:
@@ -108,7 +152,7 @@ def test_parts_have_their_own_rates_and_vectors_no_decay() -> None:
     module = nn.ModuleDict({"head": nn.Linear(2, 2), "vision": nn.Linear(2, 2, bias=False)})
     task = RewardObjective(
         module,
-        find_criterion("bt"),
+        find_criterion("bt", 1),
         ["VQ"],
         part_of=lambda name: name.split(".")[0],
         rates={"vision": 0.5},
@@ -120,11 +164,15 @@ def test_parts_have_their_own_rates_and_vectors_no_decay() -> None:
 
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'btt'"):
-        find_criterion("bttt")
+        find_criterion("bttt", 1)
     with pytest.raises(ConfigError, match="theta"):
-        find_criterion("btt", theta=1.0)
+        find_criterion("btt", 1, theta=1.0)
+    with pytest.raises(ConfigError, match="nu: must be above 0"):
+        find_criterion("davidson", 1, nu=0.0)
+    with pytest.raises(ConfigError, match="learn_ties: loss=bt knows no ties"):
+        find_criterion("bt", 1, learn_ties=True)
     with pytest.raises(ConfigError, match="max_clips"):
         make_groups([], {}, ["VQ"], max_clips=1)
     frozen = nn.Linear(1, 1).requires_grad_(False)
     with pytest.raises(ConfigError, match="unfreeze"):
-        RewardObjective(frozen, find_criterion("bt"), ["VQ"], part_of=str, rates={})
+        RewardObjective(frozen, find_criterion("bt", 1), ["VQ"], part_of=str, rates={})

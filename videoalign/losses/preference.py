@@ -16,6 +16,9 @@ from torch import Tensor
 THETA = 5.0
 """Width of the tie band; two equal clips tie with probability (theta - 1) / (theta + 1), two in three."""
 
+NU = 4.0
+"""Weight of the tie in Davidson's law; two equal clips tie with probability nu / (nu + 2), two in three."""
+
 MARGIN = 0.57
 """Distance, in reward units, that the constant-margin loss asks for."""
 
@@ -60,6 +63,38 @@ def btt_loss(score_a: Tensor, score_b: Tensor, label: Tensor, theta: float | Ten
     _same_shapes(score_a, score_b, label)
     win, tie, lose = btt_log_probs(score_a - score_b, theta)
     return -win.where(label == 1, lose.where(label == -1, tie.where(label == 0, 0.0)))
+
+
+def davidson_loss(score_a: Tensor, score_b: Tensor, label: Tensor, nu: float | Tensor = NU) -> Tensor:
+    """Davidson's law of ties: -log P(label), the three probabilities as in `davidson_log_probs`.
+
+    Args:
+        score_a: rewards of clips A, any shape.
+        score_b: rewards of clips B, same shape.
+        label: +1, -1 or 0 as above, same shape.
+        nu: above 0; one number, or a tensor that broadcasts against the scores.
+
+    Raises:
+        ValueError: shapes that differ, nu not above 0.
+    """
+    _same_shapes(score_a, score_b, label)
+    win, tie, lose = davidson_log_probs(score_a - score_b, nu)
+    return -win.where(label == 1, lose.where(label == -1, tie.where(label == 0, 0.0)))
+
+
+def davidson_log_probs(d: Tensor, nu: float | Tensor = NU) -> Tensor:
+    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d = score_a - score_b of any shape (...).
+
+    Davidson (1970): the three are as exp(d / 2) : nu : exp(-d / 2), so that a tie is likeliest between equals and the
+    odds of A against B are those of Bradley-Terry, whatever nu.
+
+    Raises:
+        ValueError: nu not above 0.
+    """
+    weight = nu if isinstance(nu, Tensor) else d.new_tensor(nu)
+    if not bool((weight > 0).all()):
+        raise ValueError(f"nu must be above 0; got {nu}")
+    return torch.stack([d / 2, weight.log().expand_as(d), -d / 2]).log_softmax(0)
 
 
 def btt_log_probs(d: Tensor, theta: float | Tensor = THETA) -> Tensor:

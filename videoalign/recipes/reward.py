@@ -15,12 +15,13 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, ModelError, did_you_mean
-from videoalign.losses.preference import THETA
+from videoalign.losses.preference import NU, THETA
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import shift_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import SYSTEM, default_template
+from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.reward_scores import raw_scores
@@ -30,6 +31,7 @@ from videoalign.training.objectives.reward import (
     JudgedBatch,
     JudgedGroup,
     RewardObjective,
+    TieCriterion,
     collate_groups,
     find_criterion,
 )
@@ -48,10 +50,15 @@ class RewardTrainConfig(Config):
         num_steps=300, batch_size=4, learning_rate=3e-4, warmup_steps=20, schedule="cosine", weight_decay=0.01
     )
     """Length, rate and batch of the training; a batch counts groups of clips that share a prompt."""
-    loss: Literal["btt", "bt", "regression"] = "btt"
-    """Bradley-Terry with ties, Bradley-Terry on decided pairs alone, or squared distance to mean ratings."""
+    loss: Literal["btt", "davidson", "bt", "regression"] = "btt"
+    """Bradley-Terry with ties after Rao and Kupper or after Davidson, Bradley-Terry on decided pairs alone, or squared
+    distance to mean ratings."""
     theta: float = Field(THETA, gt=1)
     """Width of the tie band of btt."""
+    nu: float = Field(NU, gt=0)
+    """Weight of the tie of davidson."""
+    learn_ties: bool = False
+    """Train theta or nu, one per dimension, from where it stands."""
     tuning: Tuning = Tuning()
     """What is trained."""
     rates: dict[str, float] = {}
@@ -131,12 +138,14 @@ def train_reward(
         return collate_groups(batch, reward.inputs(patches, prompts).to(reward.device))
 
     reward.train()
+    objective = _objective(reward, config)
     with progress("train reward", config.fit.num_steps) as advance:
-        history = fit(
-            _objective(reward, config), groups, collate, config.fit, folder, on_step=count_steps(advance, on_step)
-        )
+        history = fit(objective, groups, collate, config.fit, folder, on_step=count_steps(advance, on_step))
     reward.eval()
     merge_lora(reward)
+    if isinstance(objective.criterion, TieCriterion):
+        widths = dict(zip(reward.dimensions, objective.criterion.widths(), strict=True))
+        reward.settings = reward.settings.model_copy(update={"ties": Ties(law=objective.criterion.law, width=widths)})
     reward.set_normalisation(raw_scores(reward, dataset, held_out, reader, progress))
     reward.name = Path(out).resolve().name
     reward.save_pretrained(folder / MODEL_FOLDER)
@@ -196,7 +205,9 @@ def _untrained(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoR
 def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjective:
     return RewardObjective(
         reward,
-        find_criterion(config.loss, theta=config.theta),
+        find_criterion(
+            config.loss, len(reward.dimensions), theta=config.theta, nu=config.nu, learn_ties=config.learn_ties
+        ),
         reward.dimensions,
         part_of=part_of,
         rates=config.rates,

@@ -14,6 +14,7 @@ from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.backbone import FRAME_ATTENTION, video_features
+from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 
 PROMPTS = ["a red circle moves left", "one cross , blue , grows", "the yellow square moves up and stays there for long"]
@@ -57,6 +58,22 @@ def test_a_saved_reward_scores_the_same(reward: VideoReward, clips: list[Video],
 def test_without_normalisation_only_raw_scores_are_given(reward: VideoReward, clips: list[Video]) -> None:
     with pytest.raises(ModelError, match="no normalisation"):
         reward.score(clips, PROMPTS)
+
+
+def test_two_raw_scores_tell_how_likely_each_verdict_is(reward: VideoReward) -> None:
+    equal, ahead = np.zeros((1, 3)), np.full((1, 3), np.log(2))
+    with pytest.raises(ModelError, match="trained without ties"):
+        reward.verdict_probabilities(equal, equal)
+    ties = Ties(law="btt", width={"VQ": 5.0, "MQ": 5.0, "TA": 2.0})
+    reward.settings = reward.settings.model_copy(update={"ties": ties})
+    likely = reward.verdict_probabilities(ahead, equal)
+    assert likely.shape == (1, 3, 3)
+    assert likely[0, 0] == pytest.approx([2 / 7, 48 / 77, 1 / 11])
+    assert likely[0, 2] == pytest.approx([1 / 2, 3 / 10, 1 / 5])  # e^d = 2 and theta = 2
+    assert reward.verdict_probabilities(equal, ahead)[0] == pytest.approx(likely[0, :, ::-1])
+    ties = Ties(law="davidson", width={"VQ": 4.0, "MQ": 1.0, "TA": 1.0})
+    reward.settings = reward.settings.model_copy(update={"ties": ties})
+    assert reward.verdict_probabilities(equal, equal)[0, :, 1] == pytest.approx([2 / 3, 1 / 3, 1 / 3])
 
 
 def test_normalisation_wants_clips_that_differ(reward: VideoReward) -> None:

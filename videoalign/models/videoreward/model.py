@@ -15,6 +15,7 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.flow.times import fold_in
+from videoalign.losses.preference import btt_log_probs, davidson_log_probs
 from videoalign.models.videoreward.backbone import POSITIONS, ModelInputs, hidden_states, use_frame_attention
 from videoalign.models.videoreward.checkpoint import RewardParts, read_base, read_checkpoint, write_checkpoint
 from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor
@@ -193,6 +194,20 @@ class VideoReward(nn.Module):
         """
         self.normalisation()
         return self.normalise(self.score_raw(videos, prompts))
+
+    def verdict_probabilities(self, raw_a: np.ndarray, raw_b: np.ndarray) -> np.ndarray:
+        """How likely A, a tie and B are, float64 (N, D, 3), from raw scores (N, D) of clips A and B.
+
+        Raises:
+            ModelError: the reward was trained without a law of ties.
+        """
+        ties = self.settings.ties
+        if ties is None:
+            raise ModelError(f"reward '{self.name}': it was trained without ties; train it with loss=btt or davidson.")
+        log_probs = btt_log_probs if ties.law == "btt" else davidson_log_probs
+        width = torch.tensor([ties.width[name] for name in self.dimensions], dtype=torch.float64)
+        likely: np.ndarray = log_probs(torch.from_numpy(raw_a - raw_b), width).exp().movedim(0, -1).numpy()
+        return likely
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """(raw - mean) / std per dimension, (N, D).

@@ -22,6 +22,15 @@ class Normalisation(Config):
     """In raw units."""
 
 
+class Ties(Config):
+    """The law of ties that a reward was trained under; with it, two raw scores tell how likely each verdict is."""
+
+    law: Literal["btt", "davidson"]
+    """Rao and Kupper's or Davidson's; see `losses.preference`."""
+    width: dict[str, float]
+    """By dimension: theta of btt, above 1, or nu of davidson, above 0."""
+
+
 class RewardSettings(Config):
     """``reward.json``: all that scoring needs to know and the weights do not tell."""
 
@@ -39,6 +48,8 @@ class RewardSettings(Config):
     """One row of the head for all dimensions; otherwise a row each."""
     normalisation: dict[str, Normalisation] | None = None
     """By dimension; None until it was computed."""
+    ties: Ties | None = None
+    """None where the training knew no ties."""
     provenance: dict[str, str] = {}
     """Where the weights come from."""
 
@@ -47,6 +58,8 @@ class RewardSettings(Config):
         names = {d.name for d in self.dimensions}
         if self.normalisation is not None and set(self.normalisation) != names:
             raise ValueError(f"normalisation must name the dimensions {', '.join(sorted(names))}")
+        if self.ties is not None and set(self.ties.width) != names:
+            raise ValueError(f"ties.width must name the dimensions {', '.join(sorted(names))}")
         return self
 
     @property

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from videoalign.errors import ConfigError, did_you_mean
-from videoalign.losses.preference import THETA, bt_loss, btt_loss, mean_over_judged, regression_loss
+from videoalign.losses.preference import NU, THETA, bt_loss, btt_loss, davidson_loss, mean_over_judged, regression_loss
 
 NO_LABEL = 22.0
 """Stands where nobody judged, as in the official code; such entries are masked."""
@@ -58,7 +58,40 @@ def collate_groups(groups: Sequence[JudgedGroup], inputs: Any) -> JudgedBatch:
 
 
 Criterion = Callable[[Tensor, JudgedBatch], Tensor]
-"""From scores (K, D) and the batch to the scalar loss."""
+"""From scores (K, D) and the batch to the scalar loss; its own parameters are trained when it is a module."""
+
+
+class TieCriterion(nn.Module):
+    """Mean over the judged entries of -log P(verdict) under a law of ties, one width of the tie band per dimension.
+
+    Args:
+        law: ``btt`` (Rao and Kupper, width theta above 1) or ``davidson`` (width nu above 0).
+        width: where it starts, and stays unless it is learnt.
+        num_dimensions: D.
+        learn: train the widths, with everything else.
+    """
+
+    def __init__(self, law: str, width: float, num_dimensions: int, *, learn: bool = False) -> None:
+        super().__init__()
+        self.loss, self.least = TIE_LAWS[law]
+        self.law, self.start, self.learn = law, width, learn
+        above = torch.full((num_dimensions,), math.log(width - self.least))
+        self.log_above = nn.Parameter(above, requires_grad=learn)
+
+    def widths(self) -> list[float]:
+        """Of each dimension."""
+        learnt: list[float] = (self.least + self.log_above.detach().exp()).tolist()
+        return learnt if self.learn else [self.start] * len(learnt)
+
+    def forward(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
+        """The loss of scores (K, D)."""
+        a, b, labels = _sides(scores, batch)
+        width = self.least + self.log_above.to(scores.device).exp() if self.learn else self.start
+        return mean_over_judged(self.loss(a, b, labels, width), labels != NO_LABEL)
+
+
+TIE_LAWS: dict[str, tuple[Callable[..., Tensor], float]] = {"btt": (btt_loss, 1.0), "davidson": (davidson_loss, 0.0)}
+"""Loss of each law of ties, and what its width must lie above."""
 
 
 def bt_criterion(scores: Tensor, batch: JudgedBatch) -> Tensor:
@@ -67,33 +100,41 @@ def bt_criterion(scores: Tensor, batch: JudgedBatch) -> Tensor:
     return mean_over_judged(bt_loss(a, b, labels), labels.abs() == 1)
 
 
-def btt_criterion(scores: Tensor, batch: JudgedBatch, *, theta: float = THETA) -> Tensor:
-    """Bradley-Terry with ties, mean over the judged entries."""
-    a, b, labels = _sides(scores, batch)
-    return mean_over_judged(btt_loss(a, b, labels, theta), labels != NO_LABEL)
-
-
 def regression_criterion(scores: Tensor, batch: JudgedBatch) -> Tensor:
     """Squared distance to the mean rating less 3, mean over the rated entries."""
     ratings = batch.ratings.to(scores.device)
     return mean_over_judged(regression_loss(scores, ratings), ratings != 0)
 
 
-CRITERIA: dict[str, Criterion] = {"btt": btt_criterion, "bt": bt_criterion, "regression": regression_criterion}
-"""By the name that a configuration gives."""
+CRITERIA: dict[str, Criterion] = {"bt": bt_criterion, "regression": regression_criterion}
+"""Those without a law of ties, by the name that a configuration gives."""
 
 
-def find_criterion(name: str, *, theta: float = THETA) -> Criterion:
+def find_criterion(
+    name: str, num_dimensions: int, *, theta: float = THETA, nu: float = NU, learn_ties: bool = False
+) -> Criterion:
     """The loss of that name.
 
+    Args:
+        name: btt, davidson, bt or regression.
+        num_dimensions: D.
+        theta: width of btt.
+        nu: width of davidson.
+        learn_ties: train the width, one per dimension.
+
     Raises:
-        ConfigError: there is none, or theta is not above 1.
+        ConfigError: there is none, a width out of range, or ties to learn without a law of ties.
     """
-    if name not in CRITERIA:
-        raise ConfigError(f"loss: unknown '{name}'.{did_you_mean(name, CRITERIA)}")
-    if not theta > 1:
-        raise ConfigError(f"theta: must be above 1; got {theta}.")
-    return partial(btt_criterion, theta=theta) if name == "btt" else CRITERIA[name]
+    if name not in {*TIE_LAWS, *CRITERIA}:
+        raise ConfigError(f"loss: unknown '{name}'.{did_you_mean(name, (*TIE_LAWS, *CRITERIA))}")
+    for setting, value, least in (("theta", theta, 1), ("nu", nu, 0)):
+        if not value > least:
+            raise ConfigError(f"{setting}: must be above {least}; got {value}.")
+    if name in TIE_LAWS:
+        return TieCriterion(name, theta if name == "btt" else nu, num_dimensions, learn=learn_ties)
+    if learn_ties:
+        raise ConfigError(f"learn_ties: loss={name} knows no ties; use loss=btt or loss=davidson.")
+    return CRITERIA[name]
 
 
 class RewardObjective:
@@ -138,7 +179,8 @@ class RewardObjective:
             group["weight_decay"] = self.weight_decay if is_matrix else 0.0
             if part in self.rates:
                 group["lr"] = self.rates[part]
-        return list(groups.values())
+        widths = list(self._learnt_widths().values())
+        return [*groups.values(), *([{"params": widths, "weight_decay": 0.0}] if widths else [])]
 
     def loss(self, batch: JudgedBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The criterion's loss, and ``accuracy/<dim>`` over the decided pairs of the batch."""
@@ -147,14 +189,22 @@ class RewardObjective:
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
-        return {name: parameter.detach() for name, parameter in self._trained().items()}
+        return {name: p.detach() for name, p in {**self._trained(), **self._learnt_widths()}.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Puts the parameters of `state_dict` back."""
-        self.reward.load_state_dict(state, strict=False)
+        widths = self._learnt_widths()
+        with torch.no_grad():
+            for name, parameter in widths.items():
+                parameter.copy_(state[name])
+        self.reward.load_state_dict({name: v for name, v in state.items() if name not in widths}, strict=False)
 
     def _trained(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.reward.named_parameters() if p.requires_grad}
+
+    def _learnt_widths(self) -> dict[str, nn.Parameter]:
+        criterion = self.criterion
+        return {"ties": criterion.log_above} if isinstance(criterion, TieCriterion) and criterion.learn else {}
 
 
 def pair_accuracy(scores: Tensor, batch: JudgedBatch, dimensions: Sequence[str]) -> dict[str, float]:
