@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from videoalign.contracts.records import Judgement, Label
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
-from videoalign.evaluation.reward import PairTable, cross_fit_right, evaluate_reward, generator_identity
+from videoalign.evaluation.reward import (
+    PairTable,
+    cross_fit_probabilities,
+    cross_fit_right,
+    evaluate_reward,
+    generator_identity,
+)
+from videoalign.stats.calibration import log_loss
 
 A, B, TIE = Label.A, Label.B, Label.TIE
 
@@ -62,6 +71,8 @@ def test_row_order_and_orientation_do_not_matter() -> None:
     again = evaluate_reward(scores, flipped, ["Q"])["Q"]
     for name in ("with_ties", "without_ties", "always_tie", "tie_share", "threshold", "n"):
         assert base[name] == pytest.approx(again[name])
+    for name in ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece"):
+        assert base[name] == pytest.approx(again[name], abs=2e-3)
 
 
 def test_intervals_hold_the_figures_and_skill_beats_the_baselines() -> None:
@@ -119,3 +130,23 @@ def test_one_prompt_gives_figures_without_intervals() -> None:
     assert figures["without_ties"] == 1.0
     assert figures["with_ties"] is None
     assert figures["low"] is None
+    assert (figures["auc"], figures["tie_auc"], figures["log_loss"]) == (1.0, None, None)
+
+
+def test_probabilities_come_from_other_prompts_and_beat_the_shares_when_there_is_skill() -> None:
+    skilled, blind = (table([1, -1, 0, 1] * 15, list(diff), "abcdefghij" * 6) for diff in _differences())
+    fitted, shares = cross_fit_probabilities(skilled)
+    assert fitted.sum(1) == pytest.approx(np.ones(60))
+    assert shares.sum(1) == pytest.approx(np.ones(60))
+    changed = replace(skilled, labels=np.where(np.array(skilled.prompt_ids) == "a", -1, skilled.labels))
+    again, _ = cross_fit_probabilities(changed)
+    rows = np.array(skilled.prompt_ids) == "a"
+    assert again[rows] == pytest.approx(fitted[rows])  # a prompt's own verdicts do not count
+    assert log_loss(fitted, skilled.labels) < log_loss(shares, skilled.labels) - 0.3
+    without_skill, _ = cross_fit_probabilities(blind)
+    assert log_loss(without_skill, blind.labels) == pytest.approx(log_loss(shares, blind.labels), abs=0.1)
+
+
+def _differences() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return np.array([1.0, -1.0, 0.0, 1.0] * 15) + 0.2 * rng.normal(size=60), rng.normal(size=60)

@@ -34,6 +34,9 @@ SHOWN = (
 )
 
 
+SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the group to the command line."""
     group = typer.Typer(help="Rewards: train, import, evaluate and score.")
@@ -110,10 +113,9 @@ def eval_(
     if as_json:
         print_json(figures)
         return
-    rows = [[name, *("-" if row[key] is None else row[key] for key in SHOWN)] for name, row in figures.items()]
-    print_table(
-        ["dimension", *(key.replace("_", " ") for key in SHOWN)], rows, title=f"{reward} on {dataset} ({split})"
-    )
+    for title, keys in ((f"{reward} on {dataset} ({split})", SHOWN), ("probabilities", SHOWN_PROBABILITIES)):
+        rows = [[name, *("-" if row[key] is None else row[key] for key in keys)] for name, row in figures.items()]
+        print_table(["dimension", *(key.replace("_", " ") for key in keys)], rows, title=title)
 
 
 def score(

@@ -14,6 +14,15 @@ from videoalign.contracts.records import Judgement, Label
 from videoalign.data.dataset import JudgedPair, flip
 from videoalign.errors import DataError
 from videoalign.stats.agreement import raw_agreement
+from videoalign.stats.calibration import (
+    brier,
+    calibration_error,
+    fit_tie_law,
+    log_loss,
+    ordering_auc,
+    tie_auc,
+    verdict_probabilities,
+)
 from videoalign.stats.pairwise import (
     accuracy_without_ties,
     always_tie,
@@ -71,6 +80,9 @@ def evaluate_reward(
         - ``with_ties``: share of all pairs predicted right, the tie threshold fitted on the other folds of prompts;
           ``with_ties_low``, ``with_ties_high``: its 95% interval, prompts resampled.
         - ``without_ties``: share of decided pairs in the judged order; ``low``, ``high``: its 95% interval.
+        - ``auc``, ``tie_auc``: areas under the ROC curves of telling A from B, and decided pairs from ties.
+        - ``log_loss``, ``brier``, ``ece``: of the three-way probabilities under a law of ties that is fitted on the
+          other folds of prompts; ``log_loss_shares``: of the shares of the verdicts there, as no skill would tell.
         - ``n``, ``n_decided``, ``num_prompts``, ``tie_share``: what was counted.
         - ``random``: with ties, of scores without meaning; ``always_tie``: of predicting nothing but ties.
         - ``generator_identity``: without ties, of knowing only which generator is better on the other prompts; None
@@ -118,6 +130,37 @@ def cross_fit_right(table: PairTable, *, num_folds: int = NUM_FOLDS, seed: int =
     return right
 
 
+def cross_fit_probabilities(
+    table: PairTable, *, num_folds: int = NUM_FOLDS, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """P(A), P(tie), P(B) of every pair, (N, 3), twice: under a law of ties whose scale and width are fitted on the
+    other folds of prompts, and as the shares of the verdicts there, blind to the clips; nan for one prompt alone."""
+    fitted, shares = np.full((2, len(table.labels), 3), math.nan)
+    if len(set(table.prompt_ids)) < 2:
+        return fitted, shares
+    for fold in _folds(table.prompt_ids, num_folds, seed):
+        labels = table.labels[~fold]
+        fitted[fold] = verdict_probabilities(table.diff[fold], *fit_tie_law(labels, table.diff[~fold]))
+        ties = (np.sum(labels == 0) + 1) / (len(labels) + 3)  # one verdict of each kind is added
+        shares[fold] = (1 - ties) / 2, ties, (1 - ties) / 2
+    return fitted, shares
+
+
+def _calibration(table: PairTable, seed: int) -> dict[str, float]:
+    labels, diff = table.labels, table.diff
+    areas = {"auc": ordering_auc(labels, diff), "tie_auc": tie_auc(labels, diff)}
+    probabilities, shares = cross_fit_probabilities(table, seed=seed)
+    if not len(labels) or np.isnan(probabilities).any():
+        return {**areas, **dict.fromkeys(("log_loss", "log_loss_shares", "brier", "ece"), math.nan)}
+    return {
+        **areas,
+        "log_loss": log_loss(probabilities, labels),
+        "log_loss_shares": log_loss(shares, labels),
+        "brier": brier(probabilities, labels),
+        "ece": calibration_error(probabilities, labels),
+    }
+
+
 def _table(
     scores: Mapping[str, Sequence[float]],
     pairs: Sequence[JudgedPair],
@@ -158,6 +201,7 @@ def _figures(table: PairTable, legacy: bool, seed: int) -> Figures:
         "always_tie": always_tie(labels),
         "threshold": fit_threshold(labels, diff) if len(labels) else math.nan,
         "generator_identity": generator_identity(table, seed=seed),
+        **_calibration(table, seed),
     }
     counted = {"n": len(labels), "n_decided": int(decided.sum()), "num_prompts": len(set(table.prompt_ids))}
     plain = {name: None if value is None or math.isnan(value) else value for name, value in figures.items()}
