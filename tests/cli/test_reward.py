@@ -173,3 +173,17 @@ def test_the_law_of_ties_is_kept_with_the_reward(base: Path, dataset: Path, tmp_
     assert VideoReward.from_pretrained(tmp_path / "fixed").settings.ties == Ties(
         law="btt", width=dict.fromkeys(("VQ", "MQ", "TA"), 5.0)
     )
+
+
+def test_a_reward_against_itself_differs_nowhere(
+    trained: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reward", "eval", str(trained), str(dataset), "--split", "all", "--against", str(trained)]
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert set(figures) == {"VQ", "MQ", "TA"}
+    assert all((row["n_decided"], row["p"], row["only_first"]) == (3, 1.0, 0) for row in figures.values())
+    assert main(words) == 0
+    assert "(first) against" in " ".join(capsys.readouterr().out.split())
+    assert main([*words, "--legacy"]) == 2
+    assert "give one of the two" in capsys.readouterr().err

@@ -9,7 +9,9 @@ from videoalign.contracts.records import Judgement, Label
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
 from videoalign.evaluation.reward import (
+    COMPARED,
     PairTable,
+    compare_rewards,
     cross_fit_probabilities,
     cross_fit_right,
     evaluate_reward,
@@ -150,3 +152,18 @@ def test_probabilities_come_from_other_prompts_and_beat_the_shares_when_there_is
 def _differences() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return np.array([1.0, -1.0, 0.0, 1.0] * 15) + 0.2 * rng.normal(size=60), rng.normal(size=60)
+
+
+def test_two_rewards_are_compared_on_the_pairs_that_one_alone_gets_right() -> None:
+    clips = [f"{side}{k}" for k in range(8) for side in "ab"]
+    pairs = [pair("p", f"a{k}", f"b{k}", TIE if k == 7 else A) for k in range(8)]
+    first = {name: [1.0 if name[0] == "a" else 0.0] for name in clips}  # right on all seven
+    second = {name: [-value[0] if int(name[1]) < 5 else value[0]] for name, value in first.items()}  # on two
+    row = compare_rewards(first, second, pairs, ["Q"])["Q"]
+    assert (row["n_decided"], row["first"], row["second"]) == (7, 1.0, pytest.approx(2 / 7))
+    assert (row["only_first"], row["only_second"]) == (5, 0)
+    assert row["p"] == row["p_holm"] == pytest.approx(2 / 32)
+    undecided = compare_rewards(first, second, pairs[7:], ["Q"])["Q"]
+    assert undecided == {"n_decided": 0, **dict.fromkeys(COMPARED)}
+    with pytest.raises(DataError, match="clip 'a0' has none"):
+        compare_rewards(first, {}, pairs, ["Q"])

@@ -34,6 +34,7 @@ SHOWN = (
 )
 
 
+SHOWN_COMPARED = ("n_decided", "first", "second", "only_first", "only_second", "p", "p_holm")
 SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece")
 
 
@@ -97,23 +98,36 @@ def eval_(
     dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.")],
     split: Annotated[str, typer.Option("--split", help="val, train or all.")] = "val",
     legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy per dimension with and without ties, beside what no skill would reach."""
+    """Accuracy per dimension with and without ties, beside what no skill would reach or against another reward."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.videoreward import VideoReward
-    from videoalign.recipes.reward_scores import eval_reward
+    from videoalign.recipes.reward_scores import compare_on, eval_reward
 
     if split not in ("val", "train", "all"):
         raise ConfigError(f"--split: got '{split}'; wanted val, train or all.")
+    if legacy and against is not None:
+        raise ConfigError("--legacy: it counts ties, and --against leaves them out; give one of the two.")
     chosen = None if split == "all" else split
     model = VideoReward.from_pretrained(reward)
-    figures = eval_reward(model, Dataset.open(dataset), split=chosen, legacy=legacy, seed=seed, progress=progress)
+    if against is not None:
+        other = VideoReward.from_pretrained(against)
+        figures = compare_on(model, other, Dataset.open(dataset), split=chosen, progress=progress)
+        tables: dict[str, tuple[str, ...]] = {
+            f"{reward} (first) against {against} (second) on {dataset} ({split})": SHOWN_COMPARED
+        }
+    else:
+        figures = eval_reward(model, Dataset.open(dataset), split=chosen, legacy=legacy, seed=seed, progress=progress)
+        tables = {f"{reward} on {dataset} ({split})": SHOWN, "probabilities": SHOWN_PROBABILITIES}
     if as_json:
         print_json(figures)
         return
-    for title, keys in ((f"{reward} on {dataset} ({split})", SHOWN), ("probabilities", SHOWN_PROBABILITIES)):
+    for title, keys in tables.items():
         rows = [[name, *("-" if row[key] is None else row[key] for key in keys)] for name, row in figures.items()]
         print_table(["dimension", *(key.replace("_", " ") for key in keys)], rows, title=title)
 

@@ -23,6 +23,7 @@ from videoalign.stats.calibration import (
     tie_auc,
     verdict_probabilities,
 )
+from videoalign.stats.paired import holm, mcnemar_exact
 from videoalign.stats.pairwise import (
     accuracy_without_ties,
     always_tie,
@@ -34,6 +35,7 @@ from videoalign.stats.pairwise import (
 
 VALUE = {Label.A: 1, Label.B: -1, Label.TIE: 0}
 NUM_FOLDS = 5
+COMPARED = ("first", "second", "only_first", "only_second", "p", "p_holm")
 
 Figures = dict[str, float | int | None]
 """Numbers of one dimension; None where there is nothing to count."""
@@ -97,6 +99,43 @@ def evaluate_reward(
         raise DataError(f"pairs: got none with a verdict on {', '.join(dimensions)}; wanted at least one. Import more.")
     agreement = {name: _agreement(judgements, pairs, name) for name in dimensions}
     return {name: {**_figures(tables[name], legacy, seed), **agreement[name]} for name in dimensions}
+
+
+def compare_rewards(
+    first: Mapping[str, Sequence[float]],
+    second: Mapping[str, Sequence[float]],
+    pairs: Sequence[JudgedPair],
+    dimensions: Sequence[str],
+) -> dict[str, Figures]:
+    """Two rewards on the same decided pairs, per dimension.
+
+    Args:
+        first: clip id to scores, one per dimension; every clip of ``pairs`` must be there.
+        second: likewise.
+        pairs: judged pairs.
+        dimensions: D names, the order of the scores.
+
+    Returns:
+        ``n_decided``; ``first`` and ``second``, their accuracies without ties; ``only_first`` and ``only_second``, how
+        many pairs one alone orders rightly; ``p``, of McNemar's exact test, which takes pairs for independent;
+        ``p_holm``, corrected for the number of dimensions. Without a decided pair all but ``n_decided`` are None.
+
+    Raises:
+        DataError: a clip without scores.
+    """
+    figures: dict[str, Figures] = {}
+    for k, name in enumerate(dimensions):
+        tables = [_table(scores, pairs, name, k, {}) for scores in (first, second)]
+        decided = tables[0].labels != 0
+        right = [(table.labels * table.diff > 0)[decided] for table in tables]
+        only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+        numbers: Figures = {"first": float(right[0].mean()), "second": float(right[1].mean())} if decided.any() else {}
+        numbers |= {"only_first": only[0], "only_second": only[1], "p": mcnemar_exact(*only)} if decided.any() else {}
+        figures[name] = {"n_decided": int(decided.sum()), **dict.fromkeys(COMPARED), **numbers}
+    tested = [name for name in dimensions if figures[name]["p"] is not None]
+    for name, value in zip(tested, holm([float(figures[name]["p"] or 0.0) for name in tested]), strict=True):
+        figures[name]["p_holm"] = value
+    return figures
 
 
 def generator_identity(table: PairTable, *, num_folds: int = NUM_FOLDS, seed: int = 0) -> float | None:

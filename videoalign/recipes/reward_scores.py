@@ -14,7 +14,7 @@ from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.video import probe, read_video
 from videoalign.errors import DataError, did_you_mean
-from videoalign.evaluation.reward import Figures, evaluate_reward
+from videoalign.evaluation.reward import Figures, compare_rewards, evaluate_reward
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.clip_reader import ClipReader
 
@@ -41,13 +41,21 @@ def eval_reward(
     Raises:
         DataError: a dimension that the reward does not score, no judged pair, an unreadable clip.
     """
-    _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    wanted = {clip_id for pair in _judged(dataset, split) for clip_id in (pair.clip_a, pair.clip_b)}
-    clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
-    columns = [reward.dimensions.index(name) for name in dataset.dimensions]
-    scores = _normalised(reward, dataset, clips, progress)[:, columns]
-    by_clip = dict(zip([clip.clip_id for clip in clips], scores.tolist(), strict=True))
-    return _figures(by_clip, dataset, split, legacy, seed)
+    return _figures(_by_clip(reward, dataset, split, progress), dataset, split, legacy, seed)
+
+
+def compare_on(
+    first: RewardModel,
+    second: RewardModel,
+    dataset: Dataset,
+    *,
+    split: str | None = "val",
+    progress: Progress = silent,
+) -> dict[str, Figures]:
+    """Two rewards on the same judged pairs; see `evaluation.reward.compare_rewards`. Arguments and errors as in
+    `eval_reward`."""
+    one, other = (_by_clip(reward, dataset, split, progress) for reward in (first, second))
+    return compare_rewards(one, other, _judged(dataset, split), dataset.dimensions)
 
 
 def eval_scores(
@@ -67,6 +75,16 @@ def eval_scores(
     _check_scored(dataset, tuple(rows[0]["normalised"]) if rows else (), f"scores '{name}'")
     by_clip = {row["clip_id"]: [row["normalised"][d] for d in dataset.dimensions] for row in rows}
     return _figures(by_clip, dataset, split, legacy, seed)
+
+
+def _by_clip(reward: RewardModel, dataset: Dataset, split: str | None, progress: Progress) -> dict[str, list[float]]:
+    """Normalised scores of the clips in judged pairs, in the order of the dataset's dimensions."""
+    _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
+    wanted = {clip_id for pair in _judged(dataset, split) for clip_id in (pair.clip_a, pair.clip_b)}
+    clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
+    columns = [reward.dimensions.index(name) for name in dataset.dimensions]
+    scores = _normalised(reward, dataset, clips, progress)[:, columns]
+    return dict(zip([clip.clip_id for clip in clips], scores.tolist(), strict=True))
 
 
 def _check_scored(dataset: Dataset, scored: Sequence[str], by: str) -> None:
