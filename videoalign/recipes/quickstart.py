@@ -86,7 +86,7 @@ class QuickstartConfig(Config):
     """Clips of each held-out prompt and arm in the evaluation."""
     reward: RewardTrainConfig = RewardTrainConfig(
         fit=FitConfig(
-            num_steps=220,
+            num_steps=300,
             batch_size=2,
             learning_rate=1e-3,
             warmup_steps=20,
@@ -94,7 +94,7 @@ class QuickstartConfig(Config):
             betas=(0.9, 0.98),
             weight_decay=0.05,
         ),
-        rates={"vision": 1e-4, "merger": 3e-4},
+        rates={"vision": 2e-4, "merger": 5e-4},
         template=REWARD_TEMPLATE,
         max_clips=12,
         shift_share=0.12,
