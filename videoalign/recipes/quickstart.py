@@ -106,7 +106,7 @@ class QuickstartConfig(Config):
     """Supervised fine-tuning."""
     rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT)
     """Flow-RWR."""
-    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=150.0, reference_draws=4)
+    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=100.0, reference_draws=4)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig(
         fit=FitConfig(num_steps=120, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
