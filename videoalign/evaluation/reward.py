@@ -124,16 +124,18 @@ def compare_rewards(
         DataError: a clip without scores.
     """
     figures: dict[str, Figures] = {}
+    p_values: dict[str, float] = {}
     for k, name in enumerate(dimensions):
         tables = [_table(scores, pairs, name, k, {}) for scores in (first, second)]
         decided = tables[0].labels != 0
         right = [(table.labels * table.diff > 0)[decided] for table in tables]
-        only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-        numbers: Figures = {"first": float(right[0].mean()), "second": float(right[1].mean())} if decided.any() else {}
-        numbers |= {"only_first": only[0], "only_second": only[1], "p": mcnemar_exact(*only)} if decided.any() else {}
-        figures[name] = {"n_decided": int(decided.sum()), **dict.fromkeys(COMPARED), **numbers}
-    tested = [name for name in dimensions if figures[name]["p"] is not None]
-    for name, value in zip(tested, holm([float(figures[name]["p"] or 0.0) for name in tested]), strict=True):
+        figures[name] = {"n_decided": int(decided.sum()), **dict.fromkeys(COMPARED)}
+        if decided.any():
+            only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+            shares = float(right[0].mean()), float(right[1].mean())
+            p_values[name] = mcnemar_exact(*only)
+            figures[name].update(zip(COMPARED, (*shares, *only, p_values[name]), strict=False))
+    for name, value in zip(p_values, holm(list(p_values.values())), strict=True):
         figures[name]["p_holm"] = value
     return figures
 
