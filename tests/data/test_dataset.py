@@ -154,11 +154,19 @@ def test_verdict_of_a_pair_is_that_of_most_raters(dataset: Dataset, votes: list[
     assert (pair.clip_a, pair.clip_b, pair.split) == ("a", "b", "train")
 
 
+def test_invalid_votes_are_left_out_and_both_bad_is_a_tie(dataset: Dataset) -> None:
+    votes = ["both_bad", "tie", "B", "invalid", "invalid", "invalid"]
+    dataset.write_judgements([judgement(vote, rater=str(k)) for k, vote in enumerate(votes)])
+    (pair,) = dataset.judged_pairs()
+    assert (pair.labels["VQ"], pair.votes["VQ"]) == (None, (0, 2, 1))
+
+
 def test_a_pair_shown_the_other_way_round_is_the_same_pair(dataset: Dataset) -> None:
     votes = [judgement("A", "1"), judgement("B", "2", pair="ba"), judgement("B", "3")]
     dataset.write_judgements(votes)
     (pair,) = dataset.judged_pairs()
     assert (pair.clip_a, pair.clip_b, pair.labels["VQ"]) == ("a", "b", Label.A)
+    assert pair.votes == {"VQ": (2, 0, 1), "MQ": (0, 0, 0), "TA": (0, 0, 0)}
     assert dataset.judgements() == votes  # raw judgements stay as they were given
 
 

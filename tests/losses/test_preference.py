@@ -10,15 +10,19 @@ from torch import Tensor
 
 from videoalign.flow.times import fold_in
 from videoalign.losses.preference import (
+    bt_log_probs,
     bt_loss,
     btt_log_probs,
     btt_loss,
     constant_margin_loss,
     davidson_log_probs,
     davidson_loss,
+    label_shares,
     mean_over_all,
     mean_over_judged,
     regression_loss,
+    share_labels,
+    share_loss,
 )
 
 
@@ -157,6 +161,8 @@ def test_reductions_differ_in_what_they_divide_by() -> None:
     assert mean_over_all(loss, judged).item() == 0.75
     assert mean_over_judged(loss, judged).item() == 1.5
     assert mean_over_judged(loss, torch.zeros(4, dtype=torch.bool)).item() == 0.0
+    assert mean_over_judged(double(0.5, 0.25, math.inf), double(0.5, 0.25, 0.0)).item() == 1.0
+    assert mean_over_judged(double(1.0), double(0.0)).item() == 0.0
 
 
 @pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
@@ -194,3 +200,48 @@ def test_davidson_without_ties_is_bradley_terry() -> None:
 def test_a_davidson_without_weight_for_ties_is_refused(nu: float) -> None:
     with pytest.raises(ValueError, match="nu must be above 0"):
         davidson_log_probs(double(0.0), nu)
+
+
+def test_loss_on_shares_by_hand() -> None:
+    """e^d = 2, theta = 5: P = (2 / 7, 48 / 77, 1 / 11); two of four raters say A, one tie, one B."""
+    expected = -(0.5 * math.log(2 / 7) + 0.25 * math.log(48 / 77) + 0.25 * math.log(1 / 11))
+    loss = share_loss(btt_log_probs(double(math.log(2)), 5.0), double(0.5, 0.25, 0.25)[None])
+    torch.testing.assert_close(loss, double(expected), rtol=0, atol=1e-14)
+    decided = share_loss(bt_log_probs(double(math.log(3))), double(0.5, 0.25, 0.25)[None])
+    torch.testing.assert_close(decided, double(0.5 * math.log(4 / 3) + 0.25 * math.log(4)), rtol=0, atol=1e-14)
+
+
+@given(d=st.floats(-50, 50), votes=st.tuples(*[st.integers(0, 5)] * 3))
+@pytest.mark.parametrize("law", ["btt", "davidson", "bt"])
+def test_loss_on_shares_is_the_mean_over_raters(law: str, d: float, votes: tuple[int, int, int]) -> None:
+    log_probs = {"btt": btt_log_probs, "davidson": davidson_log_probs, "bt": bt_log_probs}[law](double(d))
+    hard = {"btt": btt_loss, "davidson": davidson_loss, "bt": bt_loss}[law]
+    single = [hard(double(d), double(0.0), double(v)) for v, n in zip((1, 0, -1), votes, strict=True) for _ in range(n)]
+    shares = double(*votes)[None] / max(1, sum(votes))
+    mean = torch.cat(single).mean() if single else torch.tensor(0.0)
+    assert float(share_loss(log_probs, shares)) == pytest.approx(float(mean), abs=1e-10)
+
+
+def test_gradient_of_the_loss_on_shares_is_right() -> None:
+    d = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
+    shares = torch.rand(7, 3, generator=fold_in(4), dtype=torch.float64)
+    for log_probs, width in ((btt_log_probs, 3.0), (davidson_log_probs, 2.0)):
+        wide = double(*[width] * 7).requires_grad_()
+        assert torch.autograd.gradcheck(lambda d, w, law=log_probs: share_loss(law(d, w), shares), (d, wide))
+    assert torch.autograd.gradcheck(lambda d: share_loss(bt_log_probs(d), shares), (d,))
+
+
+def test_at_the_shares_that_the_law_gives_the_scores_rest() -> None:
+    d = double(0.7).requires_grad_()
+    share_loss(btt_log_probs(d), btt_log_probs(d.detach()).exp().T).sum().backward()
+    assert float(d.grad) == pytest.approx(0, abs=1e-15)
+
+
+def test_labels_and_shares_tell_the_same() -> None:
+    label = double(1, 0, -1)
+    assert share_labels(label_shares(label)).tolist() == [1, 0, -1]
+    assert label_shares(double(22, math.nan)).tolist() == [[0, 0, 0]] * 2
+    split = share_labels(torch.tensor([[0.5, 0, 0.5], [0, 0, 0], [0.4, 0.3, 0.3], [0.2, 0.4, 0.4]]))
+    assert split.isnan().tolist() == [True, True, False, True] and split[2] == 1
+    with pytest.raises(ValueError, match=r"shares must have shape \(4, 3\)"):
+        share_loss(torch.zeros(3, 4), torch.zeros(3, 3))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -29,9 +29,9 @@ from videoalign.contracts.records import (
 )
 from videoalign.contracts.video import Video
 from videoalign.data.tables import read_records, read_table, to_float, write_records, write_table
-from videoalign.data.video import read_video
 from videoalign.errors import DataError, OutputError, did_you_mean
 from videoalign.stats.agreement import majority
+from videoalign.video.files import read_video
 
 INFO_FILE = "dataset.json"
 CLIP_FOLDER = "clips"
@@ -52,6 +52,8 @@ class JudgedPair:
     """A, B or tie; None where nobody judged, most found the pair invalid, or no verdict has the most votes."""
     split: str
     """Of the prompt."""
+    votes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Raters who voted for A, a tie and B; invalid votes are left out. Empty where the labels are not of raters."""
 
 
 def prompt_id_of(text: str) -> str:
@@ -218,13 +220,17 @@ class Dataset:
         """Where the file of a clip is."""
         return self.path / clip.path
 
+    def clip_source(self, clip: Clip) -> str | Path:
+        """Path or address of the file of a clip."""
+        return clip.path if "://" in clip.path else self.clip_path(clip)
+
     def load(self, clip: Clip, indices: Sequence[int] | None = None) -> Video:
         """The frames of a clip, all or those with the given indices.
 
         Raises:
-            VideoError: see `videoalign.data.video.read_video`.
+            VideoError: see `videoalign.video.files.read_video`.
         """
-        return read_video(clip.path if "://" in clip.path else self.clip_path(clip), indices)
+        return read_video(self.clip_source(clip), indices)
 
     def judged_pairs(self, split: str | None = None) -> list[JudgedPair]:
         """Every judged pair with the majority of its raters, in the order and orientation of its first judgement.
@@ -242,10 +248,15 @@ class Dataset:
         pairs = []
         for (prompt_id, clip_a, clip_b), by_dimension in votes.items():
             if split is None or splits.get(prompt_id) == split:
-                labels = {name: _verdict(by_dimension.get(name, [])) for name in self.dimensions}
+                said = {name: by_dimension.get(name, []) for name in self.dimensions}
                 pairs.append(
                     JudgedPair(
-                        prompt_id=prompt_id, clip_a=clip_a, clip_b=clip_b, labels=labels, split=splits[prompt_id]
+                        prompt_id=prompt_id,
+                        clip_a=clip_a,
+                        clip_b=clip_b,
+                        labels={name: _verdict(votes) for name, votes in said.items()},
+                        split=splits[prompt_id],
+                        votes={name: _counts(votes) for name, votes in said.items()},
                     )
                 )
         return pairs
@@ -334,3 +345,7 @@ def _merge(have: list[Record], more: Iterable[Record], key: Any, content: Any) -
 def _verdict(votes: list[str]) -> Label | None:
     winner = majority(votes) if votes else None
     return None if winner is None or winner == Label.INVALID else Label(winner)
+
+
+def _counts(votes: list[str]) -> tuple[int, int, int]:
+    return votes.count(Label.A), votes.count(Label.TIE), votes.count(Label.B)

@@ -1,8 +1,9 @@
 """Losses that teach a reward to agree with judgements: one number per element, any shape.
 
 Labels are numbers: +1 where A was preferred, -1 where B was, 0 for a tie; anything else is no judgement and gives loss
-0 without a gradient. The caller chooses the mean: `mean_over_judged` counts the elements that carry a judgement,
-`mean_over_all` counts every element, as the official VideoAlign code does.
+0 without a gradient. Where raters differ, `share_loss` takes the shares of their votes instead. The caller chooses the
+mean: `mean_over_judged` counts the elements that carry a judgement, `mean_over_all` counts every element, as the
+official VideoAlign code does.
 """
 
 from __future__ import annotations
@@ -61,8 +62,7 @@ def btt_loss(score_a: Tensor, score_b: Tensor, label: Tensor, theta: float | Ten
         ValueError: shapes that differ, theta not above 1.
     """
     _same_shapes(score_a, score_b, label)
-    win, tie, lose = btt_log_probs(score_a - score_b, theta)
-    return -win.where(label == 1, lose.where(label == -1, tie.where(label == 0, 0.0)))
+    return share_loss(btt_log_probs(score_a - score_b, theta), label_shares(label))
 
 
 def davidson_loss(score_a: Tensor, score_b: Tensor, label: Tensor, nu: float | Tensor = NU) -> Tensor:
@@ -78,8 +78,41 @@ def davidson_loss(score_a: Tensor, score_b: Tensor, label: Tensor, nu: float | T
         ValueError: shapes that differ, nu not above 0.
     """
     _same_shapes(score_a, score_b, label)
-    win, tie, lose = davidson_log_probs(score_a - score_b, nu)
-    return -win.where(label == 1, lose.where(label == -1, tie.where(label == 0, 0.0)))
+    return share_loss(davidson_log_probs(score_a - score_b, nu), label_shares(label))
+
+
+def share_loss(log_probs: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy -sum_v share(v) log P(v), (...): the mean, over raters who voted so, of the loss of each vote.
+
+    Args:
+        log_probs: (3, ...), as `btt_log_probs`, `davidson_log_probs` and `bt_log_probs` give them.
+        shares: of the votes for A, a tie and B, (..., 3); all 0 where nobody judged, which gives loss 0.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if shares.shape != (*log_probs.shape[1:], 3):
+        raise ValueError(f"shares must have shape {(*log_probs.shape[1:], 3)}; got {tuple(shares.shape)}")
+    return -(shares * log_probs.movedim(0, -1)).sum(-1)
+
+
+def label_shares(label: Tensor) -> Tensor:
+    """Labels (...) as the shares of unanimous raters, float32 (..., 3); all 0 where there is no judgement."""
+    return torch.stack([label == 1, label == 0, label == -1], -1).float()
+
+
+def share_labels(shares: Tensor) -> Tensor:
+    """The majority of shares (..., 3), a label (...): +1, -1, 0 for a tie, nan where no verdict has the most votes."""
+    a, tie, b = shares.unbind(-1)
+    label = torch.full_like(a, torch.nan)
+    for value, votes, others in ((1.0, a, tie.maximum(b)), (0.0, tie, a.maximum(b)), (-1.0, b, a.maximum(tie))):
+        label = label.masked_fill(votes > others, value)
+    return label
+
+
+def bt_log_probs(d: Tensor) -> Tensor:
+    """[log P(A wins), 0, log P(B wins)], (3, ...), of Bradley-Terry for differences d (...): a tie costs nothing."""
+    return torch.stack([F.logsigmoid(d), torch.zeros_like(d), F.logsigmoid(-d)])
 
 
 def davidson_log_probs(d: Tensor, nu: float | Tensor = NU) -> Tensor:
@@ -145,8 +178,14 @@ def mean_over_all(per_element: Tensor, judged: Tensor) -> Tensor:
 
 
 def mean_over_judged(per_element: Tensor, judged: Tensor) -> Tensor:
-    """Mean over the judged elements alone, a scalar; 0 where there are none. Arguments as in `mean_over_all`."""
-    return per_element.where(judged, 0.0).sum() / judged.sum().clamp_min(1)
+    """Mean over the judged elements alone, a scalar; 0 where there are none.
+
+    Args:
+        per_element: losses, any shape.
+        judged: bool, or the share of an element's votes that its loss holds, in [0, 1]; same shape.
+    """
+    total = judged.sum()
+    return per_element.where(judged > 0, 0.0).sum() / (total + (total == 0))
 
 
 def _same_shapes(score_a: Tensor, score_b: Tensor, label: Tensor) -> None:

@@ -19,6 +19,7 @@ from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import DataError
 from videoalign.flow.times import fold_in
+from videoalign.losses.preference import share_labels
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.recipes.encode import encode
@@ -170,7 +171,7 @@ def latent_groups(
             latents=torch.stack([latents[clip_id] for clip_id in group.clip_ids]),
             text=by_text[group.prompt],
             pairs=group.pairs,
-            labels=group.labels,
+            labels=share_labels(group.shares),
             others=near[group.prompt],
         )
         for group in make_groups(pairs, texts, dataset.dimensions, max_clips=config.max_clips)

@@ -24,7 +24,7 @@ from videoalign.models.videoreward.prompt import SYSTEM, default_template
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
-from videoalign.recipes.reward_scores import raw_scores
+from videoalign.recipes.scoring import raw_scores
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
 from videoalign.training.objectives.reward import (
@@ -59,6 +59,8 @@ class RewardTrainConfig(Config):
     """Weight of the tie of davidson."""
     learn_ties: bool = False
     """Train theta or nu, one per dimension, from where it stands."""
+    labels: Literal["majority", "shares"] = "majority"
+    """Each pair counts with the verdict of most raters, or with the shares of their votes for A, tie and B."""
     tuning: Tuning = Tuning()
     """What is trained."""
     rates: dict[str, float] = {}
@@ -130,7 +132,7 @@ def train_reward(
     clips = {clip.clip_id: clip for clip in dataset.clips()}
     reader = ClipReader(dataset, reward.processor)
     reader.warm([clips[name] for name in dict.fromkeys(name for group in groups for name in group.clip_ids)], progress)
-    prepare_tuning(reward, config.tuning)
+    prepare_tuning(reward, config.tuning, seed=config.fit.seed)
 
     def collate(batch: list[JudgedGroup]) -> JudgedBatch:
         patches = [reader.read(clips[clip_id]) for group in batch for clip_id in group.clip_ids]
@@ -146,7 +148,7 @@ def train_reward(
     if isinstance(objective.criterion, TieCriterion):
         widths = dict(zip(reward.dimensions, objective.criterion.widths(), strict=True))
         reward.settings = reward.settings.model_copy(update={"ties": Ties(law=objective.criterion.law, width=widths)})
-    reward.set_normalisation(raw_scores(reward, dataset, held_out, reader, progress))
+    reward.set_normalisation(raw_scores(reward, dataset, held_out, progress))
     reward.name = Path(out).resolve().name
     reward.save_pretrained(folder / MODEL_FOLDER)
     return RewardTrainResult(reward, history, sum(len(group.pairs) for group in groups))
@@ -161,13 +163,18 @@ def training_groups(dataset: Dataset, config: RewardTrainConfig) -> list[JudgedG
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     ratings = dataset.ratings()
     groups = make_groups(
-        dataset.judged_pairs("train"), texts, dataset.dimensions, ratings=ratings, max_clips=config.max_clips
+        dataset.judged_pairs("train"),
+        texts,
+        dataset.dimensions,
+        ratings=ratings,
+        max_clips=config.max_clips,
+        by_votes=config.labels == "shares",
     )
     if not groups:
         raise DataError(f"{dataset.path}: no judged pair among the training prompts; import judgements first.")
     if config.loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
-    if config.loss == "bt" and not any(bool((group.labels.abs() == 1).any()) for group in groups):
+    if config.loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
     return groups
 
@@ -222,6 +229,8 @@ def _checked(config: RewardTrainConfig) -> RewardTrainConfig:
             raise ConfigError(f"rates: unknown part '{part}'.{did_you_mean(part, PARTS)}")
         if not rate > 0:
             raise ConfigError(f"rates.{part}: must be above 0; got {rate}. Freeze it with tuning instead.")
+    if config.loss == "regression" and config.labels == "shares":
+        raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=majority or another loss.")
     return config
 
 
@@ -237,7 +246,7 @@ def _clips_of_split(dataset: Dataset, split: str) -> list[Clip]:
 
 
 def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, groups: Sequence[JudgedGroup]) -> dict[str, Any]:
-    data = [[g.prompt, g.clip_ids, g.pairs.tolist(), g.labels.tolist(), g.ratings.tolist()] for g in groups]
+    data = [[g.prompt, g.clip_ids, g.pairs.tolist(), g.shares.tolist(), g.ratings.tolist()] for g in groups]
     return {
         "command": "reward train",
         **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}}),

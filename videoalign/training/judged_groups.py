@@ -10,9 +10,10 @@ import torch
 from videoalign.contracts.records import Label, Rating
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import ConfigError
-from videoalign.training.objectives.reward import NO_LABEL, JudgedGroup
+from videoalign.training.objectives.reward import JudgedGroup
 
-LABEL_VALUE = {Label.A: 1.0, Label.B: -1.0, Label.TIE: 0.0}
+VERDICTS = (Label.A, Label.TIE, Label.B)
+"""What votes are counted for, in the order of the shares."""
 
 
 def make_groups(
@@ -22,15 +23,17 @@ def make_groups(
     *,
     ratings: Sequence[Rating] = (),
     max_clips: int = 8,
+    by_votes: bool = False,
 ) -> list[JudgedGroup]:
     """Groups of at most ``max_clips`` clips of one prompt; every pair with a verdict stands in exactly one group.
 
     Args:
         pairs: judged pairs; those without any verdict are passed over.
         prompts: text by prompt id.
-        dimensions: D names, the order of the labels.
+        dimensions: D names, the order of the shares.
         ratings: raw ratings; their mean per clip and dimension goes along with each clip that has a pair.
         max_clips: 2 or more.
+        by_votes: keep the shares of the raters' votes; otherwise the majority's verdict stands for all of them.
 
     Raises:
         ConfigError: ``max_clips`` below 2.
@@ -40,11 +43,11 @@ def make_groups(
     means = mean_ratings(ratings)
     by_prompt: dict[str, list[JudgedPair]] = defaultdict(list)
     for pair in pairs:
-        if any(label is not None for label in pair.labels.values()):
+        if any(any(_shares(pair, name, by_votes)) for name in dimensions):
             by_prompt[pair.prompt_id].append(pair)
     groups = []
     for prompt_id, judged in by_prompt.items():
-        groups += [_group(prompts[prompt_id], part, dimensions, means) for part in _split(judged, max_clips)]
+        groups += [_group(prompts[prompt_id], part, dimensions, means, by_votes) for part in _split(judged, max_clips)]
     return groups
 
 
@@ -79,18 +82,21 @@ def _group(
     pairs: Sequence[JudgedPair],
     dimensions: Sequence[str],
     means: Mapping[tuple[str, str], float],
+    by_votes: bool,
 ) -> JudgedGroup:
     clip_ids = tuple(dict.fromkeys(clip for pair in pairs for clip in (pair.clip_a, pair.clip_b)))
     place = {clip_id: index for index, clip_id in enumerate(clip_ids)}
-    labels = [[_value(pair.labels.get(name)) for name in dimensions] for pair in pairs]
     return JudgedGroup(
         prompt=prompt,
         clip_ids=clip_ids,
         pairs=torch.tensor([[place[pair.clip_a], place[pair.clip_b]] for pair in pairs]),
-        labels=torch.tensor(labels),
+        shares=torch.tensor([[_shares(pair, name, by_votes) for name in dimensions] for pair in pairs]),
         ratings=torch.tensor([[means.get((clip_id, name), 0.0) for name in dimensions] for clip_id in clip_ids]),
     )
 
 
-def _value(label: Label | None) -> float:
-    return NO_LABEL if label is None else LABEL_VALUE.get(label, NO_LABEL)
+def _shares(pair: JudgedPair, dimension: str, by_votes: bool) -> list[float]:
+    if not by_votes:
+        return [float(pair.labels.get(dimension) == verdict) for verdict in VERDICTS]
+    votes = pair.votes.get(dimension, (0, 0, 0))
+    return [count / max(1, sum(votes)) for count in votes]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from pydantic import Field
 from torch import nn
 
 from videoalign.config import Config
+from videoalign.flow.times import fold_in
 from videoalign.models.videoreward.model import VideoReward
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -31,15 +33,20 @@ class Tuning(Config):
     """The updates are scaled by lora_alpha / lora_rank."""
 
 
-def prepare_tuning(reward: VideoReward, tuning: Tuning) -> None:
-    """Sets what wants a gradient; for LoRA, puts adapters into the language model, which `merge_lora` takes in."""
+def prepare_tuning(reward: VideoReward, tuning: Tuning, *, seed: int = 0) -> None:
+    """Sets what wants a gradient; for LoRA, puts adapters into the language model, which `merge_lora` takes in.
+
+    The adapters start from weights that depend on the seed alone, and change no score.
+    """
     model = reward.backbone
     reward.requires_grad_(True)
     model.visual.requires_grad_(tuning.vision == "full")
     model.language_model.requires_grad_(tuning.language == "full")
     if tuning.language == "lora":
         config = LoraConfig(r=tuning.lora_rank, lora_alpha=tuning.lora_alpha, target_modules=list(LINEARS))
-        inject_adapter_in_model(config, model.language_model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(fold_in(seed, "lora").initial_seed())
+            inject_adapter_in_model(config, model.language_model)
 
 
 def merge_lora(reward: VideoReward) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from videoalign.errors import ConfigError, did_you_mean
-from videoalign.losses.preference import NU, THETA, bt_loss, btt_loss, davidson_loss, mean_over_judged, regression_loss
-
-NO_LABEL = 22.0
-"""Stands where nobody judged, as in the official code; such entries are masked."""
+from videoalign.losses.preference import (
+    NU,
+    THETA,
+    bt_log_probs,
+    btt_log_probs,
+    davidson_log_probs,
+    mean_over_judged,
+    regression_loss,
+    share_labels,
+    share_loss,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +33,8 @@ class JudgedGroup:
     """K clips."""
     pairs: Tensor
     """int64 (P, 2), places in ``clip_ids`` of A and B."""
-    labels: Tensor
-    """float32 (P, D): +1 where A is preferred, -1 where B is, 0 for a tie, `NO_LABEL` where there is no verdict."""
+    shares: Tensor
+    """float32 (P, D, 3): shares of the votes for A, a tie and B, or 1 for the majority's verdict; 0 without votes."""
     ratings: Tensor
     """float32 (K, D), mean rating from 1 to 5, 0 where there is none."""
 
@@ -40,8 +47,8 @@ class JudgedBatch:
     """What the reward reads, K clips in all."""
     pairs: Tensor
     """int64 (P, 2), places among the K clips."""
-    labels: Tensor
-    """float32 (P, D), as in `JudgedGroup`."""
+    shares: Tensor
+    """float32 (P, D, 3), as in `JudgedGroup`."""
     ratings: Tensor
     """float32 (K, D), as in `JudgedGroup`."""
 
@@ -52,17 +59,25 @@ def collate_groups(groups: Sequence[JudgedGroup], inputs: Any) -> JudgedBatch:
     return JudgedBatch(
         inputs=inputs,
         pairs=torch.cat([group.pairs + start for group, start in zip(groups, starts, strict=True)]),
-        labels=torch.cat([group.labels for group in groups]),
+        shares=torch.cat([group.shares for group in groups]),
         ratings=torch.cat([group.ratings for group in groups]),
     )
 
 
-Criterion = Callable[[Tensor, JudgedBatch], Tensor]
-"""From scores (K, D) and the batch to the scalar loss; its own parameters are trained when it is a module."""
+class Criterion(Protocol):
+    """What a batch costs, entry by entry; its own parameters are trained when it is a module."""
+
+    def __call__(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
+        """Losses, (P, D) or (K, D), from scores (K, D); 0 where there is no judgement."""
+        ...
+
+    def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
+        """What each of these losses counts in their mean, same shape, in [0, 1]."""
+        ...
 
 
 class TieCriterion(nn.Module):
-    """Mean over the judged entries of -log P(verdict) under a law of ties, one width of the tie band per dimension.
+    """-log P(verdict) under a law of ties, its mean over the votes; one width of the tie band per dimension.
 
     Args:
         law: ``btt`` (Rao and Kupper, width theta above 1) or ``davidson`` (width nu above 0).
@@ -73,7 +88,7 @@ class TieCriterion(nn.Module):
 
     def __init__(self, law: str, width: float, num_dimensions: int, *, learn: bool = False) -> None:
         super().__init__()
-        self.loss, self.least = TIE_LAWS[law]
+        self.log_probs, self.least = TIE_LAWS[law]
         self.law, self.start, self.learn = law, width, learn
         above = torch.full((num_dimensions,), math.log(width - self.least))
         self.log_above = nn.Parameter(above, requires_grad=learn)
@@ -84,29 +99,47 @@ class TieCriterion(nn.Module):
         return learnt if self.learn else [self.start] * len(learnt)
 
     def forward(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
-        """The loss of scores (K, D)."""
-        a, b, labels = _sides(scores, batch)
+        """Losses (P, D) of scores (K, D)."""
         width = self.least + self.log_above.to(scores.device).exp() if self.learn else self.start
-        return mean_over_judged(self.loss(a, b, labels, width), labels != NO_LABEL)
+        return share_loss(self.log_probs(_differences(scores, batch), width), batch.shares.to(scores.device))
+
+    def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
+        """1 for each entry with a verdict, (P, D)."""
+        return judged.shares.sum(-1)
 
 
-TIE_LAWS: dict[str, tuple[Callable[..., Tensor], float]] = {"btt": (btt_loss, 1.0), "davidson": (davidson_loss, 0.0)}
-"""Loss of each law of ties, and what its width must lie above."""
+TIE_LAWS: dict[str, tuple[Callable[..., Tensor], float]] = {
+    "btt": (btt_log_probs, 1.0),
+    "davidson": (davidson_log_probs, 0.0),
+}
+"""Probabilities of each law of ties, and what its width must lie above."""
 
 
-def bt_criterion(scores: Tensor, batch: JudgedBatch) -> Tensor:
-    """Bradley-Terry, mean over the decided entries; ties are left out."""
-    a, b, labels = _sides(scores, batch)
-    return mean_over_judged(bt_loss(a, b, labels), labels.abs() == 1)
+class BtCriterion:
+    """Bradley-Terry over the decided votes; ties are left out."""
+
+    def __call__(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
+        """Losses (P, D) of scores (K, D)."""
+        return share_loss(bt_log_probs(_differences(scores, batch)), batch.shares.to(scores.device))
+
+    def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
+        """The share of decided votes, (P, D)."""
+        return judged.shares[..., 0] + judged.shares[..., 2]
 
 
-def regression_criterion(scores: Tensor, batch: JudgedBatch) -> Tensor:
-    """Squared distance to the mean rating less 3, mean over the rated entries."""
-    ratings = batch.ratings.to(scores.device)
-    return mean_over_judged(regression_loss(scores, ratings), ratings != 0)
+class RegressionCriterion:
+    """Squared distance to the mean rating less 3."""
+
+    def __call__(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
+        """Losses (K, D) of scores (K, D)."""
+        return regression_loss(scores, batch.ratings.to(scores.device))
+
+    def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
+        """1 for each rated entry, (K, D)."""
+        return (judged.ratings != 0).float()
 
 
-CRITERIA: dict[str, Criterion] = {"bt": bt_criterion, "regression": regression_criterion}
+CRITERIA: dict[str, Callable[[], Criterion]] = {"bt": BtCriterion, "regression": RegressionCriterion}
 """Those without a law of ties, by the name that a configuration gives."""
 
 
@@ -134,7 +167,7 @@ def find_criterion(
         return TieCriterion(name, theta if name == "btt" else nu, num_dimensions, learn=learn_ties)
     if learn_ties:
         raise ConfigError(f"learn_ties: loss={name} knows no ties; use loss=btt or loss=davidson.")
-    return CRITERIA[name]
+    return CRITERIA[name]()
 
 
 class RewardObjective:
@@ -183,9 +216,10 @@ class RewardObjective:
         return [*groups.values(), *([{"params": widths, "weight_decay": 0.0}] if widths else [])]
 
     def loss(self, batch: JudgedBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The criterion's loss, and ``accuracy/<dim>`` over the decided pairs of the batch."""
+        """The criterion's mean over the judgements, and ``accuracy/<dim>`` over the decided pairs of the batch."""
         scores = self.reward(self.augment(batch.inputs, generator))
-        return self.criterion(scores, batch), pair_accuracy(scores.detach(), batch, self.dimensions)
+        loss = mean_over_judged(self.criterion(scores, batch), self.criterion.weights(batch).to(scores.device))
+        return loss, pair_accuracy(scores.detach(), batch, self.dimensions)
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
@@ -209,8 +243,8 @@ class RewardObjective:
 
 def pair_accuracy(scores: Tensor, batch: JudgedBatch, dimensions: Sequence[str]) -> dict[str, float]:
     """Share of decided pairs that the scores (K, D) order as judged, per dimension; what has none is absent."""
-    a, b, labels = _sides(scores, batch)
-    right, decided = (a - b) * labels > 0, labels.abs() == 1
+    labels = share_labels(batch.shares).to(scores.device)
+    right, decided = _differences(scores, batch) * labels > 0, labels.abs() == 1
     return {
         f"accuracy/{name}": float(right[decided[:, k], k].float().mean())
         for k, name in enumerate(dimensions)
@@ -218,6 +252,7 @@ def pair_accuracy(scores: Tensor, batch: JudgedBatch, dimensions: Sequence[str])
     }
 
 
-def _sides(scores: Tensor, batch: JudgedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    pairs = batch.pairs.to(scores.device)
-    return scores[pairs[:, 0]], scores[pairs[:, 1]], batch.labels.to(scores.device)
+def _differences(scores: Tensor, batch: JudgedBatch) -> Tensor:
+    """score(A) - score(B) of every pair, (P, D)."""
+    first, second = batch.pairs.to(scores.device).unbind(1)
+    return scores[first] - scores[second]
