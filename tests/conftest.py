@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 for name, value in {
@@ -13,8 +14,12 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from videoalign.contracts.video import Video  # noqa: E402
+from videoalign.video.files import write_video  # noqa: E402
 
 settings.register_profile("same_every_time", derandomize=True, deadline=None, max_examples=60, database=None)
 settings.load_profile("same_every_time")
@@ -29,3 +34,18 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data in {folder}; set VIDEOALIGN_SHARED to its folder")
     return folder
+
+
+@pytest.fixture
+def make_clip() -> Callable[..., Path]:
+    """Writes a clip whose frame k is grey of level 20 + 4 k plus ``tint``, and returns its path."""
+
+    def make(
+        path: Path, num_frames: int = 5, height: int = 16, width: int = 16, fps: float = 8.0, tint: int = 0
+    ) -> Path:
+        levels = 20 + 4 * np.arange(num_frames) + tint
+        frames = np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).astype(np.uint8)
+        write_video(path, Video(frames, fps))
+        return path
+
+    return make

@@ -9,9 +9,9 @@ import numpy as np
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.contracts.video import Video
-from videoalign.data.video import write_video
 from videoalign.evaluation.compare import compare, guidance_entry
 from videoalign.evaluation.report import ClipRow, ReportMedia
+from videoalign.video.files import write_video
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES
 from videoalign.worlds.sprites.renderer import FPS, Flaws, Scene, render, sample_scene
@@ -84,7 +84,7 @@ def _judged_clips(folder: Path, num_rows: int) -> tuple[dict[str, np.ndarray], l
                 strength = rng.uniform(0.2, 1.6)
                 weaker = Flaws(**{name: strength * value for name, value in vars(flaws).items()})
                 video = Video(render(Scene(**{**vars(scene), "flaws": weaker})), FPS)
-                score = Oracle().score([video], [sentence.text()])[0]
+                score = Oracle().score_videos([video], [sentence.text()])[0]
                 scores[arm].append(score)
                 if repeat == 0 and place < num_rows:
                     clips[arm] = folder / f"{place}-{arm}.mp4"

@@ -10,13 +10,14 @@ from videoalign.cli.main import main
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Clip, DatasetInfo, Judgement, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
-from videoalign.data.video import write_video
 from videoalign.errors import DataError
 from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import Ties
-from videoalign.recipes.reward_scores import eval_reward, eval_scores, score_dataset
+from videoalign.recipes.reward_scores import eval_reward, eval_scores
+from videoalign.recipes.scoring import score_dataset
+from videoalign.video.files import write_video
 
 SMALL = ["fit.num_steps=2", "fit.batch_size=2", "limits={fps: 2, min_frame_pixels: 1024, max_frame_pixels: 1024}"]
 PROMPTS = {"p0": ("a red circle", "train"), "p1": ("a blue cross", "train"), "q": ("a green square", "val")}
@@ -116,7 +117,7 @@ def test_score_of_files_and_of_the_dataset_agree(
         (["reward", "score", "R", "--video", "F", "--prompt", "a <|VQ_reward|>"], "holds the special token"),
         (["reward", "score", "R", "--video", "absent.mp4", "--prompt", "a"], "absent.mp4: no such file"),
         (["reward", "score", "R", "--video", "F"], "--prompt: missing"),
-        (["reward", "score", "R"], "either --dataset"),
+        (["reward", "score", "R"], "give one of --dataset"),
         (["reward", "score", "D", "--video", "F", "--prompt", "a"], "no reward here"),
         (["reward", "eval", "R", "D", "--split", "test"], "wanted val, train or all"),
         (["reward", "eval", "R", "absent"], "no dataset here"),

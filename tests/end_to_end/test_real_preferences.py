@@ -13,13 +13,14 @@ from videoalign.data.formats import import_data
 from videoalign.data.formats.ratings import RatingsOptions
 from videoalign.data.formats.videoalign import VideoAlignOptions
 from videoalign.data.split import split_by_prompt
-from videoalign.errors import DataError, VideoError
+from videoalign.errors import DataError
 from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_scores import eval_reward, score_dataset, score_files
+from videoalign.recipes.reward_scores import eval_reward
+from videoalign.recipes.scoring import score_dataset
 from videoalign.training.loop import FitConfig
 
 LIMITS = ReadingLimits(fps=2.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
@@ -106,10 +107,9 @@ def test_a_stopped_training_ends_with_the_weights_of_the_unbroken_one(
 def test_the_six_real_clips_are_scored(shared: Path, trained: Path) -> None:
     files = sorted((shared / "data" / "videoalign_pairs").glob("*.mp4"))
     assert len(files) == 6
-    rows = score_files(VideoReward.from_pretrained(trained), files, ["a girl sits down"] * 6)
-    assert [Path(row["video"]).name for row in rows] == [file.name for file in files]
-    assert all(math.isfinite(value) for row in rows for value in [*row["scores"].values(), *row["raw"].values()])
-    assert len({row["raw"]["VQ"] for row in rows}) == 6
+    rows = VideoReward.from_pretrained(trained).score(files, "a girl sits down")
+    assert all(math.isfinite(value) for row in rows for value in [*row.scores.values(), *row.raw.values()])
+    assert len({row.raw["VQ"] for row in rows}) == 6
 
 
 def test_official_pairs_are_imported_scored_and_evaluated(shared: Path, trained: Path, tmp_path: Path) -> None:
@@ -130,16 +130,17 @@ def test_what_cannot_be_scored_is_an_error_and_leaves_nothing(
 ) -> None:
     reward = VideoReward.from_pretrained(trained)
     file = next((shared / "data" / "videoalign_pairs").glob("*.mp4"))
-    with pytest.raises(DataError, match=r"<\|TA_reward\|>"):
-        score_files(reward, [file], ["a <|TA_reward|> girl"])
-    with pytest.raises(VideoError, match="no such file"):
-        score_files(reward, [tmp_path / "absent.mp4"], ["a girl"])
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(VideoError, match=r"cut\.mp4"):
-        score_files(reward, [cut], ["a girl"])
-    with pytest.raises(DataError, match="1 for 2 videos"):
-        score_files(reward, [file, file], ["a girl"])
+    prompts = ["a <|TA_reward|> girl", "a girl", "a girl", "a girl"]
+    rows = reward.score([file, tmp_path / "absent.mp4", cut, file], prompts)
+    for row, reason in zip(rows, ["<|TA_reward|>", "absent.mp4: no such file", "cut.mp4: truncated"], strict=False):
+        assert reason in row.error
+        assert row.scores is None
+        assert row.raw is None
+    assert rows[3].error is None
+    with pytest.raises(DataError, match="2 for 1 videos"):
+        reward.score([file], ["a girl"] * 2)
     empty = Dataset.create(tmp_path / "empty", fetv.info)
     with pytest.raises(DataError, match="no judged pair"):
         train_reward(empty, "sprites", tmp_path / "r", CONFIG)

@@ -119,7 +119,7 @@ class Brightness:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def score(self, videos, prompts):
+    def score_videos(self, videos, prompts):
         self.batches.append(len(videos))
         return np.array([[video.frames.mean()] for video in videos])
 

@@ -11,7 +11,7 @@ import pytest
 
 from videoalign.cli.main import main
 from videoalign.contracts.video import Video
-from videoalign.data.video import write_video
+from videoalign.video.files import write_video
 
 Refused = Callable[..., str]
 

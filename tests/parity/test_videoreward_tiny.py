@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from videoalign.cli.main import main
-from videoalign.data.video import probe, read_video
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.official import read_official
 from videoalign.models.videoreward.processing import Patches
+from videoalign.video.files import probe, read_video
 
 
 @pytest.fixture(scope="module")

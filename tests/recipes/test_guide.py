@@ -16,7 +16,6 @@ from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache
-from videoalign.data.video import write_video
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
@@ -24,6 +23,7 @@ from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wa
 from videoalign.recipes.generate import guide_wrapper
 from videoalign.recipes.guide import GuideTrainConfig, labelled_pairs, latent_groups, train_guide
 from videoalign.training.loop import FitConfig
+from videoalign.video.files import write_video
 
 SETTINGS = SMALL_SETTINGS.model_copy(
     update={"num_frames": 5, "height": 32, "width": 32, "num_steps": 4, "guidance_scale": 1.0}

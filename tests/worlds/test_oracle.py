@@ -24,7 +24,7 @@ NAMES = {"colour": tuple(COLOURS), "shape": SHAPES, "motion": tuple(MOTIONS)}
 
 def scores(scenes: list[Scene], prompts: list[str] | None = None) -> np.ndarray:
     prompts = prompts or [scene.sentence.text() for scene in scenes]
-    return Oracle().score([Video(render(scene), FPS) for scene in scenes], prompts)
+    return Oracle().score_videos([Video(render(scene), FPS) for scene in scenes], prompts)
 
 
 def flawed(scenes: list[Scene], **flaws: float) -> list[Scene]:
@@ -146,7 +146,7 @@ def test_faint_colour_noise_of_a_decoder_leaves_the_verdicts_as_they_are(
         noise = gaussian_filter(rng.normal(size=(17, 64, 64, 3)), (0.5, 1, 1, 0))
         clip = render(scene) + 3 * noise / noise.std()
         videos.append(Video(np.clip(np.rint(clip), 0, 255).astype(np.uint8), FPS))
-    seen = Oracle().score(videos, [scene.sentence.text() for scene in scenes[::3]])
+    seen = Oracle().score_videos(videos, [scene.sentence.text() for scene in scenes[::3]])
     assert abs(seen - clean[::3])[:, [MQ, TA]].max() < 0.08
     assert (clean[::3] - seen)[:, VQ].max() < 0.2
 
@@ -165,7 +165,7 @@ def test_anything_gets_scores_between_zero_and_one(kind: str) -> None:
         frames[:, :, ::4] = (230, 40, 40)
     if kind == "half":  # a shape that is there in half of the frames
         frames[:9] = render(sample_scene(ALL_SENTENCES[0], rng))[:9]
-    row = Oracle().score([Video(frames, FPS)], ["a red circle moves left"])[0]
+    row = Oracle().score_videos([Video(frames, FPS)], ["a red circle moves left"])[0]
     assert np.isfinite(row).all()
     assert (row >= 0).all()
     assert (row <= 1).all()
@@ -178,9 +178,9 @@ def test_anything_gets_scores_between_zero_and_one(kind: str) -> None:
 def test_what_is_no_clip_or_sentence_of_this_world_is_an_error(scenes: list[Scene]) -> None:
     video = Video(render(scenes[0]), FPS)
     with pytest.raises(DataError, match="clip is 32x32; wanted 64x64"):
-        Oracle().score([Video(np.zeros((17, 32, 32, 3), np.uint8), FPS)], ["a red circle moves left"])
+        Oracle().score_videos([Video(np.zeros((17, 32, 32, 3), np.uint8), FPS)], ["a red circle moves left"])
     with pytest.raises(DataError, match="not a sentence of this world: 'a cat'"):
-        Oracle().score([video], ["a cat"])
+        Oracle().score_videos([video], ["a cat"])
     with pytest.raises(DataError, match="2 prompts"):
-        Oracle().score([video], ["a red circle moves left"] * 2)
-    assert Oracle().score([], []).shape == (0, 3)
+        Oracle().score_videos([video], ["a red circle moves left"] * 2)
+    assert Oracle().score_videos([], []).shape == (0, 3)

@@ -18,7 +18,7 @@ from videoalign.cli.common import (
     print_table,
     progress,
 )
-from videoalign.errors import ConfigError
+from videoalign.errors import ConfigError, VideoError
 
 Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")]
 SHOWN = (
@@ -143,33 +143,47 @@ def score(
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", metavar="TEXT", help="The clip's prompt; one, or one per --video.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the scores; default: the reward's.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE", help="CSV, JSONL or Parquet with columns video, prompt.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of a dataset's scores; default: the reward's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write the scores there.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score the clips of a dataset, stored there, or single files."""
+    """Score the clips of a dataset, stored there, or files; exits 2 when one of them cannot be scored."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.videoreward import VideoReward
-    from videoalign.recipes.reward_scores import score_dataset, score_files
+    from videoalign.recipes.scoring import read_clip_table, score_dataset_rows, score_files, write_score_table
 
-    if (dataset is None) == (not video):
-        raise ConfigError("reward score: give either --dataset D or --video FILE with --prompt TEXT.")
-    if video and not prompt:
-        raise ConfigError("--prompt: missing; give the text that the clip was made from.")
+    if sum((dataset is not None, bool(video), table is not None)) != 1:
+        raise ConfigError("reward score: give one of --dataset D, --table FILE, or --video FILE with --prompt TEXT.")
+    clips = read_clip_table(table) if table is not None else _named_clips(video or [], prompt or [])
     model = VideoReward.from_pretrained(reward)
-    if video and prompt:
-        prompts = prompt * len(video) if len(prompt) == 1 else prompt
-        rows = score_files(model, video, prompts)
-    elif dataset is not None:
-        folder = Dataset.open(dataset)
-        texts = {row.prompt_id: row.text for row in folder.prompts()}
-        about = {row.clip_id: (row.path, texts[row.prompt_id]) for row in folder.clips()}
-        scored = score_dataset(model, folder, name=name, progress=progress)
-        rows = [
-            {"video": about[row["clip_id"]][0], "prompt": about[row["clip_id"]][1]}
-            | {"scores": row["normalised"], "raw": row["raw"]}
-            for row in scored
-        ]
+    if dataset is not None:
+        rows = score_dataset_rows(model, Dataset.open(dataset), name=name, progress=progress)
+    else:
+        rows = score_files(model, clips, progress=progress)
+    if out is not None:
+        write_score_table(out, model.dimensions, rows)
     if as_json:
         print_json(rows)
-    else:
-        print_table(["video", *model.dimensions], [[Path(row["video"]).name, *row["scores"].values()] for row in rows])
+    elif out is None:
+        shown = [
+            [Path(row["video"]).name, *(row["scores"] or dict.fromkeys(model.dimensions, "-")).values()] for row in rows
+        ]
+        print_table(["video", *model.dimensions], shown)
+    broken = [row["error"] for row in rows if "error" in row]
+    if broken:
+        raise VideoError(f"{len(broken)} of {len(rows)} clips could not be scored; the first: {broken[0]}")
+
+
+def _named_clips(videos: list[Path], prompts: list[str]) -> list[tuple[Path, str]]:
+    if videos and not prompts:
+        raise ConfigError("--prompt: missing; give the text that the clip was made from.")
+    if len(prompts) == 1:
+        prompts = prompts * len(videos)
+    if len(videos) != len(prompts):
+        raise ConfigError(f"--prompt: got {len(prompts)} for {len(videos)} videos; give one, or one per --video.")
+    return list(zip(videos, prompts, strict=True))

@@ -27,7 +27,7 @@ class RewardModel(Protocol):
         """Names of the scores, in order."""
         ...
 
-    def score(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
+    def score_videos(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
         """Normalised scores, float64 (N, D), higher is better; overall is their mean."""
         ...
 

@@ -12,8 +12,8 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Label, Prompt
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.split import plain_text
-from videoalign.data.video import probe
 from videoalign.errors import DataError, VideoError
+from videoalign.video.files import probe
 
 
 @dataclass(frozen=True)

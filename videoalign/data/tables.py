@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -64,6 +64,12 @@ def write_table(path: Path, table: pa.Table) -> None:
     """An Arrow table as a Parquet file."""
     with whole_file(path) as aside:
         pq.write_table(table, aside)
+
+
+def write_columns(path: Path, columns: Mapping[str, tuple[type, Sequence[Any]]]) -> None:
+    """A table of named columns, each with the type of its values; None stands where there is none."""
+    arrays = {name: pa.array(values, _ARROW[kind]) for name, (kind, values) in columns.items()}
+    write_table(path, pa.table(arrays))
 
 
 def read_table(path: Path) -> pa.Table:

@@ -81,7 +81,7 @@ def judge_clips(
         start += len(batch)
         if len(texts) != len(batch):
             raise DataError(f"judge: got more clips than the {len(prompts)} prompts; give one prompt per clip.")
-        parts.append(judge.score(batch, texts))
+        parts.append(judge.score_videos(batch, texts))
         for _ in batch:
             on_clip()
     if start != len(prompts):

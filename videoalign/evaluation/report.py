@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from videoalign.contracts.output import whole_file
-from videoalign.data.video import probe
 from videoalign.errors import DataError
 from videoalign.evaluation import report_view as view
 from videoalign.evaluation.compare import OVERALL
+from videoalign.video.files import probe
 
 REPORT_FILE = "report.html"
 

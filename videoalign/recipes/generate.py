@@ -17,9 +17,9 @@ from videoalign.contracts.protocols import Generator, SchedulerWrapper
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
-from videoalign.data.video import write_video
 from videoalign.errors import DataError
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
+from videoalign.video.files import write_video
 
 if TYPE_CHECKING:
     from videoalign.models.generators.wan import WanGenerator

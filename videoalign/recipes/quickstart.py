@@ -27,7 +27,8 @@ from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_vers
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_scores import eval_scores, score_dataset
+from videoalign.recipes.reward_scores import eval_scores
+from videoalign.recipes.scoring import score_dataset
 from videoalign.recipes.stages import Stages
 from videoalign.training.checkpoint import RunLog
 from videoalign.training.loop import FitConfig

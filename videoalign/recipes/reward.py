@@ -12,7 +12,6 @@ from pydantic import Field
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, ModelError, did_you_mean
 from videoalign.losses.preference import NU, THETA
@@ -24,18 +23,21 @@ from videoalign.models.videoreward.prompt import SYSTEM, default_template
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
+from videoalign.recipes.reward_data import batcher, clips_of_groups, clips_of_split, groups_of_split, training_groups
 from videoalign.recipes.scoring import raw_scores
-from videoalign.training.judged_groups import make_groups
+from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
 from videoalign.training.objectives.reward import (
     JudgedBatch,
     JudgedGroup,
     RewardObjective,
     TieCriterion,
-    collate_groups,
     find_criterion,
 )
 from videoalign.worlds.sprites.renderer import SIZE_PX
+
+BEST_FILE = "best.safetensors"
+"""The trained weights of the best validation, in the output folder."""
 
 SPRITES = "sprites"
 SPRITES_BASE = Path(__file__).parents[1] / "worlds" / "sprites" / "weights" / "reward_base"
@@ -81,6 +83,8 @@ class RewardTrainConfig(Config):
     """At every step each clip is moved by up to this share of its height and width, so that places are not learnt."""
     normalise_on: Literal["val", "train"] = "val"
     """Split whose clips give the mean and deviation that scores are normalised with."""
+    keep: Literal["last", "best"] = "last"
+    """Weights of the last step, or of the validation with the lowest loss; fit.validate_every_steps says how often."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def train_reward(
 ) -> RewardTrainResult:
     """Trains a VideoReward on the training prompts and stores it, normalised on the held-out ones, in ``out``.
 
-    A run that stopped goes on from its last checkpoint and ends with the weights of the unbroken run.
+    A run that stopped goes on from its last checkpoint and ends with the weights of the unbroken run. Where held-out
+    pairs are judged, their loss and accuracy stand in the log as ``val/loss`` and ``val/accuracy/<dim>``.
 
     Args:
         dataset: judged pairs, or ratings where ``config.loss`` is regression; its dimensions and guidelines are used.
@@ -120,63 +125,69 @@ def train_reward(
 
     Raises:
         ConfigError: an unknown part in ``rates``, a template that does not fit.
-        DataError: no pair with a verdict in the training split, no clips to normalise on, a prompt with a reward token.
+        DataError: no pair with a verdict in the training split, no clips to normalise on, none to choose the best by, a
+            prompt with a reward token.
         ModelError: the base cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = _checked(config or RewardTrainConfig())
-    groups = training_groups(dataset, config)
-    held_out = _clips_of_split(dataset, config.normalise_on)
+    by_votes = config.labels == "shares"
+    groups = training_groups(dataset, loss=config.loss, by_votes=by_votes, max_clips=config.max_clips)
+    unseen = groups_of_split(dataset, "val", by_votes=by_votes, max_clips=config.max_clips)
+    normalised_on = clips_of_split(dataset, config.normalise_on)
     reward = _untrained(dataset, base, config)
-    folder = claim_folder(out, _identity(dataset, base, config, groups), fresh=fresh)
+    objective = _objective(reward, config)
+    if config.keep == "best" and not objective.can_measure(unseen):
+        raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
+    folder = claim_folder(out, _identity(dataset, base, config, [*groups, *unseen]), fresh=fresh)
     clips = {clip.clip_id: clip for clip in dataset.clips()}
     reader = ClipReader(dataset, reward.processor)
-    reader.warm([clips[name] for name in dict.fromkeys(name for group in groups for name in group.clip_ids)], progress)
-    prepare_tuning(reward, config.tuning, seed=config.fit.seed)
-
-    def collate(batch: list[JudgedGroup]) -> JudgedBatch:
-        patches = [reader.read(clips[clip_id]) for group in batch for clip_id in group.clip_ids]
-        prompts = [group.prompt for group in batch for _ in group.clip_ids]
-        return collate_groups(batch, reward.inputs(patches, prompts).to(reward.device))
-
-    reward.train()
-    objective = _objective(reward, config)
+    reader.warm(clips_of_groups([*groups, *unseen], clips), progress)
+    collate = batcher(reward, reader, clips)
     with progress("train reward", config.fit.num_steps) as advance:
-        history = fit(objective, groups, collate, config.fit, folder, on_step=count_steps(advance, on_step))
+        after = count_steps(advance, on_step)
+        history = _fit(objective, groups, unseen, collate, config, folder, after)
     reward.eval()
     merge_lora(reward)
     if isinstance(objective.criterion, TieCriterion):
         widths = dict(zip(reward.dimensions, objective.criterion.widths(), strict=True))
         reward.settings = reward.settings.model_copy(update={"ties": Ties(law=objective.criterion.law, width=widths)})
-    reward.set_normalisation(raw_scores(reward, dataset, held_out, progress))
+    reward.set_normalisation(raw_scores(reward, dataset, normalised_on, progress))
     reward.name = Path(out).resolve().name
     reward.save_pretrained(folder / MODEL_FOLDER)
     return RewardTrainResult(reward, history, sum(len(group.pairs) for group in groups))
 
 
-def training_groups(dataset: Dataset, config: RewardTrainConfig) -> list[JudgedGroup]:
-    """Groups of the training prompts.
+def _fit(
+    objective: RewardObjective,
+    groups: Sequence[JudgedGroup],
+    unseen: Sequence[JudgedGroup],
+    collate: Callable[[Sequence[JudgedGroup]], JudgedBatch],
+    config: RewardTrainConfig,
+    folder: Path,
+    on_step: Callable[[Row], None],
+) -> list[Row]:
+    """Trains with validation on the unseen groups; the objective ends with the weights that are kept."""
+    size = config.fit.batch_size
 
-    Raises:
-        DataError: nothing there that the loss could learn from.
-    """
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    ratings = dataset.ratings()
-    groups = make_groups(
-        dataset.judged_pairs("train"),
-        texts,
-        dataset.dimensions,
-        ratings=ratings,
-        max_clips=config.max_clips,
-        by_votes=config.labels == "shares",
+    def measure() -> dict[str, float]:
+        return objective.measure(collate(unseen[start : start + size]) for start in range(0, len(unseen), size))
+
+    keeper = KeepBest(objective, folder / BEST_FILE, "val/loss", higher=False)
+    objective.reward.train()
+    history = fit(
+        objective,
+        groups,
+        collate,
+        config.fit,
+        folder,
+        on_step=on_step,
+        callbacks=[keeper] if config.keep == "best" else [],
+        validate=measure if objective.can_measure(unseen) else None,
     )
-    if not groups:
-        raise DataError(f"{dataset.path}: no judged pair among the training prompts; import judgements first.")
-    if config.loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
-        raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
-    if config.loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
-        raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
-    return groups
+    if config.keep == "best":
+        keeper.restore()
+    return history
 
 
 def base_path(base: str) -> str | Path:
@@ -210,6 +221,7 @@ def _untrained(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoR
 
 
 def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjective:
+    prepare_tuning(reward, config.tuning, seed=config.fit.seed)
     return RewardObjective(
         reward,
         find_criterion(
@@ -229,20 +241,11 @@ def _checked(config: RewardTrainConfig) -> RewardTrainConfig:
             raise ConfigError(f"rates: unknown part '{part}'.{did_you_mean(part, PARTS)}")
         if not rate > 0:
             raise ConfigError(f"rates.{part}: must be above 0; got {rate}. Freeze it with tuning instead.")
+    if config.keep == "best" and config.fit.validate_every_steps == 0:
+        raise ConfigError("keep: best wants validations in between; set fit.validate_every_steps above 0.")
     if config.loss == "regression" and config.labels == "shares":
         raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=majority or another loss.")
     return config
-
-
-def _clips_of_split(dataset: Dataset, split: str) -> list[Clip]:
-    prompts = {prompt.prompt_id for prompt in dataset.prompts() if prompt.split == split}
-    clips = [clip for clip in dataset.clips() if clip.prompt_id in prompts]
-    if len(clips) < 2:
-        raise DataError(
-            f"{dataset.path}: {len(clips)} clips in split '{split}' to normalise scores on, wanted 2 or more; "
-            "run 'videoalign data split' first, or set normalise_on=train."
-        )
-    return clips
 
 
 def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, groups: Sequence[JudgedGroup]) -> dict[str, Any]:

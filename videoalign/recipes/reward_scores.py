@@ -1,9 +1,8 @@
-"""Scores of a dataset's clips or of files by a reward, and how well they agree with the raters."""
+"""How well a reward's scores of a dataset's clips agree with the raters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset, JudgedPair
-from videoalign.data.video import probe, read_video
 from videoalign.errors import DataError, did_you_mean
 from videoalign.evaluation.reward import Figures, compare_rewards, evaluate_reward
 from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.clip_reader import ClipReader
+from videoalign.recipes.scoring import raw_scores
 
 
 def eval_reward(
@@ -117,80 +115,14 @@ def _figures(
     )
 
 
-def score_dataset(
-    reward: VideoReward, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
-) -> list[dict[str, Any]]:
-    """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
-
-    Returns:
-        What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}}`` a clip.
-
-    Raises:
-        DataError: an unreadable clip; nothing is stored then.
-        ModelError: the reward stores no normalisation.
-    """
-    clips = dataset.clips()
-    reward.normalisation()
-    raw = raw_scores(reward, dataset, clips, ClipReader(dataset, reward.processor, cache_bytes=0), progress)
-    rows = [
-        {"clip_id": clip.clip_id, "raw": dict(zip(reward.dimensions, a, strict=True)), "normalised": b}
-        for clip, a, b in zip(clips, raw.tolist(), _named(reward, reward.normalise(raw)), strict=True)
-    ]
-    dataset.write_scores(name or reward.name, rows)
-    return rows
-
-
-def score_files(reward: VideoReward, videos: Sequence[str | Path], prompts: Sequence[str]) -> list[dict[str, Any]]:
-    """Scores clips in files, decoding only the frames that are read.
-
-    Returns:
-        ``{video, prompt, scores: {dim: normalised}, raw: {dim: raw}}`` a clip, in the order given.
-
-    Raises:
-        VideoError: a file that is missing, truncated, no video or of unknown rate.
-        DataError: a prompt with a special token; numbers of files and prompts differ.
-        ModelError: the reward stores no normalisation.
-    """
-    if len(videos) != len(prompts):
-        raise DataError(f"prompts: got {len(prompts)} for {len(videos)} videos; give one --prompt per --video.")
-    reward.normalisation()
-    for prompt in prompts:
-        reward.chat.check_prompt(prompt)
-    patches = []
-    for video in videos:
-        info = probe(video)
-        frames = read_video(video, reward.processor.indices(info.num_frames, info.fps))
-        patches.append(reward.processor.read_frames(frames.frames))
-    raw = reward.score_patches(patches, prompts)
-    rows = zip(videos, prompts, _named(reward, reward.normalise(raw)), _named(reward, raw), strict=True)
-    return [{"video": str(v), "prompt": p, "scores": scores, "raw": plain} for v, p, scores, plain in rows]
-
-
-def raw_scores(
-    reward: VideoReward, dataset: Dataset, clips: Sequence[Clip], reader: ClipReader, progress: Progress, size: int = 16
-) -> np.ndarray:
-    """Raw scores of a dataset's clips, float64 (N, D), in their order; ``size`` clips at once."""
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    rows = [np.zeros((0, len(reward.dimensions)))]
-    with progress("score clips", len(clips)) as advance:
-        for start in range(0, len(clips), size):
-            part = clips[start : start + size]
-            patches = [reader.read(clip) for clip in part]
-            rows.append(reward.score_patches(patches, [texts[clip.prompt_id] for clip in part], batch_size=size))
-            for _ in part:
-                advance()
-    return np.concatenate(rows)
-
-
 def _normalised(reward: RewardModel, dataset: Dataset, clips: Sequence[Clip], progress: Progress) -> np.ndarray:
     if isinstance(reward, VideoReward):
-        reader = ClipReader(dataset, reward.processor, cache_bytes=0)
-        return reward.normalise(raw_scores(reward, dataset, clips, reader, progress))
+        return reward.normalise(raw_scores(reward, dataset, clips, progress))
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     scores = []
     with progress("score clips", len(clips)) as advance:
         for clip in clips:
-            scores.append(reward.score([dataset.load(clip)], [texts[clip.prompt_id]]))
+            scores.append(reward.score_videos([dataset.load(clip)], [texts[clip.prompt_id]]))
             advance()
     return np.concatenate(scores)
 
@@ -198,7 +130,3 @@ def _normalised(reward: RewardModel, dataset: Dataset, clips: Sequence[Clip], pr
 def _judgements_of(dataset: Dataset, pairs: Sequence[JudgedPair]) -> list[Any]:
     wanted = {pair.prompt_id for pair in pairs}
     return [row for row in dataset.judgements() if row.prompt_id in wanted]
-
-
-def _named(reward: VideoReward, scores: np.ndarray) -> list[dict[str, float]]:
-    return [dict(zip(reward.dimensions, row, strict=True)) for row in scores.tolist()]

@@ -50,14 +50,14 @@ def test_a_saved_reward_scores_the_same(reward: VideoReward, clips: list[Video],
     assert again.name == "r"
     assert again.settings == reward.settings
     assert np.array_equal(again.score_raw(clips, PROMPTS), raw)
-    normalised = again.score(clips, PROMPTS)
+    normalised = again.score_videos(clips, PROMPTS)
     assert normalised.mean(0) == pytest.approx(np.zeros(3), abs=1e-9)
     assert normalised.std(0) == pytest.approx(np.ones(3), abs=1e-9)
 
 
 def test_without_normalisation_only_raw_scores_are_given(reward: VideoReward, clips: list[Video]) -> None:
     with pytest.raises(ModelError, match="no normalisation"):
-        reward.score(clips, PROMPTS)
+        reward.score_videos(clips, PROMPTS)
 
 
 def test_two_raw_scores_tell_how_likely_each_verdict_is(reward: VideoReward) -> None:

@@ -14,7 +14,7 @@ def test_the_shares_and_means_are_those_of_the_clips() -> None:
     texts = [sentence.text() for sentence in HELD_OUT_SENTENCES]
     videos = generator.sample(texts, [3 * 36 + number for number in range(36)], guidance_scale=1.0)
     fits = [attribute_fits(video.frames, sentence) for video, sentence in zip(videos, HELD_OUT_SENTENCES, strict=True)]
-    scores = Oracle().score(videos, texts)
+    scores = Oracle().score_videos(videos, texts)
     for number, name in enumerate(("colour", "shape", "motion")):
         assert row[name] == pytest.approx(sum(fit[number] > 0.5 for fit in fits) / 36)
     assert [row[name] for name in ("VQ", "MQ", "TA")] == pytest.approx(scores.mean(0).tolist())

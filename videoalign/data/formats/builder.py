@@ -11,8 +11,8 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, flip, prompt_id_of
 from videoalign.data.formats.common import ImportOptions, PairEntry, RatingEntry, SourceClip
-from videoalign.data.video import VideoInfo, probe
 from videoalign.errors import DataError, VideoError
+from videoalign.video.files import VideoInfo, probe
 
 
 class DuplicateRow(DataError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,14 +13,16 @@ from transformers import PreTrainedTokenizerBase, Qwen2VLModel
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
 from videoalign.contracts.video import Video
-from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.errors import ConfigError, DataError, ModelError, VideoAlignError
 from videoalign.flow.times import fold_in
 from videoalign.losses.preference import btt_log_probs, davidson_log_probs
 from videoalign.models.videoreward.backbone import POSITIONS, ModelInputs, hidden_states, use_frame_attention
 from videoalign.models.videoreward.checkpoint import RewardParts, read_base, read_checkpoint, write_checkpoint
 from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor
 from videoalign.models.videoreward.prompt import Chat, check_template, default_template
+from videoalign.models.videoreward.scoring import BATCH_SIZE, NUM_WORKERS, ClipScore, stream_raw
 from videoalign.models.videoreward.settings import Normalisation, RewardSettings
+from videoalign.video.sources import VideoSource
 
 
 class VideoReward(nn.Module):
@@ -186,7 +188,7 @@ class VideoReward(nn.Module):
         """
         return self.score_patches([self.processor.read(video) for video in videos], prompts, batch_size=batch_size)
 
-    def score(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
+    def score_videos(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
         """Normalised scores, float64 (N, D), order kept: 0 is the mean and 1 a deviation of the validation clips.
 
         Raises:
@@ -194,6 +196,63 @@ class VideoReward(nn.Module):
         """
         self.normalisation()
         return self.normalise(self.score_raw(videos, prompts))
+
+    def score(
+        self,
+        videos: Sequence[VideoSource],
+        prompts: Sequence[str] | str,
+        *,
+        batch_size: int = BATCH_SIZE,
+        workers: int = NUM_WORKERS,
+    ) -> list[ClipScore]:
+        """Normalised and raw scores of clips in any form, order kept; a broken clip is told in its place.
+
+        Args:
+            videos: each a path, an address, the bytes of a file, a `Video`, or ``(frames, fps)`` with a uint8 tensor or
+                array (F, 3, H, W) or (F, H, W, 3) or a list of PIL pictures. Only the frames that are read are decoded.
+            prompts: one per video, or one for all.
+            batch_size: clips in one forward pass.
+            workers: threads that decode.
+
+        Raises:
+            DataError: numbers of videos and prompts differ.
+            ModelError: no normalisation is stored.
+        """
+        if isinstance(prompts, str):
+            prompts = [prompts] * len(videos)
+        if len(videos) != len(prompts):
+            raise DataError(
+                f"prompts: got {len(prompts)} for {len(videos)} videos; give one per video, or one for all."
+            )
+        pairs = zip(videos, prompts, strict=True)
+        return list(self.score_stream(pairs, batch_size=batch_size, workers=workers))
+
+    def score_stream(
+        self, clips: Iterable[tuple[VideoSource, str]], *, batch_size: int = BATCH_SIZE, workers: int = NUM_WORKERS
+    ) -> Iterator[ClipScore]:
+        """As `score`, clip by clip from (video, prompt) as they come; holds no more than two batches.
+
+        Raises:
+            ModelError: no normalisation is stored.
+        """
+        self.normalisation()
+        for row in stream_raw(self, clips, batch_size=batch_size, workers=workers):
+            yield self.clip_score(row)
+
+    def clip_score(self, row: np.ndarray | VideoAlignError) -> ClipScore:
+        """The result for raw scores (D,) or for what was wrong with a clip.
+
+        Raises:
+            ModelError: no normalisation is stored.
+        """
+        if isinstance(row, VideoAlignError):
+            return ClipScore(None, None, str(row))
+        scores, raw = (dict(zip(self.dimensions, x.tolist(), strict=True)) for x in (self.normalise(row), row))
+        return ClipScore(scores, raw)
+
+    def check_prompt(self, prompt: str) -> None:
+        """See `Chat.check_prompt`."""
+        self.chat.check_prompt(prompt)
 
     def verdict_probabilities(self, raw_a: np.ndarray, raw_b: np.ndarray) -> np.ndarray:
         """How likely A, a tie and B are, float64 (N, D, 3), from raw scores (N, D) of clips A and B.

@@ -97,8 +97,12 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
     """Bicubic, anti-aliased resize of uint8 (T, 3, H, W) to uint8 (T, 3, height, width)."""
     if frames.shape[-2:] == (height, width):
         return frames
-    resized = F.interpolate(frames.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
+    resized = frames.new_empty((*frames.shape[:2], height, width))
+    for frame, place in zip(frames, resized, strict=True):  # one by one, as long as they are in the cache
+        levels = frame[None].contiguous().float()
+        levels = F.interpolate(levels, (height, width), mode="bicubic", antialias=True, align_corners=False)
+        place.copy_(levels[0].round_().clamp_(0, 255))
+    return resized
 
 
 def patchify(frames: Tensor, patch: int, merge: int, temporal: int) -> tuple[Tensor, tuple[int, int, int]]:

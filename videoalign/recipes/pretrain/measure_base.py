@@ -43,7 +43,7 @@ def measure_base(generator: WanGenerator, config: MeasureBaseConfig, guidance_sc
     for start in range(0, len(texts), config.batch_size):
         part = slice(start, start + config.batch_size)
         videos = generator.sample(texts[part], seeds[part], guidance_scale=guidance_scale)
-        scores = Oracle().score(videos, texts[part])
+        scores = Oracle().score_videos(videos, texts[part])
         fits = [attribute_fits(video.frames, parse(text)) for video, text in zip(videos, texts[part], strict=True)]
         rows.append(np.concatenate([np.array(fits) > 0.5, scores], axis=1))
     return dict(zip(COLUMNS, np.concatenate(rows).mean(0).tolist(), strict=True))

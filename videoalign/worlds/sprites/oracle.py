@@ -48,7 +48,7 @@ class Oracle:
     name = "oracle"
     dimensions: tuple[str, ...] = ("VQ", "MQ", "TA")
 
-    def score(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
+    def score_videos(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
         """Scores, float64 (N, 3).
 
         Raises:

@@ -1,0 +1,218 @@
+"""Frames are the ones that the file holds; a file that cannot be trusted is refused."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from videoalign.contracts.video import Video
+from videoalign.errors import VideoError
+from videoalign.video.files import probe, read_video, write_video
+
+
+def encode(path: Path, times: list[int], time_base: Fraction, movflags: str = "", size: int = 32) -> Path:
+    """An H.264 clip with the given timestamps; frame k is grey of level 20 + 4 k."""
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "12", "g": "4"})
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = time_base
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), 20 + 4 * index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def levels(video: Video) -> list[int]:
+    """Which frame of `encode` or `make_clip` each frame is, by its grey level."""
+    return [round((frame.mean() - 20) / 4) for frame in video.frames]
+
+
+def test_frames_are_those_that_the_official_decoder_gives_to_the_bit(shared: Path) -> None:
+    expected = np.load(shared / "parity" / "example_3_B_frames.npz")
+    video = read_video(shared / "data" / "videoalign_pairs" / "example_3_B.mp4", expected["indices"].tolist())
+    assert video.fps == 16.0
+    assert np.array_equal(video.frames, expected["frames"])
+
+
+@pytest.mark.parametrize(("name", "fps", "num_frames", "height", "width"), [
+    ("example_1_A.mp4", 24.0, 126, 752, 1360),
+    ("example_1_B.mp4", 30.0, 152, 720, 1280),
+    ("example_2_A.mp4", 24.0, 144, 384, 672),
+    ("example_3_B.mp4", 16.0, 60, 384, 688),
+])  # fmt: skip
+def test_probe_agrees_with_the_table_that_came_with_the_clips(
+    shared: Path, name: str, fps: float, num_frames: int, height: int, width: int
+) -> None:
+    info = probe(shared / "data" / "videoalign_pairs" / name)
+    assert (info.fps, info.num_frames, info.height, info.width) == (fps, num_frames, height, width)
+    assert info.duration_seconds == pytest.approx(num_frames / fps)
+
+
+def test_chosen_frames_are_those_of_the_whole_clip_in_the_order_asked_for(shared: Path) -> None:
+    path = shared / "data" / "fetv" / "clips" / "001_cogvideo.mp4"
+    whole = read_video(path).frames
+    indices = [len(whole) - 1, 0, 7, 7, 3]
+    assert np.array_equal(read_video(path, indices).frames, whole[indices])
+
+
+def test_seeking_between_key_frames_gives_the_frames_of_the_whole_clip(tmp_path: Path) -> None:
+    path = encode(tmp_path / "g4.mp4", list(range(40)), Fraction(1, 24))
+    assert levels(read_video(path)) == list(range(40))
+    assert levels(read_video(path, [37, 2, 21, 20])) == [37, 2, 21, 20]
+
+
+def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "g4.mp4", list(range(40)), Fraction(1, 24))
+    decoded = []
+    original = av.container.InputContainer.decode
+
+    class Counting:
+        def __init__(self, container: av.container.InputContainer) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.container, name)
+
+        def decode(self, stream: object) -> object:
+            for frame in original(self.container, stream):
+                decoded.append(frame.pts)
+                yield frame
+
+        def __enter__(self) -> Counting:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.container.close()
+
+    real_open = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **kwargs: Counting(real_open(*args, **kwargs)))
+    assert levels(read_video(path, [2, 37])) == [2, 37]
+    assert len(decoded) <= 8  # two groups of four frames, not forty frames
+
+
+def test_index_outside_the_clip_is_refused(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    path = make_clip(tmp_path / "clip.mp4", num_frames=5)
+    for indices in ([5], [-1], []):
+        with pytest.raises(ValueError, match=r"0\.\.4"):
+            read_video(path, indices)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (16, 30), (17, 33), (16, 21), (2, 2)])
+@pytest.mark.parametrize("fps", [8.0, 23.976, 30.0])
+def test_written_clip_reads_back_with_its_size_rate_and_look(
+    tmp_path: Path, height: int, width: int, fps: float
+) -> None:
+    ramp = np.linspace(0, 200, height)[:, None, None] + np.linspace(0, 50, width)[None, :, None] + np.zeros(3)
+    frames = np.stack([np.clip(ramp + step, 0, 255) for step in range(4)]).astype(np.uint8)
+    write_video(tmp_path / "clip.mp4", Video(frames, fps))
+    video = read_video(tmp_path / "clip.mp4")
+    assert video.frames.shape == frames.shape
+    assert video.fps == pytest.approx(fps, rel=1e-9)
+    assert np.abs(video.frames.astype(int) - frames).mean() < 4.0
+
+
+def test_odd_sizes_keep_full_colour(tmp_path: Path) -> None:
+    frames = np.zeros((3, 15, 17, 3), np.uint8)
+    frames[:, :, ::2] = (200, 30, 30)
+    frames[:, :, 1::2] = (30, 30, 200)
+    write_video(tmp_path / "clip.mp4", Video(frames, 8.0))
+    assert np.abs(read_video(tmp_path / "clip.mp4").frames.astype(int) - frames).mean() < 8.0
+
+
+def test_same_frames_give_the_same_bytes(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    assert make_clip(tmp_path / "a.mp4").read_bytes() == make_clip(tmp_path / "b.mp4").read_bytes()
+
+
+def test_variable_frame_rate_gives_the_mean_rate_and_every_frame(tmp_path: Path) -> None:
+    times = [0, 100, 200, 300, 400, 900, 1400, 1900, 2400]  # 10 fps, then 2 fps: 8 steps in 2.4 seconds
+    for name in ("variable.mp4", "variable.mkv"):
+        path = encode(tmp_path / name, times, Fraction(1, 1000))
+        assert probe(path).fps == pytest.approx(8 / 2.4, rel=0.2)
+        assert levels(read_video(path)) == list(range(9))
+        assert levels(read_video(path, [8, 5, 6])) == [8, 5, 6]
+
+
+@pytest.mark.parametrize("movflags", ["", "faststart"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.9, 0.99])
+def test_cut_off_file_is_refused_wherever_it_is_cut(tmp_path: Path, movflags: str, kept: float) -> None:
+    path = encode(tmp_path / "clip.mp4", list(range(30)), Fraction(1, 24), movflags, size=64)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(VideoError, match=r"clip\.mp4: .*truncated"):
+        probe(path)
+    with pytest.raises(VideoError, match=r"clip\.mp4: .*truncated"):
+        read_video(path)
+
+
+def test_what_is_no_clip_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
+    (tmp_path / "folder.mp4").mkdir()
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16000))
+    for name, reason in {
+        "absent.mp4": "no such file",
+        "text.mp4": "truncated or not a video",
+        "folder.mp4": "is a folder",
+        "sound.wav": "has no video stream",
+    }.items():
+        with pytest.raises(VideoError, match=rf"{name}: {reason}"):
+            probe(tmp_path / name)
+
+
+def test_sound_with_a_picture_stream_of_no_frames_is_refused(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "empty.mkv"), "w") as container:
+        picture = container.add_stream("libx264", rate=8)
+        picture.width = picture.height = 16
+        picture.pix_fmt = "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        sound.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.raises(VideoError, match="has no frames"):
+        probe(tmp_path / "empty.mkv")
+
+
+def test_stream_without_timestamps_has_no_rate_and_none_is_guessed(tmp_path: Path) -> None:
+    source = encode(tmp_path / "clip.mp4", list(range(10)), Fraction(1, 24))
+    raw = io.BytesIO()
+    with av.open(str(source)) as container, av.open(raw, "w", format="h264") as out:
+        stream = out.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    (tmp_path / "raw.h264").write_bytes(raw.getvalue())
+    with pytest.raises(VideoError, match=r"raw\.h264: its frame rate is unknown"):
+        probe(tmp_path / "raw.h264")
+
+
+def test_quarter_turn_that_the_file_asks_for_is_made(tmp_path: Path) -> None:
+    frames = np.zeros((3, 16, 32, 3), np.uint8)
+    frames[:, :8, :16] = 255  # white in the upper left corner
+    write_video(tmp_path / "clip.mp4", Video(frames, 8.0))
+    content = bytearray((tmp_path / "clip.mp4").read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    one, w = (1 << 16).to_bytes(4, "big"), (1 << 30).to_bytes(4, "big")
+    minus, zero = (-(1 << 16)).to_bytes(4, "big", signed=True), bytes(4)
+    content[matrix : matrix + 36] = b"".join([zero, one, zero, minus, zero, zero, zero, zero, w])
+    (tmp_path / "turned.mp4").write_bytes(content)
+    info, video = probe(tmp_path / "turned.mp4"), read_video(tmp_path / "turned.mp4")
+    assert (info.height, info.width) == video.frames.shape[1:3] == (32, 16)
+    corners = {"upper right": video.frames[0, 2, 13, 0], "lower left": video.frames[0, 29, 2, 0]}
+    assert corners["upper right"] > 200 > 50 > corners["lower left"]  # a clockwise turn takes upper left to upper right
+    assert np.array_equal(read_video(tmp_path / "turned.mp4", [1]).frames[0], video.frames[1])

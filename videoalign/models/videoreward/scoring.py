@@ -1,0 +1,113 @@
+"""Scores of clips in any form: decoded in worker threads ahead of the model, order kept, a broken one told in place."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from videoalign.errors import ModelError, VideoAlignError
+from videoalign.models.videoreward.processing import Patches, VideoProcessor
+from videoalign.video.sources import VideoSource, read_source
+
+BATCH_SIZE = 16
+NUM_WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that decode, each one clip at a time."""
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """What a reward says about one clip; either ``error`` or the scores are None."""
+
+    scores: dict[str, float] | None
+    """Normalised score by dimension."""
+    raw: dict[str, float] | None
+    """Score of the head by dimension; its scale is arbitrary."""
+    error: str | None = None
+    """Why the clip could not be scored."""
+
+    @property
+    def overall(self) -> float | None:
+        """Mean of the normalised scores."""
+        return None if self.scores is None else sum(self.scores.values()) / len(self.scores)
+
+
+class PatchScorer(Protocol):
+    """What is needed of a reward."""
+
+    processor: VideoProcessor
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raises `DataError` for a prompt that cannot be read."""
+        ...
+
+    def score_patches(self, clips: Sequence[Patches], prompts: Sequence[str], *, batch_size: int = ...) -> np.ndarray:
+        """Raw scores, float64 (N, D)."""
+        ...
+
+
+def read_clip(reward: PatchScorer, video: VideoSource, prompt: str, *, threads: int = 1) -> Patches:
+    """What the reward reads of a clip.
+
+    Raises:
+        VideoError: see `videoalign.video.sources.read_source`; also a clip of fewer than two frames or too narrow.
+        DataError: a prompt that is empty or holds a special token.
+    """
+    reward.check_prompt(prompt)
+    return reward.processor.read_frames(read_source(video, reward.processor.indices, threads=threads).frames)
+
+
+def stream_raw(
+    reward: PatchScorer,
+    clips: Iterable[tuple[VideoSource, str]],
+    *,
+    batch_size: int = BATCH_SIZE,
+    workers: int = NUM_WORKERS,
+) -> Iterator[np.ndarray | VideoAlignError]:
+    """For each (video, prompt), in order, its raw scores, float64 (D,), or what is wrong with it.
+
+    While the model runs on one batch, ``workers`` threads decode the next; no more than two batches are held.
+    """
+    remaining = iter(clips)
+    pool = ThreadPoolExecutor(workers)
+    reading: deque[tuple[Future[Patches], str]] = deque()
+
+    def read_on() -> None:
+        for video, prompt in islice(remaining, 2 * batch_size - len(reading)):
+            reading.append((pool.submit(read_clip, reward, video, prompt), prompt))
+
+    try:
+        read_on()
+        while reading:
+            taken = [reading.popleft() for _ in range(min(batch_size, len(reading)))]
+            read_on()
+            yield from _scored(reward, [(_outcome(future), prompt) for future, prompt in taken])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(future: Future[Patches]) -> Patches | VideoAlignError:
+    try:
+        return future.result()
+    except VideoAlignError as error:
+        return error
+
+
+def _scored(
+    reward: PatchScorer, read: Sequence[tuple[Patches | VideoAlignError, str]]
+) -> Iterator[np.ndarray | VideoAlignError]:
+    whole = [(clip, prompt) for clip, prompt in read if isinstance(clip, Patches)]
+    rows = iter(
+        reward.score_patches([clip for clip, _ in whole], [prompt for _, prompt in whole], batch_size=len(read))
+    )
+    for clip, _ in read:
+        row = next(rows) if isinstance(clip, Patches) else clip
+        if isinstance(row, np.ndarray) and not np.isfinite(row).all():
+            row = ModelError(f"clip: the model gave {row.tolist()}, wanted finite scores; load it in float32.")
+        yield row
