@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -219,7 +219,26 @@ class RewardObjective:
         """The criterion's mean over the judgements, and ``accuracy/<dim>`` over the decided pairs of the batch."""
         scores = self.reward(self.augment(batch.inputs, generator))
         loss = mean_over_judged(self.criterion(scores, batch), self.criterion.weights(batch).to(scores.device))
-        return loss, pair_accuracy(scores.detach(), batch, self.dimensions)
+        return loss, pair_accuracy(*told_right(scores.detach(), batch), self.dimensions)
+
+    def can_measure(self, groups: Sequence[JudgedGroup]) -> bool:
+        """Whether any judgement of the groups counts in the loss."""
+        return any(bool(self.criterion.weights(group).any()) for group in groups)
+
+    @torch.no_grad()
+    def measure(self, batches: Iterable[JudgedBatch]) -> dict[str, float]:
+        """``loss`` and ``accuracy/<dim>`` over all judgements of the batches, nothing augmented or dropped out."""
+        was_training = self.reward.training
+        self.reward.eval()
+        columns: list[list[Tensor]] = [[], [], [], []]
+        for batch in batches:
+            scores = self.reward(batch.inputs)
+            losses, weights = self.criterion(scores, batch).cpu(), self.criterion.weights(batch)
+            for column, value in zip(columns, (losses, weights, *told_right(scores, batch)), strict=True):
+                column.append(value)
+        self.reward.train(was_training)
+        losses, weights, right, decided = (torch.cat(column) for column in columns)
+        return {"loss": float(mean_over_judged(losses, weights)), **pair_accuracy(right, decided, self.dimensions)}
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
@@ -241,10 +260,14 @@ class RewardObjective:
         return {"ties": criterion.log_above} if isinstance(criterion, TieCriterion) and criterion.learn else {}
 
 
-def pair_accuracy(scores: Tensor, batch: JudgedBatch, dimensions: Sequence[str]) -> dict[str, float]:
-    """Share of decided pairs that the scores (K, D) order as judged, per dimension; what has none is absent."""
-    labels = share_labels(batch.shares).to(scores.device)
-    right, decided = _differences(scores, batch) * labels > 0, labels.abs() == 1
+def told_right(scores: Tensor, batch: JudgedBatch) -> tuple[Tensor, Tensor]:
+    """Which pairs the scores (K, D) order as judged, and which are decided; bool (P, D) each, on the CPU."""
+    labels = share_labels(batch.shares)
+    return _differences(scores, batch).cpu() * labels > 0, labels.abs() == 1
+
+
+def pair_accuracy(right: Tensor, decided: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
+    """Share of decided pairs that are told right, per dimension; what has none is absent."""
     return {
         f"accuracy/{name}": float(right[decided[:, k], k].float().mean())
         for k, name in enumerate(dimensions)

@@ -1,0 +1,117 @@
+"""Laws of the training recipe of a reward, on a few small clips of noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError, DataError
+from videoalign.recipes.clip_reader import ClipReader
+from videoalign.recipes.reward import RewardTrainConfig, train_reward
+from videoalign.recipes.reward_data import batcher, groups_of_split
+from videoalign.training.objectives.reward import RewardObjective, find_criterion
+
+LIMITS = {"fps": 4.0, "min_frame_pixels": 32 * 32, "max_frame_pixels": 32 * 32}
+FIT = {"num_steps": 4, "batch_size": 2, "learning_rate": 3e-3, "warmup_steps": 1}
+
+
+def settings(fit: dict[str, Any] | None = None, **values: Any) -> RewardTrainConfig:
+    return RewardTrainConfig.model_validate({"limits": LIMITS, "fit": {**FIT, **(fit or {})}, **values})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {**load_file(folder / "model" / "model.safetensors"), **load_file(folder / "model" / "reward.safetensors")}
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return all(torch.equal(value, second[name]) for name, value in first.items()) and first.keys() == second.keys()
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(step: int) -> Any:
+    def on_step(row: dict[str, float]) -> None:
+        if row["step"] == step:
+            raise Stop
+
+    return on_step
+
+
+@pytest.mark.parametrize("loss", ["btt", "davidson", "bt"])
+def test_votes_teach_something_else_than_their_majority(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path, loss: str
+) -> None:
+    hard = train_reward(judged_dataset, str(tiny_base), tmp_path / "hard", settings(loss=loss, fit={"num_steps": 1}))
+    soft = train_reward(
+        judged_dataset, str(tiny_base), tmp_path / "soft", settings(loss=loss, labels="shares", fit={"num_steps": 1})
+    )
+    assert hard.history[0]["loss"] != soft.history[0]["loss"]
+    assert soft.num_pairs == 18  # three pairs each of six prompts, those without a majority included
+
+
+def test_votes_are_refused_where_ratings_are_read(judged_dataset: Dataset, tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="labels: loss=regression reads ratings"):
+        train_reward(judged_dataset, str(tiny_base), tmp_path / "r", settings(loss="regression", labels="shares"))
+    train_reward(judged_dataset, str(tiny_base), tmp_path / "r", settings(loss="regression", fit={"num_steps": 1}))
+
+
+def test_validation_is_loss_and_accuracy_over_all_held_out_pairs_together(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    result = train_reward(judged_dataset, str(tiny_base), tmp_path / "r", settings(shift_share=0.3))
+    last = result.history[-1]
+    assert all("val/loss" not in row for row in result.history[:-1])
+    reward = result.reward
+    clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
+    groups = groups_of_split(judged_dataset, "val", by_votes=False, max_clips=8)
+    task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=str, rates={})
+    batch = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)(groups)
+    with torch.no_grad():
+        loss, accuracy = task.loss(batch, torch.Generator())
+    assert last["val/loss"] == pytest.approx(float(loss), abs=1e-6)
+    assert {name: last[f"val/{name}"] for name in accuracy} == accuracy
+    single = task.measure(batcher(reward, ClipReader(judged_dataset, reward.processor), clips)([g]) for g in groups)
+    assert single == pytest.approx({"loss": float(loss), **accuracy}, abs=1e-6)  # however it is cut
+
+
+def test_the_best_validation_is_kept_and_a_stop_changes_nothing(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    fit = {"validate_every_steps": 1, "save_every_steps": 2, "learning_rate": 3e-2, "num_steps": 6}
+    last = train_reward(judged_dataset, str(tiny_base), tmp_path / "last", settings(fit))
+    losses = [row["val/loss"] for row in last.history]
+    best = losses.index(min(losses)) + 1
+    assert best < 6  # the rate is so high that the last step is not the best
+    kept = train_reward(judged_dataset, str(tiny_base), tmp_path / "best", settings(fit, keep="best"))
+    assert [row["val/loss"] for row in kept.history] == losses
+    short = settings({**fit, "num_steps": best, "schedule": "constant"})
+    train_reward(judged_dataset, str(tiny_base), tmp_path / "short", short)
+    assert same_weights(tmp_path / "best", tmp_path / "short")
+    assert not same_weights(tmp_path / "best", tmp_path / "last")
+    for at in (best, 5):
+        out = tmp_path / f"stopped{at}"
+        with pytest.raises(Stop):
+            train_reward(judged_dataset, str(tiny_base), out, settings(fit, keep="best"), on_step=stop_after(at))
+        train_reward(judged_dataset, str(tiny_base), out, settings(fit, keep="best"))
+        assert same_weights(tmp_path / "best", out)
+
+
+def test_the_best_wants_validations_and_held_out_pairs(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="keep: best wants validations"):
+        train_reward(judged_dataset, str(tiny_base), tmp_path / "r", settings(keep="best"))
+    copy = Dataset.create(tmp_path / "d", judged_dataset.info)
+    copy.add(prompts=judged_dataset.prompts(), clips=judged_dataset.clips())
+    copy.add(judgements=[row for row in judged_dataset.judgements() if row.prompt_id < "p6"])
+    with pytest.raises(DataError, match="keep=best wants judged pairs in split 'val', got none"):
+        train_reward(copy, str(tiny_base), tmp_path / "r", settings({"validate_every_steps": 1}, keep="best"))
+    assert not (tmp_path / "r").exists()
