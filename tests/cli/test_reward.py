@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from videoalign.cli.main import main
@@ -188,3 +189,31 @@ def test_a_reward_against_itself_differs_nowhere(
     assert "(first) against" in " ".join(capsys.readouterr().out.split())
     assert main([*words, "--legacy"]) == 2
     assert "give one of the two" in capsys.readouterr().err
+
+
+def test_a_table_of_clips_is_scored_into_parquet_with_the_broken_ones_named(
+    trained: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = dataset / "clips"
+    table, out = tmp_path / "clips.csv", tmp_path / "scores.parquet"
+    table.write_text(
+        f"video,prompt\n{clips / 'p0a.mp4'},a red circle\nabsent.mp4,a cat\n{clips / 'qa.mp4'},a green square\n"
+    )
+    assert main(["reward", "score", str(trained), "--table", str(table), "--out", str(out), "--json"]) == 2
+    said = capsys.readouterr()
+    assert "1 of 3 clips could not be scored" in said.err
+    rows = json.loads(said.out)
+    assert (rows[1]["scores"], rows[1]["raw"]) == (None, None)
+    assert f"{tmp_path / 'absent.mp4'}: no such file" in rows[1]["error"]
+    stored = pd.read_parquet(out)
+    assert list(stored) == ["video", "prompt", "VQ", "MQ", "TA", "raw_VQ", "raw_MQ", "raw_TA", "error"]
+    for place in (0, 2):
+        assert stored["VQ"][place] == rows[place]["scores"]["VQ"]
+        assert stored["raw_TA"][place] == rows[place]["raw"]["TA"]
+    assert np.isnan(stored["VQ"][1])
+    assert pd.isna(stored["error"][0])
+    assert main(["reward", "score", str(trained), "--table", str(table), "--out", str(tmp_path / "x.csv")]) == 2
+    assert "ends in .parquet" in capsys.readouterr().err
+    table.write_text("video,text\na,b\n")
+    assert main(["reward", "score", str(trained), "--table", str(table)]) == 2
+    assert "no column 'prompt'" in capsys.readouterr().err

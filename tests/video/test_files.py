@@ -216,3 +216,34 @@ def test_quarter_turn_that_the_file_asks_for_is_made(tmp_path: Path) -> None:
     corners = {"upper right": video.frames[0, 2, 13, 0], "lower left": video.frames[0, 29, 2, 0]}
     assert corners["upper right"] > 200 > 50 > corners["lower left"]  # a clockwise turn takes upper left to upper right
     assert np.array_equal(read_video(tmp_path / "turned.mp4", [1]).frames[0], video.frames[1])
+
+
+def test_frames_passed_over_do_not_change_those_that_are_wanted(shared: Path) -> None:
+    for file in sorted((shared / "data" / "videoalign_pairs").glob("*.mp4"))[::2]:
+        whole = read_video(file).frames
+        wanted = [1, len(whole) // 3, len(whole) // 2, len(whole) - 2]
+        assert np.array_equal(read_video(file, wanted, threads=1).frames, whole[wanted])
+        assert np.array_equal(read_video(file, lambda count, fps, wanted=wanted: wanted).frames, whole[wanted])
+
+
+def test_bytes_of_a_file_are_read_and_refused_like_the_file(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    file = make_clip(tmp_path / "c.mp4", num_frames=9)
+    content = file.read_bytes()
+    assert probe(content) == probe(file)
+    assert np.array_equal(read_video(content).frames, read_video(file).frames)
+    for kept in (0, 20, len(content) // 2, len(content) - 1):
+        with pytest.raises(VideoError, match=f"clip of {kept} bytes: truncated"):
+            read_video(content[:kept])
+
+
+def test_a_playlist_opens_nothing(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    file = make_clip(tmp_path / "c.mp4", num_frames=9)
+    lists = {
+        "c.ffconcat": f"ffconcat version 1.0\nfile {file}\n",
+        "c.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{file}\n#EXT-X-ENDLIST\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        for source in (tmp_path / name, text.encode()):
+            with pytest.raises(VideoError, match="not a video"):
+                probe(source)

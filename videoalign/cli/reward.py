@@ -159,6 +159,8 @@ def score(
 
     if sum((dataset is not None, bool(video), table is not None)) != 1:
         raise ConfigError("reward score: give one of --dataset D, --table FILE, or --video FILE with --prompt TEXT.")
+    if out is not None and out.suffix != ".parquet":
+        raise ConfigError(f"--out: got {out}, wanted a name that ends in .parquet; rename it.")
     clips = read_clip_table(table) if table is not None else _named_clips(video or [], prompt or [])
     model = VideoReward.from_pretrained(reward)
     if dataset is not None:

@@ -119,11 +119,8 @@ def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence
     """Rows of `score_files` as Parquet: ``video``, ``prompt``, a column per dimension, ``raw_<dim>`` and ``error``.
 
     Raises:
-        DataError: ``out`` does not end in .parquet.
         OutputError: the disk is full or the place cannot be written.
     """
-    if Path(out).suffix != ".parquet":
-        raise DataError(f"--out: got {out}, wanted a name that ends in .parquet; rename it.")
     columns: dict[str, tuple[type, list[Any]]] = {
         name: (str, [row[name] for row in rows]) for name in ("video", "prompt")
     }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import av
 import av.container
@@ -147,10 +147,10 @@ def _opened(clip: Encoded) -> Iterator[tuple[str, av.container.InputContainer, a
     """The clip's name, file and video stream; what FFmpeg says about a bad file becomes a `VideoError`."""
     name = f"clip of {len(clip)} bytes" if isinstance(clip, bytes) else str(clip)
     try:
-        source = _InMemory(clip) if isinstance(clip, bytes) else _local(clip)
-        with av.open(source, options={"format_whitelist": CONTAINERS}) as container:
+        source: str | _InMemory = _InMemory(clip) if isinstance(clip, bytes) else _local(clip)
+        with av.open(source, mode="r", options={"format_whitelist": CONTAINERS}) as container:
             if "mp4" in container.format.name:
-                with io.BytesIO(clip) if isinstance(clip, bytes) else open(source, "rb") as file:
+                with open(source, "rb") if isinstance(source, str) else io.BytesIO(source.getvalue()) as file:
                     _require_whole_boxes(name, file)
             streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
             if not streams:
@@ -188,7 +188,7 @@ def _local(path: str | Path) -> str:
     return local
 
 
-def _require_whole_boxes(name: str, file: BinaryIO) -> None:
+def _require_whole_boxes(name: str, file: IO[bytes]) -> None:
     """Refuses an mp4 that ends inside one of its outer boxes (ISO/IEC 14496-12, 4.2), even where FFmpeg copes."""
     end = file.seek(0, io.SEEK_END)
     start = 0
