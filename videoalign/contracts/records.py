@@ -49,6 +49,9 @@ DEFAULT_DIMENSIONS: tuple[Dimension, ...] = (
     ),
 )
 
+OVERALL = "Overall"
+"""Dimension of benchmarks that ask which clip is better as a whole; a reward need not score it by itself."""
+
 
 class DatasetInfo(Config):
     """``dataset.json``."""

@@ -21,6 +21,7 @@ import numpy as np
 from videoalign.contracts.output import whole_file
 from videoalign.contracts.video import Video
 from videoalign.errors import VideoError
+from videoalign.video.limits import UNLIMITED, ClipLimits, Guard
 
 Encoded = str | Path | bytes
 """A path, an address that fsspec reads, or the bytes of a file."""
@@ -69,8 +70,8 @@ def probe(clip: Encoded) -> VideoInfo:
     Raises:
         VideoError: missing, truncated, not a video, no frames, or of unknown rate.
     """
-    with _opened(clip) as (name, container, stream):
-        scan = _scan(name, container, stream)
+    with _opened(clip, UNLIMITED) as (guard, container, stream):
+        name, scan = guard.name, _scan(guard, container, stream)
         container.seek(0, stream=stream)
         frame = next(iter(container.decode(stream)), None)
         if frame is None:
@@ -85,7 +86,13 @@ def probe(clip: Encoded) -> VideoInfo:
     )
 
 
-def read_video(clip: Encoded, indices: Sequence[int] | Choose | None = None, *, threads: int = 0) -> Video:
+def read_video(
+    clip: Encoded,
+    indices: Sequence[int] | Choose | None = None,
+    *,
+    threads: int = 0,
+    limits: ClipLimits = UNLIMITED,
+) -> Video:
     """The frames of a clip, uint8 (F, H, W, 3), or those with the given indices, in the order given.
 
     With indices, decoding starts at the nearest key frame before each, passes over frames that no wanted one depends
@@ -95,22 +102,25 @@ def read_video(clip: Encoded, indices: Sequence[int] | Choose | None = None, *, 
         clip: a path, an address that fsspec reads, or the bytes of a file.
         indices: which frames; or a function that says so from the number of frames and the rate.
         threads: for decoding; 0 lets FFmpeg choose.
+        limits: how large the clip may be.
 
     Raises:
-        VideoError: see `probe`; also a damaged frame on the way.
+        VideoError: see `probe`; also a damaged frame on the way, or frames of several sizes.
+        LimitError: the clip is over the limits.
         ValueError: an index outside the clip.
     """
-    with _opened(clip) as (name, container, stream):
+    with _opened(clip, limits) as (guard, container, stream):
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
-        scan = _scan(name, container, stream)
+        scan = _scan(guard, container, stream)
         chosen = indices(scan.num_frames, scan.fps) if callable(indices) else indices
         wanted = list(range(scan.num_frames)) if chosen is None else [int(index) for index in chosen]
         if not wanted or min(wanted) < 0 or max(wanted) >= scan.num_frames:
-            raise ValueError(f"{name}: indices must be in 0..{scan.num_frames - 1} and not empty; got {wanted}")
+            raise ValueError(f"{guard.name}: indices must be in 0..{scan.num_frames - 1} and not empty; got {wanted}")
         unique = sorted(set(wanted))
-        frames = _decode_near(name, container, stream, scan, unique) if len(unique) < scan.num_frames else None
+        guard.reading(len(unique), stream.codec_context.height, stream.codec_context.width)
+        frames = _decode_near(guard, container, stream, scan, unique) if len(unique) < scan.num_frames else None
         if frames is None:
-            frames = _decode_in_order(name, container, stream, unique)
+            frames = _decode_in_order(guard, container, stream, unique)
         return Video(np.stack([frames[index] for index in wanted]), scan.fps)
 
 
@@ -143,8 +153,10 @@ def write_video(path: str | Path, video: Video, *, crf: int = 12) -> None:
 
 
 @contextmanager
-def _opened(clip: Encoded) -> Iterator[tuple[str, av.container.InputContainer, av.video.stream.VideoStream]]:
-    """The clip's name, file and video stream; what FFmpeg says about a bad file becomes a `VideoError`."""
+def _opened(
+    clip: Encoded, limits: ClipLimits
+) -> Iterator[tuple[Guard, av.container.InputContainer, av.video.stream.VideoStream]]:
+    """The clip's guard, file and video stream; what FFmpeg says about a bad file becomes a `VideoError`."""
     name = f"clip of {len(clip)} bytes" if isinstance(clip, bytes) else str(clip)
     try:
         source: str | _InMemory = _InMemory(clip) if isinstance(clip, bytes) else _local(clip)
@@ -155,7 +167,11 @@ def _opened(clip: Encoded) -> Iterator[tuple[str, av.container.InputContainer, a
             streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
             if not streams:
                 raise VideoError(f"{name}: has no video stream; give a file with pictures.")
-            yield name, container, streams[0]
+            guard, codec = Guard(name, limits), streams[0].codec_context
+            guard.size(codec.height, codec.width)
+            guard.length(streams[0].frames, (container.duration or 0) / av.time_base)
+            codec.options = {"max_pixels": str(limits.frame_pixels)}
+            yield guard, container, streams[0]
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file.") from None
     except IsADirectoryError:
@@ -184,7 +200,10 @@ def _local(path: str | Path) -> str:
         return str(path)
     import fsspec
 
-    local: str = fsspec.open_local(f"simplecache::{path}")
+    try:
+        local: str = fsspec.open_local(f"simplecache::{path}")
+    except (ImportError, ValueError) as error:
+        raise VideoError(f"{path}: cannot be fetched from here ({error}); fetch the file by other means.") from None
     return local
 
 
@@ -202,11 +221,12 @@ def _require_whole_boxes(name: str, file: IO[bytes]) -> None:
         raise VideoError(f"{name}: truncated, {start - end} bytes are missing at the end; fetch the file again.")
 
 
-def _scan(name: str, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _Scan:
+def _scan(guard: Guard, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _Scan:
+    name = guard.name
     times: list[int | None] = []
     keys: list[int] = []
     seen = 0
-    for packet in container.demux(stream):
+    for packet in guard.in_time(container.demux(stream)):
         if packet.size == 0:
             continue
         if packet.is_corrupt:
@@ -215,6 +235,7 @@ def _scan(name: str, container: av.container.InputContainer, stream: av.video.st
         if packet.is_discard:
             continue
         times.append(packet.pts)
+        guard.length(len(times), 0.0)
         if packet.is_keyframe and packet.pts is not None:
             keys.append(packet.pts)
     if seen < stream.frames:
@@ -223,7 +244,9 @@ def _scan(name: str, container: av.container.InputContainer, stream: av.video.st
         raise VideoError(f"{name}: has no frames; give a file that plays.")
     known = sorted(time for time in times if time is not None)
     ordered = known if len(set(known)) == len(times) else None
-    return _Scan(ordered, sorted(keys), len(times), _rate(name, container, stream, ordered))
+    fps = _rate(name, container, stream, ordered)
+    guard.length(len(times), len(times) / fps)
+    return _Scan(ordered, sorted(keys), len(times), fps)
 
 
 def _rate(
@@ -247,7 +270,7 @@ def _rate(
 
 
 def _decode_near(
-    name: str,
+    guard: Guard,
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
     scan: _Scan,
@@ -267,28 +290,31 @@ def _decode_near(
             return None
         if position is None or start > position:
             container.seek(start, stream=stream)
-            decoding = _decode_lightly(container, stream, wanted_times)
+            decoding = _decode_lightly(guard, container, stream, wanted_times)
         for frame in decoding:
             position = frame.pts
             if position is None or position >= target:
                 break
         if position != target:
             return None
-        found[index] = _pixels(name, frame)
+        found[index] = _pixels(guard, frame)
     return found
 
 
 def _decode_lightly(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, wanted_times: set[int]
+    guard: Guard,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    wanted_times: set[int],
 ) -> Iterator[av.video.frame.VideoFrame]:
     """The frames from here on, but those that are neither wanted nor needed to decode another may be left out."""
-    for packet in container.demux(stream):
+    for packet in guard.in_time(container.demux(stream)):
         stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted_times else "NONREF"
         yield from packet.decode()
 
 
 def _decode_in_order(
-    name: str,
+    guard: Guard,
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
     wanted: list[int],
@@ -297,20 +323,21 @@ def _decode_in_order(
     stream.codec_context.skip_frame = "DEFAULT"
     keep = set(wanted)
     found: dict[int, np.ndarray] = {}
-    for index, frame in enumerate(container.decode(stream)):
+    for index, frame in enumerate(guard.in_time(container.decode(stream))):
         if index in keep:
-            found[index] = _pixels(name, frame)
+            found[index] = _pixels(guard, frame)
         if index == wanted[-1]:
             break
     if len(found) < len(wanted):
-        raise VideoError(f"{name}: truncated or damaged, frame {wanted[len(found)]} cannot be decoded.")
+        raise VideoError(f"{guard.name}: truncated or damaged, frame {wanted[len(found)]} cannot be decoded.")
     return found
 
 
-def _pixels(name: str, frame: av.video.frame.VideoFrame) -> np.ndarray:
+def _pixels(guard: Guard, frame: av.video.frame.VideoFrame) -> np.ndarray:
     if frame.is_corrupt:
-        raise VideoError(f"{name}: truncated or damaged at {frame.time} seconds; fetch the file again.")
-    return np.rot90(frame.to_ndarray(format="rgb24"), _turns(name, frame))
+        raise VideoError(f"{guard.name}: truncated or damaged at {frame.time} seconds; fetch the file again.")
+    guard.frame(frame.height, frame.width)
+    return np.rot90(frame.to_ndarray(format="rgb24"), _turns(guard.name, frame))
 
 
 def _turns(name: str, frame: av.video.frame.VideoFrame) -> int:

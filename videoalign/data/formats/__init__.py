@@ -13,11 +13,13 @@ from videoalign.data.counts import REJECTED_FILE, Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.formats.builder import Builder, DuplicateRow
 from videoalign.data.formats.common import Importer, ImportOptions, describe_dimensions
+from videoalign.data.formats.genai_bench import GenAIBenchImporter, GenAIBenchOptions
 from videoalign.data.formats.pairs import PairsImporter, PairsOptions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
+from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, export_videoalign
-from videoalign.errors import ConfigError, DataError, OutputError, did_you_mean
+from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
 
 
 class Format(NamedTuple):
@@ -31,6 +33,8 @@ FORMATS: dict[str, Format] = {
     "videoalign": Format(VideoAlignOptions, VideoAlignImporter),
     "ratings": Format(RatingsOptions, RatingsImporter),
     "pairs": Format(PairsOptions, PairsImporter),
+    "rewardbench": Format(RewardBenchOptions, RewardBenchImporter),
+    "genai-bench": Format(GenAIBenchOptions, GenAIBenchImporter),
 }
 
 EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {"videoalign": export_videoalign}
@@ -72,7 +76,8 @@ def import_data(
 
     Raises:
         ConfigError: unknown format or setting.
-        DataError: a row cannot be used (says file and line), unless ``skip_broken`` is set; or no row can.
+        DataError: a row cannot be used (says file and line), unless ``skip_broken`` is set; or no row can. Of missing
+            and broken clips it says how many there are.
         OutputError: ``out`` holds something already, or cannot be written.
     """
     found = find_format(format)
@@ -128,17 +133,31 @@ def _require_free(out: Path, fresh: bool) -> None:
 def _take_rows(
     table: SourceTable, importer: Importer, builder: Builder, options: ImportOptions, progress: Progress
 ) -> list[dict[str, str]]:
-    rejected = []
+    rejected: list[dict[str, str]] = []
+    broken: dict[str, str] = {}
     with progress(f"reading {table.name}", len(table.rows)) as step:
         for row in table.rows:
             try:
                 builder.add(row.number, importer.entry(row))
             except DataError as error:
                 where = f"{table.name}:{row.number}"
-                if not options.skip_broken and not isinstance(error, DuplicateRow):
+                if not options.skip_broken and not isinstance(error, DuplicateRow | VideoError):
                     raise type(error)(f"{where}: {error} Mend it, or leave such rows out with --skip-broken.") from None
+                if not options.skip_broken and isinstance(error, VideoError):
+                    broken.setdefault(str(error), where)
                 rejected.append({"row": where, "reason": str(error)})
             step()
+    if broken:
+        raise VideoError(_all_broken(broken))
     if not builder.clips:
         raise DataError(f"{table.location}: no row can be used; the first one: {rejected[0]['reason']}")
     return rejected
+
+
+def _all_broken(broken: dict[str, str]) -> str:
+    """One line about every clip that cannot be used, from what is wrong with it to the row that it stands in first."""
+    (error, where), *more = broken.items()
+    names = [error.partition(": ")[0] for error, _ in more]
+    shown = ", ".join([*names[:4], *(["..."] if len(names) > 4 else [])])
+    others = f" and {len(names)} other clips ({shown})" if names else ""
+    return f"{where}: {error} Mend it{others}, or leave such rows out with --skip-broken."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from itertools import combinations
@@ -12,7 +13,7 @@ from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, flip, prompt_id_of
 from videoalign.data.formats.common import ImportOptions, PairEntry, RatingEntry, SourceClip
 from videoalign.errors import DataError, VideoError
-from videoalign.video.files import VideoInfo, probe
+from videoalign.video.files import Encoded, VideoInfo, probe
 
 
 class DuplicateRow(DataError):
@@ -34,6 +35,7 @@ class Builder:
         self.judgements: list[Judgement] = []
         self.ratings: list[Rating] = []
         self._probed: dict[str, VideoInfo | VideoError] = {}
+        self._contents: dict[str, bytes] = {}
         self._verdicts: dict[tuple[str, ...], int] = {}
         self._scores: dict[tuple[str, str, str], tuple[float, int]] = {}
 
@@ -121,10 +123,17 @@ class Builder:
     def _clip(self, clip: SourceClip, prompt: Prompt) -> Clip:
         """The record of a clip; one file under two prompts is two clips."""
         path = str(PurePosixPath(clip.path)) if "://" not in clip.path else clip.path
-        place = self._place(path)
-        info = self._probe(place)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(path).stem)[:40]
-        clip_id = f"{stem}-{fingerprint([path, prompt.prompt_id])[:8]}"
+        known_by = path if clip.content is None else hashlib.sha256(clip.content).hexdigest()
+        clip_id = f"{stem}-{fingerprint([known_by, prompt.prompt_id])[:8]}"
+        if clip.content is None:
+            place = self._place(path)
+            info = self._probe(place, place)
+        else:
+            place = f"{CLIP_FOLDER}/{clip_id}{PurePosixPath(path).suffix or '.mp4'}"
+            info = self._probe(place, clip.content)
+            self._contents[place] = clip.content
+        _require_stated(clip, info)
         known = self.clips.get(clip_id)
         if known is not None and known.generator != clip.generator:
             raise DataError(f"{clip.path}: was by '{known.generator}' before, here by '{clip.generator}'; correct one.")
@@ -146,10 +155,10 @@ class Builder:
             return f"{self.clip_root.rstrip('/')}/{path}"
         return str((Path(self.clip_root) / path).absolute())
 
-    def _probe(self, place: str) -> VideoInfo:
+    def _probe(self, place: str, clip: Encoded) -> VideoInfo:
         if place not in self._probed:
             try:
-                self._probed[place] = probe(place)
+                self._probed[place] = probe(clip)
             except VideoError as error:
                 self._probed[place] = error
         found = self._probed[place]
@@ -191,7 +200,10 @@ class Builder:
         """
         clips = list(self.clips.values())
         if self.options.copy_clips:
-            clips = [self._copied(clip, dataset) for clip in clips]
+            clips = [clip if clip.path in self._contents else self._copied(clip, dataset) for clip in clips]
+        for place in {clip.path for clip in clips} & set(self._contents):
+            (dataset.path / place).parent.mkdir(exist_ok=True)
+            (dataset.path / place).write_bytes(self._contents[place])
         dataset.add(prompts=self.prompts.values(), clips=clips, judgements=self.judgements, ratings=self.ratings)
 
     @staticmethod
@@ -207,6 +219,21 @@ class Builder:
         else:
             shutil.copyfile(clip.path, target)
         return Clip(**{**vars(clip), "path": inside})
+
+
+def _require_stated(clip: SourceClip, info: VideoInfo) -> None:
+    """Nothing when the file is what the table says of it; rates may differ by a hundredth, as 23.98 does from 23.976.
+
+    Raises:
+        VideoError: it is not.
+    """
+    same_rate = clip.fps is None or abs(clip.fps - info.fps) <= 0.01 * info.fps
+    if not same_rate or clip.num_frames not in (None, info.num_frames):
+        stated = (f"{value:g} {unit}" for value, unit in ((clip.num_frames, "frames"), (clip.fps, "fps")) if value)
+        raise VideoError(
+            f"{clip.path}: is not the file that the table means: {info.num_frames} frames, {info.fps:g} fps; "
+            f"the table says {', '.join(stated)}. Fetch it again, or set check_stated=false."
+        )
 
 
 def _verdict_key(entry: PairEntry, clip_a: str, clip_b: str) -> tuple[str, ...]:

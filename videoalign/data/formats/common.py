@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from videoalign.config import Config
-from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension, Label
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, Dimension, Label
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, did_you_mean
 
@@ -50,6 +50,11 @@ class SourceClip:
 
     path: str
     generator: str = ""
+    content: bytes | None = None
+    """The file itself where the table holds it; ``path`` then only names it."""
+    fps: float | None = None
+    num_frames: float | None = None
+    """What the table says of the file, None where it says nothing; a file that differs cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +141,8 @@ def name_dimensions(columns: Sequence[str], options: ImportOptions) -> dict[str,
 
 def describe_dimensions(names: Sequence[str], options: ImportOptions) -> tuple[Dimension, ...]:
     """The dimensions with what raters looked at, for ``dataset.json``."""
-    known = {dimension.name: dimension for dimension in DEFAULT_DIMENSIONS}
+    overall = Dimension(name=OVERALL, guideline="Overall: which clip is better as a whole.", sees_prompt=True)
+    known = {dimension.name: dimension for dimension in (*DEFAULT_DIMENSIONS, overall)}
     described = []
     for name in names:
         plain = Dimension(name=name, guideline=name.replace("_", " ").capitalize() + ".", sees_prompt=True)

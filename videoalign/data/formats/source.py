@@ -111,6 +111,8 @@ def _read(location: str) -> bytes:
         raise DataError(f"{location}: no such file.") from None
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(f"{location}: cannot be read ({error.strerror}).") from None
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{location}: cannot be fetched from here ({error}).") from None
 
 
 def _text(location: str, content: bytes) -> str:

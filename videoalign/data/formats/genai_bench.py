@@ -1,0 +1,70 @@
+"""The video part of GenAI-Bench: one vote on one pair a row.
+
+Columns ``prompt, left_model, left_video, right_model, right_video, vote_type``. A video is a path, an address, the
+bytes of a file, or ``{path, bytes}`` as Hugging Face datasets keep it in Parquet; bytes are written into the dataset.
+``bothbad_vote`` is kept as such and counts as a tie. The benchmark has two splits of different size, ``test`` and
+``test_v1``: give the file of the one that is meant. The one vote is the dimension ``Overall``;
+``rename.vote_type=TA`` has it compared with a reward's TA alone, as published figures of VideoReward are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from videoalign.contracts.records import OVERALL, Label
+from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.source import Row, SourceTable
+from videoalign.errors import DataError
+
+VOTES = {"leftvote": Label.A, "rightvote": Label.B, "tievote": Label.TIE, "bothbad_vote": Label.BOTH_BAD}
+
+
+class GenAIBenchOptions(ImportOptions):
+    """Settings of ``data import genai-bench``."""
+
+    dimensions: tuple[str, ...] | None = ("vote_type",)
+    """Column with the vote."""
+    rename: dict[str, str] = {"vote_type": OVERALL}
+    """Name of what is judged."""
+    rater: str = "genai-bench"
+    """Name under which the votes are kept; the table does not say who gave them."""
+
+
+class GenAIBenchImporter:
+    """Reads the rows of such a table."""
+
+    def __init__(self, table: SourceTable, options: GenAIBenchOptions) -> None:
+        columns = options.dimensions or ()
+        table.require("prompt", "left_model", "left_video", "right_model", "right_video", *columns)
+        self.dimensions = name_dimensions(columns, options)
+        self.rater = options.rater
+
+    def entry(self, row: Row) -> PairEntry:
+        """See `Importer.entry`."""
+        labels = {name: _vote(text, column) for name, column in self.dimensions.items() if (text := row.text(column))}
+        return PairEntry(
+            prompt=row.text("prompt"),
+            clip_a=_clip(row, "left"),
+            clip_b=_clip(row, "right"),
+            rater=self.rater,
+            labels=labels,
+        )
+
+
+def _vote(text: str, column: str) -> Label:
+    if text not in VOTES:
+        raise DataError(f"column '{column}': '{text}' is not a vote; wanted {', '.join(VOTES)}.")
+    return VOTES[text]
+
+
+def _clip(row: Row, side: str) -> SourceClip:
+    column, generator = f"{side}_video", row.optional(f"{side}_model")
+    cell = row.cells.get(column)
+    path, content = (cell.get("path"), cell.get("bytes")) if isinstance(cell, Mapping) else (cell, None)
+    if isinstance(path, bytes):
+        path, content = None, path
+    if content is not None and not (isinstance(content, bytes) and content):
+        raise DataError(f"column '{column}': its bytes are {type(content).__name__}; wanted those of a video file.")
+    if content is None and not (isinstance(path, str) and path.strip()):
+        raise DataError(f"column '{column}' holds no video; wanted a path, an address or {{path, bytes}}.")
+    return SourceClip(path=(path or "clip.mp4").strip(), generator=generator, content=content)
