@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from videoalign.contracts.progress import silent
+from videoalign.contracts.records import DatasetInfo, Dimension
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
+from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_data import batcher, groups_of_split
+from videoalign.recipes.reward_data import batcher, clips_of_split, groups_of_split
+from videoalign.recipes.reward_start import start_reward
+from videoalign.recipes.scoring import raw_scores
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
 
 LIMITS = {"fps": 4.0, "min_frame_pixels": 32 * 32, "max_frame_pixels": 32 * 32}
@@ -71,7 +79,7 @@ def test_validation_is_loss_and_accuracy_over_all_held_out_pairs_together(
     assert all("val/loss" not in row for row in result.history[:-1])
     reward = result.reward
     clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
-    groups = groups_of_split(judged_dataset, "val", by_votes=False, max_clips=8)
+    groups = groups_of_split(judged_dataset, "val", reward.dimensions, by_votes=False, max_clips=8)
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=str, rates={})
     batch = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)(groups)
     with torch.no_grad():
@@ -115,3 +123,81 @@ def test_the_best_wants_validations_and_held_out_pairs(
     with pytest.raises(DataError, match="keep=best wants judged pairs in split 'val', got none"):
         train_reward(copy, str(tiny_base), tmp_path / "r", settings({"validate_every_steps": 1}, keep="best"))
     assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(judged_dataset: Dataset, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "first"
+    train_reward(judged_dataset, str(tiny_base), out, settings(positions="mrope", shared_head=False))
+    return out
+
+
+def judged_on(dataset: Dataset, folder: Path, *dimensions: Dimension) -> Dataset:
+    """The same clips and judgements, those on VQ given to the first of other dimensions."""
+    other = Dataset.create(folder, DatasetInfo(dimensions=dimensions))
+    clips = [replace(clip, path=str(dataset.clip_path(clip))) for clip in dataset.clips()]
+    said = [replace(row, dimension=dimensions[0].name) for row in dataset.judgements() if row.dimension == "VQ"]
+    other.add(prompts=dataset.prompts(), clips=clips, judgements=said)
+    return other
+
+
+def test_training_goes_on_from_a_reward_and_adds_what_it_lacks(
+    judged_dataset: Dataset, trained: Path, tmp_path: Path
+) -> None:
+    style = Dimension(name="Style", guideline="How well the style suits.", sees_prompt=True)
+    dataset = judged_on(judged_dataset, tmp_path / "d", style)
+    config = RewardTrainConfig.model_validate({"fit": {**FIT, "num_steps": 1, "learning_rate": 1e-12}})
+    result = train_reward(dataset, str(trained), tmp_path / "r", config)
+    parent, child = VideoReward.from_pretrained(trained), VideoReward.from_pretrained(tmp_path / "r")
+    assert child.dimensions == ("VQ", "MQ", "TA", "Style")
+    assert (child.settings.positions, child.settings.shared_head) == ("mrope", False)
+    assert child.settings.limits == ReadingLimits(**LIMITS)
+    assert child.settings.provenance == {**parent.settings.provenance, "parent": str(trained)}
+    assert set(child.normalisation()) == {"VQ", "MQ", "TA", "Style"} == set(child.settings.ties.width)
+    assert [name for name in result.history[0] if name.startswith("accuracy/")] == ["accuracy/Style"]
+    before, after = (raw_scores(model, dataset, dataset.clips(), silent) for model in (parent, child))
+    assert np.abs(after[:, :3] - before).max() < 1e-5  # the rate is next to nothing
+    raw = raw_scores(child, dataset, clips_of_split(dataset, "val"), silent)
+    assert child.normalise(raw).mean(0) == pytest.approx(np.zeros(4), abs=1e-6)
+
+
+def test_what_the_dataset_does_not_judge_is_left_out_of_the_loss(
+    judged_dataset: Dataset, trained: Path, tmp_path: Path
+) -> None:
+    style = Dimension(name="Style", guideline="How well the style suits.")
+    dataset = judged_on(judged_dataset, tmp_path / "d", style)
+    reward = start_reward(dataset, str(trained), RewardTrainConfig())
+    task = RewardObjective(reward, find_criterion("btt", 4), reward.dimensions, part_of=str, rates={})
+    clips = {clip.clip_id: clip for clip in dataset.clips()}
+    groups = groups_of_split(dataset, "train", reward.dimensions, by_votes=False, max_clips=8)
+    batch = batcher(reward, ClipReader(dataset, reward.processor), clips)(groups)
+    task.loss(batch, torch.Generator())[0].backward()
+    assert reward.head.weight.grad.abs().amax(1).gt(0).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"positions": "plain"}, "positions: the reward .* brings its own"),
+        ({"shared_head": True}, "shared_head"),
+        ({"template": "{video} <|VQ_reward|>"}, "template"),
+        ({"system": ""}, "system"),
+        ({"limits": {"fps": 1.0}}, "limits"),
+    ],
+)
+def test_settings_that_contradict_the_reward_are_refused(
+    judged_dataset: Dataset, trained: Path, tmp_path: Path, setting: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_reward(judged_dataset, str(trained), tmp_path / "r", RewardTrainConfig.model_validate(setting))
+    agreed = RewardTrainConfig.model_validate({"positions": "mrope", "shared_head": False, "limits": LIMITS})
+    assert start_reward(judged_dataset, str(trained), agreed).settings.positions == "mrope"
+
+
+def test_going_on_can_be_stopped_and_resumed(judged_dataset: Dataset, trained: Path, tmp_path: Path) -> None:
+    config = RewardTrainConfig.model_validate({"fit": {**FIT, "save_every_steps": 2}, "tuning": {"language": "lora"}})
+    train_reward(judged_dataset, str(trained), tmp_path / "whole", config)
+    with pytest.raises(Stop):
+        train_reward(judged_dataset, str(trained), tmp_path / "r", config, on_step=stop_after(3))
+    train_reward(judged_dataset, str(trained), tmp_path / "r", config)
+    assert same_weights(tmp_path / "whole", tmp_path / "r")

@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.data.dataset import Dataset
-from videoalign.errors import ConfigError, DataError, ModelError, did_you_mean
-from videoalign.losses.preference import NU, THETA
+from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import shift_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
-from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.models.videoreward.prompt import SYSTEM, default_template
 from videoalign.models.videoreward.settings import Ties
-from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
+from videoalign.models.videoreward.tuning import merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
-from videoalign.recipes.reward_data import batcher, clips_of_groups, clips_of_split, groups_of_split, training_groups
+from videoalign.recipes.reward_data import batcher, clips_of_groups, clips_of_split, groups_of_split, require_lessons
+from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
+from videoalign.recipes.reward_start import start_reward
 from videoalign.recipes.scoring import raw_scores
 from videoalign.training.callbacks import KeepBest
-from videoalign.training.loop import FitConfig, Row, count_steps, fit
+from videoalign.training.loop import Row, count_steps, fit
 from videoalign.training.objectives.reward import (
     JudgedBatch,
     JudgedGroup,
@@ -34,57 +30,9 @@ from videoalign.training.objectives.reward import (
     TieCriterion,
     find_criterion,
 )
-from videoalign.worlds.sprites.renderer import SIZE_PX
 
 BEST_FILE = "best.safetensors"
 """The trained weights of the best validation, in the output folder."""
-
-SPRITES = "sprites"
-SPRITES_BASE = Path(__file__).parents[1] / "worlds" / "sprites" / "weights" / "reward_base"
-SPRITES_LIMITS = ReadingLimits(fps=8.0, max_frames=16, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
-"""What the shipped base was pretrained on; used for it when a run sets no limits of its own."""
-
-
-class RewardTrainConfig(Config):
-    """How a reward is trained."""
-
-    fit: FitConfig = FitConfig(
-        num_steps=300, batch_size=4, learning_rate=3e-4, warmup_steps=20, schedule="cosine", weight_decay=0.01
-    )
-    """Length, rate and batch of the training; a batch counts groups of clips that share a prompt."""
-    loss: Literal["btt", "davidson", "bt", "regression"] = "btt"
-    """Bradley-Terry with ties after Rao and Kupper or after Davidson, Bradley-Terry on decided pairs alone, or squared
-    distance to mean ratings."""
-    theta: float = Field(THETA, gt=1)
-    """Width of the tie band of btt."""
-    nu: float = Field(NU, gt=0)
-    """Weight of the tie of davidson."""
-    learn_ties: bool = False
-    """Train theta or nu, one per dimension, from where it stands."""
-    labels: Literal["majority", "shares"] = "majority"
-    """Each pair counts with the verdict of most raters, or with the shares of their votes for A, tie and B."""
-    tuning: Tuning = Tuning()
-    """What is trained."""
-    rates: dict[str, float] = {}
-    """Learning rates of parts (language, vision, merger, tokens, head) that differ from the run's."""
-    limits: ReadingLimits | None = None
-    """Frames and pixels read; default: those of the base, 2 fps and 448 x 448 for a real one."""
-    positions: Literal["plain", "mrope"] = "plain"
-    """Rotary positions: 0..L-1 on all axes, as the released reward, or time, height and width apart."""
-    system: str | None = None
-    """Text of the system turn, empty for none; default: that of Qwen2-VL, none for the embedded base."""
-    template: str | None = None
-    """The whole chat turn; default: made from the system turn and the dataset's guidelines."""
-    shared_head: bool = True
-    """One row of the head for all dimensions, or a row each."""
-    max_clips: int = Field(8, ge=2)
-    """Most clips of one prompt that are scored together."""
-    shift_share: float = Field(0.0, ge=0, lt=1)
-    """At every step each clip is moved by up to this share of its height and width, so that places are not learnt."""
-    normalise_on: Literal["val", "train"] = "val"
-    """Split whose clips give the mean and deviation that scores are normalised with."""
-    keep: Literal["last", "best"] = "last"
-    """Weights of the last step, or of the validation with the lowest loss; fit.validate_every_steps says how often."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +64,9 @@ def train_reward(
 
     Args:
         dataset: judged pairs, or ratings where ``config.loss`` is regression; its dimensions and guidelines are used.
-        base: ``sprites`` for the embedded base, or the folder or hub id of a Qwen2-VL.
+        base: ``sprites`` for the embedded base, the folder or hub id of a Qwen2-VL, or the folder of a trained reward,
+            which goes on with its template, limits and positions: dimensions that it lacks are added, those that the
+            dataset lacks stay without being trained on.
         out: output folder; a run with the same settings and data resumes there.
         config: see `RewardTrainConfig`.
         fresh: start over where ``out`` holds another run of ours.
@@ -124,18 +74,24 @@ def train_reward(
         on_step: called with the row of each step.
 
     Raises:
-        ConfigError: an unknown part in ``rates``, a template that does not fit.
+        ConfigError: an unknown part in ``rates``, a template that does not fit, settings that contradict the reward to
+            go on from or that could have no effect.
         DataError: no pair with a verdict in the training split, no clips to normalise on, none to choose the best by, a
             prompt with a reward token.
         ModelError: the base cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    config = _checked(config or RewardTrainConfig())
-    by_votes = config.labels == "shares"
-    groups = training_groups(dataset, loss=config.loss, by_votes=by_votes, max_clips=config.max_clips)
-    unseen = groups_of_split(dataset, "val", by_votes=by_votes, max_clips=config.max_clips)
+    config = config or RewardTrainConfig()
+    check_settings(config)
+    reward = start_reward(dataset, base, config)
+    groups, unseen = (
+        groups_of_split(
+            dataset, split, reward.dimensions, by_votes=config.labels == "shares", max_clips=config.max_clips
+        )
+        for split in ("train", "val")
+    )
+    require_lessons(dataset, groups, config.loss)
     normalised_on = clips_of_split(dataset, config.normalise_on)
-    reward = _untrained(dataset, base, config)
     objective = _objective(reward, config)
     if config.keep == "best" and not objective.can_measure(unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
@@ -149,9 +105,7 @@ def train_reward(
         history = _fit(objective, groups, unseen, collate, config, folder, after)
     reward.eval()
     merge_lora(reward)
-    if isinstance(objective.criterion, TieCriterion):
-        widths = dict(zip(reward.dimensions, objective.criterion.widths(), strict=True))
-        reward.settings = reward.settings.model_copy(update={"ties": Ties(law=objective.criterion.law, width=widths)})
+    reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})
     reward.set_normalisation(raw_scores(reward, dataset, normalised_on, progress))
     reward.name = Path(out).resolve().name
     reward.save_pretrained(folder / MODEL_FOLDER)
@@ -190,34 +144,11 @@ def _fit(
     return history
 
 
-def base_path(base: str) -> str | Path:
-    """Where a base is: the embedded one by its name, anything else as given.
-
-    Raises:
-        ModelError: this installation lacks the embedded base.
-    """
-    if base != SPRITES:
-        return base
-    if not (SPRITES_BASE / "config.json").is_file():
-        raise ModelError(f"--model sprites: {SPRITES_BASE} is missing; install the package again.")
-    return SPRITES_BASE
-
-
-def _untrained(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoReward:
-    embedded = base == SPRITES
-    system = config.system if config.system is not None else "" if embedded else SYSTEM
-    reward = VideoReward.from_base(
-        base_path(base),
-        dimensions=dataset.info.dimensions,
-        limits=config.limits or (SPRITES_LIMITS if embedded else None),
-        template=config.template or default_template(dataset.info.dimensions, system=system),
-        positions=config.positions,
-        shared_head=config.shared_head,
-        seed=config.fit.seed,
-    )
-    for prompt in dataset.prompts():
-        reward.chat.check_prompt(prompt.text)
-    return reward
+def _ties(objective: RewardObjective) -> Ties | None:
+    if not isinstance(objective.criterion, TieCriterion):
+        return None
+    widths = dict(zip(objective.dimensions, objective.criterion.widths(), strict=True))
+    return Ties(law=objective.criterion.law, width=widths)
 
 
 def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjective:
@@ -233,19 +164,6 @@ def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjectiv
         weight_decay=config.fit.weight_decay,
         augment=lambda inputs, generator: shift_clips(inputs, reward.processor, config.shift_share, generator),
     )
-
-
-def _checked(config: RewardTrainConfig) -> RewardTrainConfig:
-    for part, rate in config.rates.items():
-        if part not in PARTS:
-            raise ConfigError(f"rates: unknown part '{part}'.{did_you_mean(part, PARTS)}")
-        if not rate > 0:
-            raise ConfigError(f"rates.{part}: must be above 0; got {rate}. Freeze it with tuning instead.")
-    if config.keep == "best" and config.fit.validate_every_steps == 0:
-        raise ConfigError("keep: best wants validations in between; set fit.validate_every_steps above 0.")
-    if config.loss == "regression" and config.labels == "shares":
-        raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=majority or another loss.")
-    return config
 
 
 def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, groups: Sequence[JudgedGroup]) -> dict[str, Any]:

@@ -13,27 +13,28 @@ from videoalign.training.judged_groups import make_groups
 from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
 
 
-def training_groups(dataset: Dataset, *, loss: str, by_votes: bool, max_clips: int) -> list[JudgedGroup]:
-    """Groups of the training prompts.
+def require_lessons(dataset: Dataset, groups: Sequence[JudgedGroup], loss: str) -> None:
+    """Nothing when the groups of the training prompts hold something that the loss can learn from.
 
     Raises:
-        DataError: nothing there that the loss could learn from.
+        DataError: they do not.
     """
-    groups = groups_of_split(dataset, "train", by_votes=by_votes, max_clips=max_clips)
     if not groups:
         raise DataError(f"{dataset.path}: no judged pair among the training prompts; import judgements first.")
     if loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
     if loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
-    return groups
 
 
-def groups_of_split(dataset: Dataset, split: str, *, by_votes: bool, max_clips: int) -> list[JudgedGroup]:
-    """Groups of the prompts of one split; see `training.judged_groups.make_groups`."""
+def groups_of_split(
+    dataset: Dataset, split: str, dimensions: Sequence[str], *, by_votes: bool, max_clips: int
+) -> list[JudgedGroup]:
+    """Groups of the prompts of one split, see `training.judged_groups.make_groups`; dimensions that the dataset does
+    not judge have no verdicts."""
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     pairs, ratings = dataset.judged_pairs(split), dataset.ratings()
-    return make_groups(pairs, texts, dataset.dimensions, ratings=ratings, max_clips=max_clips, by_votes=by_votes)
+    return make_groups(pairs, texts, dimensions, ratings=ratings, max_clips=max_clips, by_votes=by_votes)
 
 
 def clips_of_split(dataset: Dataset, split: str) -> list[Clip]:

@@ -32,7 +32,7 @@ from videoalign.recipes.pretrain.reward_base import (
     run,
     word_accuracy,
 )
-from videoalign.recipes.reward import SPRITES_BASE
+from videoalign.recipes.reward_start import SPRITES_BASE
 from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.prompts import SHAPES, Sentence, parse
 from videoalign.worlds.sprites.renderer import NUM_FRAMES, TRAVEL_PX, Flaws, Scene, render, trajectory

@@ -46,7 +46,7 @@ from videoalign.recipes.pretrain.lessons import (
 )
 from videoalign.recipes.pretrain.look import LookObjective
 from videoalign.recipes.pretrain.progress import print_row
-from videoalign.recipes.reward import SPRITES_LIMITS
+from videoalign.recipes.reward_start import SPRITES_LIMITS
 from videoalign.training.loop import FitConfig, fit
 from videoalign.worlds.sprites.prompts import Sentence
 

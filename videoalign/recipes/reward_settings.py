@@ -1,0 +1,73 @@
+"""How a reward is trained: the settings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from videoalign.config import Config
+from videoalign.errors import ConfigError, did_you_mean
+from videoalign.losses.preference import NU, THETA
+from videoalign.models.videoreward.processing import ReadingLimits
+from videoalign.models.videoreward.tuning import PARTS, Tuning
+from videoalign.training.loop import FitConfig
+
+
+class RewardTrainConfig(Config):
+    """How a reward is trained."""
+
+    fit: FitConfig = FitConfig(
+        num_steps=300, batch_size=4, learning_rate=3e-4, warmup_steps=20, schedule="cosine", weight_decay=0.01
+    )
+    """Length, rate and batch of the training; a batch counts groups of clips that share a prompt."""
+    loss: Literal["btt", "davidson", "bt", "regression"] = "btt"
+    """Bradley-Terry with ties after Rao and Kupper or after Davidson, Bradley-Terry on decided pairs alone, or squared
+    distance to mean ratings."""
+    theta: float = Field(THETA, gt=1)
+    """Width of the tie band of btt."""
+    nu: float = Field(NU, gt=0)
+    """Weight of the tie of davidson."""
+    learn_ties: bool = False
+    """Train theta or nu, one per dimension, from where it stands."""
+    labels: Literal["majority", "shares"] = "majority"
+    """Each pair counts with the verdict of most raters, or with the shares of their votes for A, tie and B."""
+    tuning: Tuning = Tuning()
+    """What is trained."""
+    rates: dict[str, float] = {}
+    """Learning rates of parts (language, vision, merger, tokens, head) that differ from the run's."""
+    limits: ReadingLimits | None = None
+    """Frames and pixels read; default: those of the base, 2 fps and 448 x 448 for a real one."""
+    positions: Literal["plain", "mrope"] = "plain"
+    """Rotary positions: 0..L-1 on all axes, as the released reward, or time, height and width apart."""
+    system: str | None = None
+    """Text of the system turn, empty for none; default: that of Qwen2-VL, none for the embedded base."""
+    template: str | None = None
+    """The whole chat turn; default: made from the system turn and the dataset's guidelines."""
+    shared_head: bool = True
+    """One row of the head for all dimensions, or a row each."""
+    max_clips: int = Field(8, ge=2)
+    """Most clips of one prompt that are scored together."""
+    shift_share: float = Field(0.0, ge=0, lt=1)
+    """At every step each clip is moved by up to this share of its height and width, so that places are not learnt."""
+    normalise_on: Literal["val", "train"] = "val"
+    """Split whose clips give the mean and deviation that scores are normalised with."""
+    keep: Literal["last", "best"] = "last"
+    """Weights of the last step, or of the validation with the lowest loss; fit.validate_every_steps says how often."""
+
+
+def check_settings(config: RewardTrainConfig) -> None:
+    """Nothing when the settings fit each other.
+
+    Raises:
+        ConfigError: an unknown part in ``rates``, or a setting that could have no effect.
+    """
+    for part, rate in config.rates.items():
+        if part not in PARTS:
+            raise ConfigError(f"rates: unknown part '{part}'.{did_you_mean(part, PARTS)}")
+        if not rate > 0:
+            raise ConfigError(f"rates.{part}: must be above 0; got {rate}. Freeze it with tuning instead.")
+    if config.keep == "best" and config.fit.validate_every_steps == 0:
+        raise ConfigError("keep: best wants validations in between; set fit.validate_every_steps above 0.")
+    if config.loss == "regression" and config.labels == "shares":
+        raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=majority or another loss.")
