@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
 from videoalign.stats.calibration import (
     brier,
@@ -11,9 +12,11 @@ from videoalign.stats.calibration import (
     fit_tie_law,
     log_loss,
     ordering_auc,
+    reliability,
     tie_auc,
     verdict_probabilities,
 )
+from videoalign.stats.pairwise import cluster_bootstrap
 
 
 def drawn(num: int, scale: float, theta: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,11 +73,37 @@ def test_the_law_itself_is_calibrated_and_a_wrong_scale_is_not() -> None:
 def test_areas_by_hand_and_whichever_clip_is_called_a() -> None:
     labels, diff = np.array([1, -1, 1, 0, 0]), np.array([2.0, -1.0, -0.5, 0.2, -1.5])
     # aligned 2, 1, -0.5 against their negatives -2, -1, 0.5: 3 + 3 + 2 of 9
-    assert ordering_auc(labels, diff) == pytest.approx(8 / 9)
+    assert ordering_auc(labels, diff).area == pytest.approx(8 / 9)
     # |2|, |1|, |0.5| against |0.2|, |1.5|: 2 + 1 + 1 of 6
-    assert tie_auc(labels, diff) == pytest.approx(4 / 6)
+    assert tie_auc(labels, diff).area == pytest.approx(4 / 6)
     turned = np.array([1, -1, -1, 1, -1])
-    assert ordering_auc(turned * labels, turned * diff) == ordering_auc(labels, diff)
-    assert math.isnan(ordering_auc(np.array([0, 0]), np.ones(2)))
-    assert math.isnan(tie_auc(np.array([1]), np.ones(1)))
-    assert ordering_auc(np.array([1, -1]), np.zeros(2)) == 0.5
+    assert ordering_auc(turned * labels, turned * diff) == pytest.approx(ordering_auc(labels, diff), nan_ok=True)
+    assert math.isnan(ordering_auc(np.array([0, 0]), np.ones(2)).area)
+    assert math.isnan(tie_auc(np.array([1]), np.ones(1)).area)
+    assert ordering_auc(np.array([1, -1]), np.zeros(2)).area == 0.5
+
+
+def test_intervals_of_areas_are_those_of_plain_resampling() -> None:
+    """As the generic bootstrap finds them with scipy's ranks, and nan for one cluster."""
+    labels, diff = drawn(120, 1.0, 2.0)
+    prompts = np.arange(120) % 15
+
+    def by_ranks(rows: np.ndarray) -> float:
+        aligned = (rows[:, 0] * rows[:, 1])[rows[:, 0] != 0]
+        return float(mannwhitneyu(aligned, -aligned).statistic / len(aligned) ** 2)
+
+    found = ordering_auc(labels, diff, prompts)
+    wanted = cluster_bootstrap(np.stack([labels, diff], 1), prompts, by_ranks, rng=np.random.default_rng(1), num=1000)
+    assert found.area == pytest.approx(by_ranks(np.stack([labels, diff], 1)))
+    assert found[1:] == pytest.approx(wanted, abs=0.02)
+    assert found.low < found.area < found.high
+    ties = tie_auc(labels, diff, prompts)
+    assert ties.low < ties.area < ties.high
+    assert math.isnan(ordering_auc(labels, diff, np.zeros(120, dtype=np.int64)).low)
+
+
+def test_bins_of_reliability_by_hand() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25], [1.0, 0.0, 0.0]])
+    bins = reliability(probabilities, np.array([1, -1, 1, 1]))
+    assert [tuple(b) for b in bins] == [(0.5, 0.6, 2, 0.5, 0.5), (0.8, 0.9, 1, 0.8, 1.0), (0.9, 1.0, 1, 1.0, 1.0)]
+    assert reliability(probabilities[:1], np.array([-1]), num_bins=2)[0].right == 0.0

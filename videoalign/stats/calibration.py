@@ -6,11 +6,13 @@ on which clip of a pair is called A.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -61,34 +63,88 @@ def brier(probabilities: Floats, labels: Labels) -> float:
     return float(((probabilities - truth) ** 2).sum(1).mean())
 
 
-def calibration_error(probabilities: Floats, labels: Labels, *, num_bins: int = 10) -> float:
-    """Expected calibration error of the likeliest verdict: |share right - mean probability|, averaged over equal-width
-    bins of probability by the pairs in them."""
+class ReliabilityBin(NamedTuple):
+    """Pairs whose likeliest verdict has a probability in [low, high); the last bin holds its upper end too."""
+
+    low: float
+    high: float
+    n: int
+    """Pairs in it, at least 1."""
+    confidence: float
+    """Mean probability of the likeliest verdict."""
+    right: float
+    """Share of pairs with that verdict."""
+
+
+def reliability(probabilities: Floats, labels: Labels, *, num_bins: int = 10) -> list[ReliabilityBin]:
+    """How often the likeliest verdict is right, by its probability, in equal-width bins; empty ones are left out."""
     confidence, chosen = probabilities.max(1), 1 - probabilities.argmax(1)
     place = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
-    gaps = [abs((chosen == labels)[place == b].mean() - confidence[place == b].mean()) for b in np.unique(place)]
-    return float(np.average(gaps, weights=[(place == b).sum() for b in np.unique(place)]))
+    bins = []
+    for b in np.unique(place).tolist():
+        inside = place == b
+        sure, right = float(confidence[inside].mean()), float((chosen == labels)[inside].mean())
+        bins.append(ReliabilityBin(b / num_bins, (b + 1) / num_bins, int(inside.sum()), sure, right))
+    return bins
 
 
-def ordering_auc(labels: Labels, diff: Floats) -> float:
+def calibration_error(probabilities: Floats, labels: Labels, *, num_bins: int = 10) -> float:
+    """Expected calibration error of the likeliest verdict: |share right - mean probability|, averaged over the bins of
+    `reliability` by the pairs in them."""
+    bins = reliability(probabilities, labels, num_bins=num_bins)
+    return float(np.average([abs(b.right - b.confidence) for b in bins], weights=[b.n for b in bins]))
+
+
+class Area(NamedTuple):
+    """An area under a ROC curve with its 95% interval; nan where there is none."""
+
+    area: float
+    low: float
+    high: float
+
+
+def ordering_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, seed: int = 0) -> Area:
     """Area under the ROC curve of telling A-preferred from B-preferred pairs by the difference, each decided pair taken
-    both ways round; nan where no pair is decided."""
-    aligned = (labels * diff)[labels != 0]
-    return _auc(aligned, -aligned)
+    both ways round; nan where no pair is decided.
+
+    Args:
+        labels: (N,).
+        diff: (N,).
+        clusters: number of what each pair belongs to (its prompt), (N,); whole clusters are drawn for the interval.
+        seed: of these draws.
+    """
+    decided = labels != 0
+    aligned = (labels * diff)[decided]
+    belongs = None if clusters is None else np.tile(clusters[decided], 2)
+    return _area(aligned, -aligned, belongs, seed)
 
 
-def tie_auc(labels: Labels, diff: Floats) -> float:
-    """Area under the ROC curve of telling decided pairs from ties by |difference|; nan without both kinds."""
-    size = np.abs(diff)
-    return _auc(size[labels != 0], size[labels == 0])
+def tie_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, seed: int = 0) -> Area:
+    """Area under the ROC curve of telling decided pairs from ties by |difference|; nan without both kinds. Arguments as
+    in `ordering_auc`."""
+    size, decided = np.abs(diff), labels != 0
+    belongs = None if clusters is None else np.concatenate([clusters[decided], clusters[~decided]])
+    return _area(size[decided], size[~decided], belongs, seed)
 
 
-def _auc(high: Floats, low: Floats) -> float:
-    """How often a value of ``high`` exceeds one of ``low``, equal ones counting half."""
-    if not len(high) or not len(low):
-        return float("nan")
-    ranks = rankdata(np.concatenate([high, low]))[: len(high)]
-    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
+def _area(high: Floats, low: Floats, clusters: Labels | None, seed: int, num: int = 2000) -> Area:
+    """How often a value of ``high`` exceeds one of ``low``, equal ones counting half; ``clusters`` of both in turn."""
+    values, place = np.unique(np.concatenate([high, low]), return_inverse=True)
+
+    def weighted(weights: Floats) -> float:
+        of_high = np.bincount(place[: len(high)], weights[: len(high)], len(values))
+        of_low = np.bincount(place[len(high) :], weights[len(high) :], len(values))
+        pairs = of_high.sum() * of_low.sum()
+        return float(of_high @ (np.cumsum(of_low) - of_low / 2) / pairs) if pairs else math.nan
+
+    area = weighted(np.ones(len(place)))
+    names, row = np.unique([] if clusters is None else clusters, return_inverse=True)
+    if len(names) < 2 or math.isnan(area):
+        return Area(area, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    draws = (np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(num))
+    ends = np.nanquantile([weighted(times[row].astype(np.float64)) for times in draws], [0.025, 0.975])
+    return Area(area, float(ends[0]), float(ends[1]))
 
 
 def _of_verdict(probabilities: Floats, labels: Labels) -> Floats:

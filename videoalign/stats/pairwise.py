@@ -59,7 +59,13 @@ def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
 
 
 def legacy_accuracy_with_ties(labels: ArrayLike, diff: ArrayLike) -> float:
-    """Accuracy with ties as the official VideoAlign code counts it, to compare with published figures alone.
+    """Accuracy with ties as the official VideoAlign code counts it, to compare with published figures alone; the mean
+    of `legacy_right_with_ties`."""
+    return _share(legacy_right_with_ties(labels, diff))
+
+
+def legacy_right_with_ties(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.bool_]:
+    """Which pairs the official VideoAlign code counts as right with ties, (N,).
 
     It takes the pairs in order of |diff| (equal ones in row order) and turns one after another into a predicted tie,
     keeping the best accuracy. So it fits on the pairs it is reported on, never tries to predict no tie at all, and may
@@ -67,11 +73,13 @@ def legacy_accuracy_with_ties(labels: ArrayLike, diff: ArrayLike) -> float:
     Arguments and errors as in `accuracy_without_ties`.
     """
     labels, diff = _checked(labels, diff)
-    if not len(labels):
-        return math.nan
+    as_tie, as_order = labels == 0, labels * diff > 0
     order = np.argsort(np.abs(diff), kind="stable")
-    as_tie, as_order = (labels == 0)[order].astype(int), (labels * diff > 0)[order].astype(int)
-    return float((as_order.sum() + np.cumsum(as_tie - as_order)).max() / len(labels))
+    gained = np.cumsum(as_tie[order].astype(int) - as_order[order].astype(int))
+    ties = order[: int(np.argmax(gained)) + 1] if len(order) else order
+    right = as_order.copy()
+    right[ties] = as_tie[ties]
+    return right
 
 
 def random_baseline(labels: ArrayLike, *, rng: np.random.Generator | None = None, num_draws: int = 200) -> float:
