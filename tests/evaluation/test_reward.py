@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,16 +10,9 @@ import pytest
 from videoalign.contracts.records import Judgement, Label
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
-from videoalign.evaluation.reward import (
-    COMPARED,
-    PairTable,
-    compare_rewards,
-    cross_fit_probabilities,
-    cross_fit_right,
-    evaluate_reward,
-    generator_identity,
-)
-from videoalign.stats.calibration import log_loss
+from videoalign.evaluation.pair_table import PairTable, cross_fit_probabilities, cross_fit_right, generator_identity
+from videoalign.evaluation.reward import COMPARED, compare_rewards, evaluate_reward
+from videoalign.stats.calibration import brier, calibration_error, log_loss, verdict_probabilities
 
 A, B, TIE = Label.A, Label.B, Label.TIE
 
@@ -66,21 +61,87 @@ def test_the_tie_threshold_of_a_prompt_comes_from_the_others() -> None:
     assert np.isnan(cross_fit_right(table(labels, diff, "pppp"))).all()
 
 
-def test_row_order_and_orientation_do_not_matter() -> None:
+@pytest.mark.parametrize("coarse", [False, True])
+def test_no_figure_depends_on_row_order_or_on_which_clip_is_called_a(coarse: bool) -> None:
     scores, pairs = random_case()
-    base = evaluate_reward(scores, pairs, ["Q"])["Q"]
-    flipped = [pair(p.prompt_id, p.clip_b, p.clip_a, {A: B, B: A, TIE: TIE}[p.labels["Q"]]) for p in reversed(pairs)]
-    again = evaluate_reward(scores, flipped, ["Q"])["Q"]
-    for name in ("with_ties", "without_ties", "always_tie", "tie_share", "threshold", "n"):
-        assert base[name] == pytest.approx(again[name])
-    for name in ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece"):
-        assert base[name] == pytest.approx(again[name], abs=2e-3)
+    if coarse:  # many equal differences, zero among them
+        scores = {name: [float(round(value[0]))] for name, value in scores.items()}
+    makers = {name: f"m{int(name[1:]) % 5}" for name in scores}
+    base = evaluate_reward(scores, pairs, ["Q"], generators=makers, laws={"Q": own_law})
+    order = np.random.default_rng(1).permutation(len(pairs))
+    turned = [turn(pairs[k]) if k % 2 else pairs[k] for k in order.tolist()]
+    assert evaluate_reward(scores, turned, ["Q"], generators=makers, laws={"Q": own_law}) == base
+    legacy = [evaluate_reward(scores, rows, ["Q"], legacy=True)["Q"] for rows in (pairs, [turn(p) for p in pairs])]
+    assert legacy[0] == legacy[1]
+
+
+def turn(p: JudgedPair) -> JudgedPair:
+    return pair(p.prompt_id, p.clip_b, p.clip_a, {A: B, B: A, TIE: TIE}[p.labels["Q"]])
+
+
+def own_law(diff: np.ndarray) -> np.ndarray:
+    return verdict_probabilities(diff, 0.7, 3.0)
+
+
+def test_the_official_count_goes_by_row_order_as_it_stood_in_the_table() -> None:
+    """Three ties and three decided pairs of one difference: with the ties first all six count, else three."""
+    scores = {f"{side}{k}": [1.0 if side == "a" else 0.0] for k in range(6) for side in "ab"}
+    ties_first = [pair("p", f"a{5 - k}", f"b{5 - k}", TIE if k < 3 else A) for k in range(6)]
+    figures = [
+        evaluate_reward(scores, rows, ["Q"], legacy=True)["Q"]["with_ties"] for rows in (ties_first, ties_first[::-1])
+    ]
+    assert figures == [1.0, 0.5]
+
+
+def test_the_rewards_own_law_is_counted_beside_the_fitted_one() -> None:
+    scores, pairs = random_case()
+    figures = evaluate_reward(scores, pairs, ["Q"], laws={"Q": own_law})["Q"]
+    value = {A: 1, B: -1, TIE: 0}
+    labels = np.array([value[p.labels["Q"]] for p in pairs])
+    own = own_law(np.array([scores[p.clip_a][0] - scores[p.clip_b][0] for p in pairs]))
+    assert figures["own_log_loss"] == pytest.approx(log_loss(own, labels))
+    assert figures["own_brier"] == pytest.approx(brier(own, labels))
+    assert figures["own_ece"] == pytest.approx(calibration_error(own, labels))
+    assert sum(row["n"] for row in figures["own_reliability"]) == len(pairs)
+    assert {"low", "high", "n", "confidence", "right"} == set(figures["reliability"][0])
+    without = evaluate_reward(scores, pairs, ["Q"])["Q"]
+    assert {without[key] for key in ("own_log_loss", "own_brier", "own_ece", "own_reliability")} == {None}
+    assert without["log_loss"] == figures["log_loss"]
+
+
+def test_figures_of_each_two_generators_add_up_to_those_of_all() -> None:
+    scores, pairs = random_case()
+    makers = {name: f"m{int(name[1:]) % 5}" for name in scores if name != "c0"}
+    figures = evaluate_reward(scores, pairs, ["Q"], generators=makers)["Q"]
+    rows = figures["by_generators"]
+    assert [row["generators"] for row in rows] == sorted(row["generators"] for row in rows)
+    assert sum(row["n"] for row in rows) == len(pairs) - 1  # that of the clip of unknown make is left out
+    known = evaluate_reward(scores, pairs[1:], ["Q"], generators=makers, legacy=True)["Q"]
+    rows = known["by_generators"]
+    for key, weight in (("without_ties", "n_decided"), ("with_ties", "n"), ("tie_share", "n")):
+        told = [(row[key], row[weight]) for row in rows if row[weight]]
+        assert np.average([v for v, _ in told], weights=[w for _, w in told]) == pytest.approx(known[key])
+
+
+def test_figures_of_two_generators_by_hand() -> None:
+    scores = {"a": [2.0], "b": [1.0], "c": [0.9], "d": [0.5]}
+    pairs = [pair("p", "a", "b", A), pair("p", "c", "b", A), pair("q", "c", "d", TIE), pair("q", "b", "c", TIE)]
+    rows = evaluate_reward(scores, pairs, ["Q"], generators={"a": "x", "b": "y", "c": "x", "d": "x"})["Q"]
+    assert [(row["generators"], row["n"], row["n_decided"]) for row in rows["by_generators"]] == [
+        (["x", "x"], 1, 0),
+        (["x", "y"], 3, 2),
+    ]
+    same, other = rows["by_generators"]
+    assert (same["without_ties"], same["tie_share"], other["without_ties"]) == (None, 1.0, 0.5)
+    assert other["tie_share"] == pytest.approx(1 / 3)
 
 
 def test_intervals_hold_the_figures_and_skill_beats_the_baselines() -> None:
     figures = evaluate_reward(*random_case(), ["Q"])["Q"]
     assert figures["low"] < figures["without_ties"] < figures["high"]
     assert figures["with_ties_low"] < figures["with_ties"] < figures["with_ties_high"]
+    assert figures["auc_low"] < figures["auc"] < figures["auc_high"]
+    assert figures["tie_auc_low"] < figures["tie_auc"] < figures["tie_auc_high"]
     assert figures["without_ties"] > 0.7
     assert figures["with_ties"] > figures["always_tie"]
     assert 1 / 3 < figures["random"] < 0.6
@@ -167,3 +228,15 @@ def test_two_rewards_are_compared_on_the_pairs_that_one_alone_gets_right() -> No
     assert undecided == {"n_decided": 0, **dict.fromkeys(COMPARED)}
     with pytest.raises(DataError, match="clip 'a0' has none"):
         compare_rewards(first, {}, pairs, ["Q"])
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_legacy_figures_are_those_of_the_official_code(shared: Path, index: int) -> None:
+    case = json.loads((shared / "parity" / "accuracy_vectors.json").read_text())[index]
+    scores, pairs = {}, []
+    for k, (label, diff) in enumerate(zip(case["labels"], case["score_difference"], strict=True)):
+        scores |= {f"a{k}": [diff], f"b{k}": [0.0]}
+        pairs.append(pair(f"p{k % 7}", f"a{k}", f"b{k}", {1: A, -1: B, 0: TIE}[label]))
+    figures = evaluate_reward(scores, pairs, ["Q"], legacy=True)["Q"]
+    for name in ("with_ties", "without_ties"):
+        assert figures[name] == pytest.approx(case[name], abs=1e-12, rel=0)
