@@ -201,3 +201,13 @@ def test_going_on_can_be_stopped_and_resumed(judged_dataset: Dataset, trained: P
         train_reward(judged_dataset, str(trained), tmp_path / "r", config, on_step=stop_after(3))
     train_reward(judged_dataset, str(trained), tmp_path / "r", config)
     assert same_weights(tmp_path / "whole", tmp_path / "r")
+
+
+def test_gradient_checkpointing_trains_to_the_same_weights(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    for name, on in (("plain", False), ("saving", True)):
+        result = train_reward(judged_dataset, str(tiny_base), tmp_path / name, settings(gradient_checkpointing=on))
+        assert not any(getattr(module, "gradient_checkpointing", False) for module in result.reward.modules())
+    for name, value in weights(tmp_path / "plain").items():
+        torch.testing.assert_close(weights(tmp_path / "saving")[name], value, rtol=1e-3, atol=1e-5)

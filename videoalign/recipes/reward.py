@@ -15,7 +15,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import shift_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.settings import Ties
-from videoalign.models.videoreward.tuning import merge_lora, part_of, prepare_tuning
+from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.reward_data import batcher, clips_of_groups, clips_of_split, groups_of_split, require_lessons
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
@@ -100,7 +100,10 @@ def train_reward(
     reader = ClipReader(dataset, reward.processor)
     reader.warm(clips_of_groups([*groups, *unseen], clips), progress)
     collate = batcher(reward, reader, clips)
-    with progress("train reward", config.fit.num_steps) as advance:
+    with (
+        progress("train reward", config.fit.num_steps) as advance,
+        gradient_checkpointing(reward, config.gradient_checkpointing),
+    ):
         after = count_steps(advance, on_step)
         history = _fit(objective, groups, unseen, collate, config, folder, after)
     reward.eval()

@@ -34,6 +34,8 @@ class RewardTrainConfig(Config):
     """Each pair counts with the verdict of most raters, or with the shares of their votes for A, tie and B."""
     tuning: Tuning = Tuning()
     """What is trained."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: for large models, the same result with less memory."""
     rates: dict[str, float] = {}
     """Learning rates of parts (language, vision, merger, tokens, head) that differ from the run's."""
     limits: ReadingLimits | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -57,6 +59,29 @@ def merge_lora(reward: VideoReward) -> None:
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(language.get_submodule(parent), child, module.get_base_layer())
+
+
+@contextmanager
+def gradient_checkpointing(reward: VideoReward, on: bool) -> Iterator[None]:
+    """Inside the block a training pass keeps what enters each layer alone and runs the layers again going back.
+
+    The gradients are the same; memory falls from all activations to one layer's, and a step takes about a third longer.
+    """
+    parts = (reward.backbone.language_model, reward.backbone.visual) if on else ()
+    for part in parts:
+        _switch(part, "enable")({"use_reentrant": False})
+        part.disable_input_require_grads()  # what enters need not want a gradient where checkpoints are not reentrant
+    try:
+        yield
+    finally:
+        for part in parts:
+            _switch(part, "disable")()
+
+
+def _switch(part: Any, name: str) -> Callable[..., None]:
+    """The method of transformers, by its name of today or the one before."""
+    named: Callable[..., None] | None = getattr(part, f"activation_checkpointing_{name}", None)
+    return named or getattr(part, f"gradient_checkpointing_{name}")
 
 
 def part_of(name: str) -> str:
