@@ -32,8 +32,9 @@ class ClipReader:
         """The patches of one clip."""
         if clip.clip_id in self.kept:
             return self.kept[clip.clip_id]
-        video = self.dataset.load(clip, self.processor.indices(clip.num_frames, clip.fps))
-        patches = self.processor.read_frames(video.frames)
+        patches = self.processor.read_chosen(
+            lambda choose: self.dataset.load(clip, choose(clip.num_frames, clip.fps)).frames
+        )
         size = patches.values.numel()
         if size <= self.free_bytes:
             self.kept[clip.clip_id] = patches

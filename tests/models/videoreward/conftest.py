@@ -7,7 +7,13 @@ import pytest
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.contracts.video import Video
-from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
+from videoalign.models.small_qwen import (
+    small_qwen2_5_vl,
+    small_qwen2_vl,
+    small_qwen3_vl,
+    small_tokenizer,
+    write_base,
+)
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
@@ -23,6 +29,16 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
     write_base(folder, model, tokenizer)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bases(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A base of a few thousand random weights of each family."""
+    folder = tmp_path_factory.mktemp("families")
+    tokenizer = small_tokenizer(["a red circle moves left", default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
+    write_base(folder / "qwen2_5_vl", small_qwen2_5_vl(tokenizer), tokenizer)
+    write_base(folder / "qwen3_vl", small_qwen3_vl(tokenizer), tokenizer)
+    return {"qwen2_vl": tiny_base, **{kind: folder / kind for kind in ("qwen2_5_vl", "qwen3_vl")}}
 
 
 @pytest.fixture

@@ -271,3 +271,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, tiny_base: Path) -> No
     (tmp_path / "o" / "model_config.json").unlink()
     with pytest.raises(ModelError, match=r"no model_config\.json here or above"):
         official.read()
+
+
+def test_a_base_of_another_family_is_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    official = Official(tmp_path, bases["qwen2_vl"]).write()
+    with pytest.raises(ModelError, match="is a 'qwen3_vl' model; official checkpoints are made from a Qwen2-VL"):
+        read_official(official.folder, bases["qwen3_vl"], official.template)

@@ -9,24 +9,29 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Qwen2VLModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
+from videoalign.contracts.scores import ClipScore
 from videoalign.contracts.video import Video
-from videoalign.errors import ConfigError, DataError, ModelError, VideoAlignError
-from videoalign.flow.times import fold_in
+from videoalign.errors import DataError, ModelError, VideoAlignError
 from videoalign.losses.preference import btt_log_probs, davidson_log_probs
-from videoalign.models.videoreward.backbone import POSITIONS, ModelInputs, hidden_states, use_frame_attention
-from videoalign.models.videoreward.checkpoint import RewardParts, read_base, read_checkpoint, write_checkpoint
-from videoalign.models.videoreward.processing import Patches, ReadingLimits, VideoProcessor
-from videoalign.models.videoreward.prompt import Chat, check_template, default_template
-from videoalign.models.videoreward.scoring import BATCH_SIZE, NUM_WORKERS, ClipScore, stream_raw
+from videoalign.models.videoreward.backbone import ModelInputs, hidden_states, use_frame_attention
+from videoalign.models.videoreward.checkpoint import RewardParts, read_checkpoint, write_checkpoint
+from videoalign.models.videoreward.families import find_family
+from videoalign.models.videoreward.families.family import VIDEO_TOKEN
+from videoalign.models.videoreward.loading import load_options
+from videoalign.models.videoreward.processing import Patches, ReadingLimits
+from videoalign.models.videoreward.prompt import Chat, check_template
+from videoalign.models.videoreward.scoring import BATCH_SIZE, NUM_WORKERS, stream_raw
 from videoalign.models.videoreward.settings import Normalisation, RewardSettings
+from videoalign.models.videoreward.start import new_parts
 from videoalign.video.sources import VideoSource
 
 
 class VideoReward(nn.Module):
-    """A Qwen2-VL with a special token per dimension and a bias-free linear head on their last hidden states.
+    """A Qwen2-VL, Qwen2.5-VL or Qwen3-VL with a special token per dimension and a bias-free linear head on their last
+    hidden states.
 
     The tokens' embeddings are parameters of their own, so that the backbone's embedding keeps its size and need not be
     trained. Satisfies `contracts.protocols.RewardModel`.
@@ -36,7 +41,7 @@ class VideoReward(nn.Module):
 
     def __init__(
         self,
-        backbone: Qwen2VLModel,
+        backbone: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         settings: RewardSettings,
         *,
@@ -55,22 +60,17 @@ class VideoReward(nn.Module):
 
         Raises:
             ConfigError: the template does not fit the dimensions.
-            ModelError: the tokenizer has no place for a clip.
+            ModelError: the tokenizer has no place for a clip, or the backbone is of no known family.
         """
         super().__init__()
         check_template(settings.template, settings.dimensions)
+        self.family = find_family(backbone.config.model_type)
         use_frame_attention(backbone)
-        vision = backbone.config.vision_config
         self.name, self.settings, self.backbone = name, settings, backbone
         self.chat = Chat(tokenizer)
         self.tokens, self.head = nn.Parameter(tokens), nn.Linear(head.shape[1], head.shape[0], bias=False)
         self.head.weight = nn.Parameter(head)
-        self.processor = VideoProcessor(
-            settings.limits,
-            patch=vision.patch_size,
-            merge=vision.spatial_merge_size,
-            temporal=vision.temporal_patch_size,
-        )
+        self.processor = self.family.processor(backbone.config.vision_config, settings.limits)
         ids = self.chat.add_reward_tokens(settings.names)
         self.register_buffer("token_ids", torch.tensor(ids), persistent=False)
 
@@ -82,46 +82,79 @@ class VideoReward(nn.Module):
         dimensions: Sequence[Dimension] = DEFAULT_DIMENSIONS,
         limits: ReadingLimits | None = None,
         template: str | None = None,
-        positions: str = "plain",
+        positions: str | None = None,
         shared_head: bool = True,
         seed: int = 0,
+        dtype: str | torch.dtype = "float32",
+        attention: str = "sdpa",
+        quantise: str | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
-        """An untrained reward on a pretrained Qwen2-VL (folder or hub id); new weights depend on the seed alone.
+        """An untrained reward on a pretrained model (folder or hub id); new weights depend on the seed alone.
+
+        Args:
+            base: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL.
+            dimensions: what is scored.
+            limits: what is read of a clip; default: 2 frames a second and 128 to 256 places per temporal patch.
+            template: the whole chat turn; default: made from the guidelines and the system turn of the family.
+            positions: 'plain' or 'mrope'; default: plain for Qwen2-VL, as the released VideoReward, mrope for the
+                others, as they were trained themselves.
+            shared_head: one row of the head for all dimensions; otherwise a row each.
+            seed: of the new weights.
+            dtype: see `LoadOptions`.
+            attention: see `LoadOptions`.
+            quantise: see `LoadOptions`.
+            device: see `LoadOptions`.
 
         Raises:
             ConfigError: positions other than 'plain' and 'mrope', a template or dimensions that do not fit.
-            ModelError: the base cannot be loaded.
+            ModelError: the base cannot be loaded, or not in this way.
         """
-        if positions not in POSITIONS:
-            raise ConfigError(f"positions: got '{positions}', wanted one of {', '.join(POSITIONS)}.")
-        backbone, tokenizer = read_base(base)
-        settings = RewardSettings(
-            dimensions=tuple(dimensions),
-            template=template or default_template(dimensions),
-            limits=limits or ReadingLimits(),
-            positions="plain" if positions == "plain" else "mrope",
+        load = load_options(dtype=dtype, attention=attention, quantise=quantise, device=device)
+        parts = new_parts(
+            base,
+            dimensions=dimensions,
+            limits=limits,
+            template=template,
+            positions=positions,
             shared_head=shared_head,
-            provenance={"base": Path(base).name},
+            seed=seed,
+            load=load,
         )
-        generator = fold_in(seed, "reward")
-        rows = backbone.get_input_embeddings().weight
-        tokens = rows.detach().mean(0) + rows.detach().std() * torch.randn(
-            len(dimensions), rows.shape[1], generator=generator
-        )
-        head = torch.randn(1 if shared_head else len(dimensions), rows.shape[1], generator=generator)
-        return cls(backbone, tokenizer, settings, tokens=tokens, head=head * rows.shape[1] ** -0.5)
+        return cls._of(parts, "videoreward")
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
-        """The reward in a folder of `save_pretrained` or of a training run, ready to score.
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: str | torch.dtype = "float32",
+        attention: str = "sdpa",
+        quantise: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> Self:
+        """A reward ready to score.
+
+        Args:
+            path: a folder of `save_pretrained`, of a training run, or a hub id.
+            revision: branch, tag or commit of the hub id.
+            dtype: see `LoadOptions`.
+            attention: see `LoadOptions`.
+            quantise: see `LoadOptions`.
+            device: see `LoadOptions`.
 
         Raises:
-            ModelError: there is none, or its weights do not fit.
+            ConfigError: an unknown dtype, attention, quantisation or device.
+            ModelError: no reward there, its weights do not fit, or they cannot be loaded in this way.
         """
-        parts = read_checkpoint(path, dtype=dtype)
-        name = Path(path).resolve().name
+        load = load_options(dtype=dtype, attention=attention, quantise=quantise, device=device)
+        return cls._of(read_checkpoint(path, revision=revision, load=load), Path(path).resolve().name).eval()
+
+    @classmethod
+    def _of(cls, parts: RewardParts, name: str) -> Self:
         model = cls(parts.backbone, parts.tokenizer, parts.settings, tokens=parts.tokens, head=parts.head, name=name)
-        return model.eval()
+        return model.to(parts.backbone.device) if not getattr(parts.backbone, "is_quantized", False) else model
 
     def save_pretrained(self, path: str | Path) -> None:
         """Writes backbone, tokenizer, head and settings; see `checkpoint.write_checkpoint`."""
@@ -148,11 +181,13 @@ class VideoReward(nn.Module):
             raise DataError(f"prompts: got {len(prompts)} for {len(clips)} clips; give one prompt per clip.")
         for prompt in set(prompts):
             self.chat.check_prompt(prompt)
-        rows = [
-            self.chat.tokens(self.settings.template, self.processor.num_tokens(clip.grid), prompt)
-            for clip, prompt in zip(clips, prompts, strict=True)
-        ]
+        rows = [self._row(clip, prompt) for clip, prompt in zip(clips, prompts, strict=True)]
         return self.chat.batch(rows, clips, self.processor)
+
+    def _row(self, clip: Patches, prompt: str) -> list[int]:
+        text = self.family.clip_text(clip)
+        places = self.processor.num_tokens(clip.grid) // text.count(VIDEO_TOKEN)
+        return self.chat.tokens(self.settings.template, places, prompt, clip_text=text)
 
     def forward(self, inputs: ModelInputs) -> Tensor:
         """Raw scores, (B, D)."""

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.videoreward.checkpoint import read_base
+from videoalign.models.videoreward.families.qwen2_vl import QWEN2_VL
 from videoalign.models.videoreward.model import VideoReward
 from videoalign.models.videoreward.official_state import (
     EMBEDDING,
@@ -49,12 +50,18 @@ def read_official(checkpoint: str | Path, base: str | Path, template: str | Path
 
     Raises:
         ConfigError: the template is not one with reward tokens, or another than ``model_config.json`` asks for.
-        ModelError: a file is missing or damaged, settings that cannot be reproduced, tensors that do not fit.
+        ModelError: a file is missing or damaged, settings that cannot be reproduced, a base that is no Qwen2-VL, or
+            tensors that do not fit.
     """
     folder, config = _find(Path(checkpoint))
     dimensions, text = _dimensions(config, _rubric(Path(template)))
     state = read_official_state(folder)
     backbone, _ = read_base(base)
+    if backbone.config.model_type != QWEN2_VL.kind:
+        raise ModelError(
+            f"--base: {base} is a '{backbone.config.model_type}' model; official checkpoints are made from a "
+            f"{QWEN2_VL.title} ({QWEN2_VL.kind}). Give the base it was made from."
+        )
     wanted = backbone.state_dict()
     whole = (folder / WHOLE_FILE).is_file()
     weights = merge_state(state, {} if whole else wanted, _lora_scale(config))

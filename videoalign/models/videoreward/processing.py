@@ -1,4 +1,4 @@
-"""From a clip to the patches that a Qwen2-VL vision tower reads: which frames, what size, in which order.
+"""From a clip to the patches that a vision tower reads: which frames, what size, in which order.
 
 Torch only. Frame choice and size follow what the released VideoReward was trained with; every limit is a setting that
 a checkpoint keeps.
@@ -6,6 +6,7 @@ a checkpoint keeps.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from videoalign.errors import VideoError
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of sRGB in [0, 1]; the values that Qwen2-VL was trained with."""
+"""Of sRGB in [0, 1]; the values that Qwen2-VL and Qwen2.5-VL were trained with."""
 
 MAX_ASPECT = 200.0
 
@@ -40,6 +41,16 @@ class ReadingLimits(Config):
     """Larger frames are shrunk to at most this area."""
 
 
+@dataclass(frozen=True)
+class Timing:
+    """When the temporal patches of a clip are shown."""
+
+    middles: tuple[float, ...]
+    """Seconds from the start of the clip, per temporal patch: halfway between its first and its last frame."""
+    seconds_per_patch: float
+    """Length of the clip over the number of temporal patches."""
+
+
 @dataclass(frozen=True, eq=False)
 class Patches:
     """One clip as the vision tower reads it."""
@@ -48,6 +59,8 @@ class Patches:
     """uint8 (gt * gh * gw, 3 * temporal * patch * patch), grey levels; normalised when a batch is made."""
     grid: tuple[int, int, int]
     """(gt, gh, gw): patches along time, height and width."""
+    timing: Timing | None = None
+    """None where the frames came without it."""
 
 
 def sample_indices(num_frames: int, fps: float, limits: ReadingLimits) -> list[int]:
@@ -68,6 +81,20 @@ def sample_indices(num_frames: int, fps: float, limits: ReadingLimits) -> list[i
     wanted = min(max(num_frames / fps * limits.fps, shortest), longest)
     count = min(round(wanted / 2) * 2, num_frames)
     return torch.linspace(0, num_frames - 1, count).round().long().tolist()
+
+
+def clip_timing(indices: Sequence[int], num_frames: int, fps: float, temporal: int) -> Timing:
+    """When the temporal patches of the chosen frames are shown.
+
+    Args:
+        indices: of the frames read, a multiple of ``temporal``.
+        num_frames: of the whole clip.
+        fps: of the whole clip.
+        temporal: frames in a patch.
+    """
+    pairs = zip(indices[::temporal], indices[temporal - 1 :: temporal], strict=True)
+    middles = tuple((first / fps + last / fps) / 2 for first, last in pairs)
+    return Timing(middles, num_frames / fps / len(middles))
 
 
 def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
@@ -106,7 +133,7 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
 
 
 def patchify(frames: Tensor, patch: int, merge: int, temporal: int) -> tuple[Tensor, tuple[int, int, int]]:
-    """Patches of (T, 3, H, W) in the order of a Qwen2-VL vision tower, and their grid.
+    """Patches of (T, 3, H, W) in the order of the vision tower, and their grid.
 
     Patches that the tower later merges stand beside each other: (T / temporal, H / block, W / block, merge, merge) from
     slow to fast, each patch flattened as (3, temporal, patch, patch). T, H and W must be multiples.
@@ -129,8 +156,18 @@ def unpatchify(values: Tensor, grid: tuple[int, int, int], patch: int, merge: in
 class VideoProcessor:
     """Cuts clips into patches for one vision tower under one checkpoint's limits."""
 
-    def __init__(self, limits: ReadingLimits, *, patch: int, merge: int, temporal: int) -> None:
+    def __init__(
+        self,
+        limits: ReadingLimits,
+        *,
+        patch: int,
+        merge: int,
+        temporal: int,
+        mean: Sequence[float] = PIXEL_MEAN,
+        std: Sequence[float] = PIXEL_STD,
+    ) -> None:
         self.limits, self.patch, self.merge, self.temporal = limits, patch, merge, temporal
+        self.mean, self.std = mean, std
 
     def indices(self, num_frames: int, fps: float) -> list[int]:
         """Which frames of a clip are read; see `sample_indices`."""
@@ -142,9 +179,29 @@ class VideoProcessor:
         Raises:
             VideoError: fewer than two frames or an impossible shape.
         """
-        return self.read_frames(video.frames[self.indices(len(video.frames), video.fps)])
+        return self.read_chosen(lambda choose: video.frames[choose(len(video.frames), video.fps)])
 
-    def read_frames(self, frames: np.ndarray) -> Patches:
+    def read_chosen(self, load: Callable[[Callable[[int, float], list[int]]], np.ndarray]) -> Patches:
+        """The patches of a clip of which only the frames that are read need to be decoded.
+
+        Args:
+            load: is handed a function from the clip's number of frames and rate to the indices of the frames wanted;
+                calls it, and gives those frames, uint8 (T, H, W, 3).
+
+        Raises:
+            VideoError: fewer than two frames or an impossible shape.
+        """
+        timings = []
+
+        def choose(num_frames: int, fps: float) -> list[int]:
+            indices = self.indices(num_frames, fps)
+            timings.append(clip_timing(indices, num_frames, fps, self.temporal))
+            return indices
+
+        frames = load(choose)
+        return self.read_frames(frames, timings[-1])
+
+    def read_frames(self, frames: np.ndarray, timing: Timing | None = None) -> Patches:
         """The patches of frames that were chosen by `indices`: uint8 (T, H, W, 3), T even."""
         pixels = torch.from_numpy(np.require(frames, requirements=("C", "W"))).permute(0, 3, 1, 2)
         limits = self.limits
@@ -152,7 +209,7 @@ class VideoProcessor:
             frames.shape[1], frames.shape[2], self.patch * self.merge, limits.min_frame_pixels, limits.max_frame_pixels
         )
         values, grid = patchify(resize_frames(pixels, height, width), self.patch, self.merge, self.temporal)
-        return Patches(values.contiguous(), grid)
+        return Patches(values.contiguous(), grid, timing)
 
     def num_tokens(self, grid: tuple[int, int, int]) -> int:
         """Language-model tokens that a clip of this grid takes."""
@@ -161,8 +218,6 @@ class VideoProcessor:
     def normalise(self, values: Tensor) -> Tensor:
         """Grey levels (N, 3 * K) of `Patches` as float32 with the mean and deviation that the tower expects."""
         per_channel = values.shape[1] // 3
-        scale = torch.tensor([1 / (255 * std) for std in PIXEL_STD]).repeat_interleave(per_channel)
-        shift = torch.tensor([-m / s for m, s in zip(PIXEL_MEAN, PIXEL_STD, strict=True)]).repeat_interleave(
-            per_channel
-        )
+        scale = torch.tensor([1 / (255 * std) for std in self.std]).repeat_interleave(per_channel)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)]).repeat_interleave(per_channel)
         return torch.addcmul(shift, values.to(torch.float32), scale)

@@ -15,14 +15,15 @@ from transformers import PreTrainedTokenizerBase
 from videoalign.contracts.records import Dimension
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.videoreward.backbone import ModelInputs
+from videoalign.models.videoreward.families.family import VIDEO_TOKEN, VISION_END, VISION_START
 from videoalign.models.videoreward.processing import Patches, VideoProcessor
 
 SYSTEM = "You are a helpful assistant."
-"""The system turn that Qwen2-VL was tuned with."""
-USER = "<|im_start|>user\n<|vision_start|>{video}<|vision_end|>"
+"""The system turn that Qwen2-VL and Qwen2.5-VL were tuned with."""
+VIDEO, PROMPT, END_TOKEN = "{video}", "{prompt}", "<|im_end|>"
+MARKED = f"{VISION_START}{VIDEO}{VISION_END}"
+USER = f"<|im_start|>user\n{MARKED}"
 ASSISTANT = "<|im_end|>\n<|im_start|>assistant\n"
-VIDEO_TOKEN, END_TOKEN = "<|video_pad|>", "<|im_end|>"
-VIDEO, PROMPT = "{video}", "{prompt}"
 
 
 def reward_token(dimension: str) -> str:
@@ -43,14 +44,15 @@ def default_template(dimensions: Sequence[Dimension], *, system: str = SYSTEM) -
     names = [d.name for d in dimensions]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"dimensions: got {names}, wanted one or more different names; mend them in dataset.json.")
-    blind = "".join(_section(d) for d in dimensions if not d.sees_prompt)
-    seeing = "".join(_section(d) for d in dimensions if d.sees_prompt)
+    blind = "".join(section(d) for d in dimensions if not d.sees_prompt)
+    seeing = "".join(section(d) for d in dimensions if d.sees_prompt)
     prompt = f"Prompt: {PROMPT}\n" if seeing else ""
     opening = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
     return f"{opening}{USER}Rate the clip.\n{blind}{prompt}{seeing}{ASSISTANT}"
 
 
-def _section(dimension: Dimension) -> str:
+def section(dimension: Dimension) -> str:
+    """What a template says on one dimension: its guideline, then its token."""
     guideline = dimension.guideline.replace("{", "(").replace("}", ")")
     return f"{guideline}\n{reward_token(dimension.name)}\n"
 
@@ -94,7 +96,7 @@ class Chat:
 
     def _id(self, token: str) -> int:
         if token not in self.tokenizer.get_vocab():
-            raise ModelError(f"tokenizer: it has no token {token}; give a Qwen2-VL base with its own tokenizer.")
+            raise ModelError(f"tokenizer: it has no token {token}; give a base with its own tokenizer.")
         return int(self.tokenizer.convert_tokens_to_ids(token))
 
     def add_reward_tokens(self, dimensions: Sequence[str]) -> list[int]:
@@ -124,11 +126,21 @@ class Chat:
         """Token ids, nothing added."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def tokens(self, template: str, num_video_tokens: int, prompt: str = "") -> list[int]:
-        """Token ids of a template whose ``{video}`` becomes that many video places and ``{prompt}`` the prompt."""
-        before, after = template.split(VIDEO)
-        ids = self.encode(after.replace(PROMPT, prompt))
-        return [*self.encode(before), *[self.video_id] * num_video_tokens, *ids]
+    def tokens(
+        self, template: str, num_video_tokens: int, prompt: str = "", *, clip_text: str = VIDEO_TOKEN
+    ) -> list[int]:
+        """Token ids of a template with a clip and a prompt.
+
+        Args:
+            template: holds ``{video}`` and maybe ``{prompt}``.
+            num_video_tokens: places that a run of the clip takes.
+            prompt: for ``{prompt}``.
+            clip_text: for ``{video}``, with a video token per run; one that brings its own marks also replaces those
+                around ``{video}``.
+        """
+        before, after = template.split(MARKED if VISION_START in clip_text and MARKED in template else VIDEO)
+        ids = self.encode(before + clip_text + after.replace(PROMPT, prompt))
+        return [place for token in ids for place in [token] * (num_video_tokens if token == self.video_id else 1)]
 
     def batch(self, rows: Sequence[list[int]], clips: Sequence[Patches], processor: VideoProcessor) -> ModelInputs:
         """Pads token rows on the right and joins the clips' patches."""
@@ -137,4 +149,6 @@ class Chat:
         for number, row in enumerate(rows):
             input_ids[number, : len(row)] = torch.tensor(row)
         pixels = processor.normalise(torch.cat([clip.values for clip in clips]))
-        return ModelInputs(input_ids, lengths, pixels, torch.tensor([clip.grid for clip in clips]))
+        timings = [clip.timing for clip in clips if clip.timing is not None]
+        paces = torch.tensor([timing.seconds_per_patch for timing in timings]) if len(timings) == len(clips) else None
+        return ModelInputs(input_ids, lengths, pixels, torch.tensor([clip.grid for clip in clips]), paces)

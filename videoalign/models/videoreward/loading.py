@@ -1,0 +1,90 @@
+"""How the weights of a reward are held and run: number format, attention, quantisation, device."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from transformers import BitsAndBytesConfig
+from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
+
+from videoalign.config import Config
+from videoalign.errors import ConfigError, ModelError
+
+SKIPPED = ("visual", "lm_head")
+"""Parts that quantisation leaves alone."""
+
+
+class LoadOptions(Config):
+    """How a reward is loaded; the head and the reward tokens stay float32 whatever is chosen."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the backbone."""
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    """PyTorch's own attention, that of the package flash-attn, or plain matrix products."""
+    quantise: Literal["8bit", "4bit"] | None = None
+    """Language model in 8 or 4 bits through bitsandbytes, for scoring; the vision tower keeps its format."""
+    device: str | None = None
+    """Where the weights go, as torch names it; default: the processor."""
+
+    def check(self) -> None:
+        """Nothing when this machine can load so.
+
+        Raises:
+            ConfigError: no such device.
+            ModelError: a package or the graphics card is missing, or a format that the attention cannot run in.
+        """
+        device = self._device()
+        if self.attention == "flash_attention_2":
+            if self.dtype != "bfloat16":
+                raise ModelError(f"attention: flash_attention_2 runs in bfloat16, dtype is {self.dtype}; change one.")
+            if device.type != "cuda" or not is_flash_attn_2_available():
+                raise ModelError(
+                    "attention: flash_attention_2 wants the package flash-attn and device=cuda; "
+                    f"got device={device}, flash-attn {_state(is_flash_attn_2_available())}. Use attention=sdpa."
+                )
+        if self.quantise and (device.type == "cpu" or not is_bitsandbytes_available()):
+            raise ModelError(
+                f"quantise: {self.quantise} wants the package bitsandbytes and a graphics card (device=cuda); "
+                f"got device={device}, bitsandbytes {_state(is_bitsandbytes_available())}. Leave quantise out."
+            )
+
+    def arguments(self) -> dict[str, Any]:
+        """What ``from_pretrained`` of transformers is told; see `check` for the errors."""
+        self.check()
+        told: dict[str, Any] = {"dtype": getattr(torch, self.dtype), "attn_implementation": self.attention}
+        if self.quantise:
+            told["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=self.quantise == "8bit",
+                load_in_4bit=self.quantise == "4bit",
+                llm_int8_skip_modules=list(SKIPPED),
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=getattr(torch, self.dtype),
+            )
+            told["device_map"] = {"": str(self._device())}
+        return told
+
+    def _device(self) -> torch.device:
+        try:
+            device = torch.device(self.device or "cpu")
+        except RuntimeError:
+            raise ConfigError(f"device: got '{self.device}', wanted cpu, cuda, cuda:1, ...; name one.") from None
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(f"device: got '{self.device}', but torch finds no graphics card here; use device=cpu.")
+        return device
+
+
+def load_options(
+    *, dtype: str | torch.dtype, attention: str, quantise: str | None, device: str | torch.device | None
+) -> LoadOptions:
+    """The options, checked as settings are.
+
+    Raises:
+        ConfigError: one that is not known.
+    """
+    named = {"dtype": str(dtype).removeprefix("torch."), "attention": attention, "quantise": quantise}
+    return LoadOptions.build_from({**named, "device": None if device is None else str(device)}, "load")
+
+
+def _state(present: bool) -> str:
+    return "is there" if present else "is not installed"
