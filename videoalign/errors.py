@@ -22,8 +22,16 @@ class VideoError(DataError):
     """A clip is missing, truncated or not a video."""
 
 
+class LimitError(VideoError):
+    """A clip is larger than the limits that were set for reading it."""
+
+
 class ModelError(VideoAlignError):
     """A model, adapter or reward folder cannot be loaded or does not fit."""
+
+
+class ServerError(VideoAlignError):
+    """A server of ours cannot be reached, is too busy or failed."""
 
 
 class OutputError(VideoAlignError):

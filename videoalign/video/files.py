@@ -170,7 +170,7 @@ def _opened(
             guard, codec = Guard(name, limits), streams[0].codec_context
             guard.size(codec.height, codec.width)
             guard.length(streams[0].frames, (container.duration or 0) / av.time_base)
-            codec.options = {"max_pixels": str(limits.frame_pixels)}
+            codec.options = {"max_pixels": str(limits.most_decoded_pixels)}
             yield guard, container, streams[0]
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file.") from None

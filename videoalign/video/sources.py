@@ -12,6 +12,7 @@ from PIL.Image import Image
 from videoalign.contracts.video import Video
 from videoalign.errors import VideoError
 from videoalign.video.files import Choose, Encoded, read_video
+from videoalign.video.limits import UNLIMITED, ClipLimits, Guard
 
 VideoSource = Encoded | Video | tuple[Any, float]
 """A path, an address, the bytes of a file, a `Video`, or ``(frames, fps)``; the frames are uint8 (F, H, W, 3) or
@@ -21,21 +22,29 @@ VideoSource = Encoded | Video | tuple[Any, float]
 SHAPES = "uint8 (F, H, W, 3) or (F, 3, H, W)"
 
 
-def read_source(source: VideoSource, choose: Choose, *, threads: int = 0) -> Video:
+def read_source(source: VideoSource, choose: Choose, *, threads: int = 0, limits: ClipLimits = UNLIMITED) -> Video:
     """The frames that ``choose`` names, and the rate of the whole clip; of a file only those are decoded.
 
     Args:
         source: see `VideoSource`.
         choose: from the number of frames and the rate to the indices.
         threads: for decoding a file; 0 lets FFmpeg choose.
+        limits: how large the clip may be.
 
     Raises:
         VideoError: a file that cannot be trusted, frames without a rate or of another kind.
+        LimitError: the clip is over the limits.
     """
     if isinstance(source, str | Path | bytes):
-        return read_video(source, choose, threads=threads)
+        return read_video(source, choose, threads=threads, limits=limits)
     video = source if isinstance(source, Video) else _from_frames(source)
-    return Video(video.frames[list(choose(len(video.frames), video.fps))], video.fps)
+    num_frames, height, width = video.frames.shape[:3]
+    guard = Guard("clip", limits)
+    guard.length(num_frames, num_frames / video.fps)
+    guard.size(height, width)
+    indices = list(choose(num_frames, video.fps))
+    guard.reading(len(indices), height, width)
+    return Video(video.frames[indices], video.fps)
 
 
 def source_name(source: VideoSource) -> str:
