@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.augment import shift_clips
+from videoalign.models.videoreward.augment import augment_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
@@ -165,7 +166,13 @@ def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjectiv
         part_of=part_of,
         rates=config.rates,
         weight_decay=config.fit.weight_decay,
-        augment=lambda inputs, generator: shift_clips(inputs, reward.processor, config.shift_share, generator),
+        augment=partial(
+            augment_clips,
+            processor=reward.processor,
+            shift_share=config.shift_share,
+            colour_jitter=config.colour_jitter,
+            frame_shuffle=config.frame_shuffle,
+        ),
     )
 
 

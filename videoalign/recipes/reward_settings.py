@@ -52,6 +52,12 @@ class RewardTrainConfig(Config):
     """Most clips of one prompt that are scored together."""
     shift_share: float = Field(0.0, ge=0, lt=1)
     """At every step each clip is moved by up to this share of its height and width, so that places are not learnt."""
+    colour_jitter: float = Field(0.0, ge=0, lt=1)
+    """At every step brightness, contrast and saturation of each clip are multiplied by up to 1 - x to 1 + x, so that
+    colours are not learnt; a large x changes what raters of visual quality saw."""
+    frame_shuffle: float = Field(0.0, ge=0, le=1)
+    """Share of clips whose frames are put in random order at a step. Their verdicts stay, so this is for dimensions
+    that look at single frames; on motion it teaches that the order of frames does not matter."""
     normalise_on: Literal["val", "train"] = "val"
     """Split whose clips give the mean and deviation that scores are normalised with."""
     keep: Literal["last", "best"] = "last"

@@ -182,7 +182,7 @@ class RewardObjective:
         part_of: Callable[[str], str],
         rates: Mapping[str, float],
         weight_decay: float = 0.0,
-        augment: Callable[[Any, torch.Generator], Any] = lambda inputs, _: inputs,
+        augment: Callable[..., Any] = lambda inputs, generator: inputs,
     ) -> None:
         """
         Args:
@@ -192,7 +192,8 @@ class RewardObjective:
             part_of: from a parameter's name to its part.
             rates: peak learning rate by part; parts without one take the run's own.
             weight_decay: on matrices alone.
-            augment: changes the inputs of a step in a way that no verdict depends on; by default nothing.
+            augment: takes the inputs of a step and its ``generator``, and gives inputs that the same verdicts hold for;
+                by default the same.
 
         Raises:
             ConfigError: nothing wants a gradient.
@@ -217,7 +218,7 @@ class RewardObjective:
 
     def loss(self, batch: JudgedBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The criterion's mean over the judgements, and ``accuracy/<dim>`` over the decided pairs of the batch."""
-        scores = self.reward(self.augment(batch.inputs, generator))
+        scores = self.reward(self.augment(batch.inputs, generator=generator))
         loss = mean_over_judged(self.criterion(scores, batch), self.criterion.weights(batch).to(scores.device))
         return loss, pair_accuracy(*told_right(scores.detach(), batch), self.dimensions)
 
