@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -14,28 +13,14 @@ import numpy as np
 
 from videoalign.errors import ModelError, VideoAlignError
 from videoalign.models.videoreward.processing import Patches, VideoProcessor
+from videoalign.video.limits import UNLIMITED, ClipLimits
 from videoalign.video.sources import VideoSource, read_source
 
 BATCH_SIZE = 16
+MAX_PATCHES = 20_000
+"""Most patches in one forward pass, where more than one clip holds them; four clips of 448 x 448 at 10 frames."""
 NUM_WORKERS = min(8, os.cpu_count() or 1)
 """Threads that decode, each one clip at a time."""
-
-
-@dataclass(frozen=True)
-class ClipScore:
-    """What a reward says about one clip; either ``error`` or the scores are None."""
-
-    scores: dict[str, float] | None
-    """Normalised score by dimension."""
-    raw: dict[str, float] | None
-    """Score of the head by dimension; its scale is arbitrary."""
-    error: str | None = None
-    """Why the clip could not be scored."""
-
-    @property
-    def overall(self) -> float | None:
-        """Mean of the normalised scores."""
-        return None if self.scores is None else sum(self.scores.values()) / len(self.scores)
 
 
 class PatchScorer(Protocol):
@@ -52,15 +37,20 @@ class PatchScorer(Protocol):
         ...
 
 
-def read_clip(reward: PatchScorer, video: VideoSource, prompt: str, *, threads: int = 1) -> Patches:
+def read_clip(
+    reward: PatchScorer, video: VideoSource, prompt: str, *, threads: int = 1, limits: ClipLimits = UNLIMITED
+) -> Patches:
     """What the reward reads of a clip.
 
     Raises:
+        LimitError: the clip is over the limits.
         VideoError: see `videoalign.video.sources.read_source`; also a clip of fewer than two frames or too narrow.
         DataError: a prompt that is empty or holds a special token.
     """
     reward.check_prompt(prompt)
-    return reward.processor.read_frames(read_source(video, reward.processor.indices, threads=threads).frames)
+    return reward.processor.read_chosen(
+        lambda choose: read_source(video, choose, threads=threads, limits=limits).frames
+    )
 
 
 def stream_raw(
@@ -92,6 +82,18 @@ def stream_raw(
         pool.shutdown(cancel_futures=True)
 
 
+def batches(clips: Sequence[Patches], batch_size: int) -> Iterator[slice]:
+    """Neighbours that go through the model together: at most ``batch_size`` clips and `MAX_PATCHES` patches."""
+    start = patches = 0
+    for place, clip in enumerate(clips):
+        patches += len(clip.values)
+        if place > start and (place - start == batch_size or patches > MAX_PATCHES):
+            yield slice(start, place)
+            start, patches = place, len(clip.values)
+    if clips:
+        yield slice(start, len(clips))
+
+
 def _outcome(future: Future[Patches]) -> Patches | VideoAlignError:
     try:
         return future.result()
@@ -107,7 +109,11 @@ def _scored(
         reward.score_patches([clip for clip, _ in whole], [prompt for _, prompt in whole], batch_size=len(read))
     )
     for clip, _ in read:
-        row = next(rows) if isinstance(clip, Patches) else clip
-        if isinstance(row, np.ndarray) and not np.isfinite(row).all():
-            row = ModelError(f"clip: the model gave {row.tolist()}, wanted finite scores; load it in float32.")
-        yield row
+        yield finite(next(rows)) if isinstance(clip, Patches) else clip
+
+
+def finite(row: np.ndarray) -> np.ndarray | ModelError:
+    """Raw scores (D,), or what is wrong with them."""
+    if np.isfinite(row).all():
+        return row
+    return ModelError(f"clip: the model gave {row.tolist()}, wanted finite scores; load it in float32.")
