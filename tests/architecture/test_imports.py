@@ -55,6 +55,8 @@ DOORS = {
     "fastapi": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
+    "prometheus_client": {"web"},
+    "httpx": {"web"},
     "sqlalchemy": {"web"},
     "alembic": {"web"},
     "ray": {"distributed"},
@@ -69,7 +71,7 @@ DOORS = {
 }
 """Third-party library -> folders that may import it; an empty set bans it."""
 
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "prometheus_client": "prometheus-client", "yaml": "pyyaml"}
 """Imported name -> what it is called in pyproject.toml, where that differs."""
 
 OPTIONAL = {"web": "web", "distributed": "cluster"}

@@ -18,6 +18,8 @@ from videoalign.cli.common import (
     print_table,
     progress,
 )
+from videoalign.cli.reward_probe import probe
+from videoalign.cli.reward_serve import serve
 from videoalign.errors import ConfigError, VideoError
 
 Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")]
@@ -45,6 +47,8 @@ def register(app: typer.Typer) -> None:
     group.command("import-official")(import_official)
     group.command("eval")(eval_)
     group.command("score")(score)
+    group.command("probe")(probe)
+    group.command("serve")(serve)
     app.add_typer(group, name="reward")
 
 

@@ -1,0 +1,40 @@
+"""``videoalign reward serve``: scores over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from videoalign.cli.common import ConfigFile, Overrides, load_config
+from videoalign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from videoalign.models.videoreward import VideoReward
+
+
+def serve(
+    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")],
+    settings: Overrides = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="Bearer tokens, one a line; else $VIDEOALIGN_TOKEN."),
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Score clips over HTTP until told to stop; then everything taken in is answered first."""
+    try:
+        from videoalign.web.score.server import serve as serve_reward
+        from videoalign.web.score.settings import ServeSettings, read_tokens
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"reward serve: {error.name} is missing; pip install 'videoalign[web]'.") from None
+
+    options = load_config(ServeSettings, config, settings, host=host, port=port)
+
+    def started(model: VideoReward, address: str) -> None:
+        print(f"{address}: reward '{model.name}' on {', '.join(model.dimensions)}", flush=True)
+
+    serve_reward(reward, options, read_tokens(token_file), on_start=started)

@@ -1,0 +1,135 @@
+"""A reward server as a process: it listens, and stops without losing a request that it took in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import uvicorn
+
+from videoalign.errors import ConfigError
+from videoalign.models.videoreward import VideoReward
+from videoalign.web.score.app import build_app
+from videoalign.web.score.service import ScoreService
+from videoalign.web.score.settings import ServeSettings, require_safe
+
+BACKLOG = 2048
+LINGER_SECONDS = 0.5
+"""How long a connection that was just taken may take to send its request once the server listens no more."""
+
+
+def serve(
+    folder: Path, settings: ServeSettings, tokens: tuple[bytes, ...], *, on_start: Callable[[VideoReward, str], None]
+) -> None:
+    """Serves the reward in a folder until SIGTERM or SIGINT; returns when everything that was taken in is answered.
+
+    Args:
+        folder: of the reward.
+        settings: see `ServeSettings`.
+        tokens: see `build_app`.
+        on_start: called with the reward and its address once others can connect.
+
+    Raises:
+        ConfigError: strangers could ask, the address cannot be listened on, or there is no such device.
+        ModelError: there is no reward, or it stores no normalisation.
+    """
+    require_safe(settings.host, tokens)
+    reward = VideoReward.from_pretrained(folder, dtype=getattr(torch, settings.dtype)).to(_device(settings.device))
+    app = build_app(reward, settings, tokens)
+    listener = _listen(settings.host, settings.port)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    config = uvicorn.Config(
+        app,
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=settings.shutdown_seconds,  # type: ignore[arg-type]
+    )
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    DrainingServer(config, app.state.service, lambda: on_start(reward, address)).run([listener])
+
+
+class DrainingServer(uvicorn.Server):
+    """Stops in three steps, so that whoever connected is answered.
+
+    First /health says that the server is to stop and every answer asks to close its connection, while requests are
+    still taken. Then nobody new is let in, and those who just were send their request. Last, idle connections are
+    closed and what was taken in is answered. A second signal ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: ScoreService, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.service, self.on_start = service, on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tells that it listens."""
+        await super().startup(sockets)
+        self.on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to stop; unlike its base it does not raise the signal again, so that the exit code is 0."""
+        self.force_exit = self.should_exit
+        self.should_exit = self.service.draining = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops, in the three steps."""
+        await self._pause(self.service.settings.drain_seconds)
+        for server, listener in zip(self.servers, sockets or [], strict=True):
+            await self._take_those_who_knocked(listener)
+            server.close()
+            listener.close()
+        await self._pause(LINGER_SECONDS)
+        await super().shutdown()
+
+    async def _take_those_who_knocked(self, listener: socket.socket) -> None:
+        """Takes the connections that the system has made but the event loop has not seen."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                return
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    async def _pause(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end and not self.force_exit:
+            await asyncio.sleep(0.05)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} --port {port}: cannot be listened on ({error.strerror}); give another."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device: got '{name}', wanted cpu, cuda or cuda:N ({reason}).") from None
