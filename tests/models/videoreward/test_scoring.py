@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError
 from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.processing import Patches
+from videoalign.models.videoreward.scoring import MAX_PATCHES, batches
 from videoalign.models.videoreward.settings import Normalisation
 
 PROMPT = "a red circle moves left"
@@ -93,3 +96,13 @@ def test_what_cannot_be_scored_at_all_is_an_error(reward: VideoReward, ready: Vi
     reward.settings = reward.settings.model_copy(update={"normalisation": None})
     with pytest.raises(ModelError, match="no normalisation"):
         reward.score(files[:1], PROMPT)
+
+
+def test_batches_hold_so_many_clips_and_patches_and_leave_none_out() -> None:
+    def cut(sizes: list[int], batch_size: int) -> list[list[int]]:
+        clips = [Patches(torch.zeros((size, 1), dtype=torch.uint8), (1, 1, size)) for size in sizes]
+        return [sizes[part] for part in batches(clips, batch_size)]
+
+    assert cut([], 4) == []
+    assert cut([1, 2, 3, 4, 5], 2) == [[1, 2], [3, 4], [5]]
+    assert cut([MAX_PATCHES - 1, 1, 1, MAX_PATCHES + 7, 3], 9) == [[MAX_PATCHES - 1, 1], [1], [MAX_PATCHES + 7], [3]]

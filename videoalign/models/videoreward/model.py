@@ -23,7 +23,7 @@ from videoalign.models.videoreward.families.family import VIDEO_TOKEN
 from videoalign.models.videoreward.loading import load_options
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.prompt import Chat, check_template
-from videoalign.models.videoreward.scoring import BATCH_SIZE, NUM_WORKERS, stream_raw
+from videoalign.models.videoreward.scoring import BATCH_SIZE, NUM_WORKERS, batches, stream_raw
 from videoalign.models.videoreward.settings import Normalisation, RewardSettings
 from videoalign.models.videoreward.start import new_parts
 from videoalign.video.sources import VideoSource
@@ -31,7 +31,7 @@ from videoalign.video.sources import VideoSource
 
 class VideoReward(nn.Module):
     """A Qwen2-VL, Qwen2.5-VL or Qwen3-VL with a special token per dimension and a bias-free linear head on their last
-    hidden states.
+    hidden states; or, with ``pooling="last"``, with a row of the head per dimension on that of the turn's last token.
 
     The tokens' embeddings are parameters of their own, so that the backbone's embedding keeps its size and need not be
     trained. Satisfies `contracts.protocols.RewardModel`.
@@ -54,7 +54,7 @@ class VideoReward(nn.Module):
             backbone: language model and vision tower.
             tokenizer: its tokenizer; reward tokens are added where it has none.
             settings: see `RewardSettings`.
-            tokens: embeddings of the reward tokens, (D, H).
+            tokens: embeddings of the reward tokens, (D, H); (0, H) with pooling="last".
             head: weight of the head, (1, H) when shared, else (D, H).
             name: what scores are stored under.
 
@@ -63,7 +63,7 @@ class VideoReward(nn.Module):
             ModelError: the tokenizer has no place for a clip, or the backbone is of no known family.
         """
         super().__init__()
-        check_template(settings.template, settings.dimensions)
+        check_template(settings.template, settings.dimensions, settings.pooling)
         self.family = find_family(backbone.config.model_type)
         use_frame_attention(backbone)
         self.name, self.settings, self.backbone = name, settings, backbone
@@ -71,7 +71,7 @@ class VideoReward(nn.Module):
         self.tokens, self.head = nn.Parameter(tokens), nn.Linear(head.shape[1], head.shape[0], bias=False)
         self.head.weight = nn.Parameter(head)
         self.processor = self.family.processor(backbone.config.vision_config, settings.limits)
-        ids = self.chat.add_reward_tokens(settings.names)
+        ids = self.chat.add_reward_tokens(settings.names[: settings.num_tokens])
         self.register_buffer("token_ids", torch.tensor(ids), persistent=False)
 
     @classmethod
@@ -83,7 +83,8 @@ class VideoReward(nn.Module):
         limits: ReadingLimits | None = None,
         template: str | None = None,
         positions: str | None = None,
-        shared_head: bool = True,
+        pooling: str = "special",
+        shared_head: bool | None = None,
         seed: int = 0,
         dtype: str | torch.dtype = "float32",
         attention: str = "sdpa",
@@ -99,7 +100,10 @@ class VideoReward(nn.Module):
             template: the whole chat turn; default: made from the guidelines and the system turn of the family.
             positions: 'plain' or 'mrope'; default: plain for Qwen2-VL, as the released VideoReward, mrope for the
                 others, as they were trained themselves.
-            shared_head: one row of the head for all dimensions; otherwise a row each.
+            pooling: 'special' reads each score at a token of its own, which stands before the prompt for dimensions
+                that do not see it; 'last' reads all at the last token of the turn, after the prompt, so that every
+                dimension sees it.
+            shared_head: one row of the head for all dimensions, or a row each; default: one, a row each with 'last'.
             seed: of the new weights.
             dtype: see `LoadOptions`.
             attention: see `LoadOptions`.
@@ -107,7 +111,8 @@ class VideoReward(nn.Module):
             device: see `LoadOptions`.
 
         Raises:
-            ConfigError: positions other than 'plain' and 'mrope', a template or dimensions that do not fit.
+            ConfigError: unknown positions or pooling, one row of the head with 'last', a template or dimensions that do
+                not fit.
             ModelError: the base cannot be loaded, or not in this way.
         """
         load = load_options(dtype=dtype, attention=attention, quantise=quantise, device=device)
@@ -117,6 +122,7 @@ class VideoReward(nn.Module):
             limits=limits,
             template=template,
             positions=positions,
+            pooling=pooling,
             shared_head=shared_head,
             seed=seed,
             load=load,
@@ -191,25 +197,30 @@ class VideoReward(nn.Module):
 
     def forward(self, inputs: ModelInputs) -> Tensor:
         """Raw scores, (B, D)."""
-        ids = inputs.input_ids
-        columns = (ids[:, :, None] == self.token_ids).int().argmax(1)  # (B, D)
+        ids, special = inputs.input_ids, self.settings.pooling == "special"
+        last = (inputs.lengths - 1)[:, None].expand(-1, len(self.dimensions))
+        columns = (ids[:, :, None] == self.token_ids).int().argmax(1) if special else last  # (B, D)
         rows = torch.arange(len(ids), device=ids.device)[:, None].expand_as(columns)
         table = self.backbone.get_input_embeddings()
         embeddings = table(ids.where(ids < table.num_embeddings, 0))
-        tokens = self.tokens.to(embeddings.dtype).expand(len(ids), -1, -1)
-        embeddings = embeddings.index_put((rows, columns), tokens)
+        if special:
+            tokens = self.tokens.to(embeddings.dtype).expand(len(ids), -1, -1)
+            embeddings = embeddings.index_put((rows, columns), tokens)
         states = hidden_states(self.backbone, inputs, embeddings, self.settings.positions)
         scores = self.head(states[rows, columns].to(self.head.weight.dtype))  # (B, D, 1 or D)
         return scores[..., 0] if self.settings.shared_head else scores.diagonal(dim1=1, dim2=2)
 
     @torch.no_grad()
     def score_patches(self, clips: Sequence[Patches], prompts: Sequence[str], *, batch_size: int = 16) -> np.ndarray:
-        """Raw scores, float64 (N, D), of clips that were cut into patches already."""
+        """Raw scores, float64 (N, D), of clips that were cut into patches already.
+
+        At most ``batch_size`` clips go through the model together, and fewer where they are large.
+        """
         was_training = self.training
         self.eval()
         scores = [
-            self(self.inputs(clips[n : n + batch_size], prompts[n : n + batch_size]).to(self.device)).double().cpu()
-            for n in range(0, len(clips), batch_size)
+            self(self.inputs(clips[part], prompts[part]).to(self.device)).double().cpu()
+            for part in batches(clips, batch_size)
         ]
         self.train(was_training)
         return torch.cat(scores).numpy() if scores else np.zeros((0, len(self.dimensions)))
