@@ -13,10 +13,14 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.backbone import FRAME_ATTENTION, video_features
+from videoalign.models.videoreward.backbone import FRAME_ATTENTION, hidden_states, video_features
+from videoalign.models.videoreward.extend import extend_reward
+from videoalign.models.videoreward.processing import ReadingLimits
+from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
 
+LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
 PROMPTS = ["a red circle moves left", "one cross , blue , grows", "the yellow square moves up and stays there for long"]
 
 
@@ -220,3 +224,43 @@ def test_prompts_and_clips_must_be_as_many(reward: VideoReward, clips: list[Vide
 
 def test_the_default_dimensions_are_three() -> None:
     assert [d.sees_prompt for d in DEFAULT_DIMENSIONS] == [False, False, True]
+
+
+def test_with_pooling_last_all_scores_are_read_at_the_last_token(tiny_base: Path, clips: list[Video]) -> None:
+    model = VideoReward.from_base(tiny_base, limits=LIMITS, pooling="last").eval()
+    assert model.tokens.shape[0] == 0 and model.head.weight.shape[0] == 3
+    assert "_reward|>" not in model.settings.template
+    inputs = model.inputs([model.processor.read(clip) for clip in clips], PROMPTS)
+    with torch.no_grad():
+        states = hidden_states(model.backbone, inputs, model.backbone.get_input_embeddings()(inputs.input_ids), "plain")
+        expected = states[torch.arange(3), inputs.lengths - 1] @ model.head.weight.T
+        assert torch.allclose(model(inputs), expected, atol=1e-6)
+    assert len(set(inputs.lengths.tolist())) == 3
+    moved = np.abs(model.score_raw(clips, PROMPTS) - model.score_raw(clips, PROMPTS[::-1]))
+    assert moved[[0, 2]].min() > 1e-5  # every dimension sees the prompt
+
+
+def test_pooling_last_is_saved_and_trained(tiny_base: Path, clips: list[Video], tmp_path: Path) -> None:
+    model = VideoReward.from_base(tiny_base, limits=LIMITS, pooling="last").eval()
+    model.save_pretrained(tmp_path / "r")
+    again = VideoReward.from_pretrained(tmp_path / "r")
+    assert again.settings == model.settings and again.settings.pooling == "last"
+    assert np.abs(again.score_raw(clips, PROMPTS) - model.score_raw(clips, PROMPTS)).max() < 1e-6
+    prepare_tuning(again, Tuning())
+    optimizer = torch.optim.AdamW(again.parameters(), lr=1e-3)
+    again(again.inputs([again.processor.read(clips[0])], PROMPTS[:1])).sum().backward()
+    torch.nn.utils.clip_grad_norm_(again.parameters(), 1.0)
+    optimizer.step()
+    assert again.score_raw(clips, PROMPTS).sum() < model.score_raw(clips, PROMPTS).sum()
+
+
+def test_pooling_last_wants_a_row_for_each_dimension_and_no_tokens(tiny_base: Path) -> None:
+    with pytest.raises(ConfigError, match="shared_head"):
+        VideoReward.from_base(tiny_base, pooling="last", shared_head=True)
+    with pytest.raises(ConfigError, match="pooling=last reads no .*VQ_reward"):
+        VideoReward.from_base(tiny_base, pooling="last", template=default_template(DEFAULT_DIMENSIONS))
+    with pytest.raises(ConfigError, match="pooling: got 'mean', wanted one of special, last"):
+        VideoReward.from_base(tiny_base, pooling="mean")
+    model = VideoReward.from_base(tiny_base, pooling="last")
+    with pytest.raises(ConfigError, match="cannot be extended"):
+        extend_reward(model, [Dimension(name="colour", guideline="Colours.", sees_prompt=False)])

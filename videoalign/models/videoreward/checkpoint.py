@@ -32,7 +32,7 @@ class RewardParts:
     tokenizer: PreTrainedTokenizerBase
     settings: RewardSettings
     tokens: Tensor
-    """Embeddings of the reward tokens, float (D, H)."""
+    """Embeddings of the reward tokens, float (D, H); none of them where scores are read at the last token."""
     head: Tensor
     """Weight of the linear head, float (1 or D, H)."""
 
@@ -75,8 +75,8 @@ def read_checkpoint(folder: str | Path, *, revision: str | None = None, load: Lo
         raise ModelError(
             f"{folder}: cannot read {HEAD_FILE} ({error}); a reward without its head never scores."
         ) from None
-    width, count = backbone.config.text_config.hidden_size, len(settings.dimensions)
-    wanted = {"tokens": (count, width), "head": (1 if settings.shared_head else count, width)}
+    width = backbone.config.text_config.hidden_size
+    wanted = {"tokens": (settings.num_tokens, width), "head": (settings.num_head_rows, width)}
     got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if got != wanted:
         raise ModelError(f"{folder}: {HEAD_FILE} holds {got}, wanted {wanted}; train or convert the reward again.")

@@ -29,8 +29,13 @@ def extend_reward(parent: VideoReward, dimensions: Sequence[Dimension], *, seed:
         seed: decides the new tokens and the new rows of the head.
 
     Raises:
-        ConfigError: a dimension that sees the prompt in one of the two and not in the other.
+        ConfigError: a dimension that sees the prompt in one of the two and not in the other, or a parent that reads its
+            scores at the last token.
     """
+    if parent.settings.pooling == "last":
+        raise ConfigError(
+            f"dimensions: the reward {parent.name} has pooling=last and cannot be extended; train anew."
+        )
     known = {dimension.name: dimension for dimension in parent.settings.dimensions}
     for dimension in dimensions:
         if dimension.name in known and known[dimension.name].sees_prompt != dimension.sees_prompt:

@@ -31,12 +31,13 @@ def reward_token(dimension: str) -> str:
     return f"<|{dimension}_reward|>"
 
 
-def default_template(dimensions: Sequence[Dimension], *, system: str = SYSTEM) -> str:
+def default_template(dimensions: Sequence[Dimension], *, system: str = SYSTEM, pooling: str = "special") -> str:
     """The whole turn for these dimensions: those that do not see the prompt, the prompt, those that do.
 
     Args:
         dimensions: in the order in which they are read.
         system: text of the system turn; empty for none.
+        pooling: ``special`` puts a reward token after each guideline; ``last`` none, as scores are read after the turn.
 
     Raises:
         ConfigError: no dimensions, or two of one name.
@@ -44,25 +45,25 @@ def default_template(dimensions: Sequence[Dimension], *, system: str = SYSTEM) -
     names = [d.name for d in dimensions]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"dimensions: got {names}, wanted one or more different names; mend them in dataset.json.")
-    blind = "".join(section(d) for d in dimensions if not d.sees_prompt)
-    seeing = "".join(section(d) for d in dimensions if d.sees_prompt)
+    blind = "".join(section(d, pooling) for d in dimensions if not d.sees_prompt)
+    seeing = "".join(section(d, pooling) for d in dimensions if d.sees_prompt)
     prompt = f"Prompt: {PROMPT}\n" if seeing else ""
     opening = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
     return f"{opening}{USER}Rate the clip.\n{blind}{prompt}{seeing}{ASSISTANT}"
 
 
-def section(dimension: Dimension) -> str:
-    """What a template says on one dimension: its guideline, then its token."""
+def section(dimension: Dimension, pooling: str = "special") -> str:
+    """What a template says on one dimension: its guideline, then its token where scores are read at tokens."""
     guideline = dimension.guideline.replace("{", "(").replace("}", ")")
-    return f"{guideline}\n{reward_token(dimension.name)}\n"
+    return f"{guideline}\n{reward_token(dimension.name)}\n" if pooling == "special" else f"{guideline}\n"
 
 
-def check_template(template: str, dimensions: Sequence[Dimension]) -> None:
+def check_template(template: str, dimensions: Sequence[Dimension], pooling: str = "special") -> None:
     """Nothing when the template can score these dimensions.
 
     Raises:
         ConfigError: ``{video}``, the prompt or a token is missing, stands twice or stands on the wrong side of the
-            prompt.
+            prompt; or there are tokens where scores are read after the turn.
     """
     if template.count(VIDEO) != 1 or template.count(PROMPT) > 1:
         raise ConfigError("template: '{video}' must stand once and '{prompt}' at most once; mend the template.")
@@ -71,6 +72,10 @@ def check_template(template: str, dimensions: Sequence[Dimension]) -> None:
         raise ConfigError("template: '{prompt}' stands before '{video}'; put the clip first.")
     for dimension in dimensions:
         token = reward_token(dimension.name)
+        if pooling == "last":
+            if token in template:
+                raise ConfigError(f"template: pooling=last reads no {token}; take it out, or use pooling=special.")
+            continue
         if template.count(token) != 1:
             raise ConfigError(
                 f"template: {token} stands {template.count(token)} times, wanted once; mend the template."

@@ -10,7 +10,7 @@ from videoalign.config import Config
 from videoalign.contracts.records import Dimension
 from videoalign.models.videoreward.processing import ReadingLimits
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 class Normalisation(Config):
@@ -39,13 +39,17 @@ class RewardSettings(Config):
     dimensions: tuple[Dimension, ...]
     """What is scored, in the order of the scores."""
     template: str
-    """The whole chat turn, with ``{video}``, ``{prompt}`` and one reward token per dimension."""
+    """The whole chat turn, with ``{video}``, ``{prompt}`` and, where pooling is special, one reward token per
+    dimension."""
     limits: ReadingLimits
     """Frames and pixels that the weights were trained on."""
+    pooling: Literal["special", "last"] = "special"
+    """Where scores are read: each at the reward token of its dimension, or all at the last token of the turn, so that
+    every dimension sees the prompt, whatever ``sees_prompt`` says."""
     positions: Literal["plain", "mrope"] = "plain"
     """Rotary positions that the weights were trained with: 0..L-1 on all axes, or time, height and width apart."""
     shared_head: bool = True
-    """One row of the head for all dimensions; otherwise a row each."""
+    """One row of the head for all dimensions; otherwise a row each. False where pooling is last."""
     normalisation: dict[str, Normalisation] | None = None
     """By dimension; None until it was computed."""
     ties: Ties | None = None
@@ -58,9 +62,21 @@ class RewardSettings(Config):
         names = {d.name for d in self.dimensions}
         if self.normalisation is not None and set(self.normalisation) != names:
             raise ValueError(f"normalisation must name the dimensions {', '.join(sorted(names))}")
+        if self.pooling == "last" and self.shared_head:
+            raise ValueError("pooling=last reads all scores at one place and wants a row of the head each")
         if self.ties is not None and set(self.ties.width) != names:
             raise ValueError(f"ties.width must name the dimensions {', '.join(sorted(names))}")
         return self
+
+    @property
+    def num_tokens(self) -> int:
+        """Reward tokens that the template holds."""
+        return len(self.dimensions) if self.pooling == "special" else 0
+
+    @property
+    def num_head_rows(self) -> int:
+        """Rows of the head."""
+        return 1 if self.shared_head else len(self.dimensions)
 
     @property
     def names(self) -> tuple[str, ...]:
