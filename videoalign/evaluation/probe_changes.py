@@ -1,4 +1,4 @@
-"""Changes to clips and prompts whose effect on a reward is known beforehand; the same clip and draw, the same change."""
+"""Changes to clips and prompts whose effect on a reward is known beforehand; the same draws make the same change."""
 
 from __future__ import annotations
 

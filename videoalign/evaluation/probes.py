@@ -17,7 +17,7 @@ from videoalign.evaluation import probe_changes as changes
 from videoalign.stats.pairwise import cluster_bootstrap
 
 Role = Literal["visual_quality", "motion_quality", "text_alignment"]
-Direction = Literal["down", "none", "not up", "exactly none", "any"]
+Direction = Literal["down", "none", "not up", "fixed", "any"]
 """Falls by more than the band; stays within it; does not rise by more than it; does not move at all; may do anything,
 and gets no verdict."""
 Verdict = Literal["ok", "wrong", "unclear"]
@@ -186,7 +186,7 @@ def expectation(probe: Probe, role: Role | None, *, sees_prompt: bool | None = N
             whatever the role, except for text alignment, which is nothing without the prompt. None when unknown.
     """
     if probe.swaps_prompt and sees_prompt is False and role != "text_alignment":
-        return Expectation("exactly none", CANNOT_SEE)
+        return Expectation("fixed", CANNOT_SEE)
     return probe.expected[role] if role is not None else None
 
 
@@ -196,7 +196,7 @@ def expected_range(direction: Direction, band: float) -> tuple[float, float]:
         "down": (-math.inf, -band),
         "none": (-band, band),
         "not up": (-math.inf, band),
-        "exactly none": (-EXACT, EXACT),
+        "fixed": (-EXACT, EXACT),
         "any": (-math.inf, math.inf),
     }[direction]
 
@@ -228,12 +228,12 @@ def count_changes(
         seed: draws the bootstrap.
 
     Returns:
-        ``expected`` (direction) and ``reason``; ``n`` clips of ``num_prompts``; ``change``, their mean, with ``low`` and
-        ``high`` of its 95% percentile bootstrap over prompts; ``largest``, the largest change of one clip, either way;
-        ``share`` of the clips whose own change is as expected; ``verdict``. What cannot be told is None.
+        ``expected`` (direction) and ``reason``; ``n`` clips of ``num_prompts``; ``change``, their mean, with ``low``
+        and ``high`` of its 95% percentile bootstrap over prompts; ``largest``, the largest change of one clip, either
+        way; ``share`` of the clips whose own change is as expected; ``verdict``. What cannot be told is None.
 
-        The verdict is ``ok`` where the whole interval is as expected, ``wrong`` where none of it is, ``unclear`` between
-        the two. Exactly none is ``ok`` where no clip moved, else ``wrong``.
+        The verdict is ``ok`` where the whole interval is as expected, ``wrong`` where none of it is, ``unclear``
+        between the two. Fixed is ``ok`` where no clip moved, else ``wrong``.
     """
     prompts = len(set(prompt_ids))
     row: dict[str, Any] = dict.fromkeys(
@@ -252,8 +252,9 @@ def count_changes(
         lowest, highest = expected_range(expected.direction, band)
         row["share"] = float(np.mean((change >= lowest) & (change <= highest)))
         if len(change) >= min_clips and prompts >= MIN_PROMPTS:
-            ends = (low, high) if expected.direction != "exactly none" else (row["largest"], row["largest"])
-            row["verdict"] = _verdict(*ends, lowest, highest)
+            if expected.direction == "fixed":
+                low = high = row["largest"]
+            row["verdict"] = _verdict(low, high, lowest, highest)
     return row
 
 
