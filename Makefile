@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-DEBIAN := $(VENV)/.debian
+DEBIAN := $(VENV)/.debian-
 
 .PHONY: setup quickstart test check bench docs clean
 .DEFAULT_GOAL := setup
@@ -28,15 +28,22 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)
 	$(BIN)/videoalign quickstart --out runs/quickstart $(ARGS)
 
-# The browser tests drive Debian's chromium; where it cannot be installed they are skipped and say so.
-$(DEBIAN): | $(READY)
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
-		echo "chromium is missing and cannot be installed here: the browser tests will be skipped"
+# What is not Python comes from Debian; where it cannot be installed, what needs it is left out and says so.
+define debian
+	@command -v $(1) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } || \
+		echo "$(1) is missing and cannot be installed here: $(2)"
 	@touch $@
+endef
+
+$(DEBIAN)chromium: | $(READY)
+	$(call debian,chromium,the browser tests will be skipped)
+
+$(DEBIAN)ffmpeg: | $(READY)
+	$(call debian,ffmpeg,the comparison with its decoding is left out)
 
 # One torch thread a worker: two workers of one thread beat one worker of two.
-test: $(READY) $(DEBIAN)
+test: $(READY) $(DEBIAN)chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY)
@@ -45,7 +52,7 @@ check: $(READY)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/architecture tests/flow tests/losses tests/stats tests/contracts
 
-bench: $(READY)
+bench: $(READY) $(DEBIAN)ffmpeg
 	$(BIN)/python benchmarks/run.py --out runs/bench.json $(ARGS)
 
 docs: $(READY)

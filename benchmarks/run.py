@@ -1,7 +1,8 @@
 """Ratios of running times, each measured side by side in this run: what a method costs over a plainer one.
 
-The models are those of the embedded world with random weights, on one batch of random latents, so nothing has to be
-trained or downloaded first. Run by ``make bench``; the result is one JSON file, one entry a ratio.
+Training and sampling run the models of the embedded world with random weights, on one batch of random latents, so
+nothing has to be trained or downloaded first; scoring runs on the reference data, where that is at hand. Run by
+``make bench``; the result is one JSON file, one entry a ratio.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scoring import SHARED, memory_growth, scoring_rates
 
 from videoalign.contracts.output import write_json
 from videoalign.flow.guidance import classifier_free
@@ -110,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="where the JSON file goes")
     parser.add_argument("--num", type=int, default=30, help="measurements of each ratio")
+    parser.add_argument("--num-scoring", type=int, default=5, help="measurements of the rates of scoring")
     options = parser.parse_args()
     train, sample = training_steps(), sampling_steps()
     pairs = f"{NUM_PAIRS} pairs, the small Wan of the embedded world, LoRA"
@@ -130,10 +133,13 @@ def main() -> None:
             f"denoising step with classifier-free guidance and Flow-NRG over one without Flow-NRG; {NUM_PAIRS} clips",
         ),
     }
-    results = {}
-    for name, (slow, fast, text) in what.items():
-        results[name] = {**ratio(slow, fast, options.num), "what": text}
-        print(f"{name}: {results[name]['value']:.2f} ({results[name]['low']:.2f} to {results[name]['high']:.2f})")
+    results = {name: {**ratio(slow, fast, options.num), "what": text} for name, (slow, fast, text) in what.items()}
+    for name, (baseline, score, text) in scoring_rates().items():
+        results[name] = {**ratio(baseline, score, options.num_scoring), "what": text}
+    if SHARED.is_dir():
+        results["score_memory_growth"] = memory_growth()
+    for name, row in results.items():
+        print(f"{name}: {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
     write_json(options.out, results)
 
 

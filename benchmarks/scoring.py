@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
 
@@ -22,6 +23,7 @@ from videoalign.models.videoreward.processing import Patches, patchify, smart_si
 
 SHARED = Path(os.environ.get("VIDEOALIGN_SHARED", "../shared"))
 NUM_CLIPS = 120
+NUM_STREAMED = 10_000
 PROMPT = "a girl in a red dress walks along the beach at sunset"
 
 
@@ -51,8 +53,8 @@ def scoring_rates() -> dict[str, tuple[Callable[[], object], Callable[[], object
         "score_over_plain_pipeline": (
             plain,
             score,
-            f"clips scored a second, over a pipeline that decodes every frame with PyAV as it comes, resizes, and scores "
-            f"clip by clip; {clips}",
+            f"clips scored a second, over a pipeline that decodes every frame with PyAV as it comes, resizes, and "
+            f"scores clip by clip; {clips}",
         )
     }
     if shutil.which("ffmpeg"):
@@ -61,6 +63,26 @@ def scoring_rates() -> dict[str, tuple[Callable[[], object], Callable[[], object
     else:
         print("score_over_ffmpeg_decode: left out, ffmpeg is not installed")
     return rates
+
+
+def memory_growth() -> dict[str, float | int | str]:
+    """Resident memory at the end of a long stream of clips over that after its first thousand, as one entry."""
+    reward = tiny_reward()
+    small = reward.processor.limits.model_copy(update={"min_frame_pixels": 56 * 56, "max_frame_pixels": 56 * 56})
+    reward.processor.limits = small
+    files = sorted((SHARED / "data" / "fetv" / "clips").glob("*.mp4"))
+    clips = ((files[k % len(files)], f"{PROMPT}, take {k}") for k in range(NUM_STREAMED))
+    resident = []
+    for number, result in enumerate(reward.score_stream(clips), start=1):
+        assert result.error is None
+        if number % 1000 == 0:
+            resident.append(psutil.Process().memory_info().rss)
+    growth = [value / resident[0] for value in resident]
+    what = (
+        f"resident memory after {NUM_STREAMED} clips of 128 x 128 pixels scored in one stream, over that after the "
+        f"first 1000 ({resident[0] / 2**20:.0f} MiB); low and high are the least and most on the way"
+    )
+    return {"value": growth[-1], "low": min(growth), "high": max(growth), "n": NUM_STREAMED, "what": what}
 
 
 def tiny_reward() -> VideoReward:
