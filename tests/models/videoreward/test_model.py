@@ -262,5 +262,5 @@ def test_pooling_last_wants_a_row_for_each_dimension_and_no_tokens(tiny_base: Pa
     with pytest.raises(ConfigError, match="pooling: got 'mean', wanted one of special, last"):
         VideoReward.from_base(tiny_base, pooling="mean")
     model = VideoReward.from_base(tiny_base, pooling="last")
-    with pytest.raises(ConfigError, match="cannot be extended"):
+    with pytest.raises(ConfigError, match="cannot take on colour"):
         extend_reward(model, [Dimension(name="colour", guideline="Colours.", sees_prompt=False)])

@@ -32,21 +32,22 @@ class LoadOptions(Config):
 
         Raises:
             ConfigError: no such device.
-            ModelError: a package or the graphics card is missing, or a format that the attention cannot run in.
+            ModelError: a package is missing, or the attention cannot run on the device or in the format.
         """
         device = self._device()
         if self.attention == "flash_attention_2":
             if self.dtype != "bfloat16":
                 raise ModelError(f"attention: flash_attention_2 runs in bfloat16, dtype is {self.dtype}; change one.")
-            if device.type != "cuda" or not is_flash_attn_2_available():
+            present = is_flash_attn_2_available()
+            if device.type != "cuda" or not present:
                 raise ModelError(
-                    "attention: flash_attention_2 wants the package flash-attn and device=cuda; "
-                    f"got device={device}, flash-attn {_state(is_flash_attn_2_available())}. Use attention=sdpa."
+                    "attention: flash_attention_2 wants the package flash-attn and a graphics card; got "
+                    f"device={device}, flash-attn {'present' if present else 'not usable here'}. Use attention=sdpa."
                 )
-        if self.quantise and (device.type == "cpu" or not is_bitsandbytes_available()):
+        if self.quantise and not is_bitsandbytes_available():
             raise ModelError(
-                f"quantise: {self.quantise} wants the package bitsandbytes and a graphics card (device=cuda); "
-                f"got device={device}, bitsandbytes {_state(is_bitsandbytes_available())}. Leave quantise out."
+                f"quantise: {self.quantise} wants the package bitsandbytes, which is not installed; "
+                "install it, or leave quantise out."
             )
 
     def arguments(self) -> dict[str, Any]:
@@ -66,12 +67,10 @@ class LoadOptions(Config):
 
     def _device(self) -> torch.device:
         try:
-            device = torch.device(self.device or "cpu")
-        except RuntimeError:
-            raise ConfigError(f"device: got '{self.device}', wanted cpu, cuda, cuda:1, ...; name one.") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(f"device: got '{self.device}', but torch finds no graphics card here; use device=cpu.")
-        return device
+            return torch.empty(0, device=self.device or "cpu").device
+        except (RuntimeError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:80]
+            raise ConfigError(f"device: cannot use '{self.device}' here ({reason}); use cpu, or one that is.") from None
 
 
 def load_options(
@@ -84,7 +83,3 @@ def load_options(
     """
     named = {"dtype": str(dtype).removeprefix("torch."), "attention": attention, "quantise": quantise}
     return LoadOptions.build_from({**named, "device": None if device is None else str(device)}, "load")
-
-
-def _state(present: bool) -> str:
-    return "is there" if present else "is not installed"

@@ -67,12 +67,13 @@ class VideoReward(nn.Module):
         self.family = find_family(backbone.config.model_type)
         use_frame_attention(backbone)
         self.name, self.settings, self.backbone = name, settings, backbone
-        self.chat = Chat(tokenizer)
-        self.tokens, self.head = nn.Parameter(tokens), nn.Linear(head.shape[1], head.shape[0], bias=False)
-        self.head.weight = nn.Parameter(head)
+        self.chat, device = Chat(tokenizer), backbone.device
+        self.tokens = nn.Parameter(tokens.to(device))
+        self.head = nn.Linear(head.shape[1], head.shape[0], bias=False)
+        self.head.weight = nn.Parameter(head.to(device))
         self.processor = self.family.processor(backbone.config.vision_config, settings.limits)
         ids = self.chat.add_reward_tokens(settings.names[: settings.num_tokens])
-        self.register_buffer("token_ids", torch.tensor(ids), persistent=False)
+        self.register_buffer("token_ids", torch.tensor(ids, device=device), persistent=False)
 
     @classmethod
     def from_base(
@@ -127,7 +128,7 @@ class VideoReward(nn.Module):
             seed=seed,
             load=load,
         )
-        return cls._of(parts, "videoreward")
+        return cls(parts.backbone, parts.tokenizer, parts.settings, tokens=parts.tokens, head=parts.head)
 
     @classmethod
     def from_pretrained(
@@ -155,12 +156,9 @@ class VideoReward(nn.Module):
             ModelError: no reward there, its weights do not fit, or they cannot be loaded in this way.
         """
         load = load_options(dtype=dtype, attention=attention, quantise=quantise, device=device)
-        return cls._of(read_checkpoint(path, revision=revision, load=load), Path(path).resolve().name).eval()
-
-    @classmethod
-    def _of(cls, parts: RewardParts, name: str) -> Self:
+        parts, name = read_checkpoint(path, revision=revision, load=load), Path(path).resolve().name
         model = cls(parts.backbone, parts.tokenizer, parts.settings, tokens=parts.tokens, head=parts.head, name=name)
-        return model.to(parts.backbone.device) if not getattr(parts.backbone, "is_quantized", False) else model
+        return model.eval()
 
     def save_pretrained(self, path: str | Path) -> None:
         """Writes backbone, tokenizer, head and settings; see `checkpoint.write_checkpoint`."""
@@ -207,7 +205,8 @@ class VideoReward(nn.Module):
             tokens = self.tokens.to(embeddings.dtype).expand(len(ids), -1, -1)
             embeddings = embeddings.index_put((rows, columns), tokens)
         states = hidden_states(self.backbone, inputs, embeddings, self.settings.positions)
-        scores = self.head(states[rows, columns].to(self.head.weight.dtype))  # (B, D, 1 or D)
+        with torch.autocast(states.device.type, enabled=False):  # the head runs in its own format, float32
+            scores = self.head(states[rows, columns].to(self.head.weight.dtype))  # (B, D, 1 or D)
         return scores[..., 0] if self.settings.shared_head else scores.diagonal(dim1=1, dim2=2)
 
     @torch.no_grad()
