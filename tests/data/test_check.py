@@ -72,6 +72,12 @@ def test_a_prompt_in_two_splits_is_found_however_it_is_spelt(dataset: Dataset) -
     assert found(dataset) == [("leak", "p2")]
 
 
+def test_a_second_look_may_say_another_thing(dataset: Dataset) -> None:
+    again = [verdict("p", label, f"t.csv:{n}", role="repeat") for n, label in enumerate(("B", "A"), 4)]
+    dataset.write_judgements([*dataset.judgements(), *again])
+    assert found(dataset) == []
+
+
 def test_ids_that_stand_twice_are_found(dataset: Dataset) -> None:
     dataset.write_prompts([*dataset.prompts(), dataset.prompts()[0]])
     assert found(dataset) == [("duplicate", "p")]

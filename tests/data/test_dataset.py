@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -130,6 +131,8 @@ def test_adding_leaves_the_split_of_a_prompt_alone(dataset: Dataset) -> None:
     ({"judgements": [judgement("A", pair="ax")]}, "clip 'x' is not in the dataset"),
     ({"judgements": [judgement("A", dimension="VQQ")]}, "unknown dimension 'VQQ'. Did you mean 'VQ'"),
     ({"judgements": [judgement("left")]}, "label 'left' is not one of A, B, tie"),
+    ({"judgements": [replace(judgement("A"), role="boss")]}, "role 'boss' is not one of rater, repeat, adjudicator"),
+    ({"judgements": [replace(judgement("A"), left="C")]}, "left 'C' is not A, B or empty"),
     ({"ratings": [Rating(clip_id="x", rater="r", dimension="VQ", score=1.0)]}, "clip 'x' is not in the dataset"),
 ])  # fmt: skip
 def test_strangers_are_refused_and_nothing_is_written(dataset: Dataset, rows: dict[str, Any], message: str) -> None:
@@ -227,6 +230,15 @@ def test_damaged_tables_are_refused(dataset: Dataset) -> None:
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match="truncated or not Parquet"):
         dataset.clips()
+
+
+def test_a_table_from_before_a_column_reads_with_what_stands_for_unknown(dataset: Dataset) -> None:
+    rows = [judgement("A"), judgement("tie", "s")]
+    dataset.add(judgements=rows)
+    file = dataset.path / "judgements.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["role", "left", "seconds"]), file)
+    assert dataset.judgements() == rows
+    assert [(row.role, row.left, row.seconds) for row in rows] == [("rater", "", -1.0)] * 2
 
 
 def test_scores_and_pairs_that_are_not_there_or_not_whole_are_refused(dataset: Dataset) -> None:

@@ -20,6 +20,15 @@ class Label(StrEnum):
     INVALID = "invalid"
 
 
+class Role(StrEnum):
+    """As what a verdict was given."""
+
+    RATER = "rater"
+    REPEAT = "repeat"
+    ADJUDICATOR = "adjudicator"
+    GOLD = "gold"
+
+
 class Dimension(Config):
     """One aspect that raters judge."""
 
@@ -105,6 +114,13 @@ class Judgement:
     """A value of `Label`."""
     source_row: str = ""
     """Where it stood in what was imported, as in ``pairs.csv:3``."""
+    role: str = Role.RATER.value
+    """A value of `Role`: a rater's vote, the same rater's second look, an adjudicator's final word, or the known answer
+    of a gold pair."""
+    left: str = ""
+    """Which clip the rater saw on the left, ``A`` or ``B``; empty when unknown."""
+    seconds: float = -1.0
+    """How long the rater took over the pair; -1 when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

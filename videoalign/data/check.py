@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip, Label, Prompt
+from videoalign.contracts.records import Clip, Label, Prompt, Role
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.split import plain_text
 from videoalign.errors import DataError, VideoError
@@ -34,8 +34,8 @@ def check_dataset(dataset: Dataset, progress: Progress = silent) -> list[Problem
     Kinds: ``broken_clip`` (missing, truncated, not a video), ``changed_clip`` (not the size, length or rate that the
     table says), ``same_clip`` (two clips of one prompt are the same file), ``unknown`` (a dimension, label, clip or
     prompt that is not there), ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a
-    rater's verdict stands twice), ``contradiction`` (a rater says two things of one pair), ``leak`` (a prompt or
-    file stands in two splits).
+    rater's verdict stands twice), ``contradiction`` (a rater says two things of one pair, not counting second looks
+    that were asked for), ``leak`` (a prompt or file stands in two splits).
     """
     prompts, clips = dataset.prompts(), dataset.clips()
     return [
@@ -132,7 +132,7 @@ def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
 def _of_repetitions(dataset: Dataset) -> Iterator[Problem]:
     said: dict[tuple[str, str, str, str], tuple[str, str]] = {}
     for row in dataset.judgements():
-        if row.label not in set(Label):
+        if row.label not in set(Label) or row.role == Role.REPEAT:
             continue
         turned = row.clip_a > row.clip_b
         pair = (row.clip_b, row.clip_a) if turned else (row.clip_a, row.clip_b)

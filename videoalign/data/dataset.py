@@ -25,6 +25,7 @@ from videoalign.contracts.records import (
     Label,
     Prompt,
     Rating,
+    Role,
     WinLosePair,
 )
 from videoalign.contracts.video import Video
@@ -173,7 +174,7 @@ class Dataset:
 
         Raises:
             DataError: an id that is there with another text or path, a clip of an unknown prompt, a judgement or rating
-                of an unknown clip, dimension or label.
+                of an unknown clip, dimension, label or role.
         """
         all_prompts = _merge(self.prompts(), prompts, lambda row: row.prompt_id, lambda row: row.text)
         all_clips = _merge(self.clips(), clips, lambda row: row.clip_id, lambda row: row.path)
@@ -206,6 +207,10 @@ class Dataset:
             self.require_dimension(row.dimension, row.source_row or "judgement")
             if isinstance(row, Judgement) and row.label not in set(Label):
                 raise DataError(f"{row.source_row or row}: label '{row.label}' is not one of {', '.join(Label)}.")
+            if isinstance(row, Judgement) and row.role not in set(Role):
+                raise DataError(f"{row.source_row or row}: role '{row.role}' is not one of {', '.join(Role)}.")
+            if isinstance(row, Judgement) and row.left not in ("", Label.A, Label.B):
+                raise DataError(f"{row.source_row or row}: left '{row.left}' is not A, B or empty.")
 
     def require_dimension(self, name: str, what: str) -> None:
         """Nothing when the dataset judges this dimension.

@@ -36,7 +36,7 @@ def write_records(path: Path, record: type[Record], rows: Sequence[Record]) -> N
 
 
 def read_records(path: Path, record: type[Record]) -> list[Record]:
-    """The whole table in its order; an absent file is an empty table.
+    """The whole table in its order; an absent file is an empty table, an absent column holds its default if it has one.
 
     Raises:
         DataError: not Parquet, a column is missing, unknown, of another type or has gaps.
@@ -47,9 +47,12 @@ def read_records(path: Path, record: type[Record]) -> list[Record]:
     for name in table.column_names:
         if name not in schema.names:
             raise DataError(f"{path}: unknown column '{name}'.{did_you_mean(name, schema.names)}")
+    defaults = {field.name: field.default for field in dataclasses.fields(record)}  # type: ignore[arg-type]
     for name in schema.names:
         if name not in table.column_names:
-            raise DataError(f"{path}: column '{name}' is missing; the table needs {', '.join(schema.names)}.")
+            if defaults[name] is dataclasses.MISSING:
+                raise DataError(f"{path}: column '{name}' is missing; the table needs {', '.join(schema.names)}.")
+            table = table.append_column(name, pa.array([defaults[name]] * len(table), schema.field(name).type))
         if table[name].null_count:
             raise DataError(f"{path}: column '{name}' has empty cells; every row needs a value.")
     try:
