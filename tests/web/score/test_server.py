@@ -1,0 +1,99 @@
+"""The real process, started by the real command: under load, and told to stop under load."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import importlib.util
+import socket
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from videoalign.cli.main import main
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    """``benchmarks/serve_load.py``."""
+    spec = importlib.util.spec_from_file_location("serve_load", REPOSITORY / "benchmarks" / "serve_load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def questions(bench: ModuleType, reward_folder: Path, files: list[Path]) -> list:
+    return bench.ask_library(reward_folder, [file.read_bytes() for file in files])
+
+
+def test_under_load_nothing_is_lost_and_every_score_is_the_librarys(
+    bench: ModuleType, reward_folder: Path, questions: list
+) -> None:
+    tally = bench.Tally()
+    with bench.server(reward_folder) as (process, url):
+        asyncio.run(bench.load(url, questions, clients=16, seconds=4, tally=tally))
+        assert bench.batches(url) > 1.5
+        idle = http.client.HTTPConnection(urlsplit(url).netloc)
+        idle.request("GET", "/health")
+        assert idle.getresponse().read()
+        process.terminate()
+        while (health := httpx.get(f"{url}/health", timeout=60)).status_code == 200:
+            time.sleep(0.05)
+        assert health.json()["status"] == "draining"
+        assert process.wait(60) == 0
+    assert (tally.lost, tally.wrong) == ([], [])
+    assert tally.scored == tally.sent >= 16
+    assert tally.not_connected == 0
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_told_to_stop_under_load_it_answers_every_request_whose_connection_was_made(
+    bench: ModuleType, reward_folder: Path, questions: list, attempt: int
+) -> None:
+    with bench.server(reward_folder, "drain_seconds=0.2", "max_queue=64") as (process, url):
+        stop_after = 1.0 + 0.3 * attempt
+        tally = asyncio.run(bench.load_and_stop(process, url, questions, clients=32, stop_after=stop_after))
+        assert process.wait(60) == 0
+    assert (tally.lost, tally.wrong) == ([], [])
+    assert tally.scored + tally.busy == tally.sent >= 32
+    assert tally.not_connected == 32
+
+
+def test_an_address_that_others_can_reach_needs_a_token(
+    reward_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VIDEOALIGN_TOKEN", raising=False)
+    for host in ("0.0.0.0", "::", "example.org", "10.0.0.7"):
+        assert main(["reward", "serve", str(reward_folder), "--host", host]) == 2
+        assert "--token-file" in capsys.readouterr().err
+    (tmp_path / "empty").write_text("\n")
+    assert main(["reward", "serve", str(reward_folder), "--token-file", str(tmp_path / "empty")]) == 2
+    assert "holds no token" in capsys.readouterr().err
+
+
+def test_what_cannot_be_served_is_one_line(
+    reward_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["reward", "serve", str(reward_folder), "--port", port]) == 2
+    assert f"--port {port}: cannot be listened on" in capsys.readouterr().err
+    for words, reason in {
+        (str(tmp_path),): "reward.json",
+        (str(reward_folder), "device=tpu"): "device: got 'tpu'",
+        (str(reward_folder), "max_batchs=2"): "Did you mean 'max_batch'?",
+        (str(reward_folder), "max_queue=2"): "max_queue must be at least max_clips",
+    }.items():
+        assert main(["reward", "serve", *words]) == 2
+        assert reason in capsys.readouterr().err
