@@ -160,7 +160,8 @@ def _opened(
     name = f"clip of {len(clip)} bytes" if isinstance(clip, bytes) else str(clip)
     try:
         source: str | _InMemory = _InMemory(clip) if isinstance(clip, bytes) else _local(clip)
-        with av.open(source, mode="r", options={"format_whitelist": CONTAINERS}) as container:
+        options = {"format_whitelist": CONTAINERS}
+        with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
             if "mp4" in container.format.name:
                 with open(source, "rb") if isinstance(source, str) else io.BytesIO(source.getvalue()) as file:
                     _require_whole_boxes(name, file)
@@ -168,6 +169,8 @@ def _opened(
             if not streams:
                 raise VideoError(f"{name}: has no video stream; give a file with pictures.")
             guard, codec = Guard(name, limits), streams[0].codec_context
+            if codec is None:
+                raise VideoError(f"{name}: is in a codec that cannot be decoded here; convert it to mp4.")
             guard.size(codec.height, codec.width)
             guard.length(streams[0].frames, (container.duration or 0) / av.time_base)
             codec.options = {"max_pixels": str(limits.most_decoded_pixels)}
