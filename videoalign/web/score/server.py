@@ -14,11 +14,11 @@ import uvicorn
 
 from videoalign.errors import ConfigError
 from videoalign.models.videoreward import VideoReward
+from videoalign.web.listening import BACKLOG, listen
 from videoalign.web.score.app import build_app
 from videoalign.web.score.service import ScoreService
 from videoalign.web.score.settings import ServeSettings, require_safe
 
-BACKLOG = 2048
 LINGER_SECONDS = 0.5
 """How long a connection that was just taken may take to send its request once the server listens no more."""
 
@@ -41,8 +41,7 @@ def serve(
     require_safe(settings.host, tokens)
     reward = VideoReward.from_pretrained(folder, dtype=getattr(torch, settings.dtype)).to(_device(settings.device))
     app = build_app(reward, settings, tokens)
-    listener = _listen(settings.host, settings.port)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    listener, address = listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
         backlog=BACKLOG,
@@ -52,7 +51,6 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,  # type: ignore[arg-type]
     )
-    address = f"http://{host}:{listener.getsockname()[1]}"
     DrainingServer(config, app.state.service, lambda: on_start(reward, address)).run([listener])
 
 
@@ -111,18 +109,6 @@ class DrainingServer(uvicorn.Server):
         end = loop.time() + seconds
         while loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.05)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            f"--host {host} --port {port}: cannot be listened on ({error.strerror}); give another."
-        ) from None
-    listener.setblocking(False)
-    return listener
 
 
 def _device(name: str) -> torch.device:

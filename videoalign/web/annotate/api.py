@@ -1,0 +1,90 @@
+"""The JSON interface of the rating page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session
+
+from videoalign.web.annotate import judging, people
+from videoalign.web.annotate.schema import Heartbeat, Skip, Submission
+from videoalign.web.annotate.sessions import AnyVisitor, AtDesk, JudgeVisitor, require_csrf
+from videoalign.web.annotate.turns import next_body
+
+router = APIRouter(prefix="/api")
+CHECKED = [Depends(require_csrf)]
+
+
+@router.get("/next")
+def get_next(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+    """The pair to judge; the same one until it is judged, skipped or its lease has run out."""
+    return desk.database.write(lambda session: next_body(desk, session, people.find(session, visitor.person_id)))
+
+
+@router.post("/judgements", dependencies=CHECKED)
+def judge(desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
+    """Takes a verdict; once this is answered it is safe on disk."""
+
+    def work(session: Session) -> dict[str, Any]:
+        person = people.find(session, visitor.person_id)
+        judging.submit(desk, session, person, body)
+        return {"accepted": True, "next": next_body(desk, session, person)}
+
+    return desk.database.write(work)
+
+
+@router.post("/skip", dependencies=CHECKED)
+def skip(desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
+    """Gives a pair up, with a reason."""
+
+    def work(session: Session) -> dict[str, Any]:
+        person = people.find(session, visitor.person_id)
+        judging.skip(desk, session, person, body.assignment, body.reason)
+        return {"next": next_body(desk, session, person)}
+
+    return desk.database.write(work)
+
+
+@router.post("/undo", dependencies=CHECKED)
+def undo(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+    """Gives the pair that was judged last back."""
+
+    def work(session: Session) -> dict[str, Any]:
+        person = people.find(session, visitor.person_id)
+        judging.undo(desk, session, person)
+        return {"next": next_body(desk, session, person)}
+
+    return desk.database.write(work)
+
+
+@router.post("/heartbeat", dependencies=CHECKED)
+def heartbeat(desk: AtDesk, visitor: JudgeVisitor, body: Heartbeat) -> dict[str, int]:
+    """Extends the lease and keeps what was half made."""
+
+    def work(session: Session) -> None:
+        judging.heartbeat(desk, session, people.find(session, visitor.person_id), body.assignment, body.draft)
+
+    desk.database.write(work)
+    return {"lease_seconds": desk.settings.lease_seconds}
+
+
+@router.get("/guideline")
+def guideline(desk: AtDesk, _: AnyVisitor) -> dict[str, Any]:
+    """What raters look at, with examples."""
+    examples = list(enumerate(desk.settings.examples))
+    return {
+        "dimensions": [
+            {
+                "name": one.name,
+                "guideline": one.guideline,
+                "sees_prompt": one.sees_prompt,
+                "examples": [
+                    {"url": f"/media/examples/{number}", "text": example.text}
+                    for number, example in examples
+                    if example.dimension == one.name
+                ],
+            }
+            for one in desk.library.dataset.info.dimensions
+        ]
+    }

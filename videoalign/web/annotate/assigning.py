@@ -1,0 +1,212 @@
+"""Who gets which pair next: leases, hidden gold, blind repeats. Everything here runs inside one write at a time."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import Select, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Status, Work
+
+HELD = 2
+"""Pairs that a rater holds: the one to judge and the one that is loaded ahead."""
+
+
+def held(desk: Desk, session: Session, person: Person) -> list[Any]:
+    """The pairs that somebody holds, the one to judge first; new ones are given where fewer are held than may be.
+
+    Rows have the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision`` of the pair.
+    """
+    if person.status == Status.PAUSED or person.role == Role.ADMIN:
+        return []
+    release_expired(desk, session)
+    rows = _holds(session, person.id)
+    limit = 1 if person.role == Role.ADJUDICATOR else HELD
+    while len(rows) < limit and _give(desk, session, person):
+        rows = _holds(session, person.id)
+    if rows and rows[0].shown_at is None:
+        _stay(desk, session, rows[0].id, shown_at=desk.now())
+    return rows
+
+
+def release_expired(desk: Desk, session: Session) -> None:
+    """Takes back the pairs whose lease has run out."""
+    late = select(Assignment.id, Assignment.pair_id, Assignment.kind).where(
+        Assignment.state == Work.LEASED, Assignment.lease_until < desk.now()
+    )
+    for row in session.execute(late).all():
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+
+
+def release(
+    session: Session, assignment: str, pair_id: int, kind: str, state: Work, now: float, reason: str = ""
+) -> None:
+    """Ends a lease without a verdict, so that the pair can go to somebody else."""
+    values = {"state": state, "ended_at": now, "reason": reason}
+    session.execute(update(Assignment).where(Assignment.id == assignment).values(**values))
+    if kind == Kind.RATING:
+        waiting = case((Pair.state == PairState.FULL, PairState.OPEN), else_=Pair.state)
+        session.execute(update(Pair).where(Pair.id == pair_id).values(taken=Pair.taken - 1, state=waiting))
+
+
+def release_all(desk: Desk, session: Session, person_id: int) -> None:
+    """Takes back whatever somebody holds."""
+    for row in _holds(session, person_id):
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+
+
+def take(desk: Desk, session: Session, pair_id: int) -> bool:
+    """Counts one more rater on a pair; False where it has all that it wants."""
+    most = desk.settings.raters_per_pair
+    state = case((Pair.taken + 1 >= most, PairState.FULL), else_=PairState.OPEN)
+    wanted = and_(Pair.id == pair_id, Pair.state == PairState.OPEN, Pair.taken < most)
+    done = session.execute(update(Pair).where(wanted).values(taken=Pair.taken + 1, state=state))
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def extend(desk: Desk, session: Session, person_id: int) -> None:
+    """Begins the leases of everything that somebody holds anew."""
+    mine = and_(Assignment.person_id == person_id, Assignment.state == Work.LEASED)
+    session.execute(update(Assignment).where(mine).values(lease_until=desk.now() + desk.settings.lease_seconds))
+
+
+def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> None:
+    """Gives a pair to somebody; one that they had and let expire is taken up again with its sides as they were."""
+    now = desk.now()
+    again = int(kind == Kind.REPEAT)
+    fresh: dict[str, Any] = {
+        "kind": kind,
+        "turn": person.given,
+        "state": Work.LEASED,
+        "given_at": now,
+        "shown_at": None,
+        "lease_until": now + desk.settings.lease_seconds,
+        "ended_at": None,
+    }
+    key = {"pair_id": pair_id, "person_id": person.id, "round": again}
+    old = session.execute(update(Assignment).filter_by(**key, state=Work.EXPIRED).values(**fresh))
+    if not old.rowcount:  # type: ignore[attr-defined]
+        swapped = desk.draw("side", pair_id, person.id, again) < 0.5
+        row = {**key, **fresh, "id": secrets.token_hex(16), "swapped": swapped, "reason": "", "draft": None}
+        session.execute(insert(Assignment).values(**row))
+    person.given += 1
+    session.flush()
+
+
+def _holds(session: Session, person_id: int) -> list[Any]:
+    rows = (
+        select(*Assignment.__table__.columns, Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision)
+        .join(Pair, Pair.id == Assignment.pair_id)
+        .where(Assignment.person_id == person_id, Assignment.state == Work.LEASED)
+        .order_by(Assignment.turn)
+    )
+    return list(session.execute(rows).all())
+
+
+def _stay(desk: Desk, session: Session, assignment: str, **values: Any) -> None:
+    until = desk.now() + desk.settings.lease_seconds
+    session.execute(update(Assignment).where(Assignment.id == assignment).values(lease_until=until, **values))
+
+
+def _give(desk: Desk, session: Session, person: Person) -> bool:
+    """One more pair for somebody; False where there is none for them now."""
+    chosen: int | None
+    if person.role == Role.ADJUDICATOR:
+        chosen, kind = session.scalar(_disputed(person.id).order_by(Pair.id).limit(1)), Kind.ADJUDICATION
+    elif person.status == Status.QUALIFYING:
+        chosen, kind = _to_qualify(desk, session, person), Kind.QUALIFICATION
+    else:
+        chosen, kind = _to_rate(desk, session, person)
+    if chosen is None:
+        return False
+    if kind == Kind.RATING and not take(desk, session, chosen):
+        return False
+    lease(desk, session, person, chosen, kind)
+    return True
+
+
+def _disputed(person_id: int) -> Select[int]:
+    """Pairs that wait for an adjudicator and that no other one is at; nobody decides on a pair that they judged."""
+    mine = and_(Assignment.person_id == person_id, Assignment.state != Work.EXPIRED)
+    taken = and_(Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.LEASED)
+    return select(Pair.id).where(
+        Pair.state == PairState.DISPUTED, ~exists().where(Assignment.pair_id == Pair.id, or_(mine, taken))
+    )
+
+
+def take_disputed(desk: Desk, session: Session, person: Person, pair_id: int) -> bool:
+    """Gives an adjudicator this disputed pair instead of the one that they hold; False where it is not to be had."""
+    chosen = session.scalar(_disputed(person.id).where(Pair.id == pair_id))
+    if chosen is not None:
+        release_all(desk, session, person.id)
+        lease(desk, session, person, chosen, Kind.ADJUDICATION)
+    return chosen is not None
+
+
+def _unseen(person_id: int) -> Any:
+    """Whether somebody has not been given a pair, or has let it expire."""
+    return ~exists().where(
+        Assignment.pair_id == Pair.id, Assignment.person_id == person_id, Assignment.state != Work.EXPIRED
+    )
+
+
+def _to_qualify(desk: Desk, session: Session, person: Person) -> int | None:
+    wanted = desk.settings.qualification_pairs
+    mine = and_(
+        Assignment.person_id == person.id, Assignment.kind == Kind.QUALIFICATION, Assignment.state != Work.EXPIRED
+    )
+    given = session.scalar(select(func.count()).select_from(Assignment).where(mine)) or 0
+    return _gold(session, person.id) if given < wanted else None
+
+
+def _gold(session: Session, person_id: int) -> int | None:
+    unseen = select(Pair.id).where(Pair.state == PairState.GOLD, _unseen(person_id))
+    return session.scalar(unseen.order_by(Pair.shuffle).limit(1))
+
+
+def _to_rate(desk: Desk, session: Session, person: Person) -> tuple[int | None, Kind]:
+    """An open pair; now and then gold or a repeat instead, as long as there is an open pair at all."""
+    chosen = _open(desk, session, person)
+    if chosen is None:
+        return None, Kind.RATING
+    if desk.draw("gold", person.id, person.given) < desk.settings.gold_share:
+        gold = _gold(session, person.id)
+        if gold is not None:
+            return gold, Kind.GOLD
+    if desk.draw("repeat", person.id, person.given) < desk.settings.repeat_share:
+        repeat = _repeat(desk, session, person)
+        if repeat is not None:
+            return repeat, Kind.REPEAT
+    return chosen, Kind.RATING
+
+
+def _repeat(desk: Desk, session: Session, person: Person) -> int | None:
+    """The pair that somebody judged longest ago and has not had twice."""
+    again = aliased(Assignment)
+    twice = exists().where(again.pair_id == Pair.id, again.person_id == person.id, again.round == 1)
+    first = (
+        select(Pair.id)
+        .join(Assignment, Assignment.pair_id == Pair.id)
+        .where(
+            Assignment.person_id == person.id,
+            Assignment.kind == Kind.RATING,
+            Assignment.state == Work.SUBMITTED,
+            Assignment.turn <= person.given - desk.settings.repeat_gap,
+        )
+    )
+    return session.scalar(first.where(~twice).order_by(Assignment.turn).limit(1))
+
+
+def _open(desk: Desk, session: Session, person: Person) -> int | None:
+    """An open pair that somebody has not had, by the rule of the settings."""
+    unseen = select(Pair.id).where(Pair.state == PairState.OPEN, _unseen(person.id)).limit(1)
+    if desk.settings.selection == "coverage":
+        return session.scalar(unseen.order_by(Pair.taken, Pair.shuffle))
+    if desk.settings.selection == "informative":
+        return session.scalar(unseen.order_by(Pair.priority.desc(), Pair.shuffle))
+    start = int(desk.draw("start", person.id, person.given) * 2**31)
+    found = session.scalar(unseen.where(Pair.shuffle >= start).order_by(Pair.shuffle))
+    return found if found is not None else session.scalar(unseen.order_by(Pair.shuffle))

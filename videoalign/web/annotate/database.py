@@ -1,0 +1,211 @@
+"""The database: reads side by side, writes one after another and durable before anybody hears of them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import alembic.command
+import alembic.config
+from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from videoalign.errors import ConfigError, OutputError
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 10
+"""How long SQLite waits for another process."""
+MOST_AT_ONCE = 64
+"""Most writes that share one commit."""
+_LOCK = 0x766A616C
+"""Key of the lock that two servers on one PostgreSQL database take in turn."""
+
+
+class DatabaseGone(Exception):
+    """The database cannot be used now; nothing of what was asked was written."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class Database:
+    """One database and the thread that writes to it; close it in the end.
+
+    All writes go through one thread. Those that wait together share a commit, each in a savepoint of its own, so a slow
+    disk limits the time of an answer but not their number.
+    """
+
+    def __init__(self, url: str) -> None:
+        """
+        Args:
+            url: as SQLAlchemy writes it; ``postgresql://`` is read with psycopg.
+
+        Raises:
+            ConfigError: not an address of a SQLite or PostgreSQL database.
+            OutputError: the database cannot be reached or brought up to date.
+        """
+        self.url = _checked(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._file = Path(self.url.database or "") if self.is_sqlite else None
+        self._engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
+        self._jobs: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
+        try:
+            self._migrate()
+        except SQLAlchemyError as error:
+            self._engine.dispose()
+            raise OutputError(f"--db: {plain(error).reason}") from error
+        self._inode = self._file.stat().st_ino if self._file is not None else 0
+        self._writer = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._writer.start()
+
+    def close(self) -> None:
+        """Ends what is under way and lets go of the database."""
+        self._jobs.put(None)
+        self._writer.join()
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the database and writes nothing.
+
+        Raises:
+            DatabaseGone: it cannot be reached.
+        """
+        try:
+            with Session(self._engine) as session:
+                yield session
+        except (OperationalError, InterfaceError) as error:
+            raise plain(error) from error
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """What ``work`` returns, once it is safe on disk; nothing of it is written when it raises.
+
+        Raises:
+            DatabaseGone: it could not be written.
+        """
+        return self.write_soon(work).result()
+
+    def write_soon(self, work: Callable[[Session], T]) -> Future[T]:
+        """Like `write`, without waiting."""
+        future: Future[T] = Future()
+        self._jobs.put((work, future))
+        return future
+
+    def _migrate(self) -> None:
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        with self._engine.begin() as connection:
+            self._lock(connection)
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            batch = [first]
+            while len(batch) < MOST_AT_ONCE and not self._jobs.empty():
+                job = self._jobs.get()
+                if job is None:
+                    self._jobs.put(None)
+                    break
+                batch.append(job)
+            self._write_together(batch)
+
+    def _write_together(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        try:
+            self._require_same_file()
+            with Session(self._engine.execution_options(writes=True)) as session, session.begin():
+                self._lock(session)
+                outcomes = [_attempt(session, work) for work, _ in batch]
+                session.flush()
+                self._require_same_file()
+        except Exception as error:
+            known = isinstance(error, DatabaseGone)
+            failure = error if known else plain(error) if isinstance(error, SQLAlchemyError | OSError) else error
+            outcomes = [(None, failure)] * len(batch)
+        for (_, future), (result, failed) in zip(batch, outcomes, strict=True):
+            future.set_exception(failed) if failed is not None else future.set_result(result)
+
+    def _lock(self, connection: Any) -> None:
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+    def _require_same_file(self) -> None:
+        """SQLite would go on writing to a file that somebody removed, and nobody would find it again."""
+        if self._file is None:
+            return
+        try:
+            same = self._file.stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            raise DatabaseGone("database_gone", f"the database file {self._file.name} was removed or replaced.")
+
+
+def _attempt(session: Session, work: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
+    try:
+        with session.begin_nested():
+            return work(session), None
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        return None, error
+
+
+def plain(error: Exception) -> DatabaseGone:
+    """What went wrong, in words for whoever is to mend it."""
+    cause = getattr(error, "orig", None) or error
+    reason = " ".join(str(cause).split())
+    if getattr(cause, "sqlite_errorname", "").startswith("SQLITE_FULL") or getattr(cause, "sqlstate", "") == "53100":
+        return DatabaseGone("disk_full", f"the disk of the database is full ({reason}).")
+    return DatabaseGone("database_gone", f"the database cannot be used ({reason}).")
+
+
+def _checked(url: str) -> Any:
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(f"--db: {error}; give postgresql://user@host/name.") from None
+    if backend == "postgres":
+        parsed, backend = parsed.set(drivername="postgresql"), "postgresql"
+    if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and not parsed.database):
+        raise ConfigError(f"--db: got {backend}, wanted postgresql://user@host/name or sqlite:///FILE.")
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _postgresql(url: Any) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args={"connect_timeout": 5})
+
+
+def _sqlite(url: Any) -> Engine:
+    """An engine whose transactions begin when ours do, as Python's own handling does not."""
+    engine = create_engine(url, pool_size=16, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def address(folder: Path, db: str | None) -> str:
+    """Where the database of a dataset is: as given, or ``annotate.sqlite`` in its folder."""
+    return db if db is not None else f"sqlite:///{os.fspath((folder / 'annotate.sqlite').resolve())}"

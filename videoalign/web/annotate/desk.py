@@ -1,0 +1,66 @@
+"""What every part of the programme needs at hand: the dataset, the settings, the draws and the time."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from videoalign.web.annotate.database import Database
+from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.annotate.tables import Audit, Programme
+
+SERVER_SETTINGS = {"host", "port", "db", "public_url", "seed", "sync_seconds", "shutdown_seconds", "max_body_bytes"}
+"""Settings of the machine rather than of the programme."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One programme on one dataset."""
+
+    database: Database
+    library: Library
+    settings: AnnotateSettings
+    key: str
+    """Tells the judgements of this database from those of others."""
+    seed: int
+    now: Callable[[], float] = time.time
+
+    def draw(self, *ids: object) -> float:
+        """A number in [0, 1) that depends on the seed and the ids alone."""
+        digest = hashlib.sha256(repr((self.seed, *ids)).encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
+
+    def audit(self, session: Session, person_id: int | None, action: str, subject: object = "", **detail: Any) -> None:
+        """Adds a row to the audit log; ``person_id`` is None where the server itself acts."""
+        session.add(Audit(at=self.now(), person_id=person_id, action=action, subject=str(subject)[:200], detail=detail))
+
+
+def open_desk(
+    database: Database, library: Library, settings: AnnotateSettings, now: Callable[[], float] = time.time
+) -> Desk:
+    """The desk of this database; its key and seed are fixed the first time, changed settings are noted."""
+    stored = settings.model_dump(mode="json", exclude=SERVER_SETTINGS)
+
+    def start(session: Session) -> tuple[str, int]:
+        row = session.scalar(select(Programme))
+        if row is None:
+            seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+            row = Programme(id=1, key=secrets.token_hex(8), seed=seed, settings=stored, created_at=now())
+            session.add(row)
+            session.add(Audit(at=now(), action="programme.started", detail=stored | {"seed": seed}))
+        elif row.settings != stored:
+            changed = {name: value for name, value in stored.items() if row.settings.get(name) != value}
+            row.settings = stored
+            session.add(Audit(at=now(), action="programme.settings", detail=changed))
+        return row.key, row.seed
+
+    key, seed = database.write(start)
+    return Desk(database, library, settings, key, seed, now)

@@ -1,0 +1,175 @@
+"""What somebody does with the pair before them: judge it, skip it, take the last verdict back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from videoalign.contracts.records import Label
+from videoalign.data.dataset import flip
+from videoalign.web.annotate import assigning, deciding
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.schema import Submission
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, Person, Said, Status, Work
+from videoalign.web.score.refusals import Refusal
+
+WATCH_TOLERANCE = 0.1
+"""Seconds by which a player may miss the end of a clip."""
+_SIDES = {"left": Label.A, "right": Label.B, "tie": Label.TIE, "both_bad": Label.BOTH_BAD}
+
+
+def submit(desk: Desk, session: Session, person: Person, body: Submission) -> None:
+    """Takes a verdict; the same one again changes nothing.
+
+    Raises:
+        Refusal: not theirs, another verdict was taken before, the lease has run out and the pair went to somebody else,
+            or the verdict is not complete.
+    """
+    row = _mine(session, person, body.assignment)
+    content = hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    if row.state == Work.SUBMITTED:
+        live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
+        if session.scalar(select(Said.content_hash).where(*live)) == content:
+            return
+        raise Refusal(409, "already_judged", "this pair was judged already, with another verdict; go on to the next.")
+    _require_hold(desk, session, person, row)
+    pair = session.get(Pair, row.pair_id)
+    assert pair is not None
+    _require_complete(desk, row, pair, body)
+    now = desk.now()
+    session.add(_said(row, body, content, now))
+    row.state, row.ended_at, row.draft = Work.SUBMITTED, now, None
+    session.flush()
+    deciding.after_judgement(desk, session, person, row, pair)
+
+
+def skip(desk: Desk, session: Session, person: Person, assignment: str, reason: str) -> None:
+    """Gives a pair up for good, with a reason; skipping it again changes nothing."""
+    row = _mine(session, person, assignment)
+    if row.state == Work.SKIPPED:
+        return
+    if row.state == Work.SUBMITTED:
+        raise Refusal(409, "already_judged", "this pair was judged already; take that back first.")
+    _require_hold(desk, session, person, row)
+    assigning.release(session, row.id, row.pair_id, row.kind, Work.SKIPPED, desk.now(), reason)
+    session.refresh(row)
+    desk.audit(session, person.id, "pair.skipped", row.pair_id, reason=reason, kind=row.kind)
+    deciding.after_skip(desk, session, person, row)
+
+
+def undo(desk: Desk, session: Session, person: Person) -> None:
+    """Gives the pair that was judged last back; its verdict is kept, marked as taken back."""
+    if not desk.settings.allow_undo:
+        raise Refusal(403, "no_undo", "this programme does not take verdicts back.")
+    _require_at_work(person)
+    mine = select(Assignment).where(Assignment.person_id == person.id)
+    row = session.scalar(
+        mine.where(Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED])).order_by(Assignment.turn.desc()).limit(1)
+    )
+    holds = session.scalar(mine.where(Assignment.state == Work.LEASED).order_by(Assignment.turn).limit(1))
+    if row is None or row.state != Work.SUBMITTED or (holds is not None and holds.turn < row.turn):
+        raise Refusal(409, "nothing_to_undo", "there is no verdict to take back.")
+    pair = session.get(Pair, row.pair_id)
+    assert pair is not None
+    deciding.before_undo(session, row, pair)
+    now = desk.now()
+    live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
+    said = session.scalar(select(Said).where(*live))
+    assert said is not None
+    said.withdrawn_at = now
+    row.state, row.ended_at, row.lease_until = Work.LEASED, None, now + desk.settings.lease_seconds
+    row.draft = draft_of(row, said)
+    desk.audit(session, person.id, "judgement.withdrawn", row.id)
+    session.flush()
+
+
+def heartbeat(desk: Desk, session: Session, person: Person, assignment: str, draft: dict[str, Any]) -> None:
+    """Extends the leases and keeps what was half made."""
+    row = _mine(session, person, assignment)
+    if row.state in (Work.SUBMITTED, Work.SKIPPED):
+        return
+    _require_hold(desk, session, person, row)
+    row.draft = draft
+    assigning.extend(desk, session, person.id)
+
+
+def as_shown(label: str, swapped: bool) -> str:
+    """``left``, ``right``, ``tie`` or ``both_bad`` for a label in the stored order of the clips."""
+    label = flip(label) if swapped else Label(label)
+    return {Label.A: "left", Label.B: "right"}.get(label, str(label))
+
+
+def draft_of(row: Assignment, said: Said) -> dict[str, Any]:
+    """What somebody said, in the form of the page, to go on from."""
+    sides = {"left": "b", "right": "a"} if row.swapped else {"left": "a", "right": "b"}
+    ratings = {side: said.ratings[name] for side, name in sides.items()} if said.ratings else None
+    verdicts = {name: as_shown(label, row.swapped) for name, label in said.verdicts.items()}
+    return {"verdicts": verdicts, "ratings": ratings, "comment": said.comment}
+
+
+def _mine(session: Session, person: Person, assignment: str) -> Assignment:
+    row = session.get(Assignment, assignment)
+    if row is None or row.person_id != person.id:
+        raise Refusal(404, "unknown_assignment", "no such pair was given to you.")
+    return row
+
+
+def _require_at_work(person: Person) -> None:
+    if person.status == Status.PAUSED:
+        raise Refusal(403, "paused", person.reason or "you are paused; ask whoever invited you.")
+
+
+def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment) -> None:
+    """Nothing when the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
+    _require_at_work(person)
+    if row.state == Work.EXPIRED and (row.kind == Kind.ADJUDICATION or not _retake(desk, session, row)):
+        raise Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
+
+
+def _retake(desk: Desk, session: Session, row: Assignment) -> bool:
+    if row.kind == Kind.RATING and not assigning.take(desk, session, row.pair_id):
+        return False
+    row.state, row.ended_at = Work.LEASED, None
+    row.lease_until = desk.now() + desk.settings.lease_seconds
+    session.flush()
+    return True
+
+
+def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission) -> None:
+    names = deciding.asked(desk, row.kind, pair)
+    if {*body.verdicts} != {*names}:
+        raise Refusal(422, "incomplete", f"verdicts: wanted one on each of {', '.join(names)}.")
+    if body.ratings is not None:
+        if not desk.settings.ratings:
+            raise Refusal(422, "no_ratings", "ratings: this programme takes none.")
+        if any({*side} - {*names} for side in (body.ratings.left, body.ratings.right)):
+            raise Refusal(422, "unknown_dimension", f"ratings: wanted only {', '.join(names)}.")
+    clips = (pair.clip_b, pair.clip_a) if row.swapped else (pair.clip_a, pair.clip_b)
+    for clip_id, seconds in zip(clips, (body.watched_seconds.left, body.watched_seconds.right), strict=True):
+        if seconds < desk.settings.min_watch * desk.library.seconds(clip_id) - WATCH_TOLERANCE:
+            raise Refusal(422, "not_watched", "watch both clips to the end first.")
+
+
+def _said(row: Assignment, body: Submission, content: str, now: float) -> Said:
+    verdicts = {name: str(_SIDES[side]) for name, side in body.verdicts.items()}
+    if row.swapped:
+        verdicts = {name: str(flip(label)) for name, label in verdicts.items()}
+    left, right = ("b", "a") if row.swapped else ("a", "b")
+    ratings = {left: body.ratings.left, right: body.ratings.right} if body.ratings is not None else None
+    watched = {left: body.watched_seconds.left, right: body.watched_seconds.right}
+    return Said(
+        assignment_id=row.id,
+        verdicts=verdicts,
+        ratings=ratings,
+        comment=body.comment,
+        watched_a=watched["a"],
+        watched_b=watched["b"],
+        seconds=now - (row.shown_at if row.shown_at is not None else row.given_at),
+        content_hash=content,
+        submitted_at=now,
+        withdrawn_at=None,
+    )

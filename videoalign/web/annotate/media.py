@@ -1,0 +1,49 @@
+"""Clips, to those alone who were given the pair."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+from sqlalchemy import select
+
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.sessions import AnyVisitor, AtDesk
+from videoalign.web.annotate.tables import Assignment, Pair, Role
+from videoalign.web.score.refusals import Refusal
+
+router = APIRouter(prefix="/media")
+_NO_CLIP = Refusal(404, "no_clip", "no such clip.")
+
+
+@router.get("/examples/{number}")
+def example(desk: AtDesk, _: AnyVisitor, number: int) -> FileResponse:
+    """A clip of the guideline."""
+    if not 0 <= number < len(desk.settings.examples):
+        raise _NO_CLIP
+    return _clip(desk, desk.settings.examples[number].clip_id)
+
+
+@router.get("/{assignment}/{side}")
+def clip(desk: AtDesk, visitor: AnyVisitor, assignment: str, side: Literal["left", "right"]) -> FileResponse:
+    """One clip of a pair, whole or the range that is asked for."""
+    with desk.database.read() as session:
+        row = session.execute(
+            select(Assignment.person_id, Assignment.swapped, Pair.clip_a, Pair.clip_b)
+            .join(Pair, Pair.id == Assignment.pair_id)
+            .where(Assignment.id == assignment)
+        ).first()
+    if row is None or (visitor.role == Role.RATER and row.person_id != visitor.person_id):
+        raise _NO_CLIP
+    return _clip(desk, row.clip_b if (side == "left") == row.swapped else row.clip_a)
+
+
+def _clip(desk: Desk, clip_id: str) -> FileResponse:
+    if clip_id not in desk.library.clips:
+        raise _NO_CLIP
+    path, media_type = desk.library.file(clip_id)
+    if not path.is_file():
+        raise Refusal(404, "clip_missing", f"the file of clip '{clip_id}' is missing; skip this pair and say so.")
+    headers = {"cache-control": "private, max-age=3600", "content-disposition": "inline"}
+    return FileResponse(path, media_type=media_type, headers=headers)

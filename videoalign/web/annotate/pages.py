@@ -1,0 +1,99 @@
+"""The pages that are no admin's: coming in, judging, the guideline, going out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from videoalign.web.annotate import people
+from videoalign.web.annotate.people import Visitor
+from videoalign.web.annotate.sessions import (
+    COOKIE,
+    AnyVisitor,
+    AtDesk,
+    JudgeVisitor,
+    require_csrf,
+    set_cookie,
+)
+from videoalign.web.annotate.tables import Role
+
+router = APIRouter(default_response_class=HTMLResponse)
+templates = Jinja2Templates(directory=Path(__file__).with_name("templates"))
+HOME = {Role.ADMIN: "/admin", Role.RATER: "/rate", Role.ADJUDICATOR: "/adjudicate"}
+
+
+def render(
+    request: Request, template: str, visitor: Visitor | None = None, status: int = 200, **values: Any
+) -> Response:
+    """A page from its template, which also gets who is signed in."""
+    context = {
+        "programme": request.app.state.desk.settings.programme,
+        "csrf_token": visitor.csrf_token if visitor is not None else "",
+        "rater_name": visitor.name if visitor is not None else "",
+        "role": str(visitor.role) if visitor is not None else "",
+        "status": status,
+        **values,
+    }
+    return templates.TemplateResponse(request, template, context, status_code=status)
+
+
+def go(path: str) -> Response:
+    """Sends a browser to another page."""
+    return RedirectResponse(path, status_code=303)
+
+
+@router.get("/")
+def home(visitor: AnyVisitor) -> Response:
+    """Sends everybody to where their work is."""
+    return go(HOME[visitor.role])
+
+
+@router.get("/join/{token}")
+def show_link(request: Request, desk: AtDesk, token: str) -> Response:
+    """Asks whether to come in; a program that only looks at the link does not use it up."""
+    with desk.database.read() as session:
+        _, person = people.usable(desk, session, token)
+        return render(request, "join.html.jinja", name=person.name, invited_as=person.role, token=token)
+
+
+@router.post("/join/{token}")
+def use_link(request: Request, desk: AtDesk, token: str) -> Response:
+    """Uses the link up and opens a session."""
+    opened = desk.database.write(lambda session: people.sign_in(desk, session, token))
+    response = go("/")
+    set_cookie(request, desk, response, opened)
+    return response
+
+
+@router.get("/rate")
+def rate(request: Request, visitor: JudgeVisitor) -> Response:
+    """The rating page."""
+    return render(request, "rate.html.jinja", visitor)
+
+
+@router.get("/guideline")
+def guideline(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
+    """What raters look at."""
+    examples = [(number, example) for number, example in enumerate(desk.settings.examples)]
+    dimensions = desk.library.dataset.info.dimensions
+    return render(request, "guideline.html.jinja", visitor, dimensions=dimensions, examples=examples)
+
+
+@router.post("/sign-out", dependencies=[Depends(require_csrf)])
+def sign_out(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
+    """Closes the session."""
+    token = request.cookies[COOKIE]
+    desk.database.write(lambda session: people.sign_out(desk, session, token, visitor.person_id))
+    response = go("/signed-out")
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/signed-out")
+def signed_out(request: Request) -> Response:
+    """Says goodbye."""
+    return render(request, "signed_out.html.jinja")

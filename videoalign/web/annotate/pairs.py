@@ -1,0 +1,131 @@
+"""The pairs of a programme: which there are, and which of them are gold."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from videoalign.contracts.records import Label
+from videoalign.data.dataset import flip
+from videoalign.errors import DataError, did_you_mean
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.tables import Pair, PairState
+
+ROWS_AT_ONCE = 5000
+GOLD_LABELS = (Label.A, Label.B, Label.TIE, Label.BOTH_BAD)
+
+ClipPair = tuple[str, str]
+
+
+def sync_pairs(desk: Desk) -> int:
+    """Brings the table of pairs up to the dataset and the settings; returns how many pairs there are.
+
+    New pairs are added, those whose clips are gone are retired, and none is ever removed.
+
+    Raises:
+        DataError: a table of pairs or of gold does not fit the dataset, or there is no pair to judge.
+    """
+    gold = dict(_read_gold(desk.settings.gold, desk.library)) if desk.settings.gold is not None else {}
+    wanted = dict.fromkeys([*_wanted(desk), *gold])
+    if not wanted:
+        raise DataError(f"{desk.library.dataset.path}: no prompt has two clips, so there is no pair to judge.")
+    return desk.database.write(lambda session: _store(desk, session, list(wanted), gold))
+
+
+def _wanted(desk: Desk) -> Iterator[ClipPair]:
+    source, library = desk.settings.pairs, desk.library
+    if isinstance(source, Path):
+        for where, row in _read_table(source, ()):
+            yield _pair_of(where, row, library)
+        return
+    by_prompt: dict[str, list[str]] = {}
+    for clip in library.clips.values():
+        by_prompt.setdefault(clip.prompt_id, []).append(clip.clip_id)
+    for clips in by_prompt.values():
+        for clip_a, clip_b in combinations(sorted(clips), 2):
+            if source == "all" or library.clips[clip_a].generator != library.clips[clip_b].generator:
+                yield clip_a, clip_b
+
+
+def _store(desk: Desk, session: Session, wanted: list[ClipPair], gold: dict[ClipPair, dict[str, str]]) -> int:
+    known = {(row.clip_a, row.clip_b): row.id for row in session.execute(select(Pair.id, Pair.clip_a, Pair.clip_b))}
+    new = [_row(desk, pair, gold.get(pair)) for pair in wanted if pair not in known]
+    for start in range(0, len(new), ROWS_AT_ONCE):
+        session.execute(insert(Pair), new[start : start + ROWS_AT_ONCE])
+    for pair, answers in gold.items():
+        if pair in known:
+            session.execute(update(Pair).where(Pair.id == known[pair]).values(state=PairState.GOLD, answers=answers))
+    gone = [key for pair, key in known.items() if not {*pair} <= desk.library.clips.keys()]
+    for start in range(0, len(gone), ROWS_AT_ONCE):
+        chunk = gone[start : start + ROWS_AT_ONCE]
+        session.execute(update(Pair).where(Pair.id.in_(chunk)).values(state=PairState.RETIRED))
+    waiting = case((Pair.taken < desk.settings.raters_per_pair, PairState.OPEN), else_=PairState.FULL)
+    session.execute(update(Pair).where(Pair.state.in_([PairState.OPEN, PairState.FULL])).values(state=waiting))
+    if new or gone:
+        desk.audit(session, None, "pairs.synced", added=len(new), retired=len(gone), gold=len(gold))
+    return session.scalar(select(func.count()).select_from(Pair)) or 0
+
+
+def _row(desk: Desk, pair: ClipPair, answers: dict[str, str] | None) -> dict[str, object]:
+    return {
+        "prompt_id": desk.library.clips[pair[0]].prompt_id,
+        "clip_a": pair[0],
+        "clip_b": pair[1],
+        "state": PairState.OPEN if answers is None else PairState.GOLD,
+        "shuffle": int(desk.draw("shuffle", *pair) * 2**31),
+        "priority": 0.0,
+        "taken": 0,
+        "judged": 0,
+        "answers": answers,
+        "decision": None,
+    }
+
+
+def _read_gold(file: Path, library: Library) -> Iterator[tuple[ClipPair, dict[str, str]]]:
+    names = library.dataset.dimensions
+    for where, row in _read_table(file, names):
+        answers = {name: row[name].strip() for name in names if (row.get(name) or "").strip()}
+        for name, label in answers.items():
+            if label not in GOLD_LABELS:
+                raise DataError(f"{where}: column '{name}' got '{label}', wanted {', '.join(GOLD_LABELS)} or nothing.")
+        if not answers:
+            raise DataError(f"{where}: has no answer; give one on at least one of {', '.join(names)}.")
+        pair = _pair_of(where, row, library)
+        if pair[0] != row["clip_a"].strip():
+            answers = {name: flip(label) for name, label in answers.items()}
+        yield pair, answers
+
+
+def _read_table(file: Path, also: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Place and cells of each row of a CSV table with columns ``clip_a`` and ``clip_b`` and perhaps others."""
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            columns = reader.fieldnames or ()
+            for name in ("clip_a", "clip_b"):
+                if name not in columns:
+                    raise DataError(f"{file}: column '{name}' is missing; has {', '.join(columns) or 'nothing'}.")
+            for name in columns:
+                if also and name not in ("clip_a", "clip_b", *also):
+                    raise DataError(f"{file}: unknown column '{name}'.{did_you_mean(name, also)}")
+            for row in reader:
+                yield f"{file}:{reader.line_num}", row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as a CSV table ({error}).") from None
+
+
+def _pair_of(where: str, row: dict[str, str], library: Library) -> ClipPair:
+    """The pair that a row names, in the order in which pairs are stored."""
+    clip_a, clip_b = ((row[name] or "").strip() for name in ("clip_a", "clip_b"))
+    for clip_id in (clip_a, clip_b):
+        if clip_id not in library.clips:
+            raise DataError(f"{where}: clip '{clip_id}' is not in the dataset; add it first.")
+    if clip_a == clip_b or library.clips[clip_a].prompt_id != library.clips[clip_b].prompt_id:
+        raise DataError(f"{where}: '{clip_a}' and '{clip_b}' must be two clips of one prompt.")
+    return (clip_a, clip_b) if clip_a < clip_b else (clip_b, clip_a)

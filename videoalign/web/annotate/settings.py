@@ -1,0 +1,85 @@
+"""How a rating programme runs: who judges how often, what is checked, what the server takes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from videoalign.config import Config
+
+KIB = 2**10
+
+
+class Example(Config):
+    """A clip that the guideline shows for one dimension."""
+
+    dimension: str
+    """Name of the dimension."""
+    clip_id: str
+    """A clip of the dataset."""
+    text: str
+    """What is to be seen in it, in a sentence."""
+
+
+class AnnotateSettings(Config):
+    """Settings of ``videoalign annotate serve``."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; links are the only way in, so put a proxy with https before any but a loopback one."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    db: str | None = None
+    """Address of the database, as in ``postgresql://user@host/name``; a file of the dataset folder when left out."""
+    public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+(:\d+)?$")
+    """How people reach the server, as in ``https://rate.example.org``; links begin with it."""
+    programme: str = "Video preferences"
+    """Name of the programme, shown above every page."""
+    seed: int | None = None
+    """Decides sides, order, gold and repeats; drawn at the first start and kept when left out."""
+
+    raters_per_pair: int = Field(3, ge=1)
+    """Raters who judge each pair before it is decided or goes to an adjudicator."""
+    selection: Literal["random", "coverage", "informative"] = "random"
+    """Which open pair comes next: any, the one with the fewest raters so far, or the one whose generators the
+    judgements so far tell apart least."""
+    pairs: Literal["all", "across"] | Path = "all"
+    """What is judged: all pairs of clips of one prompt, only pairs of clips of two generators, or a CSV table with
+    columns ``clip_a`` and ``clip_b``."""
+    gold: Path | None = None
+    """CSV table of pairs with known answers: ``clip_a``, ``clip_b`` and one column a dimension, each cell A, B, tie or
+    both_bad, or empty where the answer is not known."""
+    gold_share: float = Field(0.05, ge=0, lt=1)
+    """Share of pairs that are gold, where there is gold that the rater has not seen."""
+    repeat_share: float = Field(0.05, ge=0, lt=1)
+    """Share of pairs that a rater judged before and gets again without being told."""
+    repeat_gap: int = Field(10, ge=1)
+    """Fewest pairs between the first time and the repeat."""
+    qualification_pairs: int = Field(5, ge=0)
+    """Gold pairs that a new rater judges first; there is no qualification without gold."""
+    pass_mark: float = Field(0.7, ge=0, le=1)
+    """Share of right answers on gold below which a rater is paused."""
+    min_gold: int = Field(5, ge=1)
+    """Hidden gold pairs after which the pass mark is asked of a rater at work."""
+    lease_seconds: int = Field(600, ge=1)
+    """How long a pair waits for its rater; every sign of life begins it anew."""
+    min_watch: float = Field(1.0, ge=0, le=1)
+    """Share of each clip that must have played before a verdict is taken."""
+    ratings: bool = False
+    """Whether raters may also give each clip 1 to 5 on each dimension."""
+    allow_undo: bool = True
+    """Whether a rater may take the last verdict back."""
+    examples: tuple[Example, ...] = ()
+    """Clips that the guideline shows."""
+
+    link_hours: float = Field(72.0, gt=0)
+    """How long an invitation link can be used."""
+    session_hours: float = Field(24.0 * 30, gt=0)
+    """How long somebody stays signed in."""
+    max_body_bytes: int = Field(64 * KIB, gt=0)
+    """Largest request."""
+    sync_seconds: float = Field(60.0, gt=0)
+    """How often new judgements are written to the dataset's tables; also done when the server stops."""
+    shutdown_seconds: float = Field(20.0, gt=0)
+    """Longest time for answering what was taken in once told to stop."""

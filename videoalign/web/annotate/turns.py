@@ -1,0 +1,97 @@
+"""The answer to ``GET /api/next``: the pair to judge, what it asks, how far its rater is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from videoalign.web.annotate import assigning, deciding
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.judging import as_shown
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Status, Work
+
+NOTHING_LEFT = "There is no pair for you now. Thank you; come back later for what others leave."
+NOTHING_DISPUTED = "No pair waits for a decision now."
+
+
+def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
+    """See the contract of the rating page: assignment, state, message, progress, upcoming."""
+    rows = assigning.held(desk, session, person)
+    state, message = _state(person, bool(rows))
+    return {
+        "assignment": _assignment(desk, session, rows[0]) if rows else None,
+        "state": state,
+        "message": message,
+        "progress": _progress(desk, session, person, len(rows)),
+        "upcoming": {side: _url(rows[1].id, side) for side in ("left", "right")} if len(rows) > 1 else None,
+    }
+
+
+def _state(person: Person, has_pair: bool) -> tuple[str, str]:
+    if person.status == Status.PAUSED:
+        return "paused", person.reason or "You are paused; ask whoever invited you."
+    if not has_pair:
+        return "done", NOTHING_DISPUTED if person.role == Role.ADJUDICATOR else NOTHING_LEFT
+    if person.role == Role.ADJUDICATOR:
+        return "adjudication", ""
+    return ("qualification", "") if person.status == Status.QUALIFYING else ("rating", "")
+
+
+def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
+    library = desk.library
+    left, right = (row.clip_b, row.clip_a) if row.swapped else (row.clip_a, row.clip_b)
+    names = deciding.asked(desk, row.kind, row)
+    return {
+        "id": row.id,
+        "prompt": library.prompts.get(row.prompt_id, ""),
+        "left": library.card(left, _url(row.id, "left")),
+        "right": library.card(right, _url(row.id, "right")),
+        "dimensions": [
+            {"name": one.name, "guideline": one.guideline}
+            for one in library.dataset.info.dimensions
+            if one.name in names
+        ],
+        "lease_seconds": desk.settings.lease_seconds,
+        "min_watch_seconds": desk.settings.min_watch * max(library.seconds(left), library.seconds(right)),
+        "ratings": desk.settings.ratings,
+        "allow_undo": desk.settings.allow_undo,
+        "draft": row.draft,
+        "said": _said(session, row) if row.kind == Kind.ADJUDICATION else None,
+    }
+
+
+def _said(session: Session, row: Any) -> list[dict[str, Any]]:
+    """What the raters said, on the sides that the adjudicator sees; raters are numbered, not named."""
+    others = (
+        select(Said.verdicts, Said.comment)
+        .join(Assignment, Assignment.id == Said.assignment_id)
+        .where(Assignment.pair_id == row.pair_id, Assignment.kind == Kind.RATING, Said.withdrawn_at.is_(None))
+        .order_by(Said.id)
+    )
+    return [
+        {
+            "rater": str(number),
+            "verdicts": {name: as_shown(label, row.swapped) for name, label in said.verdicts.items()},
+            "comment": said.comment,
+        }
+        for number, said in enumerate(session.execute(others), start=1)
+    ]
+
+
+def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> dict[str, int]:
+    """Pairs that somebody has judged, and those together with what they can still get."""
+    mine = select(func.count()).select_from(Assignment).where(
+        Assignment.person_id == person.id, Assignment.state == Work.SUBMITTED
+    )  # fmt: skip
+    done = session.scalar(mine) or 0
+    if person.status == Status.QUALIFYING:
+        return {"done": done, "total": max(done + num_held, desk.settings.qualification_pairs)}
+    wanted = PairState.DISPUTED if person.role == Role.ADJUDICATOR else PairState.OPEN
+    waiting = session.scalar(select(func.count()).select_from(Pair).where(Pair.state == wanted)) or 0
+    return {"done": done, "total": done + max(num_held, waiting)}
+
+
+def _url(assignment: str, side: str) -> str:
+    return f"/media/{assignment}/{side}"
