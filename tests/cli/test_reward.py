@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -122,6 +123,10 @@ def test_score_of_files_and_of_the_dataset_agree(
         (["reward", "score", "D", "--video", "F", "--prompt", "a"], "no reward here"),
         (["reward", "eval", "R", "D", "--split", "test"], "wanted val, train or all"),
         (["reward", "eval", "R", "absent"], "no dataset here"),
+        (["reward", "eval", "R", "D", "--format", "rewardbench"], "is a dataset already"),
+        (["reward", "eval", "R", "t.csv", "--format", "reward"], "Did you mean 'rewardbench'"),
+        (["reward", "eval", "R", "t.csv", "check_stated=false"], "say with --format"),
+        (["reward", "eval", "R", "t.csv", "--format", "rewardbench", "check_stat=1"], "Did you mean 'check_stated'"),
         (["reward", "train", "D", "--model", "absent", "--out", "O"], "cannot load a Qwen2-VL"),
         (["reward", "train", "D", "--model", "B", "--out", "O", "fit.num_step=3"], "Did you mean 'num_steps'"),
         (["reward", "train", "D", "--model", "B", "--out", "O", "rates.head_=1"], "Did you mean 'head'"),
@@ -159,7 +164,11 @@ def test_a_dimension_that_the_reward_does_not_know_is_an_error(
 def test_stored_scores_give_the_figures_of_the_reward_itself(trained: Path, dataset: Path) -> None:
     reward, data = VideoReward.from_pretrained(trained), Dataset.open(dataset)
     score_dataset(reward, data, name="kept")
-    assert eval_scores(data, "kept") == eval_reward(reward, data)
+    figures = eval_reward(reward, data, split=None)
+    assert all(row["own_log_loss"] > 0 and sum(b["n"] for b in row["own_reliability"]) == 3 for row in figures.values())
+    for row in figures.values():  # the law of ties is the reward's, not the scores'
+        row.update(dict.fromkeys(("own_log_loss", "own_brier", "own_ece", "own_reliability")))
+    assert eval_scores(data, "kept", split=None) == figures
     with pytest.raises(DataError, match="no scores 'keptt'.*kept"):
         eval_scores(data, "keptt")
 
@@ -188,7 +197,51 @@ def test_a_reward_against_itself_differs_nowhere(
     assert main(words) == 0
     assert "(first) against" in " ".join(capsys.readouterr().out.split())
     assert main([*words, "--legacy"]) == 2
-    assert "give one of the two" in capsys.readouterr().err
+    assert "--against: it counts decided pairs alone" in capsys.readouterr().err
+
+
+def test_eval_of_a_table_of_real_pairs(
+    trained: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared / "data" / "videoalign_pairs"
+    with (folder / "pairs.csv").open(encoding="utf-8") as file:
+        rows = [{**row, "A_model": "x", "B_model": "y", "Overall": row["TA"]} for row in csv.DictReader(file)]
+    with (tmp_path / "bench.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    words = ["reward", "eval", str(trained), str(tmp_path / "bench.csv"), "--clips", str(folder)]
+    assert main(words) == 2
+    assert "--format: missing" in capsys.readouterr().err
+    words += ["--format", "rewardbench", "--out", str(tmp_path / "out"), "--by-generators"]
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert {name: (row["n"], row["n_decided"]) for name, row in figures.items()} == {
+        "VQ": (3, 2),
+        "MQ": (3, 1),
+        "TA": (3, 2),
+        "Overall": (3, 2),
+    }
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert result["figures"] == figures
+    assert result["reward"]["limits"]["max_frame_pixels"] == 1024
+    assert len(result["reward"]["weights"]) == 16
+    assert main(words) == 0
+    assert "x and y" in capsys.readouterr().out
+    rows[0]["num_frames_A"] = "127"
+    with (tmp_path / "bench.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert main(words) == 2
+    assert "differs in table" in capsys.readouterr().err
+    words[words.index("--out") + 1] = str(tmp_path / "other")
+    assert main(words) == 2
+    assert "bench.csv:2: example_1_A.mp4: is not the file" in capsys.readouterr().err
+    assert main([*words, "--fresh", "--skip-broken"]) == 0
+    assert "left out: 1 pairs" in capsys.readouterr().out
+    assert main([*words, "--fresh", "check_stated=false"]) == 0
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_table_of_clips_is_scored_into_parquet_with_the_broken_ones_named(

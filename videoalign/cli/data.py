@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="videoalign, rewardbench, genai-bench, ratings or pairs.")],
+    format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="videoalign, rewardbench, genai-bench, ratings or pairs.")
+    ],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="CSV, JSONL or Parquet table.")],
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make.")],
     settings: Overrides = None,

@@ -12,32 +12,17 @@ from videoalign.cli.common import (
     ConfigFile,
     Fresh,
     Overrides,
-    Seed,
     load_config,
     print_json,
     print_table,
     progress,
 )
+from videoalign.cli.reward_eval import eval_
 from videoalign.cli.reward_probe import probe
 from videoalign.cli.reward_serve import serve
 from videoalign.errors import ConfigError, VideoError
 
 Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")]
-SHOWN = (
-    "with_ties",
-    "random",
-    "always_tie",
-    "without_ties",
-    "low",
-    "high",
-    "generator_identity",
-    "rater_agreement",
-    "n",
-)
-
-
-SHOWN_COMPARED = ("n_decided", "first", "second", "only_first", "only_second", "p", "p_holm")
-SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece")
 
 
 def register(app: typer.Typer) -> None:
@@ -95,45 +80,6 @@ def import_official(
         print_json({"reward": str(out), "dimensions": list(reward.dimensions)})
         return
     print(f"{out}: a reward on {', '.join(reward.dimensions)}; score clips with 'videoalign reward score {out}'.")
-
-
-def eval_(
-    reward: Reward,
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.")],
-    split: Annotated[str, typer.Option("--split", help="val, train or all.")] = "val",
-    legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
-    against: Annotated[
-        Path | None, typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?")
-    ] = None,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Accuracy per dimension with and without ties, beside what no skill would reach or against another reward."""
-    from videoalign.data.dataset import Dataset
-    from videoalign.models.videoreward import VideoReward
-    from videoalign.recipes.reward_scores import compare_on, eval_reward
-
-    if split not in ("val", "train", "all"):
-        raise ConfigError(f"--split: got '{split}'; wanted val, train or all.")
-    if legacy and against is not None:
-        raise ConfigError("--legacy: it counts ties, and --against leaves them out; give one of the two.")
-    chosen = None if split == "all" else split
-    model = VideoReward.from_pretrained(reward)
-    if against is not None:
-        other = VideoReward.from_pretrained(against)
-        figures = compare_on(model, other, Dataset.open(dataset), split=chosen, progress=progress)
-        tables: dict[str, tuple[str, ...]] = {
-            f"{reward} (first) against {against} (second) on {dataset} ({split})": SHOWN_COMPARED
-        }
-    else:
-        figures = eval_reward(model, Dataset.open(dataset), split=chosen, legacy=legacy, seed=seed, progress=progress)
-        tables = {f"{reward} on {dataset} ({split})": SHOWN, "probabilities": SHOWN_PROBABILITIES}
-    if as_json:
-        print_json(figures)
-        return
-    for title, keys in tables.items():
-        rows = [[name, *("-" if row[key] is None else row[key] for key in keys)] for name, row in figures.items()]
-        print_table(["dimension", *(key.replace("_", " ") for key in keys)], rows, title=title)
 
 
 def score(

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.records import Clip
+from videoalign.contracts.records import OVERALL
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.errors import DataError, did_you_mean
-from videoalign.evaluation.reward import Figures, compare_rewards, evaluate_reward
+from videoalign.evaluation.reward import Figures, Law, compare_rewards, evaluate_reward
 from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.scoring import raw_scores
+from videoalign.recipes.clip_scores import ClipScores, score_clips
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A reward on the judged pairs of a dataset."""
+
+    figures: dict[str, Figures]
+    """By dimension, what `evaluation.reward.evaluate_reward` gives, and ``left_out``: pairs with a verdict that were
+    left out because a clip of theirs cannot be scored."""
+    pairs: list[JudgedPair]
+    """All of them, those left out included."""
+    broken: Mapping[str, str]
+    """What is wrong with each clip that cannot be scored, by its id."""
 
 
 def eval_reward(
@@ -24,22 +39,49 @@ def eval_reward(
     split: str | None = "val",
     legacy: bool = False,
     seed: int = 0,
+    skip_broken: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Figures]:
-    """Figures of a reward on the judged pairs of one split; see `evaluation.reward.evaluate_reward`.
+    """The figures of `evaluate_on`, where arguments and errors are told."""
+    return evaluate_on(
+        reward, dataset, split=split, legacy=legacy, seed=seed, skip_broken=skip_broken, progress=progress
+    ).figures
+
+
+def evaluate_on(
+    reward: RewardModel,
+    dataset: Dataset,
+    *,
+    split: str | None = "val",
+    legacy: bool = False,
+    seed: int = 0,
+    skip_broken: bool = False,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Scores the clips of the judged pairs of one split and counts.
+
+    A dimension ``Overall`` that the reward does not score itself meets the mean of all its normalised scores.
 
     Args:
-        reward: scores the clips; must know every dimension of the dataset.
+        reward: scores the clips; must know every other dimension of the dataset.
         dataset: judged pairs.
         split: ``val``, ``train``, or None for all pairs.
-        legacy: count ties as the official code does.
+        legacy: count ties as the official code does, and take the sum of the scores for overall.
         seed: draws folds and resamples.
+        skip_broken: leave out pairs with a clip that cannot be scored; default: it is an error.
+        keep: see `clip_scores.score_clips`.
         progress: counts clips.
 
     Raises:
-        DataError: a dimension that the reward does not score, no judged pair, an unreadable clip.
+        DataError: a dimension that the reward does not score, no judged pair, clips that cannot be scored.
     """
-    return _figures(_by_clip(reward, dataset, split, progress), dataset, split, legacy, seed)
+    _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
+    pairs = _judged(dataset, split)
+    scored = _score(reward, dataset, pairs, skip_broken, keep, progress)
+    table = _columns(scored.scores, reward.dimensions, dataset.dimensions, legacy)
+    figures = _figures(table, dataset, pairs, legacy, seed, _laws(reward))
+    return Evaluation(figures=figures, pairs=pairs, broken=scored.broken)
 
 
 def compare_on(
@@ -48,48 +90,77 @@ def compare_on(
     dataset: Dataset,
     *,
     split: str | None = "val",
+    skip_broken: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Figures]:
     """Two rewards on the same judged pairs; see `evaluation.reward.compare_rewards`. Arguments and errors as in
-    `eval_reward`."""
-    one, other = (_by_clip(reward, dataset, split, progress) for reward in (first, second))
-    return compare_rewards(one, other, _judged(dataset, split), dataset.dimensions)
+    `evaluate_on`."""
+    for reward in (first, second):
+        _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
+    pairs, tables = _judged(dataset, split), []
+    for reward in (first, second):
+        scored = _score(reward, dataset, pairs, skip_broken, None, progress)
+        tables.append(_columns(scored.scores, reward.dimensions, dataset.dimensions, legacy=False))
+    whole = _whole(pairs, set(tables[0]) & set(tables[1]))
+    return compare_rewards(tables[0], tables[1], whole, dataset.dimensions)
 
 
 def eval_scores(
     dataset: Dataset, name: str, *, split: str | None = "val", legacy: bool = False, seed: int = 0
 ) -> dict[str, Figures]:
-    """The figures of `eval_reward` for scores that are stored already.
+    """The figures of `eval_reward` for scores that are stored already; those of a reward's own law are None.
 
     Args:
         dataset: judged pairs and the scores of their clips.
         name: of the scores.
-        split: as in `eval_reward`, like the rest.
+        split: as in `evaluate_on`, like the rest.
 
     Raises:
         DataError: no such scores, a clip without one, a dimension that they lack, no judged pair.
     """
     rows = dataset.scores(name)
-    _check_scored(dataset, tuple(rows[0]["normalised"]) if rows else (), f"scores '{name}'")
-    by_clip = {row["clip_id"]: [row["normalised"][d] for d in dataset.dimensions] for row in rows}
-    return _figures(by_clip, dataset, split, legacy, seed)
+    names = tuple(rows[0]["normalised"]) if rows else ()
+    _check_scored(dataset, names, f"scores '{name}'")
+    pairs = _judged(dataset, split)
+    scores = {row["clip_id"]: np.array([row["normalised"][d] for d in names]) for row in rows}
+    for pair in pairs:
+        for clip_id in (pair.clip_a, pair.clip_b):
+            if clip_id not in scores:
+                raise DataError(f"scores '{name}': clip '{clip_id}' has none; score the whole dataset again.")
+    return _figures(_columns(scores, names, dataset.dimensions, legacy), dataset, pairs, legacy, seed, {})
 
 
-def _by_clip(reward: RewardModel, dataset: Dataset, split: str | None, progress: Progress) -> dict[str, list[float]]:
-    """Normalised scores of the clips in judged pairs, in the order of the dataset's dimensions."""
-    _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    wanted = {clip_id for pair in _judged(dataset, split) for clip_id in (pair.clip_a, pair.clip_b)}
+def _score(
+    reward: RewardModel,
+    dataset: Dataset,
+    pairs: Sequence[JudgedPair],
+    skip_broken: bool,
+    keep: Path | None,
+    progress: Progress,
+) -> ClipScores:
+    """Scores of the clips in the pairs."""
+    wanted = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
     clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
-    columns = [reward.dimensions.index(name) for name in dataset.dimensions]
-    scores = _normalised(reward, dataset, clips, progress)[:, columns]
-    return dict(zip([clip.clip_id for clip in clips], scores.tolist(), strict=True))
+    return score_clips(reward, dataset, clips, skip_broken=skip_broken, keep=keep, progress=progress)
 
 
 def _check_scored(dataset: Dataset, scored: Sequence[str], by: str) -> None:
-    missing = [name for name in dataset.dimensions if name not in scored]
+    missing = [name for name in dataset.dimensions if name not in scored and name != OVERALL]
     if missing:
         hint = did_you_mean(missing[0], scored)
         raise DataError(f"dimension '{missing[0]}' of {dataset.path} is not scored by {by}.{hint}")
+
+
+def _columns(
+    scores: Mapping[str, np.ndarray], scored: Sequence[str], judged: Sequence[str], legacy: bool
+) -> dict[str, list[float]]:
+    """Scores in the order of the judged dimensions, by clip id."""
+    places = [scored.index(name) if name in scored else None for name in judged]
+    overall = np.sum if legacy else np.mean
+    return {
+        clip_id: [float(overall(row)) if place is None else float(row[place]) for place in places]
+        for clip_id, row in scores.items()
+    }
 
 
 def _judged(dataset: Dataset, split: str | None) -> list[JudgedPair]:
@@ -100,33 +171,45 @@ def _judged(dataset: Dataset, split: str | None) -> list[JudgedPair]:
     return pairs
 
 
+def _whole(pairs: Sequence[JudgedPair], scored: set[str]) -> list[JudgedPair]:
+    whole = [pair for pair in pairs if {pair.clip_a, pair.clip_b} <= scored]
+    if not whole:
+        raise DataError("pairs: no clips of any of them can be scored; see what is wrong without --skip-broken.")
+    return whole
+
+
 def _figures(
-    scores: dict[str, list[float]], dataset: Dataset, split: str | None, legacy: bool, seed: int
+    scores: Mapping[str, Sequence[float]],
+    dataset: Dataset,
+    pairs: Sequence[JudgedPair],
+    legacy: bool,
+    seed: int,
+    laws: Mapping[str, Law],
 ) -> dict[str, Figures]:
-    pairs = _judged(dataset, split)
-    return evaluate_reward(
+    whole, prompts = _whole(pairs, set(scores)), {pair.prompt_id for pair in pairs}
+    figures = evaluate_reward(
         scores,
-        pairs,
+        whole,
         dataset.dimensions,
         generators={clip.clip_id: clip.generator for clip in dataset.clips()},
-        judgements=_judgements_of(dataset, pairs),
+        judgements=[row for row in dataset.judgements() if row.prompt_id in prompts],
+        laws=laws,
         legacy=legacy,
         seed=seed,
     )
+    for name, row in figures.items():
+        row["left_out"] = sum(pair.labels[name] is not None for pair in pairs) - row["n"]
+    return figures
 
 
-def _normalised(reward: RewardModel, dataset: Dataset, clips: Sequence[Clip], progress: Progress) -> np.ndarray:
-    if isinstance(reward, VideoReward):
-        return reward.normalise(raw_scores(reward, dataset, clips, progress))
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    scores = []
-    with progress("score clips", len(clips)) as advance:
-        for clip in clips:
-            scores.append(reward.score_videos([dataset.load(clip)], [texts[clip.prompt_id]]))
-            advance()
-    return np.concatenate(scores)
+def _laws(reward: RewardModel) -> dict[str, Law]:
+    """By dimension, how likely the reward holds each verdict to be, from differences of normalised scores."""
+    if not isinstance(reward, VideoReward) or reward.settings.ties is None:
+        return {}
+    return {name: partial(_own_law, reward, place) for place, name in enumerate(reward.dimensions)}
 
 
-def _judgements_of(dataset: Dataset, pairs: Sequence[JudgedPair]) -> list[Any]:
-    wanted = {pair.prompt_id for pair in pairs}
-    return [row for row in dataset.judgements() if row.prompt_id in wanted]
+def _own_law(reward: VideoReward, place: int, diff: np.ndarray) -> np.ndarray:
+    raw = np.zeros((len(diff), len(reward.dimensions)))
+    raw[:, place] = diff * reward.normalisation()[reward.dimensions[place]].std
+    return reward.verdict_probabilities(raw, np.zeros_like(raw))[:, place]

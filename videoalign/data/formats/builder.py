@@ -15,6 +15,9 @@ from videoalign.data.formats.common import ImportOptions, PairEntry, RatingEntry
 from videoalign.errors import DataError, VideoError
 from videoalign.video.files import Encoded, VideoInfo, probe
 
+REPEATED = "says the same as row"
+"""How the reason of a `DuplicateRow` begins."""
+
 
 class DuplicateRow(DataError):
     """The row says what an earlier one said; it is left out and listed, whatever the settings."""
@@ -62,7 +65,7 @@ class Builder:
         verdict = _verdict_key(entry, clip_a.clip_id, clip_b.clip_id)
         first = self._verdicts.setdefault(verdict, number)
         if first != number:
-            raise DuplicateRow(f"says the same as row {first}.")
+            raise DuplicateRow(f"{REPEATED} {first}.")
         self._keep(prompt, clip_a, clip_b)
         for name, label in entry.labels.items():
             self.judgements.append(
@@ -94,7 +97,7 @@ class Builder:
                     f"here {entry.scores[name]:g}; keep one."
                 )
         if len(earlier) == len(known):
-            raise DuplicateRow(f"says the same as row {next(iter(earlier.values()))[1]}.")
+            raise DuplicateRow(f"{REPEATED} {next(iter(earlier.values()))[1]}.")
         self._keep(prompt, clip)
         for name, score in entry.scores.items():
             self._rate(number, clip, entry.rater, name, score)

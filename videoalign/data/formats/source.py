@@ -69,9 +69,9 @@ class SourceTable:
         """
         location = str(location)
         suffix = location.rpartition(".")[2].lower()
-        if suffix not in _READERS:
-            raise DataError(f"{location}: a table must end in .{', .'.join(_READERS)}; convert it or rename it.")
-        columns, rows = _READERS[suffix](location, _read(location))
+        if suffix not in READERS:
+            raise DataError(f"{location}: a table must end in .{', .'.join(READERS)}; convert it or rename it.")
+        columns, rows = READERS[suffix](location, _read(location))
         if not rows:
             raise DataError(f"{location}: the table has no rows.")
         return cls(location, columns, tuple(rows))
@@ -171,4 +171,5 @@ def _read_parquet(location: str, content: bytes) -> tuple[tuple[str, ...], list[
     return tuple(table.column_names), [Row(number, cells) for number, cells in enumerate(table.to_pylist(), start=1)]
 
 
-_READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+"""How each kind of table is read, by the ending of its name."""

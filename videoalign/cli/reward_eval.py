@@ -1,0 +1,150 @@
+"""``videoalign reward eval``: how well a reward agrees with judgements, in a dataset or in a benchmark's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videoalign.cli.common import AsJson, Fresh, Overrides, Seed, load_config, print_json, print_table, progress
+from videoalign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from videoalign.models.videoreward import VideoReward
+    from videoalign.recipes.reward_benchmark import Target
+
+SHOWN = (
+    "with_ties",
+    "random",
+    "always_tie",
+    "without_ties",
+    "low",
+    "high",
+    "generator_identity",
+    "rater_agreement",
+    "n",
+)
+SHOWN_COMPARED = ("n_decided", "first", "second", "only_first", "only_second", "p", "p_holm")
+SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece", "own_log_loss", "own_ece")
+SHOWN_BY_GENERATORS = ("n", "n_decided", "tie_share", "without_ties", "with_ties")
+
+
+def eval_(
+    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A dataset folder, or a table with --format.")],
+    settings: Overrides = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="Of a table: rewardbench, genai-bench, videoalign, pairs, ratings.")
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", metavar="DIR", help="Folder of a table's clips; default: its own.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="val, train or all; default: val, and all of a table.")
+    ] = None,
+    legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out what cannot be read, and count it.")
+    ] = False,
+    by_generators: Annotated[
+        bool, typer.Option("--by-generators", help="Show a table for each two generators.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Write the result there, with scores to go on from.")
+    ] = None,
+    seed: Seed = 0,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy per dimension with and without ties, beside what no skill would reach or against another reward."""
+    from videoalign.models.videoreward import VideoReward
+    from videoalign.recipes.reward_benchmark import Target, benchmark
+
+    if against is not None and (legacy or out is not None or by_generators):
+        raise ConfigError("--against: it counts decided pairs alone; leave out --legacy, --out and --by-generators.")
+    aim = Target(location=target, format=format, clips=clips, options=_options(format, settings))
+    chosen = _split(split, aim.is_table)
+    model, about = VideoReward.from_pretrained(reward), f"{reward} on {target} ({chosen or 'all'})"
+    if against is not None:
+        _compare(model, against, aim, chosen, skip_broken, f"{reward} (first) against {against} (second)", as_json)
+        return
+    result = benchmark(
+        model,
+        aim,
+        out=out,
+        split=chosen,
+        legacy=legacy,
+        seed=seed,
+        skip_broken=skip_broken,
+        fresh=fresh,
+        progress=progress,
+    )
+    if as_json:
+        print_json(result["figures"])
+        return
+    _show(result["figures"], SHOWN, about)
+    _show(result["figures"], SHOWN_PROBABILITIES, "probabilities")
+    if by_generators:
+        _show_generators(result["figures"])
+    if result["left_out"]["pairs"]:
+        print(f"left out: {result['left_out']['pairs']} pairs with a clip that cannot be read or scored")
+    if out is not None:
+        print(f"{out}: result.json and result.md")
+
+
+def _options(format: str | None, settings: Sequence[str] | None) -> dict[str, Any]:
+    """Settings of a table's importer."""
+    from videoalign.data.formats import find_format
+
+    if not settings:
+        return {}
+    if format is None:
+        raise ConfigError("KEY=VALUE: settings are of a table's importer; say with --format what TARGET is.")
+    return load_config(find_format(format).options, None, settings).model_dump(exclude_unset=True)
+
+
+def _split(split: str | None, is_table: bool) -> str | None:
+    """None for all pairs."""
+    if split not in (None, "val", "train", "all"):
+        raise ConfigError(f"--split: got '{split}'; wanted val, train or all.")
+    return None if split == "all" else split or (None if is_table else "val")
+
+
+def _compare(
+    model: VideoReward, against: Path, target: Target, split: str | None, skip_broken: bool, about: str, as_json: bool
+) -> None:
+    from videoalign.models.videoreward import VideoReward
+    from videoalign.recipes.reward_benchmark import open_target
+    from videoalign.recipes.reward_scores import compare_on
+
+    other = VideoReward.from_pretrained(against)
+    with open_target(target, None, skip_broken=skip_broken, progress=progress) as dataset:
+        figures = compare_on(model, other, dataset, split=split, skip_broken=skip_broken, progress=progress)
+    if as_json:
+        print_json(figures)
+        return
+    _show(figures, SHOWN_COMPARED, f"{about} on {target.location} ({split or 'all'})")
+
+
+def _show(figures: Mapping[str, Mapping[str, Any]], keys: Sequence[str], title: str) -> None:
+    rows = [[name, *_cells(row, keys)] for name, row in figures.items()]
+    print_table(["dimension", *_heads(keys)], rows, title=title)
+
+
+def _show_generators(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, row in figures.items():
+        rows = [[" and ".join(pair["generators"]), *_cells(pair, SHOWN_BY_GENERATORS)] for pair in row["by_generators"]]
+        print_table(["generators", *_heads(SHOWN_BY_GENERATORS)], rows, title=name)
+
+
+def _cells(row: Mapping[str, Any], keys: Sequence[str]) -> list[Any]:
+    return ["-" if row[key] is None else row[key] for key in keys]
+
+
+def _heads(keys: Sequence[str]) -> list[str]:
+    return [key.replace("_", " ") for key in keys]

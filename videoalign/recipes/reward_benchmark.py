@@ -1,0 +1,244 @@
+"""A reward on a dataset or on the table of a benchmark, with a result that others can compare theirs with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from videoalign.contracts.output import claim_folder, fingerprint, whole_file, write_json
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import RewardModel
+from videoalign.data.counts import REJECTED_FILE
+from videoalign.data.dataset import INFO_FILE, Dataset, JudgedPair, flip
+from videoalign.data.formats import FORMATS, find_format, import_data
+from videoalign.data.formats.builder import REPEATED
+from videoalign.data.formats.source import READERS
+from videoalign.errors import ConfigError
+from videoalign.evaluation.benchmark_page import benchmark_page
+from videoalign.models.generators.wan import weights_digest
+from videoalign.models.videoreward import VideoReward
+from videoalign.recipes.clip_scores import clip_key
+from videoalign.recipes.evaluate import library_versions
+from videoalign.recipes.reward_scores import Evaluation, evaluate_on
+
+DATASET_FOLDER, SCORES_FOLDER = "dataset", "scores"
+RESULT_FILE, PAGE_FILE = "result.json", "result.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a reward is evaluated on: a dataset folder, or a table with its format."""
+
+    location: str
+    """Folder of a dataset, or path or address of a CSV, JSONL or Parquet table."""
+    format: str | None = None
+    """Name of an importer, of a table alone."""
+    clips: Path | None = None
+    """Folder of a table's clips; default: the table's own."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the importer."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it has to be imported.
+
+        Raises:
+            ConfigError: a table without a format, or a format, clips or settings for a dataset.
+        """
+        if (Path(self.location) / INFO_FILE).is_file() and (self.format or self.clips or self.options):
+            raise ConfigError(f"--format, --clips, KEY=VALUE: {self.location} is a dataset already; leave them out.")
+        if self.format is not None:
+            find_format(self.format)
+            return True
+        if self.location.rpartition(".")[2].lower() in READERS:
+            raise ConfigError(f"--format: missing; say what {self.location} is: {', '.join(FORMATS)}.")
+        if self.clips or self.options:
+            raise ConfigError("--clips, KEY=VALUE: they are of a table; say with --format what it is.")
+        return False
+
+
+def benchmark(
+    reward: RewardModel,
+    target: Target,
+    *,
+    out: str | Path | None = None,
+    split: str | None = None,
+    legacy: bool = False,
+    seed: int = 0,
+    skip_broken: bool = False,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Evaluates a reward on every judged pair of a dataset or table.
+
+    With ``out``, that folder keeps the imported table and the scores of each clip as they come, so that a run that
+    stopped goes on, and gets ``result.json`` with ``result.md`` for reading. The way of counting may change from run to
+    run in one folder; the reward, the table and the clips may not.
+
+    Args:
+        reward: scores the clips.
+        target: what it is evaluated on.
+        out: output folder; None keeps nothing.
+        split: ``val`` or ``train``; None for all pairs.
+        legacy: see `reward_scores.evaluate_on`, like the rest.
+        seed: draws folds and resamples.
+        skip_broken: leave out rows and clips that cannot be used, and list them.
+        fresh: start over where ``out`` holds a run of ours.
+        progress: counts rows and clips.
+
+    Returns:
+        What ``result.json`` holds; see docs/reference/results.md. A row of a table that could not be used counts as
+        ``left_out`` of every dimension.
+
+    Raises:
+        ConfigError: a target without a format, or with one that it does not need.
+        DataError: see `import_data` and `reward_scores.evaluate_on`.
+        OutputError: ``out`` belongs to another run, or cannot be written.
+    """
+    about = _about_reward(reward)
+    folder = claim_folder(out, _identity(about, target), fresh=fresh) if out is not None else None
+    times = [time.perf_counter()]
+    with open_target(target, folder, skip_broken=skip_broken, progress=progress) as dataset:
+        times.append(time.perf_counter())
+        keep = folder / SCORES_FOLDER if folder is not None else None
+        found = evaluate_on(
+            reward,
+            dataset,
+            split=split,
+            legacy=legacy,
+            seed=seed,
+            skip_broken=skip_broken,
+            keep=keep,
+            progress=progress,
+        )
+        times.append(time.perf_counter())
+        left_out = _left_out(dataset, found)
+        for row in found.figures.values():
+            row["left_out"] += len(left_out["rows"]) if target.is_table else 0
+        result = {
+            "reward": about,
+            "dataset": _about_dataset(dataset, target, split, found.pairs),
+            "figures": found.figures,
+            "left_out": left_out,
+            "settings": {"legacy": legacy, "seed": seed, "skip_broken": skip_broken},
+            "versions": library_versions(),
+            "seconds": {"import": times[1] - times[0], "scores and figures": times[2] - times[1]},
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    if folder is not None:
+        with whole_file(folder / PAGE_FILE) as aside:
+            aside.write_text(benchmark_page(result), encoding="utf-8")
+        write_json(folder / RESULT_FILE, result)
+    return result
+
+
+@contextmanager
+def open_target(
+    target: Target, folder: Path | None, *, skip_broken: bool = False, progress: Progress = silent
+) -> Iterator[Dataset]:
+    """The dataset; a table is imported into ``folder``, unless it stands there whole already, or where it is removed
+    again.
+
+    Raises:
+        ConfigError: see `Target.is_table`.
+        DataError: see `Dataset.open` and `import_data`.
+    """
+    if not target.is_table:
+        yield Dataset.open(target.location)
+        return
+    with TemporaryDirectory() as passing:
+        place = (folder or Path(passing)) / DATASET_FOLDER
+        if not (place / INFO_FILE).is_file() or _rejected(place):
+            options = {**target.options, **({"skip_broken": True} if skip_broken else {})}
+            import_data(
+                str(target.format),
+                target.location,
+                place,
+                target.clips,
+                options=options,
+                fresh=True,
+                progress=progress,
+            )
+        yield Dataset.open(place)
+
+
+def _identity(about: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """What the kept table and scores depend on."""
+    location, clips = target.location, target.clips
+    if "://" not in location:
+        location = str(Path(location).absolute())
+    identity = {"command": "reward eval", "reward": about, "target": location}
+    if not target.is_table:
+        return identity
+    digest = ""
+    if "://" not in location and Path(location).is_file():
+        with Path(location).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    where = str(clips.absolute()) if clips is not None else ""
+    return {**identity, "table": digest, "format": target.format, "clips": where, "options": dict(target.options)}
+
+
+def _about_reward(reward: RewardModel) -> dict[str, Any]:
+    """Name and dimensions of a reward; of a VideoReward also a hash of its weights and how it reads a clip."""
+    about: dict[str, Any] = {"name": reward.name, "dimensions": list(reward.dimensions)}
+    if not isinstance(reward, VideoReward):
+        return about
+    settings = reward.settings.model_dump(mode="json")
+    read = {name: settings[name] for name in ("limits", "positions", "normalisation", "ties", "provenance")}
+    kind = str(next(reward.backbone.parameters()).dtype).removeprefix("torch.")
+    return {**about, **read, "dtype": kind, "weights": weights_digest(reward), "settings": fingerprint(settings)}
+
+
+def _about_dataset(dataset: Dataset, target: Target, split: str | None, pairs: list[JudgedPair]) -> dict[str, Any]:
+    """What it is; the fingerprint is of prompts, clips and verdicts, wherever the files are, in whatever order."""
+    names = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    clips = sorted(clip_key(clip, texts[clip.prompt_id]) for clip in dataset.clips() if clip.clip_id in names)
+    return {
+        "name": target.location.rstrip("/").rpartition("/")[2],
+        "format": target.format,
+        "fingerprint": fingerprint([clips, sorted(map(_verdict, pairs))]),
+        "split": split or "all",
+        "dimensions": list(dataset.dimensions),
+        "pairs": len(pairs),
+        "prompts": len({pair.prompt_id for pair in pairs}),
+        "clips": len(clips),
+        "provenance": dataset.info.provenance,
+    }
+
+
+def _verdict(pair: JudgedPair) -> list[str]:
+    turned = pair.clip_a > pair.clip_b
+    labels = {name: label and (flip(label) if turned else label) for name, label in pair.labels.items()}
+    return [*sorted([pair.clip_a, pair.clip_b]), json.dumps(labels, sort_keys=True)]
+
+
+def _rejected(place: Path) -> list[dict[str, str]]:
+    """Rows that an import left out, but those that say what an earlier one said."""
+    return [row for row in _not_taken(place) if not row["reason"].startswith(REPEATED)]
+
+
+def _not_taken(place: Path) -> list[dict[str, str]]:
+    file = place / REJECTED_FILE
+    rows: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return rows
+
+
+def _left_out(dataset: Dataset, found: Evaluation) -> dict[str, Any]:
+    """Rows and clips that could not be used, with the reason, and how many pairs went with them."""
+    rows = _rejected(dataset.path)
+    pairs = sum(pair.clip_a in found.broken or pair.clip_b in found.broken for pair in found.pairs)
+    return {
+        "pairs": pairs + len(rows),
+        "repeated_rows": len(_not_taken(dataset.path)) - len(rows),
+        "rows": rows,
+        "clips": [{"clip": clip_id, "reason": reason} for clip_id, reason in sorted(found.broken.items())],
+    }
