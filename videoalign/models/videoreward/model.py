@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from videoalign.models.videoreward.backbone import ModelInputs, hidden_states, u
 from videoalign.models.videoreward.checkpoint import RewardParts, read_checkpoint, write_checkpoint
 from videoalign.models.videoreward.families import find_family
 from videoalign.models.videoreward.families.family import VIDEO_TOKEN
+from videoalign.models.videoreward.hub import CARD_FILE, model_card, upload
 from videoalign.models.videoreward.loading import load_options
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.prompt import Chat, check_template
@@ -164,6 +166,24 @@ class VideoReward(nn.Module):
         """Writes backbone, tokenizer, head and settings; see `checkpoint.write_checkpoint`."""
         parts = RewardParts(self.backbone, self.chat.tokenizer, self.settings, self.tokens, self.head.weight)
         write_checkpoint(path, parts)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Puts the reward, with a card that describes it, into a repository of the hub; gives its address.
+
+        Args:
+            repo_id: ``owner/name``; made when absent.
+            private: of a repository that is made: only its owner sees it.
+            token: of the hub; default: the one that is logged in.
+
+        Raises:
+            ModelError: the backbone was loaded in 8 or 4 bits.
+            OutputError: the hub cannot be reached or does not let us.
+        """
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "reward"
+            self.save_pretrained(folder)
+            (folder / CARD_FILE).write_text(model_card(repo_id, self.family.title, self.settings), encoding="utf-8")
+            return upload(folder, repo_id, private=private, token=token)
 
     @property
     def dimensions(self) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def new_parts(
         positions="plain" if (positions or family.positions) == "plain" else "mrope",
         pooling="special" if pooling == "special" else "last",
         shared_head=pooling == "special" if shared_head is None else shared_head,
-        provenance={"base": Path(base).name},
+        provenance={"base": Path(base).name if Path(base).is_dir() else str(base)},
     )
     generator = fold_in(seed, "reward")
     rows = backbone.get_input_embeddings().weight.detach().float().cpu()
