@@ -38,7 +38,7 @@ async function ask(path, body) {
 }
 
 export const api = {
-  next: (path) => ask(path),
+  next: () => ask("/api/next"),
   judge: (judgement) => ask("/api/judgements", judgement),
   skip: (assignment, reason) => ask("/api/skip", { assignment, reason }),
   undo: () => ask("/api/undo", {}),

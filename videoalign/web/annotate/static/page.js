@@ -47,10 +47,15 @@ function hush() {
   $("alert").hidden = true;
 }
 
+/** The server's reason as a sentence. */
+function sentence({ message }) {
+  return message.charAt(0).toUpperCase() + message.slice(1).replace(/\.?$/, ".");
+}
+
 /* Pairs */
 
 async function load() {
-  await attempt(() => api.next($("pair").dataset.next), show);
+  await attempt(() => api.next(), show);
 }
 
 /** Asks the server for something once; what goes wrong is told, with a button to try again. */
@@ -76,7 +81,7 @@ function explain(problem, again) {
   } else if (problem.status === 401) {
     alert("You are signed out. What you chose is kept on this computer: sign in with your link, then come back.");
   } else {
-    alert(`That was not possible: ${problem.message}.`, assignment ? "" : "Try again", again);
+    alert(sentence(problem), assignment ? "" : "Try again", again);
   }
 }
 
@@ -92,11 +97,12 @@ function show(next) {
 }
 
 function showPair({ state, message, upcoming }) {
-  const { prompt, left, right, dimensions, said, allow_undo } = assignment;
+  const { prompt, left, right, dimensions, said, allow_undo, ratings } = assignment;
   $("prompt").textContent = prompt;
   $("round").textContent = message || ROUNDS[state] || "";
   $("round").hidden = !$("round").textContent;
   $("undo").hidden = !allow_undo;
+  $("rate-clips").hidden = ratings === false;
   $("pair").classList.toggle("tall", left.width < left.height * 1.15);
   form.build(dimensions, said);
   const draft = drafts.begin(assignment);
@@ -207,11 +213,11 @@ async function send(judgement) {
 
 function explainRefusal(problem) {
   if (problem.status === 401) return explain(problem);
-  alert(`The judgement was not taken: ${problem.message}.`, "Next pair", load);
+  alert(`The judgement was not taken. ${sentence(problem)}`, "Next pair", load);
 }
 
 function leaseLost(problem) {
-  alert(`This pair is no longer yours: ${problem.message}.`, "Next pair", load);
+  alert(`This pair is no longer yours. ${sentence(problem)}`, "Next pair", load);
 }
 
 function undo() {
@@ -247,7 +253,7 @@ function openGuideline() {
 }
 
 function rateClips() {
-  const shown = $("rate-clips").getAttribute("aria-pressed") !== "true";
+  const shown = !$("rate-clips").hidden && $("rate-clips").getAttribute("aria-pressed") !== "true";
   $("rate-clips").setAttribute("aria-pressed", shown);
   form.showRatings(shown);
   store.set("ratings", shown);

@@ -1,6 +1,6 @@
 /* The players of the page: a video element for each clip on show, and the clips of the next pair loaded ahead. */
 
-const SMALL = 160; // pixels; clips up to this width are shown with hard pixels
+const SMALL = 100; // pixels; clips up to this width are shown with hard pixels
 
 function newVideo(url) {
   const video = document.createElement("video");

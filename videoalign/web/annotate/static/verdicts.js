@@ -1,6 +1,5 @@
 /* The form of one pair: a verdict for each dimension, ratings of each clip, a comment. */
 
-export const VERDICTS = ["left", "tie", "right", "both_bad"];
 const SHORT = { left: "A", tie: "Tie", right: "B", both_bad: "Both bad" };
 const SIDES = ["left", "right"];
 
@@ -10,6 +9,12 @@ export function titled({ name, guideline }) {
   if (colon < 1 || colon > 32) return [name, guideline];
   const rest = guideline.slice(colon + 1).trim();
   return [guideline.slice(0, colon), rest.charAt(0).toUpperCase() + rest.slice(1)];
+}
+
+function quoted(comment) {
+  const made = document.createElement("q");
+  made.textContent = made.title = comment;
+  return made;
 }
 
 /** Fires `change` on its root whenever a person changed something. */
@@ -63,10 +68,11 @@ export class VerdictForm {
 
   #say(list, name, said) {
     list.hidden = !said?.length;
-    for (const { rater, verdicts } of said ?? []) {
+    for (const { rater, verdicts, comment } of said ?? []) {
       const item = document.createElement("li");
       item.dataset.verdict = verdicts[name] ?? "";
       item.textContent = `Rater ${rater}: ${SHORT[verdicts[name]] ?? "no verdict"}`;
+      if (comment) item.append(quoted(comment));
       list.append(item);
     }
   }
@@ -151,11 +157,6 @@ export class VerdictForm {
 
   showRatings(shown) {
     this.#root.classList.toggle("with-ratings", shown);
-  }
-
-  get isUntouched() {
-    const { verdicts, ratings, comment } = this.value;
-    return Object.keys(verdicts).length === 0 && ratings === null && comment === "";
   }
 
   #advance() {
