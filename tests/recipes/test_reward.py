@@ -19,9 +19,10 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_data import batcher, clips_of_split, groups_of_split
+from videoalign.recipes.reward_data import batcher, clips_of_split, groups_of_split, token_counts
 from videoalign.recipes.reward_start import start_reward
 from videoalign.recipes.scoring import raw_scores
+from videoalign.training.loop import bucketed_order, example_order
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
 
 LIMITS = {"fps": 4.0, "min_frame_pixels": 32 * 32, "max_frame_pixels": 32 * 32}
@@ -211,3 +212,28 @@ def test_gradient_checkpointing_trains_to_the_same_weights(
         assert not any(getattr(module, "gradient_checkpointing", False) for module in result.reward.modules())
     for name, value in weights(tmp_path / "plain").items():
         torch.testing.assert_close(weights(tmp_path / "saving")[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_lengths_are_those_of_the_batches_and_buckets_save_padding(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    reward = VideoReward.from_base(tiny_base, limits=ReadingLimits.model_validate(LIMITS))
+    clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
+    groups = groups_of_split(judged_dataset, "train", reward.dimensions, by_votes=True, max_clips=2)
+    told = token_counts(reward, groups, clips)
+    collate = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)
+    read = [collate([group]).inputs.lengths for group in groups]
+    assert len({int(lengths.max()) - count for lengths, count in zip(read, told, strict=True)}) == 1  # the rubric
+
+    def padding(order: list[int]) -> float:
+        batches = [torch.cat([read[n] for n in order[start : start + 2]]) for start in range(0, len(order), 2)]
+        return 1 - sum(int(x.sum()) for x in batches) / sum(len(x) * int(x.max()) for x in batches)
+
+    num = len(groups)
+    assert padding(bucketed_order(told, 2, seed=0)(0, num)) < 0.8 * padding(example_order(num, 0, num, seed=0))
+    config = settings({"save_every_steps": 2}, bucket_by_length=True, max_clips=2)
+    train_reward(judged_dataset, str(tiny_base), tmp_path / "whole", config)
+    with pytest.raises(Stop):
+        train_reward(judged_dataset, str(tiny_base), tmp_path / "r", config, on_step=stop_after(3))
+    train_reward(judged_dataset, str(tiny_base), tmp_path / "r", config)
+    assert same_weights(tmp_path / "whole", tmp_path / "r")

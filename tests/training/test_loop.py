@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.training.callbacks import Every, KeepBest
-from videoalign.training.loop import FitConfig, example_order, fit, rate_factor
+from videoalign.training.loop import FitConfig, bucketed_order, example_order, fit, rate_factor
 
 
 class Line:
@@ -193,3 +193,68 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change(tmp_p
     with pytest.raises(ConfigError, match="at step 1 the loss is inf"):
         fit(line, broken, collate, CONFIG, tmp_path)
     assert torch.equal(line.model.weight, torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(("num", "size"), [(40, 4), (41, 4), (43, 8), (3, 4), (5, 1)])
+def test_bucketed_epochs_visit_each_example_once_and_any_part_of_the_walk_is_the_same(num: int, size: int) -> None:
+    lengths = [(17 * k) % 23 for k in range(num)]
+    order = bucketed_order(lengths, size, seed=1)
+    walk = order(0, 5 * num)
+    epochs = [walk[start : start + num] for start in range(0, 5 * num, num)]
+    assert all(sorted(epoch) == list(range(num)) for epoch in epochs)
+    assert bucketed_order(lengths, size, seed=1)(num + 2, 2 * num) == walk[num + 2 : 3 * num + 2]
+    if num > 5:
+        assert epochs[0] != epochs[1] and bucketed_order(lengths, size, seed=2)(0, num) != epochs[0]
+
+
+def test_bucketed_batches_hold_near_lengths_and_save_padding() -> None:
+    """403 examples of 50 to 1050 tokens in batches of 4: of what is read, the share that is padding."""
+    lengths = (50 + 1000 * torch.rand(403, generator=torch.Generator().manual_seed(0))).long().tolist()
+
+    def padding(walk: list[int]) -> float:
+        batches = [[lengths[n] for n in walk[start : start + 4]] for start in range(0, len(walk), 4)]
+        return 1 - sum(map(sum, batches)) / sum(4 * max(batch) for batch in batches)
+
+    num = 4 * 403  # four epochs; they begin within batches
+    assert padding(example_order(403, 0, num, seed=0)) > 0.3
+    assert padding(bucketed_order(lengths, 4, seed=0)(0, num)) < 0.03
+    assert padding(bucketed_order(lengths, 4, seed=0, num_mixed=8)(0, num)) < 0.1
+    first, second = (bucketed_order(lengths, 4, seed=0)(start, 400) for start in (0, 403))
+    assert {frozenset(first[k : k + 4]) for k in range(0, 400, 4)} != {
+        frozenset(second[k : k + 4]) for k in range(1, 400, 4)
+    }
+
+
+def test_another_order_resumes_exactly(tmp_path: Path) -> None:
+    order = bucketed_order([k % 7 for k in range(20)], 8, seed=0)
+    whole, resumed = Line(), Line()
+    fit(whole, examples(), collate, CONFIG, tmp_path / "whole", order=order)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), examples(), collate, CONFIG, tmp_path / "broken", callbacks=[Stop(17)], order=order)
+    fit(resumed, examples(), collate, CONFIG, tmp_path / "broken", order=order)
+    assert torch.equal(whole.model.weight, resumed.model.weight)
+    plain = Line()
+    fit(plain, examples(), collate, CONFIG, tmp_path / "plain")
+    assert not torch.equal(plain.model.weight, whole.model.weight)
+
+
+def test_batches_of_one_step_count_by_what_their_loss_is_a_mean_of(tmp_path: Path) -> None:
+    """One batch of eight equals two of four when a batch counts by its rows above zero, which the loss is a mean of."""
+
+    class Above(Line):
+        def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            x, y = batch
+            errors, kept = (self.model(x).squeeze(1) - y).square(), x[:, 0] > 0
+            return errors[kept].sum() / kept.sum().clamp_min(1), {}
+
+    losses, weights = [], []
+    for size, times in ((8, 1), (4, 2), (1, 8)):
+        line, config = Above(), CONFIG.model_copy(update={"batch_size": size, "accumulate_steps": times})
+        rows = fit(
+            line, examples(), collate, config, tmp_path / str(size), weigh=lambda rows: sum(x[0] > 0 for x, _ in rows)
+        )
+        losses.append([row["loss"] for row in rows])
+        weights.append(line.model.weight.detach())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[2] == pytest.approx(losses[0], rel=1e-4)
+    for weight in weights[1:]:
+        torch.testing.assert_close(weight, weights[0], rtol=1e-3, atol=1e-5)

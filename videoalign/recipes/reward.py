@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import Any
 
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
+from videoalign.distributed import Processes, join
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import augment_clips
@@ -18,14 +20,20 @@ from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
-from videoalign.recipes.reward_data import batcher, clips_of_groups, clips_of_split, groups_of_split, require_lessons
+from videoalign.recipes.reward_data import (
+    batcher,
+    clips_of_groups,
+    clips_of_split,
+    groups_of_split,
+    require_lessons,
+    token_counts,
+)
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward_start import start_reward
 from videoalign.recipes.scoring import raw_scores
 from videoalign.training.callbacks import KeepBest
-from videoalign.training.loop import Row, count_steps, fit
+from videoalign.training.loop import Row, bucketed_order, count_steps, fit
 from videoalign.training.objectives.reward import (
-    JudgedBatch,
     JudgedGroup,
     RewardObjective,
     TieCriterion,
@@ -61,7 +69,9 @@ def train_reward(
     """Trains a VideoReward on the training prompts and stores it, normalised on the held-out ones, in ``out``.
 
     A run that stopped goes on from its last checkpoint and ends with the weights of the unbroken run. Where held-out
-    pairs are judged, their loss and accuracy stand in the log as ``val/loss`` and ``val/accuracy/<dim>``.
+    pairs are judged, their loss and accuracy stand in the log as ``val/loss`` and ``val/accuracy/<dim>``. Started by
+    ``accelerate launch`` or ``torchrun`` in several processes, these train together, see `training.loop.fit`; each
+    uses a GPU of its own where there is one.
 
     Args:
         dataset: judged pairs, or ratings where ``config.loss`` is regression; its dimensions and guidelines are used.
@@ -75,73 +85,107 @@ def train_reward(
         on_step: called with the row of each step.
 
     Raises:
-        ConfigError: an unknown part in ``rates``, a template that does not fit, settings that contradict the reward to
-            go on from or that could have no effect.
-        DataError: no pair with a verdict in the training split, no clips to normalise on, none to choose the best by, a
-            prompt with a reward token.
+        ConfigError: a template that does not fit, settings that contradict the reward to go on from or each other.
+        DataError: no verdict to learn or to choose the best by, no clips to normalise on, a prompt with a reward token.
         ModelError: the base cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or RewardTrainConfig()
     check_settings(config)
-    reward = start_reward(dataset, base, config)
-    groups, unseen = (
-        groups_of_split(
-            dataset, split, reward.dimensions, by_votes=config.labels == "shares", max_clips=config.max_clips
-        )
-        for split in ("train", "val")
-    )
-    require_lessons(dataset, groups, config.loss)
-    normalised_on = clips_of_split(dataset, config.normalise_on)
+    processes = join()
+    progress = progress if processes.is_first else silent
+    reward = start_reward(dataset, base, config).to(processes.device)
+    lessons = _lessons(reward, dataset, config)
     objective = _objective(reward, config)
-    if config.keep == "best" and not objective.can_measure(unseen):
+    if config.keep == "best" and not objective.weigh(lessons.unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
-    folder = claim_folder(out, _identity(dataset, base, config, [*groups, *unseen]), fresh=fresh)
-    clips = {clip.clip_id: clip for clip in dataset.clips()}
-    reader = ClipReader(dataset, reward.processor)
-    reader.warm(clips_of_groups([*groups, *unseen], clips), progress)
-    collate = batcher(reward, reader, clips)
+    folder = _claim(out, _identity(dataset, base, config, lessons), fresh, processes)
+    lessons.reader.warm(clips_of_groups([*lessons.groups, *lessons.unseen], lessons.clips), progress)
     with (
         progress("train reward", config.fit.num_steps) as advance,
         gradient_checkpointing(reward, config.gradient_checkpointing),
     ):
-        after = count_steps(advance, on_step)
-        history = _fit(objective, groups, unseen, collate, config, folder, after)
-    reward.eval()
-    merge_lora(reward)
+        history = _fit(objective, lessons, config, folder, count_steps(advance, on_step), processes)
+    merge_lora(reward.eval())
     reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})
-    reward.set_normalisation(raw_scores(reward, dataset, normalised_on, progress))
-    reward.name = Path(out).resolve().name
-    reward.save_pretrained(folder / MODEL_FOLDER)
-    return RewardTrainResult(reward, history, sum(len(group.pairs) for group in groups))
+    reward.set_normalisation(raw_scores(reward, dataset, lessons.normalised_on, progress))
+    reward.name = folder.resolve().name
+    if processes.is_first:
+        reward.save_pretrained(folder / MODEL_FOLDER)
+    processes.wait()
+    return RewardTrainResult(reward, history, sum(len(group.pairs) for group in lessons.groups))
+
+
+def _claim(out: str | Path, identity: dict[str, Any], fresh: bool, processes: Processes) -> Path:
+    """The output folder, made by the first process and then there for all."""
+    if processes.is_first:
+        claim_folder(out, identity, fresh=fresh)
+    processes.wait()
+    return Path(out)
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """A reward, what it learns from and what it is measured on."""
+
+    reward: VideoReward
+    groups: list[JudgedGroup]
+    unseen: list[JudgedGroup]
+    normalised_on: list[Clip]
+    clips: dict[str, Clip]
+    reader: ClipReader
+
+
+def _lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -> _Lessons:
+    by_votes = config.labels == "shares"
+    groups, unseen = (
+        groups_of_split(dataset, split, reward.dimensions, by_votes=by_votes, max_clips=config.max_clips)
+        for split in ("train", "val")
+    )
+    require_lessons(dataset, groups, config.loss)
+    return _Lessons(
+        reward=reward,
+        groups=groups,
+        unseen=unseen,
+        normalised_on=clips_of_split(dataset, config.normalise_on),
+        clips={clip.clip_id: clip for clip in dataset.clips()},
+        reader=ClipReader(dataset, reward.processor),
+    )
 
 
 def _fit(
     objective: RewardObjective,
-    groups: Sequence[JudgedGroup],
-    unseen: Sequence[JudgedGroup],
-    collate: Callable[[Sequence[JudgedGroup]], JudgedBatch],
+    lessons: _Lessons,
     config: RewardTrainConfig,
     folder: Path,
     on_step: Callable[[Row], None],
+    processes: Processes,
 ) -> list[Row]:
     """Trains with validation on the unseen groups; the objective ends with the weights that are kept."""
-    size = config.fit.batch_size
+    reward, unseen, size, seed = lessons.reward, lessons.unseen, config.fit.batch_size, config.fit.seed
+    collate = batcher(reward, lessons.reader, lessons.clips)
+    order = None
+    if config.bucket_by_length:
+        order = bucketed_order(token_counts(reward, lessons.groups, lessons.clips), size, seed)
 
     def measure() -> dict[str, float]:
-        return objective.measure(collate(unseen[start : start + size]) for start in range(0, len(unseen), size))
+        starts = range(size * processes.rank, len(unseen), size * processes.count)
+        return objective.measure((collate(unseen[start : start + size]) for start in starts), processes)
 
     keeper = KeepBest(objective, folder / BEST_FILE, "val/loss", higher=False)
-    objective.reward.train()
+    reward.train()
     history = fit(
         objective,
-        groups,
+        lessons.groups,
         collate,
         config.fit,
         folder,
         on_step=on_step,
         callbacks=[keeper] if config.keep == "best" else [],
-        validate=measure if objective.can_measure(unseen) else None,
+        validate=measure if objective.weigh(unseen) else None,
+        order=order,
+        weigh=objective.weigh,
+        processes=processes,
     )
     if config.keep == "best":
         keeper.restore()
@@ -176,7 +220,8 @@ def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjectiv
     )
 
 
-def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, groups: Sequence[JudgedGroup]) -> dict[str, Any]:
+def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, lessons: _Lessons) -> dict[str, Any]:
+    groups = [*lessons.groups, *lessons.unseen]
     data = [[g.prompt, g.clip_ids, g.pairs.tolist(), g.shares.tolist(), g.ratings.tolist()] for g in groups]
     return {
         "command": "reward train",

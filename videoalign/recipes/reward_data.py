@@ -8,6 +8,7 @@ from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.processing import VideoProcessor, smart_size
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
@@ -56,6 +57,21 @@ def clips_of_split(dataset: Dataset, split: str) -> list[Clip]:
 def clips_of_groups(groups: Iterable[JudgedGroup], clips: dict[str, Clip]) -> list[Clip]:
     """Each clip once, in the order of the groups."""
     return [clips[name] for name in dict.fromkeys(name for group in groups for name in group.clip_ids)]
+
+
+def token_counts(reward: VideoReward, groups: Sequence[JudgedGroup], clips: dict[str, Clip]) -> list[int]:
+    """Of each group the tokens of its longest clip with its prompt, from sizes alone: nothing is decoded."""
+    return [
+        max(_places(reward.processor, clips[name]) for name in group.clip_ids) + len(reward.chat.encode(group.prompt))
+        for group in groups
+    ]
+
+
+def _places(processor: VideoProcessor, clip: Clip) -> int:
+    limits, num_frames = processor.limits, len(processor.indices(clip.num_frames, clip.fps))
+    block = processor.patch * processor.merge
+    height, width = smart_size(clip.height, clip.width, block, limits.min_frame_pixels, limits.max_frame_pixels)
+    return processor.num_tokens((num_frames // processor.temporal, height // processor.patch, width // processor.patch))
 
 
 def batcher(

@@ -40,14 +40,18 @@ class RewardTrainConfig(Config):
     """Learning rates of parts (language, vision, merger, tokens, head) that differ from the run's."""
     limits: ReadingLimits | None = None
     """Frames and pixels read; default: those of the base, 2 fps and 448 x 448 for a real one."""
-    positions: Literal["plain", "mrope"] = "plain"
-    """Rotary positions: 0..L-1 on all axes, as the released reward, or time, height and width apart."""
+    positions: Literal["plain", "mrope"] | None = None
+    """Rotary positions: 0..L-1 on all axes, as the released reward, or time, height and width apart; default: plain for
+    a Qwen2-VL, mrope for later ones."""
     system: str | None = None
-    """Text of the system turn, empty for none; default: that of Qwen2-VL, none for the embedded base."""
+    """Text of the system turn, empty for none; default: that of the base, none for the embedded one."""
     template: str | None = None
     """The whole chat turn; default: made from the system turn and the dataset's guidelines."""
-    shared_head: bool = True
-    """One row of the head for all dimensions, or a row each."""
+    pooling: Literal["special", "last"] = "special"
+    """Scores are read each at a token of its own, before the prompt where the dimension does not see it, or all at the
+    last token of the turn."""
+    shared_head: bool | None = None
+    """One row of the head for all dimensions, or a row each; default: one, with pooling=last a row each."""
     max_clips: int = Field(8, ge=2)
     """Most clips of one prompt that are scored together."""
     shift_share: float = Field(0.0, ge=0, lt=1)
@@ -58,6 +62,8 @@ class RewardTrainConfig(Config):
     frame_shuffle: float = Field(0.0, ge=0, le=1)
     """Share of clips whose frames are put in random order at a step. Their verdicts stay, so this is for dimensions
     that look at single frames; on motion it teaches that the order of frames does not matter."""
+    bucket_by_length: bool = False
+    """Batches hold groups whose clips take nearly as many tokens, so that less is padded; they mix less."""
     normalise_on: Literal["val", "train"] = "val"
     """Split whose clips give the mean and deviation that scores are normalised with."""
     keep: Literal["last", "best"] = "last"

@@ -10,7 +10,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER, SETTINGS_FILE
 from videoalign.models.videoreward.extend import extend_reward
 from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.models.videoreward.prompt import SYSTEM, default_template
+from videoalign.models.videoreward.prompt import default_template
 from videoalign.recipes.reward_settings import RewardTrainConfig
 from videoalign.worlds.sprites.renderer import SIZE_PX
 
@@ -19,7 +19,7 @@ SPRITES_BASE = Path(__file__).parents[1] / "worlds" / "sprites" / "weights" / "r
 SPRITES_LIMITS = ReadingLimits(fps=8.0, max_frames=16, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
 """What the shipped base was pretrained on; used for it when a run sets no limits of its own."""
 
-KEPT = {"limits", "positions", "system", "template", "shared_head"}
+KEPT = {"limits", "pooling", "positions", "system", "template", "shared_head"}
 """Settings that a trained reward brings along."""
 
 
@@ -69,13 +69,17 @@ def _continued(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoR
 
 def _untrained(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoReward:
     embedded = base == SPRITES
-    system = config.system if config.system is not None else "" if embedded else SYSTEM
+    dimensions, template = dataset.info.dimensions, config.template
+    system = "" if embedded and config.system is None else config.system
+    if template is None and system is not None:
+        template = default_template(dimensions, system=system, pooling=config.pooling)
     return VideoReward.from_base(
         base_path(base),
-        dimensions=dataset.info.dimensions,
+        dimensions=dimensions,
         limits=config.limits or (SPRITES_LIMITS if embedded else None),
-        template=config.template or default_template(dataset.info.dimensions, system=system),
+        template=template,
         positions=config.positions,
+        pooling=config.pooling,
         shared_head=config.shared_head,
         seed=config.fit.seed,
     )

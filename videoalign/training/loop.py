@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from videoalign.config import Config
+from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, DataError
 from videoalign.flow.times import fold_in
 from videoalign.training.callbacks import Callback
@@ -53,9 +55,9 @@ class FitConfig(Config):
     num_steps: int = Field(default=200, gt=0)
     """Optimiser steps of the whole run."""
     batch_size: int = Field(default=16, gt=0)
-    """Examples of one forward pass."""
+    """Examples of one forward pass, in each process."""
     accumulate_steps: int = Field(default=1, gt=0)
-    """Batches whose gradients are averaged into one optimiser step."""
+    """Batches, in each process, whose gradients are averaged into one optimiser step."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak rate of AdamW, for the groups that bring none of their own."""
     warmup_steps: int = Field(default=10, ge=0)
@@ -93,6 +95,10 @@ def rate_factor(step: int, config: FitConfig) -> float:
     return config.final_rate_share + (1 - config.final_rate_share) * falling
 
 
+Order = Callable[[int, int], list[int]]
+"""From a first place and a count to the indices of that many examples of an endless walk over the training set."""
+
+
 def example_order(num_examples: int, first: int, count: int, seed: int) -> list[int]:
     """``count`` example indices from place ``first`` of an endless walk; each epoch is a permutation of its own."""
     order: list[int] = []
@@ -101,6 +107,44 @@ def example_order(num_examples: int, first: int, count: int, seed: int) -> list[
         permutation = torch.randperm(num_examples, generator=fold_in(seed, "epoch", epoch)).tolist()
         order += permutation[offset : offset + count - len(order)]
         epoch, offset = epoch + 1, 0
+    return order
+
+
+def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, *, num_mixed: int = 64) -> Order:
+    """An `Order` whose batches hold examples of near lengths, so that little is padded; each epoch has each once.
+
+    An epoch is a permutation of its own, cut into stretches of ``num_mixed`` batches; each stretch is sorted by length
+    and cut into batches, and the batches of the epoch are shuffled. A batch that two epochs share is not sorted.
+
+    Args:
+        lengths: of each example.
+        batch_size: examples of one batch, as in `FitConfig`.
+        seed: decides the permutations, with the epoch.
+        num_mixed: more makes lengths nearer, fewer makes batches differ more from epoch to epoch.
+    """
+    num = len(lengths)
+
+    @lru_cache(maxsize=2)
+    def epoch_order(epoch: int) -> list[int]:
+        generator = fold_in(seed, "epoch", epoch)
+        walk = torch.randperm(num, generator=generator).tolist()
+        lead = min(num, -epoch * num % batch_size)  # completes the batch that the epoch before began
+        tail = (num - lead) % batch_size
+        whole, stretch, batches = walk[lead : num - tail], num_mixed * batch_size, []
+        for begin in range(0, len(whole), stretch):
+            near = sorted(whole[begin : begin + stretch], key=lengths.__getitem__)
+            batches += [near[start : start + batch_size] for start in range(0, len(near), batch_size)]
+        shuffled = torch.randperm(len(batches), generator=generator).tolist()
+        return [*walk[:lead], *(index for number in shuffled for index in batches[number]), *walk[num - tail :]]
+
+    def order(first: int, count: int) -> list[int]:
+        found: list[int] = []
+        epoch, offset = divmod(first, num)
+        while len(found) < count:
+            found += epoch_order(epoch)[offset : offset + count - len(found)]
+            epoch, offset = epoch + 1, 0
+        return found
+
     return order
 
 
@@ -129,19 +173,31 @@ def fit(
     on_step: Callable[[Row], None] | None = None,
     callbacks: Sequence[Callback] = (),
     validate: Callable[[], Mapping[str, float]] | None = None,
+    order: Order | None = None,
+    weigh: Callable[[Sequence[Any]], float] | None = None,
+    processes: Processes = ALONE,
 ) -> list[Row]:
     """Trains ``objective`` and leaves its weights in place; picks up where a run in ``out`` stopped, bit for bit.
 
+    N processes with batches of B take the steps of one process with batches of N B, up to rounding: the examples are
+    the same, and so is the loss where ``weigh`` counts what it is a mean of. Only what an objective draws differs, for
+    each process draws from a generator of its own. Process 0 alone writes and calls ``on_step`` and ``callbacks``.
+
     Args:
         objective: what is trained; see `Objective`.
-        examples: the training set, of any type.
+        examples: the training set, of any type, the same in every process.
         collate: makes a batch of a list of examples.
         config: length, batch, rates.
         out: holds ``checkpoint/`` (trained weights, optimiser, step) and ``log.jsonl``.
         on_step: called with the row of every step done in this call, as for a progress bar.
         callbacks: see `training.callbacks`; called after ``on_step`` and before the step's checkpoint, so that
             a run cut short between the two calls them again.
-        validate: called every ``validate_every_steps`` and at the end; its numbers join the row as ``val/<name>``.
+        validate: called every ``validate_every_steps`` and at the end, in all processes; its numbers join the row as
+            ``val/<name>``.
+        order: see `Order`; by default `example_order`.
+        weigh: how many numbers the loss of a batch of these examples is a mean of; by default all batches of a step
+            count alike.
+        processes: those that train together.
 
     Returns:
         The rows of ``log.jsonl``, those from before a resume included.
@@ -153,28 +209,17 @@ def fit(
     """
     if not len(examples):
         raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
-    parameters, optimizer = _optimizer(objective, config)
-    checkpoint = Checkpoint(Path(out) / "checkpoint", identity=_identity(config, len(examples)))
-    log = RunLog(Path(out) / "log.jsonl")
-    first, pending = checkpoint.restore(objective, optimizer)
-    log.keep_until(first - len(pending))
-    for step in range(first, config.num_steps):
-        row = _step(objective, optimizer, parameters, examples, collate, config, step)
-        done = step + 1
-        pending.append(row)
-        validated = validate is not None and _due(done, config.validate_every_steps, config.num_steps)
-        if validate is not None and validated:
+    order = order or partial(example_order, len(examples), seed=config.seed)
+    trainer = _Trainer(objective, examples, collate, config, order, weigh, processes)
+    run = _Run(trainer, Path(out))
+    for step in range(run.first, config.num_steps):
+        row = trainer.step(step)
+        if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):
             row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
-        if validated or _due(done, config.log_every_steps, config.num_steps):
-            log.append(mean_row(pending))
-            pending = []
-        if on_step is not None:
-            on_step(row)
-        for callback in callbacks:
-            callback.after_step(done, row)
-        if _due(done, config.save_every_steps, config.num_steps):
-            checkpoint.save(objective, optimizer, done, pending)
-    return log.rows()
+        if processes.is_first:
+            run.add(row, on_step, callbacks)
+    processes.wait()
+    return run.log.rows()
 
 
 def mean_row(rows: Sequence[Row]) -> Row:
@@ -188,40 +233,89 @@ def mean_row(rows: Sequence[Row]) -> Row:
     return means | whole | {"step": rows[-1]["step"]}
 
 
-def _step(
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    parameters: list[Tensor],
-    examples: Sequence[Any],
-    collate: Callable[[list[Any]], Any],
-    config: FitConfig,
-    step: int,
-) -> Row:
-    started = time.perf_counter()
-    factor = rate_factor(step, config)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
-    per_step = config.batch_size * config.accumulate_steps
-    order = example_order(len(examples), step * per_step, per_step, config.seed)
-    generator = fold_in(config.seed, "step", step)
-    optimizer.zero_grad(set_to_none=True)
-    rows: list[Row] = []
-    for begin in range(0, per_step, config.batch_size):
-        batch = collate([examples[index] for index in order[begin : begin + config.batch_size]])
-        with _own_randomness(config.seed, step, begin, parameters[0].device), _precision(config, parameters[0].device):
-            loss, metrics = objective.loss(batch, generator)
-        (loss / config.accumulate_steps).backward()
-        rows.append({**_finite(metrics), "step": step + 1, "loss": float(loss.detach())})
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
-    row = mean_row(rows)
-    if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
-        raise ConfigError(
-            f"learning_rate: at step {step + 1} the loss is {row['loss']} and the gradient norm {norm}; "
-            f"wanted finite numbers. Lower learning_rate (now {config.learning_rate}) and start again."
-        )
-    optimizer.step()
-    shared = {"learning_rate": config.learning_rate * factor, "gradient_norm": norm}
-    return {**row, **shared, "seconds": time.perf_counter() - started}
+class _Run:
+    """What is on disk: the checkpoint to go on from, and the log."""
+
+    def __init__(self, trainer: _Trainer, out: Path) -> None:
+        self.trainer, self.config = trainer, trainer.config
+        identity = _identity(self.config, len(trainer.examples), trainer.processes)
+        self.checkpoint = Checkpoint(out / "checkpoint", identity=identity)
+        self.log = RunLog(out / "log.jsonl")
+        self.first, self.pending = self.checkpoint.restore(trainer.objective, trainer.optimizer)
+        if trainer.processes.is_first:
+            self.log.keep_until(self.first - len(self.pending))
+
+    def add(self, row: Row, on_step: Callable[[Row], None] | None, callbacks: Sequence[Callback]) -> None:
+        """Takes the row of the step just done."""
+        config, done = self.config, int(row["step"])
+        self.pending.append(row)
+        validated = any(name.startswith("val/") for name in row)
+        if validated or _due(done, config.log_every_steps, config.num_steps):
+            self.log.append(mean_row(self.pending))
+            self.pending = []
+        if on_step is not None:
+            on_step(row)
+        for callback in callbacks:
+            callback.after_step(done, row)
+        if _due(done, config.save_every_steps, config.num_steps):
+            self.checkpoint.save(self.trainer.objective, self.trainer.optimizer, done, self.pending)
+
+
+class _Trainer:
+    """Takes the steps of `fit`."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        examples: Sequence[Any],
+        collate: Callable[[list[Any]], Any],
+        config: FitConfig,
+        order: Order,
+        weigh: Callable[[Sequence[Any]], float] | None,
+        processes: Processes,
+    ) -> None:
+        self.objective, self.examples, self.collate, self.config = objective, examples, collate, config
+        self.order, self.weigh, self.processes = order, weigh, processes
+        self.parameters, self.optimizer = _optimizer(objective, config)
+
+    def step(self, step: int) -> Row:
+        """Step number ``step``, from 0."""
+        started = time.perf_counter()
+        config, factor = self.config, rate_factor(step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        rows = self.processes.gather(self._gradients(step))
+        self.processes.sum_gradients(self.parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm))
+        every = [row for part in rows for row in part]
+        row = {**mean_row(every), "loss": sum(row["loss"] for row in every)}
+        if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
+            raise ConfigError(
+                f"learning_rate: at step {step + 1} the loss is {row['loss']} and the gradient norm {norm}; "
+                f"wanted finite numbers. Lower learning_rate (now {config.learning_rate}) and start again."
+            )
+        self.optimizer.step()
+        shared = {"learning_rate": config.learning_rate * factor, "gradient_norm": norm}
+        return {**row, **shared, "seconds": time.perf_counter() - started}
+
+    def _gradients(self, step: int) -> list[Row]:
+        """Leaves the gradients of this process's batches; a row for each, its ``loss`` as it counts in the step's."""
+        config, processes, size = self.config, self.processes, self.config.batch_size
+        per_step, device = size * config.accumulate_steps * processes.count, self.parameters[0].device
+        order = self.order(step * per_step, per_step)
+        places = [order[begin : begin + size] for begin in range(0, per_step, size)]
+        weights = [1.0 if self.weigh is None else self.weigh([self.examples[n] for n in batch]) for batch in places]
+        generator = fold_in(config.seed, "step", step, *([processes.rank] if processes.rank else []))
+        rows: list[Row] = []
+        for number in range(processes.rank, len(places), processes.count):
+            batch = self.collate([self.examples[n] for n in places[number]])
+            with _own_randomness(config.seed, step, number * size, device), _precision(config, device):
+                loss, metrics = self.objective.loss(batch, generator)
+            part = loss / (sum(weights) / weights[number]) if weights[number] else 0 * loss
+            part.backward()
+            rows.append({**_finite(metrics), "step": step + 1, "loss": float(part.detach())})
+        return rows
 
 
 def _optimizer(objective: Objective, config: FitConfig) -> tuple[list[Tensor], torch.optim.Optimizer]:
@@ -252,10 +346,10 @@ def _precision(config: FitConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def _identity(config: FitConfig, num_examples: int) -> dict[str, Any]:
+def _identity(config: FitConfig, num_examples: int, processes: Processes) -> dict[str, Any]:
     cosmetic = {"save_every_steps"}
     settings = config.model_dump(mode="json", exclude=cosmetic)
-    return {**settings, "num_examples": num_examples}
+    return {**settings, "num_examples": num_examples, "num_processes": processes.count}
 
 
 def _due(done: int, every: int, num_steps: int) -> bool:

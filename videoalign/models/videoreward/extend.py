@@ -29,13 +29,9 @@ def extend_reward(parent: VideoReward, dimensions: Sequence[Dimension], *, seed:
         seed: decides the new tokens and the new rows of the head.
 
     Raises:
-        ConfigError: a dimension that sees the prompt in one of the two and not in the other, or a parent that reads its
-            scores at the last token.
+        ConfigError: a dimension that sees the prompt in one of the two and not in the other, or new ones
+            for a parent that reads its scores at the last token.
     """
-    if parent.settings.pooling == "last":
-        raise ConfigError(
-            f"dimensions: the reward {parent.name} has pooling=last and cannot be extended; train anew."
-        )
     known = {dimension.name: dimension for dimension in parent.settings.dimensions}
     for dimension in dimensions:
         if dimension.name in known and known[dimension.name].sees_prompt != dimension.sees_prompt:
@@ -44,6 +40,10 @@ def extend_reward(parent: VideoReward, dimensions: Sequence[Dimension], *, seed:
                 f"'{parent.name}' was trained with {not dimension.sees_prompt}; mend dataset.json or rename it."
             )
     new = [dimension for dimension in dimensions if dimension.name not in known]
+    if new and parent.settings.pooling == "last":
+        raise ConfigError(
+            f"dimensions: reward '{parent.name}' has pooling=last and cannot take on {new[0].name}; train anew."
+        )
     settings = parent.settings.model_copy(
         update={
             "dimensions": (*parent.settings.dimensions, *new),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.losses.preference import (
     NU,
@@ -222,13 +223,16 @@ class RewardObjective:
         loss = mean_over_judged(self.criterion(scores, batch), self.criterion.weights(batch).to(scores.device))
         return loss, pair_accuracy(*told_right(scores.detach(), batch), self.dimensions)
 
-    def can_measure(self, groups: Sequence[JudgedGroup]) -> bool:
-        """Whether any judgement of the groups counts in the loss."""
-        return any(bool(self.criterion.weights(group).any()) for group in groups)
+    def weigh(self, groups: Sequence[JudgedGroup]) -> float:
+        """How many judgements the loss of these groups is a mean of."""
+        return float(sum(self.criterion.weights(group).sum() for group in groups))
 
     @torch.no_grad()
-    def measure(self, batches: Iterable[JudgedBatch]) -> dict[str, float]:
-        """``loss`` and ``accuracy/<dim>`` over all judgements of the batches, nothing augmented or dropped out."""
+    def measure(self, batches: Iterable[JudgedBatch], processes: Processes = ALONE) -> dict[str, float]:
+        """``loss`` and ``accuracy/<dim>`` over all judgements of the batches, nothing augmented or dropped out.
+
+        Several processes each bring their own batches and get the numbers over all of them.
+        """
         was_training = self.reward.training
         self.reward.eval()
         columns: list[list[Tensor]] = [[], [], [], []]
@@ -238,7 +242,8 @@ class RewardObjective:
             for column, value in zip(columns, (losses, weights, *told_right(scores, batch)), strict=True):
                 column.append(value)
         self.reward.train(was_training)
-        losses, weights, right, decided = (torch.cat(column) for column in columns)
+        everyone = processes.gather(columns)
+        losses, weights, right, decided = (torch.cat([x for part in everyone for x in part[k]]) for k in range(4))
         return {"loss": float(mean_over_judged(losses, weights)), **pair_accuracy(right, decided, self.dimensions)}
 
     def state_dict(self) -> Mapping[str, Tensor]:
