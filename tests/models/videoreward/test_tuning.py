@@ -10,9 +10,16 @@ from torch import Tensor
 
 from videoalign.contracts.video import Video
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.tuning import Tuning, gradient_checkpointing, prepare_tuning
+from videoalign.models.videoreward.processing import ReadingLimits
+from videoalign.models.videoreward.tuning import LINEARS, Tuning, gradient_checkpointing, part_of, prepare_tuning
 
+LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=48 * 48, max_frame_pixels=48 * 48)
 PROMPTS = ["a red circle moves left", "one cross , blue , grows"]
+
+
+@pytest.fixture(params=["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def any_family(request: pytest.FixtureRequest, bases: dict[str, Path]) -> VideoReward:
+    return VideoReward.from_base(bases[request.param], limits=LIMITS)
 
 
 def gradients(reward: VideoReward, clips: list[Video], on: bool) -> tuple[dict[str, Tensor], dict[str, int]]:
@@ -52,3 +59,36 @@ def test_gradients_are_the_same_with_checkpointing_and_layers_run_twice(
         torch.testing.assert_close(saving[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
     again, runs = gradients(reward, chosen, False)
     assert runs == once  # it ends with the block
+
+
+def test_checkpointing_is_the_same_for_every_family(any_family: VideoReward, clips: list[Video]) -> None:
+    prepare_tuning(any_family, Tuning())
+    plain, _ = gradients(any_family, clips[:2], False)
+    saving, runs = gradients(any_family, clips[:2], True)
+    assert runs == {"language": 2, "vision": 2}
+    for name, gradient in plain.items():
+        torch.testing.assert_close(saving[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_the_tower_never_gets_adapters_whatever_its_layers_are_called(any_family: VideoReward) -> None:
+    before = {name for name, _ in any_family.named_modules()}
+    prepare_tuning(any_family, Tuning(language="lora", lora_rank=2))
+    adapted = {name for name, _ in any_family.named_modules()} - before
+    assert adapted and all(name.startswith("backbone.language_model.layers.") for name in adapted)
+    layers = {name.split(".")[-2] for name in adapted if name.endswith("lora_A")}
+    assert layers == set(LINEARS)
+
+
+def test_of_the_embedding_the_tokens_of_the_reward_alone_are_trained(any_family: VideoReward) -> None:
+    """With LoRA the table itself is frozen: the rows of the reward tokens are parameters of their own."""
+    prepare_tuning(any_family, Tuning(language="lora", lora_rank=2))
+    table = any_family.backbone.get_input_embeddings()
+    assert not table.weight.requires_grad
+    assert any_family.tokens.requires_grad and any_family.tokens.shape == (3, table.embedding_dim)
+    trained = {name for name, p in any_family.named_parameters() if p.requires_grad}
+    assert {part_of(name) for name in trained} == {"language", "vision", "merger", "tokens", "head"}
+    assert all("lora_" in name for name in trained if part_of(name) == "language")
+    for vision, wanted in (("full", True), ("frozen", False)):
+        prepare_tuning(any_family, Tuning(language="frozen", vision=vision))
+        assert {p.requires_grad for p in any_family.backbone.visual.parameters()} == {wanted}
+        assert not any(p.requires_grad for p in any_family.backbone.language_model.parameters())
