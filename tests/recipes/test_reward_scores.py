@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from videoalign.errors import ConfigError, DataError, OutputError, VideoError
 from videoalign.evaluation.reward import evaluate_reward
 from videoalign.recipes import clip_scores
 from videoalign.recipes.reward_benchmark import Target, benchmark
-from videoalign.recipes.reward_scores import compare_on, eval_reward, eval_scores
+from videoalign.recipes.reward_scores import Counting, compare_on, eval_reward, eval_scores
 
 PAIRS = [(0, 1, "A B same A"), (2, 3, "B A A B"), (4, 5, "same A B A"), (0, 2, "A A B same"), (1, 4, "B B same B")]
+ALL = Counting(split=None)
 PROMPTS = ("a cat", "a dog", "a fox", "a cat", "a dog")
 
 
@@ -135,13 +137,13 @@ def test_one_vote_meets_overall_or_the_dimension_that_it_is_named_after(clips: P
         for (a, b, labels), prompt in zip(PAIRS, PROMPTS, strict=True)
     ]
     location = str(write_csv(tmp_path / "genai.csv", rows))
-    overall = benchmark(Levels(), Target(location=location, format="genai-bench", clips=clips))
+    overall = benchmark(Levels(), Target(location=location, format="genai-bench", clips=clips), ALL)
     assert list(overall["figures"]) == ["Overall"]
     assert overall["dataset"]["pairs"] == 5
     named = Target(location=location, format="genai-bench", clips=clips, options={"rename": {"vote_type": "TA"}})
-    alone = benchmark(Levels(), named)["figures"]["TA"]
+    alone = benchmark(Levels(), named, ALL)["figures"]["TA"]
     like = Target(location=str(write_csv(tmp_path / "b.csv", bench_rows())), format="videoalign", clips=clips)
-    same = benchmark(Levels(), like)["figures"]["TA"]
+    same = benchmark(Levels(), like, ALL)["figures"]["TA"]
     assert (alone["without_ties"], alone["auc"]) == (same["without_ties"], same["auc"])
 
 
@@ -149,16 +151,16 @@ def test_shuffled_rows_and_exchanged_sides_give_the_same_result(table: Target, c
     rows = bench_rows()
     turned = [swapped(rows[3]), rows[1], swapped(rows[4]), rows[0], swapped(rows[2])]
     other = Target(location=str(write_csv(tmp_path / "turned.csv", turned)), format="rewardbench", clips=clips)
-    one, two = benchmark(Levels(), table), benchmark(Levels(), other)
+    one, two = benchmark(Levels(), table, ALL), benchmark(Levels(), other, ALL)
     assert one["figures"] == two["figures"]
     assert one["dataset"]["fingerprint"] == two["dataset"]["fingerprint"]
     changed = [{**rows[0], "VQ": "B"}, *rows[1:]]
     third = Target(location=str(write_csv(tmp_path / "changed.csv", changed)), format="rewardbench", clips=clips)
-    assert benchmark(Levels(), third)["dataset"]["fingerprint"] != one["dataset"]["fingerprint"]
+    assert benchmark(Levels(), third, ALL)["dataset"]["fingerprint"] != one["dataset"]["fingerprint"]
 
 
 def test_the_result_file_tells_figures_and_what_they_depend_on(table: Target, tmp_path: Path) -> None:
-    result = benchmark(Levels(), table, out=tmp_path / "out", seed=3)
+    result = benchmark(Levels(), table, replace(ALL, seed=3), out=tmp_path / "out")
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8")) == result
     keys = {"reward", "dataset", "figures", "left_out", "settings", "versions", "seconds", "finished"}
     assert set(result) == keys
@@ -185,21 +187,21 @@ def test_a_run_that_stopped_goes_on_and_ends_the_same(
     table: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clip_scores, "CHUNK", 2)
-    whole = benchmark(Levels(), table)
+    whole = benchmark(Levels(), table, ALL)
     out, stopped = tmp_path / "out", Levels(stop_after=5)
     with pytest.raises(KeyboardInterrupt):
-        benchmark(stopped, table, out=out)
+        benchmark(stopped, table, ALL, out=out)
     assert not (out / "result.json").exists()
     rest = Levels()
-    assert benchmark(rest, table, out=out)["figures"] == whole["figures"]
+    assert benchmark(rest, table, ALL, out=out)["figures"] == whole["figures"]
     assert rest.num_scored == 9 - 5
     again = Levels()
-    assert benchmark(again, table, out=out, legacy=True, seed=1)["settings"]["legacy"] is True
+    assert benchmark(again, table, replace(ALL, legacy=True, seed=1), out=out)["settings"]["legacy"] is True
     assert again.num_scored == 0
     with pytest.raises(OutputError, match="another run \\(differs in reward\\)"):
-        benchmark(Levels(("VQ", "MQ", "TA", "Overall")), table, out=out)
+        benchmark(Levels(("VQ", "MQ", "TA", "Overall")), table, ALL, out=out)
     fresh = Levels()
-    benchmark(fresh, table, out=out, fresh=True)
+    benchmark(fresh, table, ALL, out=out, fresh=True)
     assert fresh.num_scored == 9
 
 
@@ -207,16 +209,16 @@ def test_broken_rows_and_clips_are_an_error_or_left_out_and_counted(table: Targe
     rows = [*bench_rows(), {**bench_rows()[0], "path_B": "absent.mp4"}, bench_rows()[0]]
     target = Target(location=str(write_csv(tmp_path / "more.csv", rows)), format="rewardbench", clips=clips)
     with pytest.raises(VideoError, match=r"more\.csv:7: .*absent\.mp4: no such file"):
-        benchmark(Levels(), target, out=tmp_path / "out")
-    found = benchmark(Levels(), target, out=tmp_path / "out", skip_broken=True)
+        benchmark(Levels(), target, ALL, out=tmp_path / "out")
+    found = benchmark(Levels(), target, replace(ALL, skip_broken=True), out=tmp_path / "out")
     left_out = found["left_out"]
     assert (left_out["pairs"], left_out["repeated_rows"], left_out["clips"]) == (1, 1, [])
     assert [row["row"] for row in left_out["rows"]] == ["more.csv:7"]
     assert {row["left_out"] for row in found["figures"].values()} == {1}
-    plain = benchmark(Levels(), table)["figures"]
+    plain = benchmark(Levels(), table, ALL)["figures"]
     assert [row["with_ties"] for row in found["figures"].values()] == [row["with_ties"] for row in plain.values()]
     with pytest.raises(VideoError, match="absent"):  # what was left out once is not left out unasked
-        benchmark(Levels(), target, out=tmp_path / "out")
+        benchmark(Levels(), target, ALL, out=tmp_path / "out")
 
 
 def test_clips_that_break_after_the_import_are_named_and_left_out_with_their_pairs(
@@ -233,7 +235,7 @@ def test_clips_that_break_after_the_import_are_named_and_left_out_with_their_pai
         eval_reward(untouched, dataset, split=None)
     assert untouched.num_scored == 0
     target = Target(location=str(tmp_path / "d"))
-    found = benchmark(reward, target, skip_broken=True)
+    found = benchmark(reward, target, replace(ALL, skip_broken=True))
     assert [row["clip"][:2] for row in found["left_out"]["clips"]] == ["c3", "c5"]
     assert found["left_out"]["pairs"] == 2
     assert {name: (row["n"], row["left_out"]) for name, row in found["figures"].items()} == dict.fromkeys(
@@ -244,7 +246,7 @@ def test_clips_that_break_after_the_import_are_named_and_left_out_with_their_pai
     for path in clips.iterdir():
         path.unlink()
     with pytest.raises(DataError, match="no clips of any of them can be scored"):
-        benchmark(Levels(), target, skip_broken=True)
+        benchmark(Levels(), target, replace(ALL, skip_broken=True))
 
 
 def test_a_mended_clip_is_scored_and_the_others_are_not_again(table: Target, clips: Path, tmp_path: Path) -> None:
@@ -252,10 +254,10 @@ def test_a_mended_clip_is_scored_and_the_others_are_not_again(table: Target, cli
     target, content = Target(location=str(tmp_path / "d")), (clips / "c5.mp4").read_bytes()
     (clips / "c5.mp4").write_bytes(content[:-300])
     with pytest.raises(VideoError, match="cannot be scored"):
-        benchmark(Levels(), target, out=tmp_path / "out")
+        benchmark(Levels(), target, ALL, out=tmp_path / "out")
     (clips / "c5.mp4").write_bytes(content)
     reward = Levels()
-    assert benchmark(reward, target, out=tmp_path / "out")["figures"]["VQ"]["n"] == 5
+    assert benchmark(reward, target, ALL, out=tmp_path / "out")["figures"]["VQ"]["n"] == 5
     assert reward.num_scored == 1
 
 
@@ -270,4 +272,4 @@ def test_a_target_that_is_neither_dataset_nor_known_table_is_told(
     table: Target, change: dict[str, Any], says: str
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=says):
-        benchmark(Levels(), Target(**{**vars(table), **change}))
+        benchmark(Levels(), Target(**{**vars(table), **change}), ALL)

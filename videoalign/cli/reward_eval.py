@@ -10,10 +10,12 @@ import typer
 
 from videoalign.cli.common import AsJson, Fresh, Overrides, Seed, load_config, print_json, print_table, progress
 from videoalign.errors import ConfigError
+from videoalign.evaluation.benchmark_page import BY_GENERATORS
 
 if TYPE_CHECKING:
     from videoalign.models.videoreward import VideoReward
     from videoalign.recipes.reward_benchmark import Target
+    from videoalign.recipes.reward_scores import Counting
 
 SHOWN = (
     "with_ties",
@@ -28,7 +30,6 @@ SHOWN = (
 )
 SHOWN_COMPARED = ("n_decided", "first", "second", "only_first", "only_second", "p", "p_holm")
 SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece", "own_log_loss", "own_ece")
-SHOWN_BY_GENERATORS = ("n", "n_decided", "tie_share", "without_ties", "with_ties")
 
 
 def eval_(
@@ -64,34 +65,27 @@ def eval_(
     """Accuracy per dimension with and without ties, beside what no skill would reach or against another reward."""
     from videoalign.models.videoreward import VideoReward
     from videoalign.recipes.reward_benchmark import Target, benchmark
+    from videoalign.recipes.reward_scores import Counting
 
     if against is not None and (legacy or out is not None or by_generators):
         raise ConfigError("--against: it counts decided pairs alone; leave out --legacy, --out and --by-generators.")
     aim = Target(location=target, format=format, clips=clips, options=_options(format, settings))
-    chosen = _split(split, aim.is_table)
-    model, about = VideoReward.from_pretrained(reward), f"{reward} on {target} ({chosen or 'all'})"
+    how = Counting(split=_split(split, aim.is_table), legacy=legacy, seed=seed, skip_broken=skip_broken)
+    model, where = VideoReward.from_pretrained(reward), f"on {target} ({how.split or 'all'})"
     if against is not None:
-        _compare(model, against, aim, chosen, skip_broken, f"{reward} (first) against {against} (second)", as_json)
-        return
-    result = benchmark(
-        model,
-        aim,
-        out=out,
-        split=chosen,
-        legacy=legacy,
-        seed=seed,
-        skip_broken=skip_broken,
-        fresh=fresh,
-        progress=progress,
-    )
+        figures = _compare(model, VideoReward.from_pretrained(against), aim, how)
+        tables: dict[str, tuple[str, ...]] = {f"{reward} (first) against {against} (second) {where}": SHOWN_COMPARED}
+    else:
+        result = benchmark(model, aim, how, out=out, fresh=fresh, progress=progress)
+        figures, tables = result["figures"], {f"{reward} {where}": SHOWN, "probabilities": SHOWN_PROBABILITIES}
     if as_json:
-        print_json(result["figures"])
+        print_json(figures)
         return
-    _show(result["figures"], SHOWN, about)
-    _show(result["figures"], SHOWN_PROBABILITIES, "probabilities")
+    for title, keys in tables.items():
+        _show(figures, keys, title)
     if by_generators:
-        _show_generators(result["figures"])
-    if result["left_out"]["pairs"]:
+        _show_generators(figures)
+    if against is None and result["left_out"]["pairs"]:
         print(f"left out: {result['left_out']['pairs']} pairs with a clip that cannot be read or scored")
     if out is not None:
         print(f"{out}: result.json and result.md")
@@ -115,20 +109,13 @@ def _split(split: str | None, is_table: bool) -> str | None:
     return None if split == "all" else split or (None if is_table else "val")
 
 
-def _compare(
-    model: VideoReward, against: Path, target: Target, split: str | None, skip_broken: bool, about: str, as_json: bool
-) -> None:
-    from videoalign.models.videoreward import VideoReward
+def _compare(first: VideoReward, second: VideoReward, target: Target, how: Counting) -> dict[str, dict[str, Any]]:
     from videoalign.recipes.reward_benchmark import open_target
     from videoalign.recipes.reward_scores import compare_on
 
-    other = VideoReward.from_pretrained(against)
-    with open_target(target, None, skip_broken=skip_broken, progress=progress) as dataset:
-        figures = compare_on(model, other, dataset, split=split, skip_broken=skip_broken, progress=progress)
-    if as_json:
-        print_json(figures)
-        return
-    _show(figures, SHOWN_COMPARED, f"{about} on {target.location} ({split or 'all'})")
+    skip = how.skip_broken
+    with open_target(target, None, skip_broken=skip, progress=progress) as dataset:
+        return compare_on(first, second, dataset, split=how.split, skip_broken=skip, progress=progress)
 
 
 def _show(figures: Mapping[str, Mapping[str, Any]], keys: Sequence[str], title: str) -> None:
@@ -138,8 +125,8 @@ def _show(figures: Mapping[str, Mapping[str, Any]], keys: Sequence[str], title: 
 
 def _show_generators(figures: Mapping[str, Mapping[str, Any]]) -> None:
     for name, row in figures.items():
-        rows = [[" and ".join(pair["generators"]), *_cells(pair, SHOWN_BY_GENERATORS)] for pair in row["by_generators"]]
-        print_table(["generators", *_heads(SHOWN_BY_GENERATORS)], rows, title=name)
+        rows = [[" and ".join(pair["generators"]), *_cells(pair, BY_GENERATORS)] for pair in row["by_generators"]]
+        print_table(["generators", *_heads(BY_GENERATORS)], rows, title=name)
 
 
 def _cells(row: Mapping[str, Any], keys: Sequence[str]) -> list[Any]:

@@ -27,7 +27,7 @@ from videoalign.models.generators.wan import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.clip_scores import clip_key
 from videoalign.recipes.evaluate import library_versions
-from videoalign.recipes.reward_scores import Evaluation, evaluate_on
+from videoalign.recipes.reward_scores import Counting, Evaluation, evaluate_on
 
 DATASET_FOLDER, SCORES_FOLDER = "dataset", "scores"
 RESULT_FILE, PAGE_FILE = "result.json", "result.md"
@@ -68,12 +68,9 @@ class Target:
 def benchmark(
     reward: RewardModel,
     target: Target,
+    how: Counting,
     *,
     out: str | Path | None = None,
-    split: str | None = None,
-    legacy: bool = False,
-    seed: int = 0,
-    skip_broken: bool = False,
     fresh: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -86,11 +83,8 @@ def benchmark(
     Args:
         reward: scores the clips.
         target: what it is evaluated on.
+        how: which pairs are counted, and how; ``skip_broken`` goes for rows of a table too.
         out: output folder; None keeps nothing.
-        split: ``val`` or ``train``; None for all pairs.
-        legacy: see `reward_scores.evaluate_on`, like the rest.
-        seed: draws folds and resamples.
-        skip_broken: leave out rows and clips that cannot be used, and list them.
         fresh: start over where ``out`` holds a run of ours.
         progress: counts rows and clips.
 
@@ -100,35 +94,26 @@ def benchmark(
 
     Raises:
         ConfigError: a target without a format, or with one that it does not need.
-        DataError: see `import_data` and `reward_scores.evaluate_on`.
+        DataError: see `import_data` and `evaluate_on`.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     about = _about_reward(reward)
     folder = claim_folder(out, _identity(about, target), fresh=fresh) if out is not None else None
     times = [time.perf_counter()]
-    with open_target(target, folder, skip_broken=skip_broken, progress=progress) as dataset:
+    with open_target(target, folder, skip_broken=how.skip_broken, progress=progress) as dataset:
         times.append(time.perf_counter())
         keep = folder / SCORES_FOLDER if folder is not None else None
-        found = evaluate_on(
-            reward,
-            dataset,
-            split=split,
-            legacy=legacy,
-            seed=seed,
-            skip_broken=skip_broken,
-            keep=keep,
-            progress=progress,
-        )
+        found = evaluate_on(reward, dataset, how, keep=keep, progress=progress)
         times.append(time.perf_counter())
         left_out = _left_out(dataset, found)
         for row in found.figures.values():
             row["left_out"] += len(left_out["rows"]) if target.is_table else 0
         result = {
             "reward": about,
-            "dataset": _about_dataset(dataset, target, split, found.pairs),
+            "dataset": _about_dataset(dataset, target, how.split, found.pairs),
             "figures": found.figures,
             "left_out": left_out,
-            "settings": {"legacy": legacy, "seed": seed, "skip_broken": skip_broken},
+            "settings": {"legacy": how.legacy, "seed": how.seed, "skip_broken": how.skip_broken},
             "versions": library_versions(),
             "seconds": {"import": times[1] - times[0], "scores and figures": times[2] - times[1]},
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -20,6 +20,20 @@ from videoalign.recipes.clip_scores import ClipScores, score_clips
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counting:
+    """Which pairs are counted, and how."""
+
+    split: str | None = "val"
+    """``val``, ``train``, or None for all pairs."""
+    legacy: bool = False
+    """Count ties as the official code does, and take the sum of the scores for overall."""
+    seed: int = 0
+    """Draws folds and resamples."""
+    skip_broken: bool = False
+    """Leave out pairs with a clip that cannot be scored; default: it is an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A reward on the judged pairs of a dataset."""
 
@@ -42,20 +56,16 @@ def eval_reward(
     skip_broken: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Figures]:
-    """The figures of `evaluate_on`, where arguments and errors are told."""
-    return evaluate_on(
-        reward, dataset, split=split, legacy=legacy, seed=seed, skip_broken=skip_broken, progress=progress
-    ).figures
+    """The figures of `evaluate_on`, where errors are told; the arguments are those of `Counting`."""
+    how = Counting(split=split, legacy=legacy, seed=seed, skip_broken=skip_broken)
+    return evaluate_on(reward, dataset, how, progress=progress).figures
 
 
 def evaluate_on(
     reward: RewardModel,
     dataset: Dataset,
+    how: Counting,
     *,
-    split: str | None = "val",
-    legacy: bool = False,
-    seed: int = 0,
-    skip_broken: bool = False,
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -66,10 +76,7 @@ def evaluate_on(
     Args:
         reward: scores the clips; must know every other dimension of the dataset.
         dataset: judged pairs.
-        split: ``val``, ``train``, or None for all pairs.
-        legacy: count ties as the official code does, and take the sum of the scores for overall.
-        seed: draws folds and resamples.
-        skip_broken: leave out pairs with a clip that cannot be scored; default: it is an error.
+        how: which pairs are counted, and how.
         keep: see `clip_scores.score_clips`.
         progress: counts clips.
 
@@ -77,10 +84,10 @@ def evaluate_on(
         DataError: a dimension that the reward does not score, no judged pair, clips that cannot be scored.
     """
     _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    pairs = _judged(dataset, split)
-    scored = _score(reward, dataset, pairs, skip_broken, keep, progress)
-    table = _columns(scored.scores, reward.dimensions, dataset.dimensions, legacy)
-    figures = _figures(table, dataset, pairs, legacy, seed, _laws(reward))
+    pairs = _judged(dataset, how.split)
+    scored = _score(reward, dataset, pairs, how.skip_broken, keep, progress)
+    table = _columns(scored.scores, reward.dimensions, dataset.dimensions, how.legacy)
+    figures = _figures(table, dataset, pairs, how, _laws(reward))
     return Evaluation(figures=figures, pairs=pairs, broken=scored.broken)
 
 
@@ -93,8 +100,8 @@ def compare_on(
     skip_broken: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Figures]:
-    """Two rewards on the same judged pairs; see `evaluation.reward.compare_rewards`. Arguments and errors as in
-    `evaluate_on`."""
+    """Two rewards on the same judged pairs; see `evaluation.reward.compare_rewards`. Arguments as in `Counting`, errors
+    as in `evaluate_on`."""
     for reward in (first, second):
         _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
     pairs, tables = _judged(dataset, split), []
@@ -113,7 +120,7 @@ def eval_scores(
     Args:
         dataset: judged pairs and the scores of their clips.
         name: of the scores.
-        split: as in `evaluate_on`, like the rest.
+        split: as in `Counting`, like the rest.
 
     Raises:
         DataError: no such scores, a clip without one, a dimension that they lack, no judged pair.
@@ -127,7 +134,8 @@ def eval_scores(
         for clip_id in (pair.clip_a, pair.clip_b):
             if clip_id not in scores:
                 raise DataError(f"scores '{name}': clip '{clip_id}' has none; score the whole dataset again.")
-    return _figures(_columns(scores, names, dataset.dimensions, legacy), dataset, pairs, legacy, seed, {})
+    table = _columns(scores, names, dataset.dimensions, legacy)
+    return _figures(table, dataset, pairs, Counting(split=split, legacy=legacy, seed=seed), {})
 
 
 def _score(
@@ -182,8 +190,7 @@ def _figures(
     scores: Mapping[str, Sequence[float]],
     dataset: Dataset,
     pairs: Sequence[JudgedPair],
-    legacy: bool,
-    seed: int,
+    how: Counting,
     laws: Mapping[str, Law],
 ) -> dict[str, Figures]:
     whole, prompts = _whole(pairs, set(scores)), {pair.prompt_id for pair in pairs}
@@ -194,8 +201,8 @@ def _figures(
         generators={clip.clip_id: clip.generator for clip in dataset.clips()},
         judgements=[row for row in dataset.judgements() if row.prompt_id in prompts],
         laws=laws,
-        legacy=legacy,
-        seed=seed,
+        legacy=how.legacy,
+        seed=how.seed,
     )
     for name, row in figures.items():
         row["left_out"] = sum(pair.labels[name] is not None for pair in pairs) - row["n"]
