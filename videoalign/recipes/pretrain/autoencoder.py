@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videoalign.distributed import join
 from videoalign.models.small_wan import small_autoencoder
-from videoalign.recipes.pretrain import parallel
 from videoalign.recipes.pretrain.progress import print_row
 from videoalign.training.loop import FitConfig, fit
 from videoalign.worlds.sprites.renderer import SIZE_PX
@@ -58,8 +58,8 @@ class AutoencoderConfig(FitConfig):
 class Crops(Sequence[Tensor]):
     """Endless web clips, cropped around the shape; item i is always the same crop."""
 
-    def __init__(self, config: AutoencoderConfig, rank: int, length: int) -> None:
-        self.config, self.rank, self.length = config, rank, length
+    def __init__(self, config: AutoencoderConfig, length: int) -> None:
+        self.config, self.length = config, length
 
     def __len__(self) -> int:
         return self.length
@@ -68,7 +68,7 @@ class Crops(Sequence[Tensor]):
         """One crop, float32 (3, F, H, W) in [-1, 1]."""
         if not 0 <= index < self.length:
             raise IndexError(index)
-        rng = np.random.default_rng((self.config.seed, self.rank, index))
+        rng = np.random.default_rng((self.config.seed, 0, index))
         frames, _, scene = sample_clip(rng)
         side = self.config.crop_px
         left, top = (
@@ -126,24 +126,24 @@ def measure_latents(autoencoder: Any, clips: Tensor) -> tuple[list[float], list[
 
 def run(config: AutoencoderConfig) -> Path:
     """Trains, measures the latent statistics, and writes the autoencoder folder."""
-    rank, num_processes = parallel.join()
-    autoencoder = small_autoencoder(seed=config.seed).to(parallel.device())
-    parallel.average_gradients(autoencoder.parameters())
-    crops = Crops(config, rank, config.num_steps * config.batch_size)
+    processes = join()
+    autoencoder = small_autoencoder(seed=config.seed).to(processes.device)
+    crops = Crops(config, config.num_steps * config.batch_size * processes.count)
     folder = Path(config.out)
     fit(
         Reconstruction(autoencoder, config),
         crops,
-        lambda items: torch.stack(items).to(parallel.device()),
+        lambda items: torch.stack(items).to(processes.device),
         config,
-        folder / f"rank{rank}",
-        on_step=print_row(rank, every=50),
+        folder / "run",
+        on_step=print_row(processes.rank, every=50),
+        processes=processes,
     )
-    if rank == 0:
+    if processes.is_first:
         rng = np.random.default_rng((config.seed, 1 << 20))
         clips = np.stack([sample_clip(rng)[0] for _ in range(256)])
         mean, std = measure_latents(
-            autoencoder, torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float().to(parallel.device()) / 127.5 - 1
+            autoencoder, torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float().to(processes.device) / 127.5 - 1
         )
         autoencoder.register_to_config(latents_mean=mean, latents_std=std)
         autoencoder.save_pretrained(folder / "vae")

@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from videoalign.contracts.output import whole_file
+from videoalign.distributed import Processes, join
 from videoalign.flow.path import interpolate, velocity
 from videoalign.flow.times import shift_time
 from videoalign.losses.flow_matching import per_sample_mse
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.small_wan import load_autoencoder, small_wan_pipeline
-from videoalign.recipes.pretrain import parallel
 from videoalign.recipes.pretrain.progress import print_row
 from videoalign.training.loop import FitConfig, fit
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, TEMPLATES
@@ -114,9 +114,13 @@ class CaptionedFlowMatching:
         return errors.mean(), {"error_near_noise": float(errors[t > 0.8].detach().mean())}
 
 
-def captioned_latents(generator: WanGenerator, config: GeneratorConfig, rank: int, cache: Path) -> Captioned:
-    """This process's clips, rendered and encoded once and kept in ``cache``."""
-    if not cache.is_file():
+def captioned_latents(
+    generator: WanGenerator, config: GeneratorConfig, processes: Processes, folder: Path
+) -> Captioned:
+    """The clips of all processes, ``num_clips`` of each, rendered and encoded once and kept in ``folder``."""
+    caches = [folder / f"latents-{number}.safetensors" for number in range(processes.count)]
+    rank = processes.rank
+    if not caches[rank].is_file():
         parts, captions = [], []
         for begin in range(0, config.num_clips, 16):
             rngs = [np.random.default_rng((config.seed, rank, i)) for i in range(begin, begin + 16)]
@@ -126,16 +130,17 @@ def captioned_latents(generator: WanGenerator, config: GeneratorConfig, rank: in
             if rank == 0 and begin % 960 == 0:
                 print(f"encoded {begin} of {config.num_clips} clips", flush=True)
         ids, mask = generator.tokenize(captions)
-        with whole_file(cache) as aside:
+        with whole_file(caches[rank]) as aside:
             save_file({"latents": torch.cat(parts), "ids": ids, "mask": mask}, aside)
-    tensors = load_file(cache)
-    return Captioned(tensors["latents"], tensors["ids"], tensors["mask"])
+    processes.wait()
+    stored = [load_file(cache) for cache in caches]
+    return Captioned(*(torch.cat([part[name] for part in stored]) for name in ("latents", "ids", "mask")))
 
 
 def run(config: GeneratorConfig) -> Path:
     """Trains and writes the finished pipeline folder."""
-    rank, _ = parallel.join()
-    device = parallel.device()
+    processes = join()
+    device = processes.device
     texts = [sentence.text(k) for sentence in ALL_SENTENCES for k in range(len(TEMPLATES))]
     if config.start:
         generator = WanGenerator.from_pretrained(config.start).to(device)
@@ -144,17 +149,17 @@ def run(config: GeneratorConfig) -> Path:
         generator = WanGenerator(small_wan_pipeline(texts, vae=vae, seed=config.seed)).to(device)
     objective = CaptionedFlowMatching(generator, config)
     folder = Path(config.out)
-    clips = captioned_latents(generator, config, rank, folder / f"latents-{rank}.safetensors")
-    parallel.average_gradients(p for group in objective.parameter_groups() for p in group["params"])
+    clips = captioned_latents(generator, config, processes, folder)
     fit(
         objective,
         clips,
         lambda items: tuple(torch.stack(column).to(device) for column in zip(*items, strict=True)),
         config,
-        folder / f"rank{rank}",
-        on_step=print_row(rank, every=50),
+        folder / "run",
+        on_step=print_row(processes.rank, every=50),
+        processes=processes,
     )
-    if rank == 0:
+    if processes.is_first:
         generator.save_pretrained(folder / "pipeline", half=True)
     return folder / "pipeline"
 
