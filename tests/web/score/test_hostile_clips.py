@@ -104,10 +104,10 @@ def patched(content: bytes, box: bytes, offset: int, value: bytes) -> bytes:
 
 
 def huge_in_the_header() -> bytes:
-    """The elements PixelWidth and PixelHeight say 16384."""
+    """The elements PixelWidth and PixelHeight say 8192."""
     content = clip(2, 300, 300, format="matroska", codec="ffv1")
     for element in (b"\xb0\x82", b"\xba\x82"):
-        content = content.replace(element + struct.pack(">H", 300), element + struct.pack(">H", 16384), 1)
+        content = content.replace(element + struct.pack(">H", 300), element + struct.pack(">H", 8192), 1)
     return content
 
 
@@ -156,7 +156,7 @@ BAD: dict[str, tuple[Make, int, str]] = {
     "no frames": (lambda: clip(0, format="matroska"), 422, ""),
     "one frame": (lambda: clip(1), 422, "at least 2"),
     "too large": (lambda: clip(2, 480, 640, options={"crf": "51"}), 413, "640x480"),
-    "huge in the header": (huge_in_the_header, 413, "16384x16384"),
+    "huge in the header": (huge_in_the_header, 413, "8192x8192"),
     "huge gif": (gif_of_huge_canvas, 422, ""),
     "gif bomb": (gif_bomb, 413, "at most 200"),
     "too many frames": (lambda: clip(201, 16, 16), 413, "201 frames"),

@@ -39,10 +39,10 @@ class Batcher:
 
     def __init__(self, reward: PatchScorer, settings: ServeSettings, metrics: Metrics, admission: Admission) -> None:
         self._reward, self._settings, self._metrics, self._admission = reward, settings, metrics, admission
-        self._decoders = ThreadPoolExecutor(settings.decode_workers, "decode")
-        self._model = ThreadPoolExecutor(1, "model")
 
     async def __aenter__(self) -> Self:
+        self._decoders = ThreadPoolExecutor(self._settings.decode_workers, "decode")
+        self._model = ThreadPoolExecutor(1, "model")
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         # One batch in the model and one behind it: decoded clips are large, those not yet decoded are small.
         self._room = asyncio.Semaphore(2 * self._settings.max_batch)
@@ -51,6 +51,7 @@ class Batcher:
 
     async def __aexit__(self, *_: object) -> None:
         self._running.cancel()
+        await asyncio.wait([self._running])
         self._decoders.shutdown()
         self._model.shutdown()
 
