@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -29,9 +28,9 @@ from videoalign.contracts.records import (
     WinLosePair,
 )
 from videoalign.contracts.video import Video
+from videoalign.data.aggregate import Aggregation, JudgedPair, aggregate_pairs
 from videoalign.data.tables import read_records, read_table, to_float, write_records, write_table
 from videoalign.errors import DataError, OutputError, did_you_mean
-from videoalign.stats.agreement import majority
 from videoalign.video.files import read_video
 
 INFO_FILE = "dataset.json"
@@ -40,21 +39,6 @@ CLIP_FOLDER = "clips"
 Record = TypeVar("Record")
 
 _FLIPPED = {Label.A: Label.B, Label.B: Label.A}
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgedPair:
-    """A pair with the verdict of its raters on each dimension."""
-
-    prompt_id: str
-    clip_a: str
-    clip_b: str
-    labels: dict[str, Label | None]
-    """A, B or tie; None where nobody judged, most found the pair invalid, or no verdict has the most votes."""
-    split: str
-    """Of the prompt."""
-    votes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    """Raters who voted for A, a tie and B; invalid votes are left out. Empty where the labels are not of raters."""
 
 
 def prompt_id_of(text: str) -> str:
@@ -237,34 +221,15 @@ class Dataset:
         """
         return read_video(self.clip_source(clip), indices)
 
-    def judged_pairs(self, split: str | None = None) -> list[JudgedPair]:
-        """Every judged pair with the majority of its raters, in the order and orientation of its first judgement.
+    def judged_pairs(self, split: str | None = None, aggregate: Aggregation = "majority") -> list[JudgedPair]:
+        """Every judged pair with one label per dimension, in the order and side order of its first judgement.
 
-        ``both_bad`` counts as a tie. With ``split``, only the pairs of its prompts.
+        ``both_bad`` counts as a tie. With ``split``, only the pairs of its prompts. ``aggregate`` says how the label
+        comes from what the raters said, see `videoalign.data.aggregate`.
         """
         splits = {prompt.prompt_id: prompt.split for prompt in self.prompts()}
-        votes: dict[tuple[str, str, str], dict[str, list[str]]] = {}
-        for row in self.judgements():
-            flipped = (row.prompt_id, row.clip_b, row.clip_a)
-            key = flipped if flipped in votes else (row.prompt_id, row.clip_a, row.clip_b)
-            label = Label.TIE if row.label == Label.BOTH_BAD else Label(row.label)
-            pair = votes.setdefault(key, {})
-            pair.setdefault(row.dimension, []).append(flip(label) if key == flipped else label)
-        pairs = []
-        for (prompt_id, clip_a, clip_b), by_dimension in votes.items():
-            if split is None or splits.get(prompt_id) == split:
-                said = {name: by_dimension.get(name, []) for name in self.dimensions}
-                pairs.append(
-                    JudgedPair(
-                        prompt_id=prompt_id,
-                        clip_a=clip_a,
-                        clip_b=clip_b,
-                        labels={name: _verdict(votes) for name, votes in said.items()},
-                        split=splits[prompt_id],
-                        votes={name: _counts(votes) for name, votes in said.items()},
-                    )
-                )
-        return pairs
+        pairs = aggregate_pairs(self.judgements(), self.dimensions, splits, aggregate)
+        return [pair for pair in pairs if split in (None, pair.split)]
 
     def scores(self, name: str) -> list[dict[str, Any]]:
         """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}}`` a clip.
@@ -345,12 +310,3 @@ def _merge(have: list[Record], more: Iterable[Record], key: Any, content: Any) -
                 f"'{key(row)}' is in the dataset as '{content(old)}'; got '{content(row)}'. Give it another id."
             )
     return list(rows.values())
-
-
-def _verdict(votes: list[str]) -> Label | None:
-    winner = majority(votes) if votes else None
-    return None if winner is None or winner == Label.INVALID else Label(winner)
-
-
-def _counts(votes: list[str]) -> tuple[int, int, int]:
-    return votes.count(Label.A), votes.count(Label.TIE), votes.count(Label.B)

@@ -135,6 +135,8 @@ def standings(
         rng: where the draws come from.
         num: number of resamples.
     """
+    if not num_models:
+        return []
     places = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     kinds, kind = np.unique(places, axis=0, return_inverse=True)
     numbers = cluster_numbers(clusters)

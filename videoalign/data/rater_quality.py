@@ -1,0 +1,159 @@
+"""How good each rater is: against known answers, against themselves, against the others, by side and by time."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from videoalign.contracts.records import Judgement, Label, Role
+from videoalign.data.aggregate import VotedPair, collect_votes, fit_raters
+from videoalign.stats.agreement import majority
+from videoalign.stats.raters import FAR, LeftBias, left_bias, robust_z, share_with_interval
+from videoalign.stats.resampling import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaterQuality:
+    """One rater over all dimensions. Shares have Wilson's 95% interval, which takes verdicts for independent; nan
+    where there is nothing to count."""
+
+    rater: str
+    pairs: int
+    """Pairs that the rater judged."""
+    verdicts: int
+    """First valid verdicts on a pair and dimension."""
+    ties: float
+    """Share of these that are ties."""
+    gold: Estimate
+    """Share of verdicts on gold pairs that are the known answer."""
+    num_gold: int
+    """Such verdicts."""
+    repeats: Estimate
+    """Share of later verdicts on a pair that are as the first one."""
+    num_repeats: int
+    """Such later verdicts."""
+    left: LeftBias
+    """Leaning to the clip on the left."""
+    others: Estimate
+    """Share of verdicts equal to the majority of the pair's other raters, where they have one."""
+    num_others: int
+    """Such verdicts."""
+    dawid_skene: float
+    """Chance that a verdict is right by Dawid and Skene's model, over the dimensions, each counting by its verdicts."""
+    median_seconds: float
+    """Median time over a pair."""
+    num_times: int
+    """Pairs with a known time."""
+    num_fast: int
+    """Of these, far faster than everybody's usual time: the robust z of the log of the seconds is below -3.5."""
+    num_slow: int
+    """Far slower: above 3.5."""
+
+
+def rater_quality(judgements: Sequence[Judgement], dimensions: Sequence[str]) -> list[RaterQuality]:
+    """One row a rater, in the order of their names.
+
+    Args:
+        judgements: raw. Rows in the role ``gold`` are the known answers; rows in the role ``repeat``, and any further
+            verdict of a rater on a pair, are held against that rater's first.
+        dimensions: those counted.
+    """
+    tally: dict[str, _Tally] = defaultdict(_Tally)
+    pairs = collect_votes(judgements)
+    for name in dimensions:
+        for pair in pairs:
+            _count_pair(tally, pair, name)
+        _count_reliability(tally, pairs, name)
+    _count_sides(tally, judgements, set(dimensions))
+    _count_times(tally, judgements)
+    return [tally[rater].summary(rater) for rater in sorted(tally)]
+
+
+class _Tally:
+    """What is counted of one rater."""
+
+    def __init__(self) -> None:
+        self.pairs: set[tuple[str, str, str]] = set()
+        self.counts: Counter[str] = Counter()
+        self.reliability: list[tuple[float, int]] = []
+        self.times: list[float] = []
+
+    def share(self, name: str) -> tuple[Estimate, int]:
+        total = self.counts[name]
+        return share_with_interval(self.counts[f"{name}_right"], total), total
+
+    def note(self, name: str, right: bool) -> None:
+        self.counts[name] += 1
+        self.counts[f"{name}_right"] += right
+
+    def summary(self, rater: str) -> RaterQuality:
+        gold, repeats, others = (self.share(name) for name in ("gold", "repeat", "others"))
+        accuracies, weights = zip(*self.reliability, strict=True) if self.reliability else ((np.nan,), (1,))
+        return RaterQuality(
+            rater=rater,
+            pairs=len(self.pairs),
+            verdicts=self.counts["vote"],
+            ties=self.counts["vote_right"] / self.counts["vote"] if self.counts["vote"] else np.nan,
+            gold=gold[0],
+            num_gold=gold[1],
+            repeats=repeats[0],
+            num_repeats=repeats[1],
+            left=left_bias(self.counts["side_right"], self.counts["side"] - self.counts["side_right"]),
+            others=others[0],
+            num_others=others[1],
+            dawid_skene=float(np.average(accuracies, weights=weights)),
+            median_seconds=float(np.median(self.times)) if self.times else np.nan,
+            num_times=len(self.times),
+            num_fast=self.counts["fast"],
+            num_slow=self.counts["slow"],
+        )
+
+
+def _count_pair(tally: dict[str, _Tally], pair: VotedPair, dimension: str) -> None:
+    first: dict[str, int | None] = {}
+    for vote in (*pair.of(dimension, Role.RATER), *pair.of(dimension, Role.REPEAT)):
+        if vote.rater in first:
+            tally[vote.rater].note("repeat", vote.value == first[vote.rater])
+        first.setdefault(vote.rater, vote.value)
+        tally[vote.rater].pairs.add((pair.prompt_id, pair.clip_a, pair.clip_b))
+    answers = [vote.value for vote in pair.of(dimension, Role.GOLD)]
+    row = pair.table_row(dimension)
+    for rater, value in row.items():
+        tally[rater].note("vote", value == 0)
+        others = majority(said for other, said in row.items() if other != rater)
+        if others is not None:
+            tally[rater].note("others", value == others)
+        if answers:
+            tally[rater].note("gold", value == answers[-1])
+
+
+def _count_reliability(tally: dict[str, _Tally], pairs: Sequence[VotedPair], dimension: str) -> None:
+    found = fit_raters(pairs, dimension)
+    if found is not None:
+        for rater, accuracy in zip(found.raters, found.fit.accuracy.tolist(), strict=True):
+            verdicts = sum(rater in pair.table_row(dimension) for pair in pairs)
+            tally[rater].reliability.append((accuracy, verdicts))
+
+
+def _count_sides(tally: dict[str, _Tally], judgements: Iterable[Judgement], dimensions: set[str]) -> None:
+    for row in judgements:
+        asked = row.role in (Role.RATER, Role.REPEAT) and row.dimension in dimensions
+        if asked and row.left and row.label in (Label.A, Label.B):
+            tally[row.rater].note("side", row.label == row.left)
+
+
+def _count_times(tally: dict[str, _Tally], judgements: Iterable[Judgement]) -> None:
+    """Times of whole pairs: the rows of one pair, rater and role, one a dimension, share theirs."""
+    looks = {
+        (row.rater, row.role, row.prompt_id, frozenset((row.clip_a, row.clip_b)), row.seconds): row.seconds
+        for row in judgements
+        if row.role in (Role.RATER, Role.REPEAT) and row.seconds > 0
+    }
+    far = robust_z(np.log(list(looks.values())))
+    for (rater, *_), seconds, z in zip(looks, looks.values(), far.tolist(), strict=True):
+        tally[rater].times.append(seconds)
+        tally[rater].counts["fast"] += z < -FAR
+        tally[rater].counts["slow"] += z > FAR
