@@ -46,6 +46,7 @@ DOORS = {
     "transformers": {"models"},
     "peft": {"models"},
     "tokenizers": {"models"},
+    "huggingface_hub": {"models"},
     "accelerate": {"distributed", "models"},
     "av": {"video"},
     "torchcodec": {"video"},
