@@ -22,8 +22,14 @@ def test_tokens_come_from_the_file_or_else_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "holds no token"), (b"a b", "without spaces"), ("\u00e9".encode(), "ASCII"), (b"\xff", "cannot be read")]
-)  # fmt: skip
+    ("content", "reason"),
+    [
+        (b"", "holds no token"),
+        (b"a b", "without spaces"),
+        ("\u00e9".encode(), "ASCII"),
+        (b"\xff", "cannot be read"),
+    ],
+)
 def test_a_token_file_that_cannot_serve_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "tokens").write_bytes(content)
     with pytest.raises(ConfigError, match=reason):
