@@ -270,3 +270,16 @@ def test_a_table_of_clips_is_scored_into_parquet_with_the_broken_ones_named(
     table.write_text("video,text\na,b\n")
     assert main(["reward", "score", str(trained), "--table", str(table)]) == 2
     assert "no column 'prompt'" in capsys.readouterr().err
+
+
+def test_a_reward_is_loaded_as_asked(trained: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = ["--video", str(dataset / "clips" / "p0a.mp4"), "--prompt", "a red circle", "--json"]
+    rows = []
+    for load in ([], ["--load", "dtype=bfloat16", "--load", "attention=eager"]):
+        assert main(["reward", "score", str(trained), *clip, *load]) == 0
+        rows += json.loads(capsys.readouterr().out)
+    assert rows[0]["raw"] != rows[1]["raw"]
+    assert rows[1]["raw"] == pytest.approx(rows[0]["raw"], abs=0.05)
+    for load, says in (("dtype=half", "dtype"), ("devise=cpu", "did you mean 'device'"), ("device=nothing", "device")):
+        assert main(["reward", "eval", str(trained), str(dataset), "--load", load]) == 2
+        assert says in capsys.readouterr().err.lower()

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from videoalign.config import Config
 from videoalign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from videoalign.models.videoreward import VideoReward
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -26,6 +29,14 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of reus
 Seed = Annotated[int, typer.Option("--seed", help="Decides every random draw.")]
 
 
+Load = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--load", metavar="KEY=VALUE", help="How the weights are held: dtype, attention, quantise, device; repeat."
+    ),
+]
+
+
 def load_config(cls: type[AnyConfig], file: Path | None, overrides: Sequence[str] | None, **flags: Any) -> AnyConfig:
     """Settings of this class from the file, the overrides and, where given, flags that name one setting each.
 
@@ -36,6 +47,19 @@ def load_config(cls: type[AnyConfig], file: Path | None, overrides: Sequence[str
     """
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     return cls.load(file, [*(overrides or ()), *given])
+
+
+def open_reward(reward: str | Path, load: Sequence[str] | None) -> VideoReward:
+    """The reward in a folder or on the hub, loaded as these settings of `LoadOptions` say.
+
+    Raises:
+        ConfigError: an unknown setting.
+        ModelError: no reward there, or it cannot be loaded so.
+    """
+    from videoalign.models.videoreward import VideoReward
+    from videoalign.models.videoreward.loading import LoadOptions
+
+    return VideoReward.from_pretrained(reward, **load_config(LoadOptions, None, load).model_dump())
 
 
 def parse_weights(text: str | None) -> dict[str, float] | None:

@@ -11,8 +11,10 @@ from videoalign.cli.common import (
     AsJson,
     ConfigFile,
     Fresh,
+    Load,
     Overrides,
     load_config,
+    open_reward,
     print_json,
     print_table,
     progress,
@@ -100,11 +102,11 @@ def score(
         str | None, typer.Option("--name", help="Name of a dataset's scores; default: the reward's.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write the scores there.")] = None,
+    load: Load = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the clips of a dataset, stored there, or files; exits 2 when one of them cannot be scored."""
     from videoalign.data.dataset import Dataset
-    from videoalign.models.videoreward import VideoReward
     from videoalign.recipes.scoring import read_clip_table, score_dataset_rows, score_files, write_score_table
 
     if sum((dataset is not None, bool(video), table is not None)) != 1:
@@ -112,7 +114,7 @@ def score(
     if out is not None and out.suffix != ".parquet":
         raise ConfigError(f"--out: got {out}, wanted a name that ends in .parquet; rename it.")
     clips = read_clip_table(table) if table is not None else _named_clips(video or [], prompt or [])
-    model = VideoReward.from_pretrained(reward)
+    model = open_reward(reward, load)
     if dataset is not None:
         rows = score_dataset_rows(model, Dataset.open(dataset), name=name, progress=progress)
     else:

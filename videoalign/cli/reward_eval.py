@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videoalign.cli.common import AsJson, Fresh, Overrides, Seed, load_config, print_json, print_table, progress
+from videoalign.cli.common import (
+    AsJson,
+    Fresh,
+    Load,
+    Overrides,
+    Seed,
+    load_config,
+    open_reward,
+    print_json,
+    print_table,
+    progress,
+)
 from videoalign.errors import ConfigError
 from videoalign.evaluation.benchmark_page import BY_GENERATORS
 
@@ -58,12 +69,12 @@ def eval_(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write the result there, with scores to go on from.")
     ] = None,
+    load: Load = None,
     seed: Seed = 0,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy per dimension with and without ties, beside what no skill would reach or against another reward."""
-    from videoalign.models.videoreward import VideoReward
     from videoalign.recipes.reward_benchmark import Target, benchmark
     from videoalign.recipes.reward_scores import Counting
 
@@ -71,9 +82,9 @@ def eval_(
         raise ConfigError("--against: it counts decided pairs alone; leave out --legacy, --out and --by-generators.")
     aim = Target(location=target, format=format, clips=clips, options=_options(format, settings))
     how = Counting(split=_split(split, aim.is_table), legacy=legacy, seed=seed, skip_broken=skip_broken)
-    model, where = VideoReward.from_pretrained(reward), f"on {target} ({how.split or 'all'})"
+    model, where = open_reward(reward, load), f"on {target} ({how.split or 'all'})"
     if against is not None:
-        figures = _compare(model, VideoReward.from_pretrained(against), aim, how)
+        figures = _compare(model, open_reward(against, load), aim, how)
         tables: dict[str, tuple[str, ...]] = {f"{reward} (first) against {against} (second) {where}": SHOWN_COMPARED}
     else:
         result = benchmark(model, aim, how, out=out, fresh=fresh, progress=progress)
