@@ -154,6 +154,13 @@ def test_every_probe_says_for_every_role_what_it_expects_and_why() -> None:
     assert [probe.name for probe in PROBES if probe.swaps_prompt] == ["prompt swapped"]
 
 
+def test_the_guide_says_what_is_expected_and_why() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "probes.md").read_text(encoding="utf-8")
+    for probe in PROBES:
+        told = " | ".join(f"**{one.direction}**: {one.reason}" for one in probe.expected.values())
+        assert f"| {probe.name} | {probe.what} | {told} |" in page
+
+
 def test_a_dimension_that_does_not_see_the_prompt_may_not_move_when_it_is_swapped() -> None:
     swapped, static = PROBE["prompt swapped"], PROBE["static frame"]
 
