@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
+from videoalign.cli.annotate_agreement import agreement, leaderboard
 from videoalign.cli.common import ConfigFile, Overrides, load_config
 from videoalign.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="Collect judgements from people.", no_args_is_help=True)
+    group = typer.Typer(help="Collect judgements from people, and see how far they agree.", no_args_is_help=True)
     group.command("serve")(serve)
+    group.command("agreement")(agreement)
+    group.command("leaderboard")(leaderboard)
     app.add_typer(group, name="annotate")
 
 

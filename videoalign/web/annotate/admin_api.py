@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Depends, Request
 
-from videoalign.web.annotate import people
+from videoalign.web.annotate import figures, people
 from videoalign.web.annotate.schema import NewInvitation, Pause
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
 from videoalign.web.annotate.tables import Role
@@ -54,3 +56,32 @@ def resume(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, bool]:
     """Lets somebody go on."""
     desk.database.write(lambda session: people.resume(desk, session, visitor.person_id, person))
     return {"paused": False}
+
+
+@router.get("/overview")
+def overview(desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
+    """How far the programme is."""
+    with desk.database.read() as session:
+        return figures.overview(desk, session)
+
+
+@router.get("/agreement")
+def agreement(request: Request, _: AdminVisitor) -> dict[str, Any]:
+    """How far raters agree, by dimension."""
+    found: dict[str, Any] = request.app.state.figures.agreement()
+    return found
+
+
+@router.get("/raters")
+def raters(request: Request, desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
+    """Who judges, how much and how well."""
+    quality = request.app.state.figures.quality()
+    with desk.database.read() as session:
+        return {"raters": figures.people_rows(session, quality)}
+
+
+@router.get("/leaderboard")
+def leaderboard(request: Request, _: AdminVisitor) -> dict[str, Any]:
+    """Model against model, by dimension and overall."""
+    found: dict[str, Any] = request.app.state.figures.leaderboard()
+    return found

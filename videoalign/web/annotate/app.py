@@ -12,9 +12,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from videoalign import __version__
-from videoalign.web.annotate import admin_api, api, media, pages
+from videoalign.web.annotate import adjudication, admin, admin_api, api, media, pages
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.figures import Figures
 from videoalign.web.annotate.security import Guarded
 from videoalign.web.score.refusals import Refusal, refusal_of_status
 
@@ -32,13 +33,14 @@ def create_app(desk: Desk) -> FastAPI:
     """An application for the people who judge and those who look after them; ``app.state.desk`` is the desk."""
     app = FastAPI(title="videoalign annotate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk = desk
+    app.state.figures = Figures(desk)
     app.add_middleware(Guarded, max_body_bytes=desk.settings.max_body_bytes)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(DatabaseGone, _gone)
     app.add_exception_handler(RequestValidationError, _misshapen)
     app.add_exception_handler(HTTPException, _not_served)
     app.add_exception_handler(Exception, _failed)
-    for router in (api.router, admin_api.router, media.router, pages.router):
+    for router in (api.router, admin_api.router, media.router, pages.router, adjudication.router, admin.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
 

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session, aliased
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Status, Work
 
+TRIED = 16
+"""Matchups that are looked through for a telling pair before any pair will do."""
 HELD = 2
 """Pairs that a rater holds: the one to judge and the one that is loaded ahead."""
 
@@ -206,7 +208,10 @@ def _open(desk: Desk, session: Session, person: Person) -> int | None:
     if desk.settings.selection == "coverage":
         return session.scalar(unseen.order_by(Pair.taken, Pair.shuffle))
     if desk.settings.selection == "informative":
-        return session.scalar(unseen.order_by(Pair.priority.desc(), Pair.shuffle))
+        for matchup in desk.matchups.next(TRIED):
+            found = session.scalar(unseen.where(Pair.matchup == matchup).order_by(Pair.shuffle))
+            if found is not None:
+                return found
     start = int(desk.draw("start", person.id, person.given) * 2**31)
     found = session.scalar(unseen.where(Pair.shuffle >= start).order_by(Pair.shuffle))
     return found if found is not None else session.scalar(unseen.order_by(Pair.shuffle))

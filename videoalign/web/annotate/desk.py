@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
@@ -21,6 +21,24 @@ SERVER_SETTINGS = {"host", "port", "db", "public_url", "seed", "sync_seconds", "
 """Settings of the machine rather than of the programme."""
 
 
+class Matchups:
+    """Which generators to compare next, the most telling comparison first; set anew as judgements come in."""
+
+    def __init__(self) -> None:
+        self._wanted: list[str] = []
+        self._given = 0
+
+    def set(self, wanted: list[str]) -> None:
+        """A matchup may stand more than once, each time as if those before had been judged."""
+        self._wanted, self._given = wanted, 0
+
+    def next(self, most: int) -> list[str]:
+        """Matchups to try in turn, each once, at most this many; the next call goes on from the second."""
+        start = self._given % max(1, len(self._wanted))
+        self._given += 1
+        return list(dict.fromkeys([*self._wanted[start:], *self._wanted[:start]]))[:most]
+
+
 @dataclass(frozen=True)
 class Desk:
     """One programme on one dataset."""
@@ -32,6 +50,7 @@ class Desk:
     """Tells the judgements of this database from those of others."""
     seed: int
     now: Callable[[], float] = time.time
+    matchups: Matchups = field(default_factory=Matchups)
 
     def draw(self, *ids: object) -> float:
         """A number in [0, 1) that depends on the seed and the ids alone."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
@@ -22,7 +24,12 @@ from videoalign.web.annotate.sessions import (
 from videoalign.web.annotate.tables import Role
 
 router = APIRouter(default_response_class=HTMLResponse)
-templates = Jinja2Templates(directory=Path(__file__).with_name("templates"))
+# Everything is escaped; by itself Starlette would escape by the ending of a file, and .jinja is none that it knows.
+_environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
+)
+templates = Jinja2Templates(env=_environment)
+_environment.filters["when"] = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 HOME = {Role.ADMIN: "/admin", Role.RATER: "/rate", Role.ADJUDICATOR: "/adjudicate"}
 
 

@@ -38,6 +38,12 @@ def sync_pairs(desk: Desk) -> int:
     return desk.database.write(lambda session: _store(desk, session, list(wanted), gold))
 
 
+def matchup(library: Library, clip_a: str, clip_b: str) -> str:
+    """The generators of a pair, in either order the same; empty where they are one and the same or not known."""
+    first, second = sorted((library.clips[clip_a].generator, library.clips[clip_b].generator))
+    return f"{first[:195]} | {second[:195]}" if first and first != second else ""
+
+
 def _wanted(desk: Desk) -> Iterator[ClipPair]:
     source, library = desk.settings.pairs, desk.library
     if isinstance(source, Path):
@@ -79,7 +85,7 @@ def _row(desk: Desk, pair: ClipPair, answers: dict[str, str] | None) -> dict[str
         "clip_b": pair[1],
         "state": PairState.OPEN if answers is None else PairState.GOLD,
         "shuffle": int(desk.draw("shuffle", *pair) * 2**31),
-        "priority": 0.0,
+        "matchup": matchup(desk.library, *pair),
         "taken": 0,
         "judged": 0,
         "answers": answers,

@@ -15,6 +15,7 @@ from videoalign.web.annotate.desk import Desk, open_desk
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.pairs import sync_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.annotate.upkeep import Upkeep
 from videoalign.web.listening import BACKLOG, listen
 
 
@@ -50,7 +51,10 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
             token = store.write(lambda session: people.owner_link(desk, session))
             base = settings.public_url or address
             started = Started(address, f"{base}/join/{token}", num_pairs)
+            upkeep = Upkeep(desk)
+            upkeep.start()
             _Server(_config(desk), lambda: on_start(started)).run([listener])
+            upkeep.stop()
         finally:
             store.close()
 

@@ -55,6 +55,7 @@ def require_role(*roles: Role) -> Callable[[Visitor], Visitor]:
 
 AdminVisitor = Annotated[Visitor, Depends(require_role(Role.ADMIN))]
 AdjudicatorVisitor = Annotated[Visitor, Depends(require_role(Role.ADJUDICATOR))]
+OverseeingVisitor = Annotated[Visitor, Depends(require_role(Role.ADJUDICATOR, Role.ADMIN))]
 JudgeVisitor = Annotated[Visitor, Depends(require_role(Role.RATER, Role.ADJUDICATOR))]
 
 

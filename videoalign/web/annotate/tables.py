@@ -140,7 +140,7 @@ class Pair(Base):
         UniqueConstraint("clip_a", "clip_b"),
         Index(None, "state", "shuffle"),
         Index(None, "state", "taken", "shuffle"),
-        Index(None, "state", "priority", "shuffle"),
+        Index(None, "state", "matchup", "shuffle"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -150,8 +150,8 @@ class Pair(Base):
     state: Mapped[str] = mapped_column(String(20))
     shuffle: Mapped[int]
     """A random number in 0 .. 2**31 - 1."""
-    priority: Mapped[float] = mapped_column(default=0.0)
-    """How much a judgement would tell; for the selection ``informative``."""
+    matchup: Mapped[str] = mapped_column(String(400), default="")
+    """The two generators, see `videoalign.web.annotate.pairs.matchup`; empty where a verdict tells nothing of them."""
     taken: Mapped[int] = mapped_column(default=0)
     """Raters who have judged it or are at it."""
     judged: Mapped[int] = mapped_column(default=0)

@@ -90,7 +90,10 @@ def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> di
         return {"done": done, "total": max(done + num_held, desk.settings.qualification_pairs)}
     wanted = PairState.DISPUTED if person.role == Role.ADJUDICATOR else PairState.OPEN
     waiting = session.scalar(select(func.count()).select_from(Pair).where(Pair.state == wanted)) or 0
-    return {"done": done, "total": done + max(num_held, waiting)}
+    had = select(func.count()).select_from(Assignment).join(Pair, Pair.id == Assignment.pair_id).where(
+        Assignment.person_id == person.id, Assignment.state != Work.EXPIRED, Pair.state == wanted
+    )  # fmt: skip
+    return {"done": done, "total": done + num_held + max(0, waiting - (session.scalar(had) or 0))}
 
 
 def _url(assignment: str, side: str) -> str:

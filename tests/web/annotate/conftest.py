@@ -1,0 +1,177 @@
+"""A small dataset, both databases, and people who use the application in this process."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import runpy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.data.dataset import Dataset
+from videoalign.web.annotate.app import create_app
+from videoalign.web.annotate.database import Database
+from videoalign.web.annotate.desk import Desk, open_desk
+from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.pairs import sync_pairs
+from videoalign.web.annotate.people import owner_link
+from videoalign.web.annotate.settings import AnnotateSettings
+
+REPOSITORY = Path(__file__).parents[3]
+postgres = runpy.run_path(str(REPOSITORY / "benchmarks" / "postgres.py"))
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """The server, or None where PostgreSQL is not installed."""
+    with postgres["postgres_server"]() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/annotate.sqlite"
+    server = request.getfixturevalue("postgres_server")
+    if server is None:
+        pytest.skip("PostgreSQL is not installed; Debian has it as 'postgresql'")
+    return server.create(f"test_{next(_numbers)}")
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path, make_clip: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a dataset of prompts with clips of generators g0, g1, ...; clip files only where asked for."""
+
+    def make(num_prompts: int = 4, num_clips: int = 2, files: bool = False, text: str = "prompt {}") -> Path:
+        folder = tmp_path / "prefs"
+        dataset = Dataset.create(folder, DatasetInfo())
+        prompts = [Prompt(prompt_id=f"p{p:03}", text=text.format(p)) for p in range(num_prompts)]
+        clips = []
+        for p, k in itertools.product(range(num_prompts), range(num_clips)):
+            path = f"clips/c{p:03}-{k}.mp4"
+            if files:
+                make_clip(folder / path, tint=3 * p + 40 * k)
+            clips.append(
+                Clip(
+                    clip_id=f"c{p:03}-{k}",
+                    prompt_id=f"p{p:03}",
+                    path=path,
+                    generator=f"g{k}",
+                    fps=8.0,
+                    num_frames=5,
+                    height=16,
+                    width=16,
+                )
+            )
+        dataset.add(prompts=prompts, clips=clips)
+        return folder
+
+    return make
+
+
+Verdict = Callable[[dict[str, Any], str], str]
+
+
+class Person:
+    """Somebody with a browser."""
+
+    def __init__(self, client: TestClient, link: str) -> None:
+        self.http = client
+        joined = client.post(link.removeprefix(str(client.base_url)), follow_redirects=False)
+        assert joined.status_code == 303, joined.text
+        page = client.get("/guideline").text
+        found = re.search(r'name="csrf-token" content="([0-9a-f]{64})"', page)
+        assert found is not None
+        client.headers["x-csrf-token"] = found[1]
+
+    def next(self) -> dict[str, Any]:
+        answer = self.http.get("/api/next")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def body(self, assignment: dict[str, Any], verdict: str | Verdict = "tie", **more: Any) -> dict[str, Any]:
+        names = [one["name"] for one in assignment["dimensions"]]
+        verdicts = {name: verdict if isinstance(verdict, str) else verdict(assignment, name) for name in names}
+        watched = {"left": 5.0, "right": 5.0}
+        return {"assignment": assignment["id"], "verdicts": verdicts, "watched_seconds": watched} | more
+
+    def judge(self, verdict: str | Verdict = "tie", **more: Any) -> dict[str, Any]:
+        """Judges the pair before them and returns what comes next."""
+        assignment = self.next()["assignment"]
+        assert assignment is not None
+        answer = self.http.post("/api/judgements", json=self.body(assignment, verdict, **more))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["next"]
+
+    def judge_all(self, verdict: str | Verdict = "tie") -> int:
+        """Judges until there is nothing left; returns how many pairs there were."""
+        for count in itertools.count():
+            if self.next()["assignment"] is None:
+                return count
+            self.judge(verdict)
+        raise AssertionError
+
+
+@dataclass
+class Programme:
+    """A running application."""
+
+    desk: Desk
+    client: Callable[[], TestClient]
+    admin: Person
+
+    def link(self, role: str = "rater", name: str = "Rater") -> str:
+        made = self.admin.http.post("/api/admin/invitations", json={"role": role, "name": name})
+        assert made.status_code == 200, made.text
+        return made.json()["link"]
+
+    def invite(self, role: str = "rater", name: str = "Rater") -> Person:
+        return Person(self.client(), self.link(role, name))
+
+
+@pytest.fixture
+def open_programme(db: str, clock: Clock) -> Iterator[Callable[..., Programme]]:
+    """Opens a programme on a dataset folder; calls on one folder share the database, as restarts do."""
+    opened: list[Database] = []
+
+    def start(folder: Path, **settings: Any) -> Programme:
+        plain = {"gold_share": 0.0, "repeat_share": 0.0, "qualification_pairs": 0, "seed": 0}
+        options = AnnotateSettings(**(plain | settings))
+        database = Database(db)
+        opened.append(database)
+        desk = open_desk(database, Library(folder), options, clock)
+        sync_pairs(desk)
+        app = create_app(desk)
+
+        def client() -> TestClient:
+            return TestClient(app, base_url="http://rate.test", raise_server_exceptions=False)
+
+        token = database.write(lambda session: owner_link(desk, session))
+        return Programme(desk, client, Person(client(), f"/join/{token}"))
+
+    yield start
+    for database in opened:
+        database.close()

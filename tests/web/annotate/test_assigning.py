@@ -1,0 +1,189 @@
+"""Who gets which pair: none is lost, none is given too often, none twice to one rater."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Said
+
+Open = Callable[..., Any]
+Make = Callable[..., Path]
+
+
+def assignments(programme: Any, *kinds: str) -> list[Any]:
+    columns = (Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.swapped, Assignment.state)
+    with programme.desk.database.read() as session:
+        rows = session.execute(select(*columns).order_by(Assignment.turn)).all()
+    return [row for row in rows if not kinds or row.kind in kinds]
+
+
+def pairs(programme: Any) -> list[Any]:
+    with programme.desk.database.read() as session:
+        return list(session.execute(select(*Pair.__table__.columns).order_by(Pair.id)).all())
+
+
+@pytest.mark.parametrize("selection", ["random", "coverage", "informative"])
+def test_every_pair_is_judged_by_as_many_raters_as_set_and_by_each_once(
+    open_programme: Open, make_dataset: Make, selection: str
+) -> None:
+    programme = open_programme(make_dataset(2, 3), raters_per_pair=2, selection=selection)
+    raters = [programme.invite() for _ in range(3)]
+    for _ in range(7):
+        for rater in raters:
+            if rater.next()["assignment"] is not None:
+                rater.judge()
+    given = Counter(row.pair_id for row in assignments(programme))
+    assert given == dict.fromkeys(range(1, 7), 2)
+    assert len({(row.pair_id, row.person_id) for row in assignments(programme)}) == 12
+    assert {row.state for row in pairs(programme)} == {PairState.DECIDED}
+    assert all(rater.next()["state"] == "done" for rater in raters)
+
+
+def test_the_same_pair_comes_until_it_is_judged_and_the_one_after_it_is_known(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    programme = open_programme(make_dataset())
+    rater = programme.invite()
+    first = rater.next()
+    assert rater.next() == first
+    after = rater.judge()
+    assert after["assignment"]["left"]["url"] == first["upcoming"]["left"]
+    assert after["progress"] == {"done": 1, "total": 4}
+
+
+def test_a_lease_that_runs_out_lets_somebody_else_have_the_pair(
+    open_programme: Open, make_dataset: Make, clock: Any
+) -> None:
+    programme = open_programme(make_dataset(1), raters_per_pair=1, lease_seconds=60)
+    absent, present = programme.invite(), programme.invite()
+    late = absent.next()["assignment"]
+    assert present.next()["state"] == "done"
+    clock.time += 61
+    present.judge("left")
+    answer = absent.http.post("/api/judgements", json=absent.body(late))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
+    assert [row.judged for row in pairs(programme)] == [1]
+
+
+def test_a_heartbeat_keeps_the_lease_and_the_draft(open_programme: Open, make_dataset: Make, clock: Any) -> None:
+    programme = open_programme(make_dataset(2), raters_per_pair=1, lease_seconds=60)
+    rater, other = programme.invite(), programme.invite()
+    mine = rater.next()["assignment"]
+    for _ in range(3):
+        clock.time += 50
+        beat = rater.http.post("/api/heartbeat", json={"assignment": mine["id"], "draft": {"VQ": "left"}})
+        assert beat.json() == {"lease_seconds": 60}
+        assert other.next()["state"] == "done"
+    assert rater.next()["assignment"]["draft"] == {"VQ": "left"}
+    rater.judge()
+
+
+def test_a_late_verdict_counts_where_nobody_else_took_the_pair(
+    open_programme: Open, make_dataset: Make, clock: Any
+) -> None:
+    programme = open_programme(make_dataset(1), raters_per_pair=1, lease_seconds=60)
+    rater, other = programme.invite(), programme.invite()
+    late = rater.next()["assignment"]
+    clock.time += 61
+    other.http.get("/api/next")
+    clock.time += 61
+    rater.next()
+    assert rater.http.post("/api/judgements", json=rater.body(late)).status_code == 200
+    assert [(row.taken, row.judged) for row in pairs(programme)] == [(1, 1)]
+
+
+def test_a_pair_that_expired_comes_back_to_its_rater_with_the_same_sides(
+    open_programme: Open, make_dataset: Make, clock: Any
+) -> None:
+    programme = open_programme(make_dataset(1), lease_seconds=60)
+    rater = programme.invite()
+    first = rater.next()["assignment"]
+    clock.time += 61
+    assert rater.next()["assignment"] == first
+    rater.judge()
+    assert len(assignments(programme)) == 1
+
+
+def test_sides_are_drawn_for_each_rater_and_pair_and_stay_as_the_seed_says(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    programme = open_programme(make_dataset(12), raters_per_pair=3)
+    for _ in range(3):
+        programme.invite().judge_all()
+    rows = assignments(programme)
+    assert 10 <= sum(row.swapped for row in rows) <= 26
+    by_pair = {pair: {row.swapped for row in rows if row.pair_id == pair} for pair in {row.pair_id for row in rows}}
+    assert sum(len(sides) == 2 for sides in by_pair.values()) >= 5
+    draws = [programme.desk.draw("side", row.pair_id, row.person_id, 0) < 0.5 for row in rows]
+    assert draws == [row.swapped for row in rows]
+
+
+def test_verdicts_are_stored_in_the_order_of_the_clips_whatever_was_shown(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    programme = open_programme(make_dataset(10), raters_per_pair=1)
+    sides = {}
+
+    def first_clip(assignment: dict[str, Any], _: str) -> str:
+        with programme.desk.database.read() as session:
+            swapped = session.get(Assignment, assignment["id"]).swapped
+        sides[assignment["id"]] = swapped
+        return "right" if swapped else "left"
+
+    programme.invite().judge_all(first_clip)
+    with programme.desk.database.read() as session:
+        said = session.scalars(select(Said.verdicts)).all()
+    assert {*sides.values()} == {True, False}
+    assert [*said] == [{"VQ": "A", "MQ": "A", "TA": "A"}] * 10
+
+
+def test_coverage_takes_the_pairs_with_the_fewest_raters_first(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(9), selection="coverage", raters_per_pair=3)
+    first, second = programme.invite(), programme.invite()
+    for _ in range(3):
+        first.judge()
+    for _ in range(2):
+        second.judge()
+    assert max(row.taken for row in pairs(programme)) == 1
+
+
+def test_repeats_come_back_blind_and_do_not_count_towards_the_pair(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(12), repeat_share=0.5, repeat_gap=3, raters_per_pair=1)
+    assert programme.invite().judge_all() > 12
+    repeats = [row.pair_id for row in assignments(programme, Kind.REPEAT)]
+    assert 3 <= len(repeats) == len(set(repeats))
+    assert all((row.taken, row.judged) == (1, 1) for row in pairs(programme))
+
+
+def test_a_rater_who_is_paused_gives_pairs_back_and_gets_none(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(2), raters_per_pair=1)
+    rater, other = programme.invite(), programme.invite()
+    mine = rater.next()["assignment"]
+    assert other.next()["state"] == "done"
+    number = assignments(programme)[0].person_id
+    paused = programme.admin.http.post(f"/api/admin/raters/{number}/pause", json={"reason": "a talk first"})
+    assert paused.status_code == 200
+    assert (rater.next()["state"], rater.next()["message"]) == ("paused", "a talk first")
+    assert rater.http.post("/api/judgements", json=rater.body(mine)).status_code == 403
+    assert other.judge_all() == 2
+    programme.admin.http.post(f"/api/admin/raters/{number}/resume")
+    assert rater.next()["state"] == "done"
+
+
+def test_a_restart_loses_nothing_and_begins_where_everybody_was(open_programme: Open, make_dataset: Make) -> None:
+    folder = make_dataset(5)
+    programme = open_programme(folder)
+    rater = programme.invite()
+    rater.judge()
+    before = rater.next()
+    again = open_programme(folder)
+    client = again.client()
+    client.cookies = rater.http.cookies
+    assert client.get("/api/next").json() == before
+    assert again.desk.key == programme.desk.key

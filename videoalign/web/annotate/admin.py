@@ -1,0 +1,153 @@
+"""The pages of admins."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse
+from sqlalchemy import func, select
+
+from videoalign.web.annotate import figures, people
+from videoalign.web.annotate.admin_api import link_of
+from videoalign.web.annotate.pages import go, render
+from videoalign.web.annotate.schema import NewInvitation, Pause
+from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
+from videoalign.web.annotate.tables import Audit, Invitation, Pair, PairState, Person, Role
+
+router = APIRouter(prefix="/admin", default_response_class=HTMLResponse)
+CHECKED = [Depends(require_csrf)]
+ROWS = 100
+"""Rows on one page of a long table."""
+
+
+class InvitationForm(NewInvitation):
+    """The form of the invitations page."""
+
+    csrf_token: str = ""
+
+
+@router.get("")
+def overview(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+    """How far the programme is."""
+    with desk.database.read() as session:
+        counts = figures.overview(desk, session)
+    agreement = request.app.state.figures.agreement()
+    return render(request, "admin_overview.html.jinja", visitor, counts=counts, agreement=agreement)
+
+
+@router.get("/raters")
+def raters(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+    """Who judges, how much and how well."""
+    quality = request.app.state.figures.quality()
+    with desk.database.read() as session:
+        rows = figures.people_rows(session, quality)
+    return render(request, "admin_raters.html.jinja", visitor, people=rows, pass_mark=desk.settings.pass_mark)
+
+
+@router.post("/raters/{person}/{action}", dependencies=CHECKED)
+def act(
+    request: Request,
+    desk: AtDesk,
+    visitor: AdminVisitor,
+    person: int,
+    action: str,
+    reason: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Pauses somebody, lets them go on, or makes them a new link."""
+    if action == "link":
+        token = desk.database.write(lambda session: people.link(desk, session, visitor.person_id, person))
+        return _invitations(request, desk, visitor, link_of(request, desk, token))
+    body = Pause(reason=reason)
+    if action == "pause":
+        desk.database.write(lambda session: people.pause(desk, session, visitor.person_id, person, body.reason))
+    elif action == "resume":
+        desk.database.write(lambda session: people.resume(desk, session, visitor.person_id, person))
+    return go("/admin/raters")
+
+
+@router.get("/invitations")
+def invitations(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+    """Links that were made."""
+    return _invitations(request, desk, visitor, "")
+
+
+@router.post("/invitations", dependencies=CHECKED)
+def invite(request: Request, desk: AtDesk, visitor: AdminVisitor, form: Annotated[InvitationForm, Form()]) -> Response:
+    """Makes a link for somebody new and shows it, this once."""
+    role = Role(form.role)
+    _, token = desk.database.write(lambda session: people.invite(desk, session, visitor.person_id, role, form.name))
+    return _invitations(request, desk, visitor, link_of(request, desk, token))
+
+
+@router.post("/invitations/{invitation}/revoke", dependencies=CHECKED)
+def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: int) -> Response:
+    """Makes a link useless and closes the session that it opened."""
+    desk.database.write(lambda session: people.revoke(desk, session, visitor.person_id, invitation))
+    return go("/admin/invitations")
+
+
+@router.get("/pairs")
+def pairs(request: Request, desk: AtDesk, visitor: AdminVisitor, state: str = "", page: int = 1) -> Response:
+    """Where each pair stands."""
+    page = min(max(page, 1), 10**6)
+    wanted = select(*Pair.__table__.columns).order_by(Pair.id).limit(ROWS).offset(ROWS * (page - 1))
+    count = select(func.count()).select_from(Pair)
+    if state in set(PairState):
+        wanted, count = wanted.where(Pair.state == state), count.where(Pair.state == state)
+    with desk.database.read() as session:
+        rows, total = session.execute(wanted).all(), session.scalar(count) or 0
+    return render(
+        request,
+        "admin_pairs.html.jinja",
+        visitor,
+        pairs=rows,
+        prompts=desk.library.prompts,
+        clips=desk.library.clips,
+        states=list(PairState),
+        state=state,
+        page=page,
+        num_pages=max(1, -(-total // ROWS)),
+        total=total,
+    )
+
+
+@router.get("/agreement")
+def agreement(request: Request, visitor: AdminVisitor) -> Response:
+    """How far raters agree, by dimension."""
+    return render(request, "admin_agreement.html.jinja", visitor, agreement=request.app.state.figures.agreement())
+
+
+@router.get("/leaderboard")
+def leaderboard(request: Request, visitor: AdminVisitor) -> Response:
+    """Model against model."""
+    return render(request, "admin_leaderboard.html.jinja", visitor, boards=request.app.state.figures.leaderboard())
+
+
+@router.get("/audit")
+def audit(request: Request, desk: AtDesk, visitor: AdminVisitor, page: int = 1) -> Response:
+    """Who did what, the latest first."""
+    page = min(max(page, 1), 10**6)
+    wanted = select(Audit, Person.name).outerjoin(Person, Person.id == Audit.person_id).order_by(Audit.id.desc())
+    with desk.database.read() as session:
+        rows = [
+            {"at": row.at, "who": name or "server", "action": row.action, "subject": row.subject, "detail": row.detail}
+            for row, name in session.execute(wanted.limit(ROWS).offset(ROWS * (page - 1))).tuples()
+        ]
+        total = session.scalar(select(func.count()).select_from(Audit)) or 0
+    num_pages = max(1, -(-total // ROWS))
+    return render(request, "admin_audit.html.jinja", visitor, rows=rows, page=page, num_pages=num_pages)
+
+
+def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: str) -> Response:
+    wanted = (
+        select(*Invitation.__table__.columns, Person.name, Person.role)
+        .join(Person, Person.id == Invitation.person_id)
+        .order_by(Invitation.id.desc())
+        .limit(10 * ROWS)
+    )
+    with desk.database.read() as session:
+        rows = session.execute(wanted).all()
+    return render(
+        request, "admin_invitations.html.jinja", visitor, invitations=rows, roles=list(Role), link=link, now=desk.now()
+    )

@@ -1,0 +1,84 @@
+"""The database's judgements in the tables of the dataset folder; writing them again never doubles a row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from videoalign.contracts.records import Judgement, Rating
+from videoalign.data.tables import write_columns
+from videoalign.web.annotate import raw
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.tables import Assignment, Pair, Said
+
+Row = TypeVar("Row", Judgement, Rating)
+
+TEXT_COLUMNS = (
+    "assignment",
+    "rater",
+    "kind",
+    "prompt_id",
+    "clip_a",
+    "clip_b",
+    "left",
+    "verdicts",
+    "ratings",
+    "comment",
+)
+NUMBER_COLUMNS = ("given_at", "shown_at", "submitted_at", "withdrawn_at", "seconds", "watched_a", "watched_b")
+
+
+def state(desk: Desk) -> tuple[Any, ...]:
+    """Changes whenever what would be written does."""
+    with desk.database.read() as session:
+        last = session.execute(select(func.max(Said.id), func.count(Said.withdrawn_at))).one()
+        ended = session.execute(select(func.max(Assignment.ended_at))).one()
+        gold = session.execute(select(func.count(Pair.id)).where(Pair.answers.is_not(None))).one()
+    return (*last, *ended, *gold)
+
+
+def write_tables(desk: Desk) -> int:
+    """Writes ``judgements.parquet``, ``ratings.parquet`` and ``annotations.parquet``; returns how many judgements.
+
+    Rows from elsewhere stay. ``annotations.parquet`` has a row for each verdict, also for those that were taken back,
+    with the shown order, times, comment and kind.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written.
+    """
+    dataset = desk.library.dataset
+    with desk.database.read() as session:
+        judgements, ratings = raw.judgements(desk, session), raw.ratings(desk, session)
+        annotations = _annotations(session)
+    write_columns(dataset.path / "annotations.parquet", annotations)
+    dataset.write_judgements([*_others(desk, dataset.judgements()), *judgements])
+    if ratings or dataset.ratings():
+        dataset.write_ratings([*_others(desk, dataset.ratings()), *ratings])
+    return len(judgements)
+
+
+def _others(desk: Desk, rows: list[Row]) -> list[Row]:
+    return [row for row in rows if not row.source_row.startswith(raw.source(desk))]
+
+
+def _annotations(session: Session) -> dict[str, tuple[type, list[Any]]]:
+    texts: dict[str, list[Any]] = {name: [] for name in TEXT_COLUMNS}
+    numbers: dict[str, list[Any]] = {name: [] for name in NUMBER_COLUMNS}
+    for row in raw.said_rows(session, withdrawn=True):
+        made = {
+            "assignment": row.assignment_id,
+            "rater": raw.rater_id(row.person_id, row.role),
+            "left": "B" if row.swapped else "A",
+            "verdicts": json.dumps(row.verdicts),
+            "ratings": json.dumps(row.ratings) if row.ratings is not None else None,
+        }
+        for name, cells in texts.items():
+            cells.append(made[name] if name in made else getattr(row, name))
+        for name, cells in numbers.items():
+            cells.append(getattr(row, name))
+    return {name: (str, cells) for name, cells in texts.items()} | {
+        name: (float, cells) for name, cells in numbers.items()
+    }

@@ -1,0 +1,150 @@
+"""The numbers of the admin pages: progress, agreement, raters, leaderboard. nan stands as None."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from videoalign.contracts.plain import plain
+from videoalign.contracts.records import Judgement
+from videoalign.data.aggregate import JudgedPair, aggregate_pairs
+from videoalign.data.agreement import measure_agreement
+from videoalign.data.leaderboard import build_leaderboards, choose_pairs
+from videoalign.data.rater_quality import rater_quality
+from videoalign.web.annotate import export, raw
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Role, Said, Work
+
+NUM_RESAMPLES = 500
+LOOKED_AHEAD = 64
+"""Comparisons that are chosen before the strengths are fitted anew."""
+COPIES = 8
+"""How often one matchup may stand among them."""
+
+
+class Figures:
+    """Works a table of numbers out when what it depends on has changed since it was last asked for."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._known: dict[str, tuple[Any, Any]] = {}
+        self._lock = threading.Lock()
+
+    def agreement(self) -> dict[str, Any]:
+        """By dimension: see `videoalign.data.agreement.DimensionAgreement`."""
+        return self._of("agreement", self._agreement)
+
+    def leaderboard(self) -> dict[str, Any]:
+        """By dimension and overall: see `videoalign.data.leaderboard.Leaderboard`."""
+        return self._of("leaderboard", self._leaderboard)
+
+    def quality(self) -> dict[str, Any]:
+        """By rater id: see `videoalign.data.rater_quality.RaterQuality`."""
+        return self._of("quality", self._quality)
+
+    def _of(self, name: str, work: Any) -> dict[str, Any]:
+        with self._lock:
+            now = export.state(self.desk)
+            if name not in self._known or self._known[name][0] != now:
+                self._known[name] = (now, work())
+            found: dict[str, Any] = self._known[name][1]
+            return found
+
+    def _agreement(self) -> dict[str, Any]:
+        rows = _judgements(self.desk)
+        found: dict[str, Any] = plain(measure_agreement(rows, self.desk.library.dataset.dimensions, num=NUM_RESAMPLES))
+        return found
+
+    def _leaderboard(self) -> dict[str, Any]:
+        desk = self.desk
+        boards = build_leaderboards(
+            judged_pairs(desk), generators(desk), desk.library.dataset.dimensions, num=NUM_RESAMPLES
+        )
+        found: dict[str, Any] = plain(boards)
+        return found
+
+    def _quality(self) -> dict[str, Any]:
+        rows = rater_quality(_judgements(self.desk), self.desk.library.dataset.dimensions)
+        return {row.rater: plain(row) for row in rows}
+
+
+def overview(desk: Desk, session: Session) -> dict[str, Any]:
+    """Counts of pairs by state and of judgements, and how much of the work is done."""
+    states = dict(session.execute(select(Pair.state, func.count()).group_by(Pair.state)).tuples().all())
+    judged = session.scalar(select(func.sum(Pair.judged)).where(Pair.state != PairState.RETIRED)) or 0
+    live = session.scalar(select(func.count()).select_from(Said).where(Said.withdrawn_at.is_(None))) or 0
+    asked = sum(count for state, count in states.items() if state not in (PairState.GOLD, PairState.RETIRED))
+    at_work = select(func.count(func.distinct(Assignment.person_id))).where(Assignment.state == Work.LEASED)
+    return {
+        "pairs": {str(state): states.get(state, 0) for state in PairState},
+        "judged": judged,
+        "wanted": asked * desk.settings.raters_per_pair,
+        "verdicts": live,
+        "at_work": session.scalar(at_work) or 0,
+        "raters_per_pair": desk.settings.raters_per_pair,
+    }
+
+
+def people_rows(session: Session, quality: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everybody who was invited, with their work and how good it is."""
+    counts: dict[int, Counter[str]] = {}
+    tally = select(Assignment.person_id, Assignment.kind, Assignment.state, func.count())
+    for person_id, kind, state, count in session.execute(
+        tally.group_by(Assignment.person_id, Assignment.kind, Assignment.state)
+    ):
+        counter = counts.setdefault(person_id, Counter())
+        counter[state] += count
+        counter[kind] += count if state == Work.SUBMITTED else 0
+    return [
+        {
+            "id": person.id,
+            "name": person.name,
+            "role": person.role,
+            "status": person.status,
+            "reason": person.reason,
+            "rater": raw.rater_id(person.id, person.role),
+            "submitted": counts.get(person.id, Counter())[Work.SUBMITTED],
+            "skipped": counts.get(person.id, Counter())[Work.SKIPPED],
+            "expired": counts.get(person.id, Counter())[Work.EXPIRED],
+            "quality": quality.get(raw.rater_id(person.id, person.role)),
+        }
+        for person in session.scalars(select(Person).where(Person.role != Role.ADMIN).order_by(Person.id))
+    ]
+
+
+def judged_pairs(desk: Desk) -> list[JudgedPair]:
+    """Every pair with the shares of its votes."""
+    library = desk.library
+    splits = {row.prompt_id: row.split for row in library.dataset.prompts()}
+    return aggregate_pairs(_judgements(desk), library.dataset.dimensions, splits, "shares")
+
+
+def generators(desk: Desk) -> dict[str, str]:
+    """Generator by clip id."""
+    return {clip.clip_id: clip.generator for clip in desk.library.clips.values()}
+
+
+def choose_matchups(desk: Desk) -> None:
+    """Sets which generators to compare next, by the strengths that the judgements so far give."""
+    with desk.database.read() as session:
+        sample = select(Pair.matchup, func.min(Pair.id)).where(Pair.state == PairState.OPEN)
+        ids = [row[1] for row in session.execute(sample.group_by(Pair.matchup)) if row[0]]
+        rows = session.execute(select(Pair.matchup, Pair.clip_a, Pair.clip_b).where(Pair.id.in_(ids))).all()
+    candidates = [row for row in rows for _ in range(COPIES)]
+    best = choose_pairs(
+        judged_pairs(desk),
+        generators(desk),
+        desk.library.dataset.dimensions,
+        [(row.clip_a, row.clip_b) for row in candidates],
+        LOOKED_AHEAD,
+    )
+    desk.matchups.set([candidates[place].matchup for place in best])
+
+
+def _judgements(desk: Desk) -> list[Judgement]:
+    with desk.database.read() as session:
+        return raw.judgements(desk, session)

@@ -1,0 +1,130 @@
+"""What people said, in the records of the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from videoalign.contracts.records import Judgement, Label, Rating
+from videoalign.contracts.records import Role as Voice
+from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Work
+
+_VOICES = {Kind.REPEAT: Voice.REPEAT, Kind.ADJUDICATION: Voice.ADJUDICATOR}
+GOLD = "gold"
+"""Rater id of the known answers."""
+
+
+def rater_id(person_id: int, role: str) -> str:
+    """What somebody is called in the dataset; names stay in the database."""
+    return f"{'adjudicator' if role == Role.ADJUDICATOR else 'rater'}-{person_id}"
+
+
+def source(desk: Desk) -> str:
+    """What ``source_row`` begins with in all rows of this programme, and in no others."""
+    return f"annotate-{desk.key}:"
+
+
+def said_rows(session: Session, *, withdrawn: bool = False) -> Iterator[Any]:
+    """Every verdict with its assignment, pair and person, in the order in which they were given."""
+    rows = (
+        select(
+            *Said.__table__.columns,
+            *(column for column in Assignment.__table__.columns if column.key not in ("id", "draft")),
+            Pair.prompt_id,
+            Pair.clip_a,
+            Pair.clip_b,
+            Person.role,
+        )
+        .join(Assignment, Assignment.id == Said.assignment_id)
+        .join(Pair, Pair.id == Assignment.pair_id)
+        .join(Person, Person.id == Assignment.person_id)
+        .order_by(Said.id)
+        .execution_options(yield_per=2000)
+    )
+    yield from session.execute(rows if withdrawn else rows.where(Said.withdrawn_at.is_(None)))
+
+
+def judgements(desk: Desk, session: Session) -> list[Judgement]:
+    """Every verdict that stands, the known answers of gold, and what adjudicators found not to be judged."""
+    said = [
+        Judgement(
+            prompt_id=row.prompt_id,
+            clip_a=row.clip_a,
+            clip_b=row.clip_b,
+            rater=rater_id(row.person_id, row.role),
+            dimension=name,
+            label=row.verdicts[name],
+            source_row=source(desk) + row.assignment_id,
+            role=_VOICES.get(Kind(row.kind), Voice.RATER),
+            left="B" if row.swapped else "A",
+            seconds=row.seconds,
+        )
+        for row in said_rows(session)
+        for name in desk.library.dataset.dimensions
+        if name in row.verdicts
+    ]
+    return [*said, *_excluded(desk, session), *_gold(desk, session)]
+
+
+def ratings(desk: Desk, session: Session) -> list[Rating]:
+    """Every score of a single clip that stands."""
+    return [
+        Rating(
+            clip_id=clip_id,
+            rater=rater_id(row.person_id, row.role),
+            dimension=name,
+            score=float(score),
+            source_row=source(desk) + row.assignment_id,
+        )
+        for row in said_rows(session)
+        if row.ratings
+        for side, clip_id in (("a", row.clip_a), ("b", row.clip_b))
+        for name, score in row.ratings.get(side, {}).items()
+    ]
+
+
+def _excluded(desk: Desk, session: Session) -> list[Judgement]:
+    """An adjudicator's word that a pair cannot be judged."""
+    excluded = (
+        select(Assignment.id, Assignment.person_id, Assignment.swapped, Pair.prompt_id, Pair.clip_a, Pair.clip_b)
+        .join(Pair, Pair.id == Assignment.pair_id)
+        .where(Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.SKIPPED)
+        .order_by(Assignment.id)
+    )
+    return [
+        Judgement(
+            prompt_id=row.prompt_id,
+            clip_a=row.clip_a,
+            clip_b=row.clip_b,
+            rater=rater_id(row.person_id, Role.ADJUDICATOR),
+            dimension=name,
+            label=Label.INVALID,
+            source_row=source(desk) + row.id,
+            role=Voice.ADJUDICATOR,
+            left="B" if row.swapped else "A",
+        )
+        for row in session.execute(excluded)
+        for name in desk.library.dataset.dimensions
+    ]
+
+
+def _gold(desk: Desk, session: Session) -> list[Judgement]:
+    gold = select(Pair.id, Pair.prompt_id, Pair.clip_a, Pair.clip_b, Pair.answers).where(Pair.state == PairState.GOLD)
+    return [
+        Judgement(
+            prompt_id=row.prompt_id,
+            clip_a=row.clip_a,
+            clip_b=row.clip_b,
+            rater=GOLD,
+            dimension=name,
+            label=label,
+            source_row=f"{source(desk)}gold-{row.id}",
+            role=Voice.GOLD,
+        )
+        for row in session.execute(gold.order_by(Pair.id))
+        for name, label in (row.answers or {}).items()
+    ]
