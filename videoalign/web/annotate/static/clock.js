@@ -234,7 +234,8 @@ export class Clock extends EventTarget {
     } while (reached !== this.#standing);
     this.#gathering = false;
     if (this.#closing.signal.aborted) return;
-    if (this.#wanted) this.#start();
+    if (this.#wanted && this.#lead.isOverAt(reached)) this.#end();
+    else if (this.#wanted) this.#start();
     this.#changed();
     this.dispatchEvent(new Event("tick"));
   }

@@ -32,7 +32,7 @@ export function keyGroups({ controls, view, form, actions }) {
         row(["j"], "One second back", () => controls.clock?.seek(controls.clock.time - 1), { repeats: true }),
         row(["l"], "One second forward", () => controls.clock?.seek(controls.clock.time + 1), { repeats: true }),
         row(["r", "Home"], "From the beginning", () => controls.clock?.seek(0)),
-        row(["End"], "To the last frame", () => controls.clock?.seek(controls.clock.length)),
+        row(["End"], "Stop at the last frame", () => controls.clock?.step(Infinity)),
         row(["["], "Slower", () => controls.changeRate(-1)),
         row(["]"], "Faster", () => controls.changeRate(1)),
         row(["o"], "Begin again at the end, or stop there", () => controls.toggleLoop()),

@@ -1,0 +1,195 @@
+"""Two players on one clock: what plays, plays together; what stands, shows the same moment, to the frame."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+wait_until = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["wait_until"]
+
+LONG, SHORT = 48 / 24, 45 / 30
+FRAME = 1 / 30
+"""Seconds of a frame of the faster clip."""
+TIMES = "[...document.querySelectorAll('.frame video')].map(v => v.currentTime)"
+PAUSED = "[...document.querySelectorAll('.frame video')].map(v => v.paused)"
+SAMPLE = """async (milliseconds) => {
+  const videos = [...document.querySelectorAll('.frame video')], seen = [], start = performance.now();
+  while (performance.now() - start < milliseconds) {
+    if (!videos.some(v => v.paused || v.ended)) seen.push(videos.map(v => v.currentTime));
+    await new Promise(resolve => setTimeout(resolve, 15));
+  }
+  return seen;
+}"""
+SHOWN = """() => [...document.querySelectorAll('.frame video')].map(video => {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 1;
+  const context = canvas.getContext('2d');
+  context.drawImage(video, 0, 0, 1, 1);
+  return context.getImageData(0, 0, 1, 1).data[0];
+})"""
+
+
+@pytest.fixture(scope="module")
+def programme(open_programme: Callable[..., Any], grey_dataset: Path) -> Any:
+    return open_programme(grey_dataset)
+
+
+@pytest.fixture(scope="module")
+def rating(programme: Any) -> Any:
+    """The rating page on a clip of 2 s at 24 frames per second beside one of 1.5 s at 30."""
+    return programme.rater()
+
+
+@pytest.fixture
+def page(rating: Any) -> Any:
+    rating.reload()
+    wait_until(lambda: any(rating.evaluate(TIMES)), what="for the clips to move")
+    return rating
+
+
+def sides(page: Any) -> tuple[int, int]:
+    """Which player has the long clip, and which the short one."""
+    lengths = page.evaluate("[...document.querySelectorAll('.frame video')].map(v => v.duration)")
+    return (0, 1) if lengths[0] > lengths[1] else (1, 0)
+
+
+def frames(page: Any) -> tuple[int, int]:
+    """Numbers of the frames on the screen, read off their grey: ``(long, short)``."""
+    levels = page.evaluate(SHOWN)
+    long, short = sides(page)
+    return round((levels[long] - 20) / 4), round((levels[short] - 20) / 4)
+
+
+def stand(page: Any) -> None:
+    page.keyboard.press("Space")
+    wait_until(lambda: all(page.evaluate(PAUSED)) and page.locator("#play:not(.playing)").count())
+    page.wait_for_timeout(250)
+
+
+def seek(page: Any, seconds: float) -> None:
+    """Moves the slider."""
+    move = "(s, value) => { s.value = value; s.dispatchEvent(new Event('input', { bubbles: true })); }"
+    page.locator("#seek").evaluate(move, seconds)
+
+
+def drifts(seen: list[list[float]]) -> list[float]:
+    return [abs(left - right) for left, right in seen]
+
+
+def test_both_clips_move_and_stay_within_one_frame_of_each_other(page: Any) -> None:
+    seen = page.evaluate(SAMPLE, 2500)
+    assert len({round(left, 2) for left, _ in seen}) >= 20
+    assert len(seen) >= 40
+    assert max(drifts(seen)) < FRAME
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("keys", [["]", "]"], ["[", "[", "["], ["l"], ["r"], ["j", "]"]], ids="-".join)
+def test_after_a_jump_or_a_change_of_speed_they_are_together_again(page: Any, keys: list[str]) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+    seen = page.evaluate(SAMPLE, 1200)
+    assert len(seen) >= 10
+    assert max(drifts(seen)) < FRAME
+
+
+def test_pause_shows_the_same_moment_of_both_and_play_goes_on_from_there(page: Any) -> None:
+    page.keyboard.press("r")
+    page.wait_for_timeout(500)
+    stand(page)
+    left, right = page.evaluate(TIMES)
+    assert left == pytest.approx(right, abs=1e-3)
+    long, short = frames(page)
+    assert long / 24 == pytest.approx(short / 30, abs=1 / 24)
+    page.wait_for_timeout(300)
+    assert page.evaluate(TIMES) == [left, right]
+    page.keyboard.press("Space")
+    seen = page.evaluate(SAMPLE, 250)
+    assert seen[0][0] == pytest.approx(left, abs=0.25)
+
+
+def test_a_step_moves_by_one_frame_of_the_faster_clip_and_back(page: Any) -> None:
+    stand(page)
+    seek(page, 0.55)
+    page.wait_for_timeout(400)
+    _, begun = frames(page)
+    assert begun == int(0.55 * 30)
+    for number in range(1, 6):
+        page.keyboard.press("ArrowRight")
+        wait_until(lambda number=number: frames(page)[1] == begun + number)
+        long, short = frames(page)
+        assert long == pytest.approx((short + 0.5) / 30 * 24 - 0.5, abs=0.51)
+    page.keyboard.press(",")
+    wait_until(lambda: frames(page)[1] == begun + 4)
+    left, right = page.evaluate(TIMES)
+    assert left == pytest.approx(right, abs=1e-3)
+
+
+def test_the_shorter_clip_holds_its_last_frame_and_says_so(page: Any) -> None:
+    long, short = sides(page)
+    page.keyboard.press("End")
+    wait_until(lambda: frames(page) == (47, 44))
+    times = page.evaluate(TIMES)
+    assert times[long] == pytest.approx(LONG, abs=1 / 24)
+    assert times[short] == pytest.approx(SHORT, abs=FRAME)
+    held = page.locator(".held")
+    assert held.nth(short).is_visible()
+    assert not held.nth(long).is_visible()
+    page.keyboard.press("Home")
+    wait_until(lambda: frames(page) == (0, 0))
+    assert not held.nth(short).is_visible()
+
+
+def test_at_the_end_both_begin_again_together_or_stop_there(page: Any) -> None:
+    seek(page, LONG - 0.3)
+    seen = page.evaluate(SAMPLE, 1500)
+    assert min(left for left, _ in seen) < 0.3
+    assert max(drifts(seen)) < FRAME
+    page.keyboard.press("o")
+    seek(page, LONG - 0.3)
+    wait_until(lambda: page.locator("#play:not(.playing)").count())
+    wait_until(lambda: frames(page) == (47, 44))
+    assert all(page.evaluate(PAUSED))
+    page.keyboard.press("o")
+    page.keyboard.press("Space")
+    assert max(page.evaluate(SAMPLE, 300)[0]) < 0.5
+
+
+def test_a_stall_of_one_clip_holds_the_other(page: Any) -> None:
+    page.evaluate(SAMPLE, 300)
+    stall = "document.querySelectorAll('.frame video')[1].dispatchEvent(new Event('waiting'))"
+    assert all(page.evaluate(f"() => {{ {stall}; return {PAUSED}; }}"))
+    seen = page.evaluate(SAMPLE, 700)
+    assert max(drifts(seen)) < FRAME
+
+
+def test_two_real_clips_of_different_speed_and_sound_stay_together(
+    open_programme: Callable[..., Any], real_dataset: Path
+) -> None:
+    page = open_programme(real_dataset, f"pairs={write_one_pair(real_dataset)}").rater()
+    wait_until(lambda: any(page.evaluate(TIMES)))
+    seen = page.evaluate(SAMPLE, 3000)
+    page.keyboard.press("]")
+    seen += page.evaluate(SAMPLE, 1500)
+    assert len({round(left, 2) for left, _ in seen}) >= 30
+    assert sorted(drifts(seen))[-2] < 1 / 24
+
+
+def write_one_pair(folder: Path) -> Path:
+    table = folder.with_name("one.csv")
+    table.write_text("clip_a,clip_b\np0 model A,p0 model B\n")
+    return table
+
+
+def test_nothing_moves_unasked_where_reduced_motion_is_preferred(programme: Any) -> None:
+    page = programme.rater("Still", reduced_motion="reduce")
+    wait_until(lambda: page.evaluate("[...document.querySelectorAll('.frame video')].every(v => v.readyState > 2)"))
+    page.wait_for_timeout(300)
+    assert all(page.evaluate(PAUSED))
+    assert page.evaluate(TIMES) == [0, 0]
+    page.keyboard.press("Space")
+    wait_until(lambda: min(page.evaluate(TIMES)) > 0.1)
