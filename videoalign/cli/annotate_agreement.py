@@ -1,0 +1,162 @@
+"""``videoalign annotate agreement`` and ``leaderboard``: what raters agree on, and which model they prefer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from videoalign.cli.common import AsJson, Seed, print_json, print_table
+
+if TYPE_CHECKING:
+    from videoalign.data.agreement import DimensionAgreement, RatingAgreement
+    from videoalign.data.leaderboard import Leaderboard
+    from videoalign.data.rater_quality import RaterQuality
+    from videoalign.stats.resampling import Estimate
+
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
+
+
+def agreement(
+    dataset: Folder,
+    cluster: Annotated[
+        Literal["prompt", "pair"], typer.Option("--cluster", help="What intervals are drawn over.")
+    ] = "prompt",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how far raters agree on each dimension, and how good each rater is."""
+    from videoalign.contracts.plain import plain
+    from videoalign.data.agreement import measure_agreement, measure_rating_agreement
+    from videoalign.data.dataset import Dataset
+    from videoalign.data.rater_quality import rater_quality
+    from videoalign.errors import DataError
+
+    data = Dataset.open(dataset)
+    judgements, ratings = data.judgements(), data.ratings()
+    if not judgements and not ratings:
+        raise DataError(f"{dataset}: nobody judged anything yet; import judgements or run 'videoalign annotate serve'.")
+    by_dimension = measure_agreement(judgements, data.dimensions, cluster=cluster, seed=seed)
+    prompts = {clip.clip_id: clip.prompt_id for clip in data.clips()}
+    of_clips = measure_rating_agreement(ratings, prompts, data.dimensions, seed=seed)
+    raters = rater_quality(judgements, data.dimensions)
+    if as_json:
+        print_json(plain({"dimensions": by_dimension, "ratings": of_clips, "raters": raters}))
+        return
+    print_table(["on pairs", *by_dimension], _agreement_rows(list(by_dimension.values())))
+    if of_clips:
+        print_table(["on clips", *of_clips], _rating_rows(list(of_clips.values())))
+    if raters:
+        _show_raters(raters)
+
+
+def leaderboard(
+    dataset: Folder,
+    aggregate: Annotated[
+        Literal["majority", "adjudicated", "dawid_skene", "shares"],
+        typer.Option("--aggregate", help="How a pair's label comes from its raters; shares counts every vote."),
+    ] = "shares",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Rank the generators of a dataset by what raters preferred, with ties and intervals over prompts."""
+    from videoalign.contracts.plain import plain
+    from videoalign.data.dataset import Dataset
+    from videoalign.data.leaderboard import ALL, build_leaderboards
+    from videoalign.errors import DataError
+
+    data = Dataset.open(dataset)
+    generators = {clip.clip_id: clip.generator for clip in data.clips()}
+    pairs = data.judged_pairs(aggregate=aggregate)
+    boards = build_leaderboards(pairs, generators, data.dimensions, seed=seed)
+    if not boards[ALL].models:
+        raise DataError(f"{dataset}: no judged pair by two known generators; name them in clips.parquet.")
+    if as_json:
+        print_json(plain(boards))
+        return
+    for name, board in boards.items():
+        _show_board(name, board)
+
+
+def _agreement_rows(found: Sequence[DimensionAgreement]) -> list[list[Any]]:
+    return [
+        ["pairs", *(f.pairs for f in found)],
+        ["by two or more", *(f.shared_pairs for f in found)],
+        ["raters", *(f.raters for f in found)],
+        ["alpha, nominal", *(_interval(f.alpha_nominal) for f in found)],
+        ["alpha, ordinal", *(_interval(f.alpha_ordinal) for f in found)],
+        ["Fleiss' kappa", *(_number(f.fleiss_kappa) for f in found)],
+        ["  pairs x raters", *(f"{f.fleiss_pairs} x {f.fleiss_raters}" for f in found)],
+        ["two agree", *(_number(f.raw.with_ties) for f in found)],
+        ["  without ties", *(_number(f.raw.without_ties) for f in found)],
+        ["human ceiling", *(_interval(f.ceiling.with_ties) for f in found)],
+        ["  without ties", *(_interval(f.ceiling.without_ties) for f in found)],
+    ]
+
+
+def _rating_rows(found: Sequence[RatingAgreement]) -> list[list[Any]]:
+    return [
+        ["clips", *(f.clips for f in found)],
+        ["alpha, ordinal", *(_interval(f.alpha_ordinal) for f in found)],
+        ["alpha, interval", *(_interval(f.alpha_interval) for f in found)],
+    ]
+
+
+def _show_raters(raters: Sequence[RaterQuality]) -> None:
+    """How often each rater is right, and how each goes about it."""
+    names = {"rater": [row.rater for row in raters]}
+    right = {
+        "gold": [_share(row.gold, row.num_gold) for row in raters],
+        "repeats": [_share(row.repeats, row.num_repeats) for row in raters],
+        "others": [_share(row.others, row.num_others) for row in raters],
+        "Dawid-Skene": [_number(row.dawid_skene) for row in raters],
+    }
+    habits = {
+        "pairs": [str(row.pairs) for row in raters],
+        "ties": [_number(row.ties) for row in raters],
+        "left": [_share(row.left.share, row.left.num) for row in raters],
+        "p of left": [_number(row.left.p_value) for row in raters],
+        "seconds": [_number(row.median_seconds) for row in raters],
+        "fast, slow": [f"{row.num_fast}, {row.num_slow}" if row.num_times else "" for row in raters],
+    }
+    for columns in (right, habits):
+        known = names | {name: cells for name, cells in columns.items() if any(cells)}
+        print_table(list(known), list(zip(*known.values(), strict=True)))
+
+
+def _show_board(name: str, board: Leaderboard) -> None:
+    rows = [
+        [
+            f"{row.rank}" + ("" if row.rank_low == row.rank_high else f" ({row.rank_low}-{row.rank_high})"),
+            row.model,
+            _interval(row.strength),
+            f"{row.wins:.1f}",
+            f"{row.ties:.1f}",
+            f"{row.losses:.1f}",
+        ]
+        for row in board.models
+    ]
+    if rows:
+        title = f"{name}: {board.pairs} pairs, {board.prompts} prompts"
+        print_table(["rank", "model", "strength", "wins", "ties", "losses"], rows, title=title)
+    if not board.connected:
+        groups: dict[int, list[str]] = {}
+        for row in board.models:
+            groups.setdefault(row.group, []).append(row.model)
+        print("never compared with each other: " + " | ".join(", ".join(names) for names in groups.values()))
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def _interval(found: Estimate) -> str:
+    ends = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+    return f"{_number(found.value)}{ends}"
+
+
+def _share(found: Estimate, num: int) -> str:
+    return f"{found.value:.2f} of {num}" if num else ""
