@@ -237,3 +237,19 @@ def test_lengths_are_those_of_the_batches_and_buckets_save_padding(
         train_reward(judged_dataset, str(tiny_base), tmp_path / "r", config, on_step=stop_after(3))
     train_reward(judged_dataset, str(tiny_base), tmp_path / "r", config)
     assert same_weights(tmp_path / "whole", tmp_path / "r")
+
+
+def test_all_scores_may_be_read_at_the_last_token_and_such_a_reward_goes_on_with_its_own_dimensions(
+    judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    first = train_reward(judged_dataset, str(tiny_base), tmp_path / "first", settings(pooling="last"))
+    assert (first.reward.settings.pooling, first.reward.settings.shared_head) == ("last", False)
+    config = RewardTrainConfig.model_validate({"fit": {**FIT, "num_steps": 1}})
+    assert train_reward(judged_dataset, str(tmp_path / "first"), tmp_path / "r", config).reward.dimensions == (
+        "VQ",
+        "MQ",
+        "TA",
+    )
+    more = judged_on(judged_dataset, tmp_path / "d", Dimension(name="Style", guideline="How well the style suits."))
+    with pytest.raises(ConfigError, match="has pooling=last and cannot take on Style"):
+        train_reward(more, str(tmp_path / "first"), tmp_path / "s", config)
