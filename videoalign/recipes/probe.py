@@ -88,26 +88,7 @@ def probe_reward(
     before, after, refusals = _score_all(reward, dataset, clips, config.seed, progress)
     units = deviations(before)
     sees_prompt = _sees_prompt(reward, dataset)
-
-    def count(number: int, probe: Probe) -> dict[str, Any]:
-        kept = ~np.isnan(after[number]).any(axis=1)
-        change = (after[number] - before)[kept] / units
-        prompt_ids = [clip.prompt_id for clip, keep in zip(clips, kept, strict=True) if keep]
-        rows = {}
-        for column, name in enumerate(reward.dimensions):
-            expected = expectation(probe, roles.get(name), sees_prompt=sees_prompt.get(name))
-            figures = count_changes(
-                change[:, column],
-                prompt_ids,
-                expected,
-                band=config.band,
-                min_clips=config.min_clips,
-                seed=config.seed,
-            )
-            rows[name] = {"role": roles.get(name), **figures}
-        refused = {"refused": int((~kept).sum()), "refusal": refusals.get(probe.name)}
-        return {"probe": probe.name, "what": probe.what, **refused, "dimensions": rows}
-
+    dimensions = [(name, roles.get(name), sees_prompt.get(name)) for name in reward.dimensions]
     return {
         "reward": reward.name,
         "dataset": str(dataset.path),
@@ -116,7 +97,10 @@ def probe_reward(
         "clips": len(clips),
         "prompts": len({clip.prompt_id for clip in clips}),
         "deviation": dict(zip(reward.dimensions, units.tolist(), strict=True)),
-        "probes": [count(number, probe) for number, probe in enumerate(PROBES)],
+        "probes": [
+            _count(probe, (scores - before) / units, dimensions, clips, refusals.get(probe.name), config)
+            for probe, scores in zip(PROBES, after, strict=True)
+        ],
     }
 
 
@@ -144,6 +128,26 @@ def _sees_prompt(reward: RewardModel, dataset: Dataset) -> dict[str, bool]:
     """By dimension, as the reward says, or else as the dataset does."""
     own = reward.settings.dimensions if isinstance(reward, VideoReward) else ()
     return {dimension.name: dimension.sees_prompt for dimension in (*dataset.info.dimensions, *own)}
+
+
+def _count(
+    probe: Probe,
+    change: np.ndarray,
+    dimensions: Sequence[tuple[str, Role | None, bool | None]],
+    clips: Sequence[Clip],
+    refusal: str | None,
+    config: ProbeConfig,
+) -> dict[str, Any]:
+    """What one probe did to the (name, role, sees_prompt) of each dimension; ``change`` (N, D) is nan where refused."""
+    kept = ~np.isnan(change).any(axis=1)
+    prompt_ids = [clip.prompt_id for clip, keep in zip(clips, kept, strict=True) if keep]
+    counting: dict[str, Any] = {"band": config.band, "min_clips": config.min_clips, "seed": config.seed}
+    rows = {}
+    for column, (name, role, sees_prompt) in enumerate(dimensions):
+        expected = expectation(probe, role, sees_prompt=sees_prompt)
+        rows[name] = {"role": role, **count_changes(change[kept, column], prompt_ids, expected, **counting)}
+    refused = {"refused": int((~kept).sum()), "refusal": refusal}
+    return {"probe": probe.name, "what": probe.what, **refused, "dimensions": rows}
 
 
 def _score_all(
