@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videoalign.cli.common import ConfigFile, Overrides, load_config
+from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, open_reward
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def serve(
-    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")],
+    reward: Annotated[str, typer.Argument(metavar="R", help="A reward folder or hub id.")],
     settings: Overrides = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
@@ -24,6 +24,7 @@ def serve(
         typer.Option("--token-file", metavar="FILE", help="Bearer tokens, one a line; else $VIDEOALIGN_TOKEN."),
     ] = None,
     config: ConfigFile = None,
+    load: Load = None,
 ) -> None:
     """Score clips over HTTP until told to stop; then everything taken in is answered first."""
     try:
@@ -37,4 +38,4 @@ def serve(
     def started(model: VideoReward, address: str) -> None:
         print(f"{address}: reward '{model.name}' on {', '.join(model.dimensions)}", flush=True)
 
-    serve_reward(reward, options, read_tokens(token_file), on_start=started)
+    serve_reward(lambda: open_reward(reward, load), options, read_tokens(token_file), on_start=started)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import importlib.util
+import json
 import socket
+import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -37,37 +39,41 @@ def questions(bench: ModuleType, reward_folder: Path, files: list[Path]) -> list
     return bench.ask_library(reward_folder, [file.read_bytes() for file in files])
 
 
-def test_under_load_nothing_is_lost_and_every_score_is_the_librarys(
-    bench: ModuleType, reward_folder: Path, questions: list
-) -> None:
-    tally = bench.Tally()
-    with bench.server(reward_folder) as (process, url):
-        asyncio.run(bench.load(url, questions, clients=16, seconds=4, tally=tally))
-        assert bench.batches(url) > 1.5
-        idle = http.client.HTTPConnection(urlsplit(url).netloc)
-        idle.request("GET", "/health")
-        assert idle.getresponse().read()
-        process.terminate()
-        while (health := httpx.get(f"{url}/health", timeout=60)).status_code == 200:
-            time.sleep(0.05)
-        assert health.json()["status"] == "draining"
-        assert process.wait(60) == 0
-    assert (tally.lost, tally.wrong) == ([], [])
-    assert tally.scored == tally.sent >= 16
-    assert tally.not_connected == 0
+async def states_until_nobody_listens(url: str) -> list[str]:
+    """What /health says, asked again and again over new connections."""
+    states: list[str] = []
+    while True:
+        try:
+            async with httpx.AsyncClient(timeout=60, verify=False) as client:
+                states.append((await client.get(f"{url}/health")).json()["status"])
+        except httpx.ConnectError:
+            return states
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_told_to_stop_under_load_it_answers_every_request_whose_connection_was_made(
+def test_under_load_and_told_to_stop_it_answers_every_request_with_the_librarys_scores(
     bench: ModuleType, reward_folder: Path, questions: list, attempt: int
 ) -> None:
-    with bench.server(reward_folder, "drain_seconds=0.2", "max_queue=64") as (process, url):
-        stop_after = 1.0 + 0.3 * attempt
-        tally = asyncio.run(bench.load_and_stop(process, url, questions, clients=32, stop_after=stop_after))
+    async def load_then_stop(process: subprocess.Popen[str], url: str) -> tuple[list[str], Any, Any]:
+        before = bench.Tally()
+        await bench.load(url, questions, clients=16, seconds=1.5, tally=before)
+        stopping = bench.load_and_stop(process, url, questions, clients=32, stop_after=0.4 + 0.3 * attempt)
+        states, during = await asyncio.gather(states_until_nobody_listens(url), stopping)
+        return states, before, during
+
+    with bench.server(reward_folder, "drain_seconds=0.3", "max_queue=64") as (process, url):
+        idle = http.client.HTTPConnection(urlsplit(url).netloc)
+        idle.request("GET", "/health")
+        assert json.load(idle.getresponse())["status"] == "ready"
+        states, before, during = asyncio.run(load_then_stop(process, url))
         assert process.wait(60) == 0
-    assert (tally.lost, tally.wrong) == ([], [])
-    assert tally.scored + tally.busy == tally.sent >= 32
-    assert tally.not_connected == 32
+    assert (before.lost, before.wrong, before.not_connected) == ([], [], 0)
+    assert before.scored + before.busy == before.sent >= 16
+    assert (during.lost, during.wrong, during.not_connected) == ([], [], 32)
+    assert during.scored + during.busy == during.sent >= 32
+    assert states == sorted(states, reverse=True)
+    assert states[-1] == "draining"
 
 
 def test_an_address_that_others_can_reach_needs_a_token(
@@ -91,7 +97,7 @@ def test_what_cannot_be_served_is_one_line(
     assert f"--port {port}: cannot be listened on" in capsys.readouterr().err
     for words, reason in {
         (str(tmp_path),): "reward.json",
-        (str(reward_folder), "device=tpu"): "device: got 'tpu'",
+        (str(reward_folder), "--load", "device=tpu"): "device: cannot use 'tpu'",
         (str(reward_folder), "max_batchs=2"): "Did you mean 'max_batch'?",
         (str(reward_folder), "max_queue=2"): "max_queue must be at least max_clips",
     }.items():

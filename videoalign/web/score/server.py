@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 import uvicorn
 
-from videoalign.errors import ConfigError
 from videoalign.models.videoreward import VideoReward
 from videoalign.web.listening import BACKLOG, listen
 from videoalign.web.score.app import build_app
@@ -24,22 +21,26 @@ LINGER_SECONDS = 0.5
 
 
 def serve(
-    folder: Path, settings: ServeSettings, tokens: tuple[bytes, ...], *, on_start: Callable[[VideoReward, str], None]
+    open_reward: Callable[[], VideoReward],
+    settings: ServeSettings,
+    tokens: tuple[bytes, ...],
+    *,
+    on_start: Callable[[VideoReward, str], None],
 ) -> None:
-    """Serves the reward in a folder until SIGTERM or SIGINT; returns when everything that was taken in is answered.
+    """Serves a reward until SIGTERM or SIGINT; returns when everything that was taken in is answered.
 
     Args:
-        folder: of the reward.
+        open_reward: gives the reward, on its device; called once it is known that nobody unasked can reach it.
         settings: see `ServeSettings`.
         tokens: see `build_app`.
         on_start: called with the reward and its address once others can connect.
 
     Raises:
-        ConfigError: strangers could ask, the address cannot be listened on, or there is no such device.
-        ModelError: there is no reward, or it stores no normalisation.
+        ConfigError: strangers could ask, or the address cannot be listened on.
+        ModelError: the reward stores no normalisation.
     """
     require_safe(settings.host, tokens)
-    reward = VideoReward.from_pretrained(folder, dtype=getattr(torch, settings.dtype)).to(_device(settings.device))
+    reward = open_reward()
     app = build_app(reward, settings, tokens)
     listener, address = listen(settings.host, settings.port)
     config = uvicorn.Config(
@@ -109,13 +110,3 @@ class DrainingServer(uvicorn.Server):
         end = loop.time() + seconds
         while loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.05)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device: got '{name}', wanted cpu, cuda or cuda:N ({reason}).") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -24,10 +24,6 @@ class ServeSettings(Config):
     """Address to listen on; any but a loopback one needs a token."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    device: str = "auto"
-    """Where the model runs: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is the first GPU, or the CPU without one."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights."""
     max_batch: int = Field(8, gt=0)
     """Most clips in one run of the model."""
     max_wait_ms: float = Field(10.0, ge=0)
