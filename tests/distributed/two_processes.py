@@ -88,7 +88,7 @@ def fit_reward(out: Path, dataset: Path, base: Path, batch_size: int, processes:
     data = Dataset.open(dataset)
     reward = VideoReward.from_base(base, limits=ReadingLimits.model_validate(LIMITS)).double().train()
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=part_of, rates={})
-    groups = groups_of_split(data, "train", reward.dimensions, by_votes=False, max_clips=2)
+    groups = groups_of_split(data, "train", reward.dimensions, max_clips=2)
     collate = batcher(reward, ClipReader(data, reward.processor), {clip.clip_id: clip for clip in data.clips()})
     config = FitConfig(num_steps=2, batch_size=batch_size, learning_rate=1e-3, warmup_steps=0)
     rows = fit(task, groups, collate, config, out, weigh=task.weigh, processes=processes)

@@ -80,7 +80,7 @@ def test_validation_is_loss_and_accuracy_over_all_held_out_pairs_together(
     assert all("val/loss" not in row for row in result.history[:-1])
     reward = result.reward
     clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
-    groups = groups_of_split(judged_dataset, "val", reward.dimensions, by_votes=False, max_clips=8)
+    groups = groups_of_split(judged_dataset, "val", reward.dimensions, max_clips=8)
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=str, rates={})
     batch = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)(groups)
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_what_the_dataset_does_not_judge_is_left_out_of_the_loss(
     reward = start_reward(dataset, str(trained), RewardTrainConfig())
     task = RewardObjective(reward, find_criterion("btt", 4), reward.dimensions, part_of=str, rates={})
     clips = {clip.clip_id: clip for clip in dataset.clips()}
-    groups = groups_of_split(dataset, "train", reward.dimensions, by_votes=False, max_clips=8)
+    groups = groups_of_split(dataset, "train", reward.dimensions, max_clips=8)
     batch = batcher(reward, ClipReader(dataset, reward.processor), clips)(groups)
     task.loss(batch, torch.Generator())[0].backward()
     assert reward.head.weight.grad.abs().amax(1).gt(0).tolist() == [False, False, False, True]
@@ -219,7 +219,7 @@ def test_lengths_are_those_of_the_batches_and_buckets_save_padding(
 ) -> None:
     reward = VideoReward.from_base(tiny_base, limits=ReadingLimits.model_validate(LIMITS))
     clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
-    groups = groups_of_split(judged_dataset, "train", reward.dimensions, by_votes=True, max_clips=2)
+    groups = groups_of_split(judged_dataset, "train", reward.dimensions, labels="shares", max_clips=2)
     told = token_counts(reward, groups, clips)
     collate = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)
     read = [collate([group]).inputs.lengths for group in groups]

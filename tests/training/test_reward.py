@@ -148,25 +148,26 @@ def test_labels_keep_their_orientation() -> None:
 
 
 def voted(prompt: str, a: str, b: str, **votes: tuple[int, int, int]) -> JudgedPair:
+    shares = {name: tuple(count / max(1, sum(counts)) for count in counts) for name, counts in votes.items()}
     labels = dict.fromkeys(votes)
-    return JudgedPair(prompt_id=prompt, clip_a=a, clip_b=b, labels=labels, split="train", votes=votes)
+    return JudgedPair(prompt_id=prompt, clip_a=a, clip_b=b, labels=labels, split="train", shares=shares)
 
 
 def test_shares_are_those_of_the_votes_and_a_pair_that_splits_its_raters_counts() -> None:
     pairs = [voted("p", "a", "b", VQ=(1, 0, 1), TA=(0, 0, 0)), voted("p", "b", "c", VQ=(0, 0, 0), TA=(0, 0, 0))]
-    (group,) = make_groups(pairs, {"p": "P"}, ["VQ", "TA"], by_votes=True)
+    (group,) = make_groups(pairs, {"p": "P"}, ["VQ", "TA"])
     assert group.clip_ids == ("a", "b")
     assert group.shares.tolist() == [[[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]]
-    assert make_groups(pairs, {"p": "P"}, ["VQ", "TA"]) == []
+    assert make_groups(pairs[1:], {"p": "P"}, ["VQ", "TA"]) == []
 
 
 VOTES = [(3, 0, 0), (1, 1, 1), (0, 2, 1), (1, 0, 2), (0, 3, 0)]
 SCORES = [[1.0], [0.5], [-1.0], [0.3], [0.1], [0.4]]
 
 
-def loss_on(pairs: list[JudgedPair], loss: str, by_votes: bool, **ties: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_on(pairs: list[JudgedPair], loss: str, **ties: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and gradient with respect to the scores, float64; clips are named by their place in SCORES."""
-    groups = make_groups(pairs, {"p": "P"}, ["VQ"], max_clips=20, by_votes=by_votes)
+    groups = make_groups(pairs, {"p": "P"}, ["VQ"], max_clips=20)
     batch = collate_groups(groups, [int(clip) for clip in groups[0].clip_ids])
     task = RewardObjective(Table(SCORES).double(), find_criterion(loss, 1, **ties), ["VQ"], part_of=str, rates={})
     value, _ = task.loss(batch, torch.Generator())
@@ -183,7 +184,7 @@ def test_loss_on_shares_is_the_mean_of_the_hard_losses_over_single_raters(loss: 
         for verdict, count in zip((A, TIE, B), votes, strict=True)
         for _ in range(count)
     ]
-    for soft, hard in zip(loss_on(shares, loss, True, **ties), loss_on(single, loss, False, **ties), strict=True):
+    for soft, hard in zip(loss_on(shares, loss, **ties), loss_on(single, loss, **ties), strict=True):
         torch.testing.assert_close(soft, hard, rtol=0, atol=1e-7)  # shares are float32
 
 
@@ -191,14 +192,13 @@ def test_loss_on_shares_is_the_mean_of_the_hard_losses_over_single_raters(loss: 
 def test_unanimous_raters_cost_exactly_what_their_verdict_costs(loss: str) -> None:
     verdicts = {A: (3, 0, 0), TIE: (0, 2, 0), B: (0, 0, 5)}
     named = list(enumerate((A, TIE, B, B, A)))
-    hard = loss_on([judged("p", str(n), str(n + 1), VQ=v) for n, v in named], loss, False)
-    soft = loss_on([voted("p", str(n), str(n + 1), VQ=verdicts[v]) for n, v in named], loss, True)
+    hard = loss_on([judged("p", str(n), str(n + 1), VQ=v) for n, v in named], loss)
+    soft = loss_on([voted("p", str(n), str(n + 1), VQ=verdicts[v]) for n, v in named], loss)
     assert all(torch.equal(one, other) for one, other in zip(hard, soft, strict=True))
 
 
 def test_accuracy_goes_by_the_majority_of_the_votes() -> None:
-    groups = make_groups([voted("p", "a", "b", VQ=(2, 0, 1)), voted("p", "c", "d", VQ=(1, 0, 1))], {"p": "P"}, ["VQ"],
-                         by_votes=True)  # fmt: skip
+    groups = make_groups([voted("p", "a", "b", VQ=(2, 0, 1)), voted("p", "c", "d", VQ=(1, 0, 1))], {"p": "P"}, ["VQ"])
     task = RewardObjective(Table([[0.0], [1.0], [0.0], [1.0]]), find_criterion("btt", 1), ["VQ"], part_of=str, rates={})
     assert task.loss(collate_groups(groups, [0, 1, 2, 3]), torch.Generator())[1] == {"accuracy/VQ": 0.0}
 

@@ -137,9 +137,8 @@ class _Lessons:
 
 
 def _lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -> _Lessons:
-    by_votes = config.labels == "shares"
     groups, unseen = (
-        groups_of_split(dataset, split, reward.dimensions, by_votes=by_votes, max_clips=config.max_clips)
+        groups_of_split(dataset, split, reward.dimensions, labels=config.labels, max_clips=config.max_clips)
         for split in ("train", "val")
     )
     require_lessons(dataset, groups, config.loss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from videoalign.contracts.records import Clip
+from videoalign.data.aggregate import Aggregation
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
@@ -29,13 +30,13 @@ def require_lessons(dataset: Dataset, groups: Sequence[JudgedGroup], loss: str) 
 
 
 def groups_of_split(
-    dataset: Dataset, split: str, dimensions: Sequence[str], *, by_votes: bool, max_clips: int
+    dataset: Dataset, split: str, dimensions: Sequence[str], *, labels: Aggregation = "majority", max_clips: int
 ) -> list[JudgedGroup]:
-    """Groups of the prompts of one split, see `training.judged_groups.make_groups`; dimensions that the dataset does
-    not judge have no verdicts."""
+    """Groups of the prompts of one split, see `training.judged_groups.make_groups`, labelled as
+    `data.aggregate.Aggregation` says; dimensions that the dataset does not judge have no verdicts."""
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    pairs, ratings = dataset.judged_pairs(split), dataset.ratings()
-    return make_groups(pairs, texts, dimensions, ratings=ratings, max_clips=max_clips, by_votes=by_votes)
+    pairs, ratings = dataset.judged_pairs(split, labels), dataset.ratings()
+    return make_groups(pairs, texts, dimensions, ratings=ratings, max_clips=max_clips)
 
 
 def clips_of_split(dataset: Dataset, split: str) -> list[Clip]:

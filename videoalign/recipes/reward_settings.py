@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from videoalign.config import Config
+from videoalign.data.aggregate import Aggregation
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.losses.preference import NU, THETA
 from videoalign.models.videoreward.processing import ReadingLimits
@@ -30,8 +31,9 @@ class RewardTrainConfig(Config):
     """Weight of the tie of davidson."""
     learn_ties: bool = False
     """Train theta or nu, one per dimension, from where it stands."""
-    labels: Literal["majority", "shares"] = "majority"
-    """Each pair counts with the verdict of most raters, or with the shares of their votes for A, tie and B."""
+    labels: Aggregation = "majority"
+    """Each pair counts with the verdict of most raters, with that of an adjudicator where there is one, with the shares
+    of the votes for A, tie and B, or with their chances by Dawid and Skene, where reliable raters count for more."""
     tuning: Tuning = Tuning()
     """What is trained."""
     gradient_checkpointing: bool = False
@@ -83,5 +85,5 @@ def check_settings(config: RewardTrainConfig) -> None:
             raise ConfigError(f"rates.{part}: must be above 0; got {rate}. Freeze it with tuning instead.")
     if config.keep == "best" and config.fit.validate_every_steps == 0:
         raise ConfigError("keep: best wants validations in between; set fit.validate_every_steps above 0.")
-    if config.loss == "regression" and config.labels == "shares":
+    if config.loss == "regression" and config.labels != "majority":
         raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=majority or another loss.")

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from videoalign.contracts.records import Label, Rating
-from videoalign.data.dataset import JudgedPair
+from videoalign.contracts.records import Rating
+from videoalign.data.aggregate import VERDICTS, JudgedPair, Shares
 from videoalign.errors import ConfigError
 from videoalign.training.objectives.reward import JudgedGroup
-
-VERDICTS = (Label.A, Label.TIE, Label.B)
-"""What votes are counted for, in the order of the shares."""
 
 
 def make_groups(
@@ -23,17 +20,16 @@ def make_groups(
     *,
     ratings: Sequence[Rating] = (),
     max_clips: int = 8,
-    by_votes: bool = False,
 ) -> list[JudgedGroup]:
     """Groups of at most ``max_clips`` clips of one prompt; every pair with a verdict stands in exactly one group.
 
     Args:
-        pairs: judged pairs; those without any verdict are passed over.
+        pairs: judged pairs, each with its shares, or 1 for its label where it has none; those without any verdict are
+            passed over.
         prompts: text by prompt id.
         dimensions: D names, the order of the shares.
         ratings: raw ratings; their mean per clip and dimension goes along with each clip that has a pair.
         max_clips: 2 or more.
-        by_votes: keep the shares of the raters' votes; otherwise the majority's verdict stands for all of them.
 
     Raises:
         ConfigError: ``max_clips`` below 2.
@@ -43,11 +39,11 @@ def make_groups(
     means = mean_ratings(ratings)
     by_prompt: dict[str, list[JudgedPair]] = defaultdict(list)
     for pair in pairs:
-        if any(any(_shares(pair, name, by_votes)) for name in dimensions):
+        if any(any(_shares(pair, name)) for name in dimensions):
             by_prompt[pair.prompt_id].append(pair)
     groups = []
     for prompt_id, judged in by_prompt.items():
-        groups += [_group(prompts[prompt_id], part, dimensions, means, by_votes) for part in _split(judged, max_clips)]
+        groups += [_group(prompts[prompt_id], part, dimensions, means) for part in _split(judged, max_clips)]
     return groups
 
 
@@ -82,7 +78,6 @@ def _group(
     pairs: Sequence[JudgedPair],
     dimensions: Sequence[str],
     means: Mapping[tuple[str, str], float],
-    by_votes: bool,
 ) -> JudgedGroup:
     clip_ids = tuple(dict.fromkeys(clip for pair in pairs for clip in (pair.clip_a, pair.clip_b)))
     place = {clip_id: index for index, clip_id in enumerate(clip_ids)}
@@ -90,13 +85,12 @@ def _group(
         prompt=prompt,
         clip_ids=clip_ids,
         pairs=torch.tensor([[place[pair.clip_a], place[pair.clip_b]] for pair in pairs]),
-        shares=torch.tensor([[_shares(pair, name, by_votes) for name in dimensions] for pair in pairs]),
+        shares=torch.tensor([[_shares(pair, name) for name in dimensions] for pair in pairs]),
         ratings=torch.tensor([[means.get((clip_id, name), 0.0) for name in dimensions] for clip_id in clip_ids]),
     )
 
 
-def _shares(pair: JudgedPair, dimension: str, by_votes: bool) -> list[float]:
-    if not by_votes:
-        return [float(pair.labels.get(dimension) == verdict) for verdict in VERDICTS]
-    votes = pair.votes.get(dimension, (0, 0, 0))
-    return [count / max(1, sum(votes)) for count in votes]
+def _shares(pair: JudgedPair, dimension: str) -> Shares:
+    label = pair.labels.get(dimension)
+    a, tie, b = (float(label == verdict) for verdict in VERDICTS)
+    return pair.shares.get(dimension, (a, tie, b))
