@@ -27,8 +27,8 @@ def find_postgres() -> Path | None:
 class PostgresServer:
     """A running server; ``stop`` and ``start`` it again to see what happens meanwhile."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self.programs, self.folder = programs, folder
+    def __init__(self, programs: Path, folder: Path, *, durable: bool = True) -> None:
+        self.programs, self.folder, self.durable = programs, folder, durable
         self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
@@ -44,7 +44,7 @@ class PostgresServer:
     def start(self) -> None:
         """Starts it and waits until it answers."""
         self._process = subprocess.Popen(
-            [self.programs / "postgres", "-D", f"{self.folder}/data", "-k", self.folder, "-h", ""],
+            [self.programs / "postgres", "-D", f"{self.folder}/data", "-k", self.folder, "-h", "", *self._options()],
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -55,6 +55,9 @@ class PostgresServer:
             if time.monotonic() > end or self._process.poll() is not None:
                 raise RuntimeError("PostgreSQL does not start")
             time.sleep(0.05)
+
+    def _options(self) -> list[str]:
+        return [] if self.durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
 
     def answers(self) -> bool:
         """Whether it takes connections."""
@@ -79,15 +82,15 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer | None]:
-    """A server in a folder of its own; None where PostgreSQL is not installed."""
+def postgres_server(*, durable: bool = True) -> Iterator[PostgresServer | None]:
+    """A server in a folder of its own; None where PostgreSQL is not installed. One that is not durable is faster."""
     programs = find_postgres()
     if programs is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         os.chmod(folder, 0o755)  # noqa: S103
-        server = PostgresServer(programs, Path(folder))
+        server = PostgresServer(programs, Path(folder), durable=durable)
         try:
             yield server
         finally:

@@ -92,6 +92,7 @@ def test_an_unknown_command_is_one_line_and_exit_code_two(repository: Path) -> N
         "videoalign.contracts.video",
         "videoalign.stats.pairwise",
         "videoalign.stats.agreement",
+        "videoalign.web.annotate.server",
     ],
 )
 def test_contracts_and_counting_start_without_torch(name: str, repository: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import runpy
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,19 +32,22 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """The server, or None where PostgreSQL is not installed."""
-    with postgres["postgres_server"]() as server:
+    with postgres["postgres_server"](durable=False) as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Address of an empty database."""
+def db(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of an empty database, in memory where the system has a place for that, so that tests wait for no disk."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/annotate.sqlite"
+        memory = Path("/dev/shm")
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+            yield f"sqlite:///{folder}/annotate.sqlite"
+        return
     server = request.getfixturevalue("postgres_server")
     if server is None:
         pytest.skip("PostgreSQL is not installed; Debian has it as 'postgresql'")
-    return server.create(f"test_{next(_numbers)}")
+    yield server.create(f"test_{next(_numbers)}")
 
 
 class Clock:

@@ -1,0 +1,164 @@
+"""Majorities, disputes and their end, qualification and hidden gold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from videoalign.errors import DataError
+from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person
+
+Open = Callable[..., Any]
+Make = Callable[..., Path]
+
+
+def decision(programme: Any, pair: int = 1) -> tuple[str, dict[str, Any] | None]:
+    with programme.desk.database.read() as session:
+        return tuple(session.execute(select(Pair.state, Pair.decision).where(Pair.id == pair)).one())
+
+
+def of_clips(programme: Any, labels: dict[str, str]) -> Callable[[dict[str, Any], str], str]:
+    """Says what makes these labels, whichever way the clips are shown."""
+
+    def verdict(assignment: dict[str, Any], name: str) -> str:
+        with programme.desk.database.read() as session:
+            swapped = session.get(Assignment, assignment["id"]).swapped
+        sides = {"A": "right", "B": "left"} if swapped else {"A": "left", "B": "right"}
+        return sides.get(labels[name], labels[name])
+
+    return verdict
+
+
+def vote(programme: Any, *votes: dict[str, str]) -> list[Any]:
+    raters = [programme.invite() for _ in votes]
+    for rater, labels in zip(raters, votes, strict=True):
+        rater.judge(of_clips(programme, labels))
+    return raters
+
+
+def gold_table(folder: Path, num: int, label: str = "A") -> Path:
+    file = folder / "gold.csv"
+    rows = [f"c{p:03}-1,c{p:03}-0,{'B' if label == 'A' else 'A'},," for p in range(num)]
+    file.write_text("\n".join(["clip_a,clip_b,VQ,MQ,TA", *rows]) + "\n", encoding="utf-8")
+    return file
+
+
+def test_a_majority_on_every_dimension_decides(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(1))
+    vote(
+        programme,
+        {"VQ": "A", "MQ": "B", "TA": "tie"},
+        {"VQ": "A", "MQ": "A", "TA": "both_bad"},
+        {"VQ": "B", "MQ": "A", "TA": "A"},
+    )
+    labels = {"VQ": "A", "MQ": "A", "TA": "tie"}
+    assert decision(programme) == (
+        PairState.DECIDED,
+        {name: {"label": label, "by": "majority"} for name, label in labels.items()},
+    )
+
+
+def test_an_adjudicator_is_asked_what_has_no_majority_and_sees_what_was_said(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    programme = open_programme(make_dataset(1))
+    same = {"VQ": "A", "TA": "A"}
+    raters = vote(programme, same | {"MQ": "A"}, same | {"MQ": "tie"}, same | {"MQ": "B"})
+    assert decision(programme)[0] == PairState.DISPUTED
+    adjudicator = programme.invite("adjudicator")
+    asked = adjudicator.next()
+    assert asked["state"] == "adjudication"
+    assert [one["name"] for one in asked["assignment"]["dimensions"]] == ["MQ"]
+    said = [one["verdicts"]["MQ"] for one in asked["assignment"]["said"]]
+    assert [one["rater"] for one in asked["assignment"]["said"]] == ["1", "2", "3"]
+    assert said in (["left", "tie", "right"], ["right", "tie", "left"])
+    adjudicator.judge(of_clips(programme, {"MQ": "B"}))
+    state, labels = decision(programme)
+    assert (state, labels["MQ"]) == (PairState.DECIDED, {"label": "B", "by": "adjudicator"})
+    assert labels["VQ"] == {"label": "A", "by": "majority"}
+    assert raters[-1].http.post("/api/undo").json()["error"]["code"] == "final"
+    assert adjudicator.http.post("/api/undo").json()["error"]["code"] == "final"
+    assert adjudicator.next()["state"] == "done"
+
+
+def test_two_adjudicators_never_get_one_pair_and_may_choose(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(2), raters_per_pair=2)
+    for labels in ("A", "B"):
+        rater = programme.invite()
+        for _ in range(2):
+            rater.judge(of_clips(programme, dict.fromkeys(("VQ", "MQ", "TA"), labels)))
+    first, second, third = (programme.invite("adjudicator", f"judge {n}") for n in range(3))
+    mine = first.next()["assignment"]["id"]
+    assert second.next()["assignment"]["id"] != mine
+    assert third.next()["state"] == "done"
+    token = {"csrf_token": third.http.headers["x-csrf-token"]}
+    assert third.http.post("/adjudicate/1", data=token).status_code == 409
+    first.judge("tie")
+    assert "somebody is at it" in third.http.get("/adjudicate").text
+
+
+def test_a_pair_that_an_adjudicator_skips_is_excluded(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(1), raters_per_pair=2)
+    vote(programme, dict.fromkeys(("VQ", "MQ", "TA"), "A"), dict.fromkeys(("VQ", "MQ", "TA"), "B"))
+    adjudicator = programme.invite("adjudicator")
+    body = {"assignment": adjudicator.next()["assignment"]["id"], "reason": "not safe"}
+    assert adjudicator.http.post("/api/skip", json=body).json()["next"]["state"] == "done"
+    assert decision(programme)[0] == PairState.EXCLUDED
+
+
+@pytest.mark.parametrize(("answer", "state"), [("A", "rating"), ("B", "paused")])
+def test_a_new_rater_judges_gold_first_and_passes_or_not(
+    open_programme: Open, make_dataset: Make, tmp_path: Path, answer: str, state: str
+) -> None:
+    programme = open_programme(make_dataset(5), gold=gold_table(tmp_path, 3), qualification_pairs=2, pass_mark=0.7)
+    rater = programme.invite()
+    assert rater.next()["state"] == "qualification"
+    assert rater.next()["progress"] == {"done": 0, "total": 2}
+    for _ in range(2):
+        last = rater.judge(of_clips(programme, {"VQ": answer, "MQ": "tie", "TA": "tie"}))
+    assert last["state"] == state
+    with programme.desk.database.read() as session:
+        pairs = set(session.scalars(select(Pair.state).join(Assignment, Assignment.pair_id == Pair.id)))
+    assert pairs == ({PairState.GOLD, PairState.OPEN} if answer == "A" else {PairState.GOLD})
+
+
+def test_a_rater_who_misses_hidden_gold_is_paused_and_may_be_let_go_on(
+    open_programme: Open, make_dataset: Make, tmp_path: Path
+) -> None:
+    programme = open_programme(
+        make_dataset(30), gold=gold_table(tmp_path, 6), gold_share=0.6, min_gold=3, raters_per_pair=1
+    )
+    good, bad = programme.invite(), programme.invite()
+    for _ in range(10):
+        good.judge(of_clips(programme, {"VQ": "A", "MQ": "B", "TA": "B"}))
+    assert good.next()["state"] == "rating"
+    wrong = of_clips(programme, {"VQ": "B", "MQ": "B", "TA": "B"})
+    judged = next(count for count in range(1, 20) if bad.judge(wrong)["state"] == "paused")
+    assert 3 <= judged < 15
+    with programme.desk.database.read() as session:
+        number = session.scalar(select(Person.id).where(Person.status == "paused"))
+    programme.admin.http.post(f"/api/admin/raters/{number}/resume")
+    assert bad.next()["state"] == "rating"
+
+
+def test_a_gold_table_that_does_not_fit_is_refused_with_its_line(
+    open_programme: Open, make_dataset: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "gold.csv"
+    folder = make_dataset(2)
+    for text, reason in (
+        ("clip_a,clip_b,VQ\nc000-0,c000-1,C\n", f"{file}:2: column 'VQ' got 'C'"),
+        ("clip_a,clip_b,VQ\nc000-0,c001-1,A\n", f"{file}:2: 'c000-0' and 'c001-1' must be two clips of one prompt"),
+        ("clip_a,clip_b,VQ\nc000-0,nobody,A\n", f"{file}:2: clip 'nobody' is not in the dataset"),
+        ("clip_a,clip_b,VQ\nc000-0,c000-1,\n", f"{file}:2: has no answer"),
+        ("clip_a,VQ\nc000-0,A\n", f"{file}: column 'clip_b' is missing"),
+        ("clip_a,clip_b,VQs\nc000-0,c000-1,A\n", f"{file}: unknown column 'VQs'. Did you mean 'VQ'?"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=".") as refused:
+            open_programme(folder, gold=file)
+        assert str(refused.value).startswith(reason)
