@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from videoalign.data.prompts_file import read_prompts
+from videoalign.data.prompts_file import near_text, read_prompt_file, read_prompts
 from videoalign.errors import DataError
 
 TEXTS = ['a "red" circle, moving', "a blue square"]
@@ -28,21 +28,42 @@ def test_prompt_sets_of_the_paper_are_read_whole(shared: Path, name: str, number
     table = (shared / "data" / "prompts" / name).read_text(encoding="utf-8")
     prompts = read_prompts(shared / "data" / "prompts" / name)
     assert number - 5 <= len(prompts) <= number  # a few stand twice
+    read = read_prompt_file(shared / "data" / "prompts" / name)
+    assert (len(read.texts) + read.num_repeated, read.num_empty) == (number, 0)
+    assert len({near_text(text) for text in prompts}) == len(prompts)
     assert all(prompt.replace('"', '""') in table for prompt in prompts)
 
 
 def test_files_without_prompts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "other.csv").write_text("promt\nx\n")
-    (tmp_path / "gap.csv").write_text("id,prompt\n1,x\n2,\n")
+    (tmp_path / "gap.csv").write_text("id,prompt\n1,\n2, \n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     (tmp_path / "p.docx").write_text("x")
     for name, message in {
         "empty.txt": "holds no prompt",
         "absent.txt": "no such file",
         "absent.csv": "no such file",
         "other.csv": "no column 'prompt'. Did you mean 'promt'",
-        "gap.csv": "gap.csv:3: column 'prompt' is empty",
+        "gap.csv": "holds no prompt",
+        "latin.txt": "is not UTF-8",
         "p.docx": "a table must end in .csv, .jsonl, .parquet",
     }.items():
         with pytest.raises(DataError, match=message):
             read_prompts(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "jsonl"])
+def test_empty_and_nearly_equal_prompts_are_left_out_and_counted(tmp_path: Path, kind: str) -> None:
+    given = ["A cat.", "a  CAT", "", "a cat\uff01", "a cat, asleep", " ", "a dog", "A cat."]
+    lines = {"txt": given, "csv": ["prompt,n", *(f'"{text}",1' for text in given)],
+             "jsonl": [f'{{"prompt": "{text}"}}' for text in given]}  # fmt: skip
+    (tmp_path / f"p.{kind}").write_text("\n".join(lines[kind]), encoding="utf-8")
+    read = read_prompt_file(tmp_path / f"p.{kind}")
+    assert read.texts == ["A cat.", "a cat, asleep", "a dog"]
+    assert (read.num_empty, read.num_repeated) == (2, 3)
+    assert str(read) == "3 prompts, left out: 2 empty and 3 repeated or nearly so"
+
+
+def test_prompts_of_signs_alone_are_not_taken_for_each_other() -> None:
+    assert near_text("!") != near_text("?")

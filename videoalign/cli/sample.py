@@ -45,14 +45,15 @@ def generate(
     config: ConfigFile = None,
 ) -> None:
     """Make clips of many prompts as a dataset; clips that are there are not made again."""
-    from videoalign.data.prompts_file import read_prompts
+    from videoalign.data.prompts_file import read_prompt_file
     from videoalign.recipes.generate import GenerateConfig
     from videoalign.recipes.generate import generate as run
 
     options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
-    texts = read_prompts(prompts)
+    read = read_prompt_file(prompts)
+    print(f"{prompts}: {read}")
     generator, steering = _open(model, adapter, guide, weights, strength)
-    dataset = run(generator, texts, out, options, **steering, progress=progress)
+    dataset = run(generator, read.texts, out, options, **steering, progress=progress)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
 

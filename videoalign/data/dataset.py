@@ -114,6 +114,10 @@ class Dataset:
         """Names of what is judged, in order."""
         return tuple(dimension.name for dimension in self.info.dimensions)
 
+    def table_path(self, record: type) -> Path:
+        """Where the table of a record class is; it may be absent."""
+        return self.path / f"{record.__name__.lower()}s.parquet"
+
     def prompts(self) -> list[Prompt]:
         """All prompts."""
         return read_records(self.path / "prompts.parquet", Prompt)

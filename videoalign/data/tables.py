@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,8 @@ from videoalign.contracts.output import whole_file
 from videoalign.errors import DataError, did_you_mean
 
 Record = TypeVar("Record")
+
+_ROWS_OF_A_GROUP = 65_536
 
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
@@ -24,15 +26,43 @@ def schema_of(record: type) -> pa.Schema:
     return pa.schema([pa.field(f.name, _ARROW[hints[f.name]], nullable=False) for f in dataclasses.fields(record)])
 
 
-def write_records(path: Path, record: type[Record], rows: Sequence[Record]) -> None:
+class RecordWriter(Generic[Record]):
+    """Appends records to a Parquet file, a row group at a time, so that any number fits in memory."""
+
+    def __init__(self, path: Path, record: type[Record]) -> None:
+        self._schema = schema_of(record)
+        self._rows: list[Record] = []
+        self._file = pq.ParquetWriter(path, self._schema)
+
+    def add(self, row: Record) -> None:
+        """Takes in one record; it is on disk after `close`."""
+        self._rows.append(row)
+        if len(self._rows) == _ROWS_OF_A_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """Writes what is left and the end of the file."""
+        if self._rows:
+            self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        columns = {name: [getattr(row, name) for row in self._rows] for name in self._schema.names}
+        self._file.write_table(pa.table(columns, schema=self._schema))
+        self._rows.clear()
+
+
+def write_records(path: Path, record: type[Record], rows: Iterable[Record]) -> None:
     """The whole table, replacing what was there.
 
     Raises:
         OutputError: the disk is full or the place cannot be written.
     """
-    names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]
-    columns = {name: [getattr(row, name) for row in rows] for name in names}
-    write_table(path, pa.table(columns, schema=schema_of(record)))
+    with whole_file(path) as aside:
+        writer = RecordWriter(aside, record)
+        for row in rows:
+            writer.add(row)
+        writer.close()
 
 
 def read_records(path: Path, record: type[Record]) -> list[Record]:
@@ -43,12 +73,32 @@ def read_records(path: Path, record: type[Record]) -> list[Record]:
     """
     if not path.exists():
         return []
-    table, schema = read_table(path), schema_of(record)
+    schema = schema_of(record)
+    table = _checked(path, read_table(path), record, schema.names)
+    columns = [table[name].to_pylist() for name in schema.names]
+    return [record(**dict(zip(schema.names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def read_columns(path: Path, record: type, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Some columns of a table, a part of its rows at a time; see `read_records` for what is absent and the errors."""
+    if not path.exists():
+        return
+    try:
+        with pq.ParquetFile(path) as file:
+            present = [name for name in names if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=_ROWS_OF_A_GROUP, columns=present):
+                yield _checked(path, pa.Table.from_batches([batch]), record, names)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+
+
+def _checked(path: Path, table: pa.Table, record: type, names: Sequence[str]) -> pa.Table:
+    schema = schema_of(record)
     for name in table.column_names:
         if name not in schema.names:
             raise DataError(f"{path}: unknown column '{name}'.{did_you_mean(name, schema.names)}")
-    defaults = {field.name: field.default for field in dataclasses.fields(record)}  # type: ignore[arg-type]
-    for name in schema.names:
+    defaults = {field.name: field.default for field in dataclasses.fields(record)}
+    for name in names:
         if name not in table.column_names:
             if defaults[name] is dataclasses.MISSING:
                 raise DataError(f"{path}: column '{name}' is missing; the table needs {', '.join(schema.names)}.")
@@ -56,11 +106,9 @@ def read_records(path: Path, record: type[Record]) -> list[Record]:
         if table[name].null_count:
             raise DataError(f"{path}: column '{name}' has empty cells; every row needs a value.")
     try:
-        table = table.select(schema.names).cast(schema)
+        return table.select(names).cast(pa.schema([schema.field(name) for name in names]))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(f"{path}: a column has another type than it needs: {error}") from None
-    columns = [table[name].to_pylist() for name in schema.names]
-    return [record(**dict(zip(schema.names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def write_table(path: Path, table: pa.Table) -> None:

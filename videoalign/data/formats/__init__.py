@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,12 @@ from videoalign.contracts.records import DatasetInfo
 from videoalign.data.counts import REJECTED_FILE, Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.formats.builder import Builder, DuplicateRow
-from videoalign.data.formats.common import Importer, ImportOptions, describe_dimensions
+from videoalign.data.formats.common import Importer, ImportOptions, PointwiseOptions, describe_dimensions
 from videoalign.data.formats.genai_bench import GenAIBenchImporter, GenAIBenchOptions
 from videoalign.data.formats.pairs import PairsImporter, PairsOptions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
 from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions
-from videoalign.data.formats.source import SourceTable
+from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, export_videoalign
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
 
@@ -97,11 +98,11 @@ def import_data(
     )
     with whole_folder(out) as aside:
         dataset = Dataset.create(aside, info)
-        builder = Builder(str(clips) if clips is not None else table.folder, table.name, options)
+        builder = Builder(dataset, str(clips) if clips is not None else table.folder, table.name, options)
         rejected = _take_rows(table, importer, builder, options, progress)
-        if isinstance(options, RatingsOptions):
+        if isinstance(options, PointwiseOptions):
             builder.derive_judgements(options.tie_band)
-        builder.write(dataset)
+        builder.finish()
         if rejected:
             write_json(aside / REJECTED_FILE, rejected)
     return count(Dataset.open(out))
@@ -133,25 +134,31 @@ def _require_free(out: Path, fresh: bool) -> None:
 def _take_rows(
     table: SourceTable, importer: Importer, builder: Builder, options: ImportOptions, progress: Progress
 ) -> list[dict[str, str]]:
-    rejected: list[dict[str, str]] = []
+    rejected: dict[tuple[str, str], None] = {}
     broken: dict[str, str] = {}
-    with progress(f"reading {table.name}", len(table.rows)) as step:
+
+    def take(row: Row, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except DataError as error:
+            where = f"{table.name}:{row.place}"
+            if not options.skip_broken and not isinstance(error, DuplicateRow | VideoError):
+                raise type(error)(f"{where}: {error} Mend it, or leave such rows out with --skip-broken.") from None
+            if not options.skip_broken and isinstance(error, VideoError):
+                broken.setdefault(str(error), where)
+            rejected[where, str(error)] = None
+
+    with progress(f"reading {table.name}", table.num_rows) as step:
         for row in table.rows:
-            try:
-                builder.add(row.number, importer.entry(row))
-            except DataError as error:
-                where = f"{table.name}:{row.number}"
-                if not options.skip_broken and not isinstance(error, DuplicateRow | VideoError):
-                    raise type(error)(f"{where}: {error} Mend it, or leave such rows out with --skip-broken.") from None
-                if not options.skip_broken and isinstance(error, VideoError):
-                    broken.setdefault(str(error), where)
-                rejected.append({"row": where, "reason": str(error)})
+            for entry in take(row, partial(importer.entries, row)) or ():
+                take(row, partial(builder.add, row.number, entry))
             step()
     if broken:
         raise VideoError(_all_broken(broken))
-    if not builder.clips:
-        raise DataError(f"{table.location}: no row can be used; the first one: {rejected[0]['reason']}")
-    return rejected
+    if not builder.num_clips:
+        reason = next(iter(rejected), ("", "no row says anything."))[1]
+        raise DataError(f"{table.location}: no row can be used; the first one: {reason}")
+    return [{"row": where, "reason": reason} for where, reason in rejected]
 
 
 def _all_broken(broken: dict[str, str]) -> str:

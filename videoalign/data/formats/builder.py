@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, flip, prompt_id_of
-from videoalign.data.formats.common import ImportOptions, PairEntry, RatingEntry, SourceClip
+from videoalign.data.formats.common import ClipEntry, Entry, ImportOptions, PairEntry, RatingEntry, SourceClip
+from videoalign.data.tables import RecordWriter
 from videoalign.errors import DataError, VideoError
 from videoalign.video.files import Encoded, VideoInfo, probe
 
 REPEATED = "says the same as row"
 """How the reason of a `DuplicateRow` begins."""
+
+_prompt_id_of = lru_cache(maxsize=4096)(prompt_id_of)
 
 
 class DuplicateRow(DataError):
@@ -24,26 +29,32 @@ class DuplicateRow(DataError):
 
 
 class Builder:
-    """Collects the rows of one table.
+    """Writes the rows of one table into an empty dataset as they come; of the rows themselves nothing is kept.
 
     Args:
+        dataset: without tables.
         clips: folder or address that paths in the table start from; absolute paths stand for themselves.
         source: name of the table, for ``source_row``.
+        options: of the import.
     """
 
-    def __init__(self, clips: str, source: str, options: ImportOptions) -> None:
-        self.clip_root, self.source, self.options = clips, source, options
-        self.prompts: dict[str, Prompt] = {}
-        self.clips: dict[str, Clip] = {}
-        self.judgements: list[Judgement] = []
-        self.ratings: list[Rating] = []
+    def __init__(self, dataset: Dataset, clips: str, source: str, options: ImportOptions) -> None:
+        self.dataset, self.clip_root, self.source, self.options = dataset, clips, source, options
+        self._writers: dict[type, RecordWriter[Any]] = {}
+        self._prompts: set[str] = set()
+        self._clips: dict[str, tuple[str, str]] = {}  # prompt and generator by clip
+        self._copies: list[tuple[str, Path]] = []
         self._probed: dict[str, VideoInfo | VideoError] = {}
-        self._contents: dict[str, bytes] = {}
-        self._verdicts: dict[tuple[str, ...], int] = {}
+        self._said: dict[int, int] = {}  # row by what it says
         self._scores: dict[tuple[str, str, str], tuple[float, int]] = {}
 
-    def add(self, number: int, entry: PairEntry | RatingEntry) -> None:
-        """Takes in one row, wholly or not at all.
+    @property
+    def num_clips(self) -> int:
+        """Clips that are in."""
+        return len(self._clips)
+
+    def add(self, number: int, entry: Entry) -> None:
+        """Takes in what one row says, wholly or not at all.
 
         Raises:
             DuplicateRow: an earlier row said the same.
@@ -52,40 +63,40 @@ class Builder:
         """
         if isinstance(entry, PairEntry):
             self._add_pair(number, entry)
-        else:
+        elif isinstance(entry, RatingEntry):
             self._add_rating(number, entry)
+        else:
+            self._add_clip(number, entry)
 
     def _add_pair(self, number: int, entry: PairEntry) -> None:
-        prompt = Prompt(prompt_id=prompt_id_of(entry.prompt), text=entry.prompt)
-        clip_a, clip_b = (self._clip(clip, prompt) for clip in (entry.clip_a, entry.clip_b))
+        prompt_id = _prompt_id_of(entry.prompt)
+        clip_a, clip_b = (self._clip(clip, prompt_id) for clip in (entry.clip_a, entry.clip_b))
         if clip_a.clip_id == clip_b.clip_id:
             raise DataError(f"both sides are the same clip, {entry.clip_a.path}; a pair needs two.")
         if not entry.labels:
             raise DataError("no dimension is judged; fill in one at least.")
-        verdict = _verdict_key(entry, clip_a.clip_id, clip_b.clip_id)
-        first = self._verdicts.setdefault(verdict, number)
-        if first != number:
-            raise DuplicateRow(f"{REPEATED} {first}.")
-        self._keep(prompt, clip_a, clip_b)
+        self._say(number, _verdict_key(entry, clip_a.clip_id, clip_b.clip_id))
+        self._keep(entry.prompt, (clip_a, entry.clip_a), (clip_b, entry.clip_b))
         for name, label in entry.labels.items():
-            self.judgements.append(
+            self._write(
                 Judgement(
-                    prompt_id=prompt.prompt_id,
+                    prompt_id=prompt_id,
                     clip_a=clip_a.clip_id,
                     clip_b=clip_b.clip_id,
                     rater=entry.rater,
                     dimension=name,
                     label=label,
                     source_row=f"{self.source}:{number}",
+                    role=entry.role,
+                    left=entry.left,
+                    seconds=entry.seconds,
                 )
             )
         for (side, name), score in entry.ratings.items():
-            clip = clip_a if side == "a" else clip_b
-            self._rate(number, clip, entry.rater, name, score)
+            self._rate(number, (clip_a if side == "a" else clip_b).clip_id, entry.rater, name, score)
 
     def _add_rating(self, number: int, entry: RatingEntry) -> None:
-        prompt = Prompt(prompt_id=prompt_id_of(entry.prompt), text=entry.prompt)
-        clip = self._clip(entry.clip, prompt)
+        clip = self._clip(entry.clip, _prompt_id_of(entry.prompt))
         if not entry.scores:
             raise DataError("no dimension is rated; fill in one at least.")
         known = {name: self._scores.get((clip.clip_id, entry.rater, name)) for name in entry.scores}
@@ -98,53 +109,78 @@ class Builder:
                 )
         if len(earlier) == len(known):
             raise DuplicateRow(f"{REPEATED} {next(iter(earlier.values()))[1]}.")
-        self._keep(prompt, clip)
+        self._keep(entry.prompt, (clip, entry.clip))
         for name, score in entry.scores.items():
-            self._rate(number, clip, entry.rater, name, score)
+            self._rate(number, clip.clip_id, entry.rater, name, score)
 
-    def _rate(self, number: int, clip: Clip, rater: str, dimension: str, score: float) -> None:
+    def _add_clip(self, number: int, entry: ClipEntry) -> None:
+        clip = self._clip(entry.clip, _prompt_id_of(entry.prompt))
+        self._say(number, ("clip", clip.clip_id))
+        self._keep(entry.prompt, (clip, entry.clip))
+
+    def _say(self, number: int, what: tuple[str, ...]) -> None:
+        """Remembers by 16 bytes what a row says, since a million of them must fit in memory."""
+        key = int.from_bytes(hashlib.blake2b("\0".join(what).encode(), digest_size=16).digest(), "big")
+        first = self._said.setdefault(key, number)
+        if first != number:
+            raise DuplicateRow(f"{REPEATED} {first}.")
+
+    def _rate(self, number: int, clip_id: str, rater: str, dimension: str, score: float) -> None:
         """Keeps a score; the one that stands beside each pair of a clip is kept once, another value beside it too."""
-        key = (clip.clip_id, rater, dimension)
+        key = (clip_id, rater, dimension)
         if self._scores.get(key, (None, 0))[0] == score:
             return
         self._scores.setdefault(key, (score, number))
-        self.ratings.append(
-            Rating(
-                clip_id=clip.clip_id,
-                rater=rater,
-                dimension=dimension,
-                score=score,
-                source_row=f"{self.source}:{number}",
-            )
-        )
+        where = f"{self.source}:{number}"
+        self._write(Rating(clip_id=clip_id, rater=rater, dimension=dimension, score=score, source_row=where))
 
-    def _keep(self, prompt: Prompt, *clips: Clip) -> None:
-        self.prompts.setdefault(prompt.prompt_id, prompt)
-        for clip in clips:
-            self.clips.setdefault(clip.clip_id, clip)
+    def _keep(self, text: str, *clips: tuple[Clip, SourceClip]) -> None:
+        prompt_id = clips[0][0].prompt_id
+        if prompt_id not in self._prompts:
+            self._prompts.add(prompt_id)
+            self._write(Prompt(prompt_id=prompt_id, text=text))
+        for clip, source in clips:
+            if clip.clip_id not in self._clips:
+                self._clips[clip.clip_id] = (prompt_id, clip.generator)
+                self._write(self._stored(clip, source))
 
-    def _clip(self, clip: SourceClip, prompt: Prompt) -> Clip:
-        """The record of a clip; one file under two prompts is two clips."""
-        path = str(PurePosixPath(clip.path)) if "://" not in clip.path else clip.path
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(path).stem)[:40]
-        known_by = path if clip.content is None else hashlib.sha256(clip.content).hexdigest()
-        clip_id = f"{stem}-{fingerprint([known_by, prompt.prompt_id])[:8]}"
-        if clip.content is None:
-            place = self._place(path)
-            info = self._probe(place, place)
+    def _stored(self, clip: Clip, source: SourceClip) -> Clip:
+        """The clip as it will stand in the folder; bytes are written at once, files are copied when all rows are in."""
+        if source.content is None and not self.options.copy_clips:
+            return clip
+        inside = f"{CLIP_FOLDER}/{clip.clip_id}{PurePosixPath(source.path).suffix or '.mp4'}"
+        target = self.dataset.path / inside
+        target.parent.mkdir(exist_ok=True)
+        if source.content is None:
+            self._copies.append((clip.path, target))
         else:
-            place = f"{CLIP_FOLDER}/{clip_id}{PurePosixPath(path).suffix or '.mp4'}"
-            info = self._probe(place, clip.content)
-            self._contents[place] = clip.content
+            target.write_bytes(source.content)
+        return Clip(**{**vars(clip), "path": inside})
+
+    def _write(self, record: Prompt | Clip | Judgement | Rating) -> None:
+        writer = self._writers.get(type(record))
+        if writer is None:
+            path = self.dataset.table_path(type(record))
+            writer = self._writers[type(record)] = RecordWriter(path, type(record))
+        writer.add(record)
+
+    def _clip(self, clip: SourceClip, prompt_id: str) -> Clip:
+        """The record of a clip; one file under two prompts is two clips."""
+        path = clip.path if "://" in clip.path else str(PurePosixPath(clip.path))
+        known_by = path if clip.content is None else hashlib.sha256(clip.content).hexdigest()
+        clip_id = _clip_id(path, known_by, prompt_id)
+        place = self._place(path)
+        info = self._probe(place, place) if clip.content is None else self._probe(known_by, clip.content)
         _require_stated(clip, info)
-        known = self.clips.get(clip_id)
-        if known is not None and known.generator != clip.generator:
-            raise DataError(f"{clip.path}: was by '{known.generator}' before, here by '{clip.generator}'; correct one.")
+        known = self._clips.get(clip_id)
+        if known is not None and known[1] != clip.generator:
+            raise DataError(f"{clip.path}: was by '{known[1]}' before, here by '{clip.generator}'; correct one.")
         return Clip(
             clip_id=clip_id,
-            prompt_id=prompt.prompt_id,
+            prompt_id=prompt_id,
             path=place,
             generator=clip.generator,
+            seed=clip.seed,
             fps=info.fps,
             num_frames=info.num_frames,
             height=info.height,
@@ -158,15 +194,15 @@ class Builder:
             return f"{self.clip_root.rstrip('/')}/{path}"
         return str((Path(self.clip_root) / path).absolute())
 
-    def _probe(self, place: str, clip: Encoded) -> VideoInfo:
-        if place not in self._probed:
+    def _probe(self, key: str, clip: Encoded) -> VideoInfo:
+        if key not in self._probed:
             try:
-                self._probed[place] = probe(clip)
+                self._probed[key] = probe(clip)
             except VideoError as error:
-                self._probed[place] = error
-        found = self._probed[place]
+                self._probed[key] = error
+        found = self._probed[key]
         if isinstance(found, VideoError):
-            raise found
+            raise VideoError(str(found))
         return found
 
     def derive_judgements(self, tie_band: float) -> None:
@@ -175,53 +211,50 @@ class Builder:
         The higher score wins; a difference of ``tie_band`` or less is a tie. Which clip stands as A is decided by
         a hash of the two, so that no generator stands always on one side.
         """
-        by_rater: dict[tuple[str, str, str], list[Rating]] = {}
-        for rating in self.ratings:
-            prompt_id = self.clips[rating.clip_id].prompt_id
-            by_rater.setdefault((prompt_id, rating.rater, rating.dimension), []).append(rating)
+        by_rater: dict[tuple[str, str, str], list[tuple[str, float, int]]] = {}
+        for (clip_id, rater, dimension), (score, number) in self._scores.items():
+            by_rater.setdefault((self._clips[clip_id][0], rater, dimension), []).append((clip_id, score, number))
         for (prompt_id, rater, dimension), ratings in by_rater.items():
             for pair in combinations(ratings, 2):
-                a, b = sorted(pair, key=lambda r: fingerprint([r.clip_id, sorted(p.clip_id for p in pair)]))
-                label = Label.TIE if abs(a.score - b.score) <= tie_band else Label.A if a.score > b.score else Label.B
-                self.judgements.append(
+                ids = sorted(clip_id for clip_id, _, _ in pair)
+                (clip_a, score_a, row_a), (clip_b, score_b, row_b) = sorted(
+                    pair, key=lambda rating: fingerprint([rating[0], ids])
+                )
+                tie, better = abs(score_a - score_b) <= tie_band, Label.A if score_a > score_b else Label.B
+                self._write(
                     Judgement(
                         prompt_id=prompt_id,
-                        clip_a=a.clip_id,
-                        clip_b=b.clip_id,
+                        clip_a=clip_a,
+                        clip_b=clip_b,
                         rater=rater,
                         dimension=dimension,
-                        label=label,
-                        source_row=f"{a.source_row}+{b.source_row.rpartition(':')[2]}",
+                        label=Label.TIE if tie else better,
+                        source_row=f"{self.source}:{row_a}+{row_b}",
                     )
                 )
 
-    def write(self, dataset: Dataset) -> None:
-        """Everything into the dataset.
+    def finish(self) -> None:
+        """Closes the tables and copies the clips that are to be copied.
 
         Raises:
             OutputError: the disk is full or the place cannot be written.
         """
-        clips = list(self.clips.values())
-        if self.options.copy_clips:
-            clips = [clip if clip.path in self._contents else self._copied(clip, dataset) for clip in clips]
-        for place in {clip.path for clip in clips} & set(self._contents):
-            (dataset.path / place).parent.mkdir(exist_ok=True)
-            (dataset.path / place).write_bytes(self._contents[place])
-        dataset.add(prompts=self.prompts.values(), clips=clips, judgements=self.judgements, ratings=self.ratings)
+        for writer in self._writers.values():
+            writer.close()
+        for place, target in self._copies:
+            if "://" in place:
+                import fsspec
 
-    @staticmethod
-    def _copied(clip: Clip, dataset: Dataset) -> Clip:
-        inside = f"{CLIP_FOLDER}/{clip.clip_id}{PurePosixPath(clip.path).suffix}"
-        target = dataset.path / inside
-        target.parent.mkdir(exist_ok=True)
-        if "://" in clip.path:
-            import fsspec
+                with fsspec.open(place, "rb") as source, target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+            else:
+                shutil.copyfile(place, target)
 
-            with fsspec.open(clip.path, "rb") as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
-        else:
-            shutil.copyfile(clip.path, target)
-        return Clip(**{**vars(clip), "path": inside})
+
+@lru_cache(maxsize=65536)
+def _clip_id(path: str, known_by: str, prompt_id: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(path).stem)[:40]
+    return f"{stem}-{fingerprint([known_by, prompt_id])[:8]}"
 
 
 def _require_stated(clip: SourceClip, info: VideoInfo) -> None:
@@ -243,5 +276,5 @@ def _verdict_key(entry: PairEntry, clip_a: str, clip_b: str) -> tuple[str, ...]:
     """The same for two rows that say the same, whichever clip stands first."""
     names = sorted(entry.labels)
     if clip_a < clip_b:
-        return (entry.rater, clip_a, clip_b, *(f"{name}={entry.labels[name]}" for name in names))
-    return (entry.rater, clip_b, clip_a, *(f"{name}={flip(entry.labels[name])}" for name in names))
+        return (entry.rater, entry.role, clip_a, clip_b, *(f"{name}={entry.labels[name]}" for name in names))
+    return (entry.rater, entry.role, clip_b, clip_a, *(f"{name}={flip(entry.labels[name])}" for name in names))

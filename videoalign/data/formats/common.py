@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, Dimension, Label
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, Dimension, Label, Role
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, did_you_mean
 
@@ -44,6 +46,13 @@ class ImportOptions(Config):
     """Copy the clips into the dataset folder; default: they stay where they are."""
 
 
+class PointwiseOptions(ImportOptions):
+    """Settings of every importer of scores, from which pairs are made."""
+
+    tie_band: Annotated[float, Field(ge=0)] = 0.0
+    """Two scores of a rater that differ by this much or less are a tie; 0: only equal scores are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceClip:
     """A clip as a table names it."""
@@ -55,6 +64,8 @@ class SourceClip:
     fps: float | None = None
     num_frames: float | None = None
     """What the table says of the file, None where it says nothing; a file that differs cannot be used."""
+    seed: int = -1
+    """Seed that it was sampled with; -1 when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +79,10 @@ class PairEntry:
     labels: dict[str, Label]
     ratings: dict[tuple[Side, str], float] = field(default_factory=dict)
     """Scores that stand beside the verdicts, by side and dimension."""
+    role: str = Role.RATER.value
+    left: str = ""
+    seconds: float = -1.0
+    """As in `Judgement`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +95,25 @@ class RatingEntry:
     scores: dict[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipEntry:
+    """One row with a clip that nobody judged yet."""
+
+    prompt: str
+    clip: SourceClip
+
+
+Entry = PairEntry | RatingEntry | ClipEntry
+
+
 class Importer(Protocol):
     """One format; made of the table and the settings, it finds its columns or says which is missing."""
 
     dimensions: dict[str, str]
     """Column by dimension, in order."""
 
-    def entry(self, row: Row) -> PairEntry | RatingEntry:
-        """What a row says.
+    def entries(self, row: Row) -> Sequence[Entry]:
+        """What a row says: a pair or a clip for each rater.
 
         Raises:
             DataError: it cannot be used; the message leaves out where it stands.
@@ -95,15 +121,21 @@ class Importer(Protocol):
         ...
 
 
-def normalise_label(text: str, column: str) -> Label:
+def normalise_label(text: str, column: str, known: Mapping[str, Label] | None = None) -> Label:
     """A verdict however it is written.
 
+    Args:
+        text: of the cell.
+        column: for the message.
+        known: how verdicts are written, in small letters; default: `LABELS`.
+
     Raises:
-        DataError: none of `LABELS`.
+        DataError: it is none of them.
     """
-    label = LABELS.get(text.lower())
+    label = (LABELS if known is None else known).get(text.lower())
     if label is None:
-        raise DataError(f"column '{column}': '{text}' is not a verdict; wanted A, B, same, tie, both_bad or invalid.")
+        wanted = "A, B, same, tie, both_bad or invalid" if known is None else ", ".join(known)
+        raise DataError(f"column '{column}': '{text}' is not a verdict; wanted {wanted}.")
     return label
 
 
@@ -160,7 +192,12 @@ def judged_columns(table: SourceTable, taken: Sequence[str | None], looks_judged
         DataError: there is none.
     """
     names = [name for name in table.columns if name not in taken and not _is_bookkeeping(name)]
-    found = [name for name in names if any(looks_judged(row.optional(name)) for row in table.rows)]
+    left = set(names)
+    for row in table.rows:
+        left -= {name for name in left if looks_judged(row.optional(name))}
+        if not left:
+            break
+    found = [name for name in names if name not in left]
     if not found:
         raise DataError(
             f"{table.location}: no judged column among {', '.join(table.columns)}; name them with --dimensions."

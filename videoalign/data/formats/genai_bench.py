@@ -39,16 +39,18 @@ class GenAIBenchImporter:
         self.dimensions = name_dimensions(columns, options)
         self.rater = options.rater
 
-    def entry(self, row: Row) -> PairEntry:
-        """See `Importer.entry`."""
+    def entries(self, row: Row) -> list[PairEntry]:
+        """See `Importer.entries`."""
         labels = {name: _vote(text, column) for name, column in self.dimensions.items() if (text := row.text(column))}
-        return PairEntry(
-            prompt=row.text("prompt"),
-            clip_a=_clip(row, "left"),
-            clip_b=_clip(row, "right"),
-            rater=self.rater,
-            labels=labels,
-        )
+        return [
+            PairEntry(
+                prompt=row.text("prompt"),
+                clip_a=_clip(row, "left"),
+                clip_b=_clip(row, "right"),
+                rater=self.rater,
+                labels=labels,
+            )
+        ]
 
 
 def _vote(text: str, column: str) -> Label:

@@ -1,7 +1,17 @@
-"""Our plain table: one rater's verdicts on one pair a row, one column per dimension."""
+"""Our plain table: one rater's verdicts on one pair a row, one column per dimension.
+
+Columns ``clip_a, clip_b, prompt`` and a column per dimension; optionally ``rater``, ``model_a, model_b``, ``seed_a,
+seed_b`` and, as this tool writes them on export, ``role``, ``left`` (which clip stood on the left) and ``seconds``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from videoalign.contracts.records import Label, Role
+from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
     LABELS,
     ImportOptions,
@@ -13,6 +23,11 @@ from videoalign.data.formats.common import (
     optional_column,
 )
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.errors import DataError
+
+_KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
+"""Columns with a fixed name that may stand beside the verdicts."""
 
 
 class PairsOptions(ImportOptions):
@@ -41,18 +56,74 @@ class PairsImporter:
         self.rater = optional_column(table, options, "rater")
         self.model_a = optional_column(table, options, "model_a")
         self.model_b = optional_column(table, options, "model_b")
-        taken = (self.clip_a, self.clip_b, self.prompt, self.rater, self.model_a, self.model_b)
+        taken = (self.clip_a, self.clip_b, self.prompt, self.rater, self.model_a, self.model_b, *_KEPT)
         columns = options.dimensions or judged_columns(table, taken, lambda text: text.lower() in LABELS)
         table.require(*columns)
         self.dimensions = name_dimensions(columns, options)
 
-    def entry(self, row: Row) -> PairEntry:
-        """See `Importer.entry`."""
+    def entries(self, row: Row) -> list[PairEntry]:
+        """See `Importer.entries`."""
         given = {name: (row.optional(column), column) for name, column in self.dimensions.items()}
-        return PairEntry(
-            prompt=row.text(self.prompt),
-            clip_a=SourceClip(path=row.text(self.clip_a), generator=row.optional(self.model_a)),
-            clip_b=SourceClip(path=row.text(self.clip_b), generator=row.optional(self.model_b)),
-            rater=row.text(self.rater) if self.rater else "",
-            labels={name: normalise_label(text, column) for name, (text, column) in given.items() if text},
-        )
+        seconds = row.number_or_none("seconds")
+        return [
+            PairEntry(
+                prompt=row.text(self.prompt),
+                clip_a=SourceClip(
+                    path=row.text(self.clip_a), generator=row.optional(self.model_a), seed=_seed(row, "seed_a")
+                ),
+                clip_b=SourceClip(
+                    path=row.text(self.clip_b), generator=row.optional(self.model_b), seed=_seed(row, "seed_b")
+                ),
+                rater=row.text(self.rater) if self.rater else "",
+                labels={name: normalise_label(text, column) for name, (text, column) in given.items() if text},
+                role=_one_of(row, "role", Role.RATER, *Role),
+                left=_one_of(row, "left", "", Label.A, Label.B),
+                seconds=-1.0 if seconds is None else seconds,
+            )
+        ]
+
+
+def _seed(row: Row, column: str) -> int:
+    seed = row.number_or_none(column)
+    return -1 if seed is None else int(seed)
+
+
+def _one_of(row: Row, column: str, default: str, *known: str) -> str:
+    text = row.optional(column) or str(default)
+    if text not in (default, *known):
+        raise DataError(f"column '{column}': '{text}' is not one of {', '.join(known)}.")
+    return text
+
+
+def export_pairs(dataset: Dataset, out: Path) -> int:
+    """Raw judgements, one rater's verdicts on one pair a row, as JSONL, CSV, JSON or Parquet; nothing is left out."""
+    return write_rows(out, _judged_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judgement to export.")
+
+
+def _judged_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+    for group in contents.judged_together():
+        first = group[0]
+        yield {
+            **contents.pair(first.clip_a, first.clip_b),
+            "rater": first.rater,
+            "role": first.role,
+            "left": first.left,
+            "seconds": first.seconds,
+            **dict.fromkeys(dataset.dimensions, ""),
+            **{row.dimension: str(row.label) for row in group},
+        }
+
+
+def export_aggregated(dataset: Dataset, out: Path) -> int:
+    """One verdict a pair and dimension, that of most raters, with the votes beside it; JSONL, CSV, JSON or Parquet."""
+    return write_rows(out, _pair_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+
+
+def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+    for pair in dataset.judged_pairs():
+        row = {**contents.pair(pair.clip_a, pair.clip_b), "split": pair.split}
+        for name in dataset.dimensions:
+            votes = pair.votes.get(name, (0, 0, 0))
+            row |= {name: str(pair.labels.get(name) or "")}
+            row |= {f"{name}_{what}": number for what, number in zip(("num_a", "num_tie", "num_b"), votes, strict=True)}
+        yield row

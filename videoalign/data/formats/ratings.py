@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 from videoalign.data.formats.common import (
-    ImportOptions,
+    PointwiseOptions,
     RatingEntry,
     SourceClip,
     judged_columns,
@@ -18,7 +14,7 @@ from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.tables import to_float
 
 
-class RatingsOptions(ImportOptions):
+class RatingsOptions(PointwiseOptions):
     """Settings of ``data import ratings``."""
 
     clip: str = "clip"
@@ -29,8 +25,6 @@ class RatingsOptions(ImportOptions):
     """Column that names the rater; may be absent when there is one rater only."""
     model: str | None = "model"
     """Column that names the generator of the clip; may be absent."""
-    tie_band: Annotated[float, Field(ge=0)] = 0.0
-    """Two scores of a rater that differ by this much or less are a tie; 0: only equal scores are."""
 
 
 class RatingsImporter:
@@ -46,15 +40,17 @@ class RatingsImporter:
         table.require(*columns)
         self.dimensions = name_dimensions(columns, options)
 
-    def entry(self, row: Row) -> RatingEntry:
-        """See `Importer.entry`."""
+    def entries(self, row: Row) -> list[RatingEntry]:
+        """See `Importer.entries`."""
         scores = {name: row.number_or_none(column) for name, column in self.dimensions.items()}
-        return RatingEntry(
-            prompt=row.text(self.prompt),
-            clip=SourceClip(path=row.text(self.clip), generator=row.optional(self.model)),
-            rater=row.text(self.rater) if self.rater else "",
-            scores={name: score for name, score in scores.items() if score is not None},
-        )
+        return [
+            RatingEntry(
+                prompt=row.text(self.prompt),
+                clip=SourceClip(path=row.text(self.clip), generator=row.optional(self.model)),
+                rater=row.text(self.rater) if self.rater else "",
+                scores={name: score for name, score in scores.items() if score is not None},
+            )
+        ]
 
 
 def _is_number(text: str) -> bool:

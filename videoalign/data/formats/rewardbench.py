@@ -36,12 +36,15 @@ class RewardBenchImporter:
         self.dimensions = self.pairs.dimensions
         self.check_stated = options.check_stated
 
-    def entry(self, row: Row) -> PairEntry:
-        """See `Importer.entry`."""
-        entry = self.pairs.entry(row)
+    def entries(self, row: Row) -> list[PairEntry]:
+        """See `Importer.entries`."""
+        entries = self.pairs.entries(row)
         if not self.check_stated:
-            return entry
-        return replace(entry, clip_a=_stated(entry.clip_a, row, "A"), clip_b=_stated(entry.clip_b, row, "B"))
+            return entries
+        return [
+            replace(entry, clip_a=_stated(entry.clip_a, row, "A"), clip_b=_stated(entry.clip_b, row, "B"))
+            for entry in entries
+        ]
 
 
 def _stated(clip: SourceClip, row: Row, side: str) -> SourceClip:

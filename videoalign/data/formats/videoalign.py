@@ -46,8 +46,8 @@ class VideoAlignImporter:
         self.dimensions = name_dimensions(columns, options)
         self.rater = options.rater
 
-    def entry(self, row: Row) -> PairEntry:
-        """See `Importer.entry`."""
+    def entries(self, row: Row) -> list[PairEntry]:
+        """See `Importer.entries`."""
         labels, ratings = {}, {}
         for name, column in self.dimensions.items():
             text = row.optional(column)
@@ -57,14 +57,16 @@ class VideoAlignImporter:
                 score = row.number_or_none(f"MOS_{side.upper()}_{column}")
                 if score:
                     ratings[side, name] = score
-        return PairEntry(
-            prompt=row.text("prompt"),
-            clip_a=SourceClip(path=row.text("path_A"), generator=row.optional("A_model")),
-            clip_b=SourceClip(path=row.text("path_B"), generator=row.optional("B_model")),
-            rater=self.rater,
-            labels=labels,
-            ratings=ratings,
-        )
+        return [
+            PairEntry(
+                prompt=row.text("prompt"),
+                clip_a=SourceClip(path=row.text("path_A"), generator=row.optional("A_model")),
+                clip_b=SourceClip(path=row.text("path_B"), generator=row.optional("B_model")),
+                rater=self.rater,
+                labels=labels,
+                ratings=ratings,
+            )
+        ]
 
 
 def export_videoalign(dataset: Dataset, out: Path) -> int:

@@ -1,0 +1,144 @@
+"""What exporters share: rows go to a file as they are made, whole or not at all, and clips are named from there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from videoalign.contracts.output import whole_file
+from videoalign.contracts.records import Clip, Judgement
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError, DataError
+
+_ROWS_OF_A_GROUP = 8192
+
+
+class Contents:
+    """The clips and prompts of a dataset, as a table in ``out`` names them."""
+
+    def __init__(self, dataset: Dataset, out: Path) -> None:
+        self.dataset, self.folder = dataset, out.resolve().parent
+        self.clips = {clip.clip_id: clip for clip in dataset.clips()}
+        self.texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+
+    def path(self, clip_id: str) -> str:
+        """Where a clip is, from the folder of the table; an address stays one."""
+        path = self.clips[clip_id].path
+        return path if "://" in path else os.path.relpath((self.dataset.path / path).resolve(), self.folder)
+
+    def prompt(self, clip_id: str) -> str:
+        """What a clip was to show."""
+        return self.texts[self.clips[clip_id].prompt_id]
+
+    def sides(self, clip_a: str, clip_b: str) -> dict[str, Clip]:
+        """The clips as A and B."""
+        return {"A": self.clips[clip_a], "B": self.clips[clip_b]}
+
+    def pair(self, clip_a: str, clip_b: str) -> dict[str, Any]:
+        """A pair in the columns of our plain table."""
+        one, other = self.clips[clip_a], self.clips[clip_b]
+        return {
+            "prompt": self.prompt(clip_a),
+            "clip_a": self.path(clip_a),
+            "clip_b": self.path(clip_b),
+            "model_a": one.generator,
+            "model_b": other.generator,
+            "seed_a": one.seed,
+            "seed_b": other.seed,
+        }
+
+    def judged_together(self) -> Iterator[list[Judgement]]:
+        """Judgements that stand in one row: by one rater, of one pair, of each dimension at most one."""
+        group: list[Judgement] = []
+        for row in self.dataset.judgements():
+            if group and (_occasion(row) != _occasion(group[0]) or row.dimension in {one.dimension for one in group}):
+                yield group
+                group = []
+            group.append(row)
+        if group:
+            yield group
+
+
+def _occasion(row: Judgement) -> tuple[Any, ...]:
+    return (row.clip_a, row.clip_b, row.rater, row.role, row.left, row.seconds, row.source_row)
+
+
+def write_rows(out: Path, rows: Iterable[dict[str, Any]], nothing: str) -> int:
+    """Writes rows in the layout that the ending of the name says, and returns how many.
+
+    Args:
+        out: ends in one of `WRITERS`.
+        rows: all with the same keys where the layout is CSV or Parquet.
+        nothing: what to say where there is none.
+
+    Raises:
+        ConfigError: another ending.
+        DataError: there is no row.
+        OutputError: the disk is full or the place cannot be written.
+    """
+    if out.suffix not in WRITERS:
+        raise ConfigError(f"--out: {out} must end in {', '.join(WRITERS)}; rename it.")
+    iterator = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        raise DataError(nothing)
+    with whole_file(out) as aside:
+        return WRITERS[out.suffix](aside, chain([first], iterator))
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    with path.open("w", encoding="utf-8") as file:
+        return sum(bool(file.write(_json(row) + "\n")) for row in rows)
+
+
+def _json(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
+def _write_json(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    number = 0
+    with path.open("w", encoding="utf-8") as file:
+        for number, row in enumerate(rows, start=1):
+            file.write(("[\n" if number == 1 else ",\n") + _json(row))
+        file.write("\n]\n")
+    return number
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    number = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, row in enumerate(rows, start=1):
+            if number == 1:
+                writer = csv.DictWriter(file, list(row))
+                writer.writeheader()
+            writer.writerow(row)
+    return number
+
+
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number, held, file = 0, [], None
+    for row in rows:
+        held.append(row)
+        if len(held) == _ROWS_OF_A_GROUP:
+            table = pa.Table.from_pylist(held)
+            file = file or pq.ParquetWriter(path, table.schema)
+            file.write_table(table)
+            number, held = number + len(held), []
+    if held or file is None:
+        table = pa.Table.from_pylist(held, schema=file.schema if file else None)
+        file = file or pq.ParquetWriter(path, table.schema)
+        file.write_table(table)
+    file.close()
+    return number + len(held)
+
+
+WRITERS = {".jsonl": _write_jsonl, ".json": _write_json, ".csv": _write_csv, ".parquet": _write_parquet}
+"""How rows are written, by the ending of the name."""
