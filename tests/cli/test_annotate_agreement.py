@@ -27,10 +27,12 @@ def test_agreement_for_machines_and_people(fetv: Path, capsys: pytest.CaptureFix
     assert main(["annotate", "agreement", str(fetv), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == ["dimensions", "ratings", "raters"]
+    page = (REPOSITORY / "examples" / "real_preferences.md").read_text(encoding="utf-8")
     for row in found["dimensions"].values():
         assert (row["pairs"], row["raters"], row["votes"], row["fleiss_pairs"]) == (120, 3, 360, 120)
         for name in ("alpha_nominal", "alpha_ordinal"):
             assert row[name]["low"] < row[name]["value"] < row[name]["high"]
+            assert "{value:.2f} [{low:.2f}, {high:.2f}]".format(**row[name]) in page
         assert row["fleiss_kappa"] == pytest.approx(row["alpha_nominal"]["value"], abs=0.01)  # they differ by 1 / n
         assert row["raw"]["with_ties"] < row["raw"]["without_ties"]
     assert [row["rater"] for row in found["raters"]] == ["0", "1", "2"]

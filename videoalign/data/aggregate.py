@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -130,6 +131,8 @@ class RaterFit(NamedTuple):
     fit: DawidSkene
     raters: list[str]
     """In the order of the fit."""
+    votes: list[int]
+    """How many each of them gave."""
     judged: list[int]
     """Places of the pairs that they judged, in the order of the fit's items."""
 
@@ -142,7 +145,8 @@ def fit_raters(pairs: Sequence[VotedPair], dimension: str) -> RaterFit | None:
     raters = sorted({rater for row in rows.values() for rater in row})
     number = {rater: place for place, rater in enumerate(raters)}
     said = [(item, number[rater], value) for item, row in enumerate(rows.values()) for rater, value in row.items()]
-    return RaterFit(fit_dawid_skene(*zip(*said, strict=True)), raters, list(rows))
+    votes = Counter(place for _, place, _ in said)
+    return RaterFit(fit_dawid_skene(*zip(*said, strict=True)), raters, [votes[number[r]] for r in raters], list(rows))
 
 
 _Decision = tuple[Label | None, Shares]

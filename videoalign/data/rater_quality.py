@@ -133,9 +133,8 @@ def _count_pair(tally: dict[str, _Tally], pair: VotedPair, dimension: str) -> No
 def _count_reliability(tally: dict[str, _Tally], pairs: Sequence[VotedPair], dimension: str) -> None:
     found = fit_raters(pairs, dimension)
     if found is not None:
-        for rater, accuracy in zip(found.raters, found.fit.accuracy.tolist(), strict=True):
-            verdicts = sum(rater in pair.table_row(dimension) for pair in pairs)
-            tally[rater].reliability.append((accuracy, verdicts))
+        for rater, accuracy, votes in zip(found.raters, found.fit.accuracy.tolist(), found.votes, strict=True):
+            tally[rater].reliability.append((accuracy, votes))
 
 
 def _count_sides(tally: dict[str, _Tally], judgements: Iterable[Judgement], dimensions: set[str]) -> None:
