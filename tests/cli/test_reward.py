@@ -18,6 +18,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import Ties
 from videoalign.recipes.reward_scores import eval_reward, eval_scores
+from videoalign.recipes.reward_settings import RewardTrainConfig
 from videoalign.recipes.scoring import score_dataset
 from videoalign.video.files import write_video
 
@@ -283,3 +284,11 @@ def test_a_reward_is_loaded_as_asked(trained: Path, dataset: Path, capsys: pytes
     for load, says in (("dtype=half", "dtype"), ("devise=cpu", "did you mean 'device'"), ("device=nothing", "device")):
         assert main(["reward", "eval", str(trained), str(dataset), "--load", load]) == 2
         assert says in capsys.readouterr().err.lower()
+
+
+def test_the_recipe_of_the_released_reward_is_one_of_settings() -> None:
+    config = RewardTrainConfig.load(Path(__file__).parents[2] / "examples" / "videoreward.yaml")
+    assert config.tuning.language == "lora"
+    assert config.fit.batch_size * config.fit.accumulate_steps * 8 == 32
+    assert config.limits is not None
+    assert config.limits.max_frame_pixels == 448 * 448

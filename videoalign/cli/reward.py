@@ -41,7 +41,9 @@ def register(app: typer.Typer) -> None:
 
 def train(
     dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.")],
-    model: Annotated[str, typer.Option("--model", metavar="BASE", help="'sprites', a Qwen2-VL folder or a hub id.")],
+    model: Annotated[
+        str, typer.Option("--model", metavar="BASE", help="'sprites', a Qwen-VL or reward folder, or a hub id.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.")],
     settings: Overrides = None,
     config: ConfigFile = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 T = TypeVar("T")
+
+MESSAGE_NUMBERS = 2**24
+"""Most numbers in one message, where more than one gradient holds them."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,27 @@ class Processes:
         parameters = list(parameters)
         present = torch.tensor([parameter.grad is not None for parameter in parameters], device=self.device).int()
         torch.distributed.all_reduce(present)
-        for parameter, num in zip(parameters, present.tolist(), strict=True):
-            if num:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                moved = gradient.to(self.device)
-                torch.distributed.all_reduce(moved)
-                parameter.grad = moved.to(parameter.device)
+        somewhere = [parameter for parameter, num in zip(parameters, present.tolist(), strict=True) if num]
+        for together in _messages(somewhere):
+            gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in together]
+            message = torch.cat([gradient.flatten() for gradient in gradients]).to(self.device)
+            torch.distributed.all_reduce(message)
+            parts = message.split([gradient.numel() for gradient in gradients])
+            for one, part in zip(together, parts, strict=True):
+                one.grad = part.view_as(one).to(one.device)
+
+
+def _messages(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one type whose gradients go in one message: many small messages take long."""
+    together: list[Tensor] = []
+    for parameter in parameters:
+        num_numbers = sum(one.numel() for one in together) + parameter.numel()
+        if together and (num_numbers > MESSAGE_NUMBERS or parameter.dtype != together[0].dtype):
+            yield together
+            together = []
+        together.append(parameter)
+    if together:
+        yield together
 
 
 ALONE = Processes()
