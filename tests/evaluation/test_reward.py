@@ -175,6 +175,7 @@ def test_raters_are_compared_whatever_side_they_saw() -> None:
         Judgement(prompt_id="p", clip_a=a, clip_b=b, rater=rater, dimension="Q", label=label)
         for a, b, label, rater in said
     ]
+    judgements += [replace(judgements[2], role="repeat"), replace(judgements[2], rater="key", role="gold")]  # no votes
     scores = {"a": [1.0], "b": [0.0], "b2": [0.0]}
     figures = evaluate_reward(scores, pairs, ["Q"], judgements=judgements)["Q"]
     assert figures["rater_agreement"] == pytest.approx(2 / 4)  # A-A same, A-tie twice not, tie-tie same

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoalign.contracts.records import Judgement, Label
-from videoalign.data.dataset import JudgedPair, flip
+from videoalign.contracts.records import Judgement
+from videoalign.data.aggregate import JudgedPair, collect_votes
 from videoalign.errors import DataError
 from videoalign.evaluation.pair_table import (
-    VALUE,
     PairTable,
     build_table,
     cross_fit_probabilities,
@@ -245,18 +244,11 @@ def _agreement(
     judgements: Sequence[Judgement], pairs: Sequence[JudgedPair], dimensions: Sequence[str]
 ) -> dict[str, Figures]:
     """How often two raters of one of these pairs say the same, by dimension."""
-    wanted = {(pair.clip_a, pair.clip_b) for pair in pairs}
-    said: dict[str, dict[tuple[str, str], list[int]]] = {name: defaultdict(list) for name in dimensions}
-    for row in judgements:
-        label = Label.TIE if row.label == Label.BOTH_BAD else Label(row.label)
-        key = (row.clip_a, row.clip_b)
-        if key not in wanted:
-            key, label = (row.clip_b, row.clip_a), flip(label)
-        if row.dimension in said and key in wanted and label in VALUE:
-            said[row.dimension][key].append(VALUE[label])
+    wanted = {frozenset((pair.clip_a, pair.clip_b)) for pair in pairs}
+    voted = [pair for pair in collect_votes(judgements) if frozenset((pair.clip_a, pair.clip_b)) in wanted]
     figures: dict[str, Figures] = {}
-    for name, verdicts in said.items():
-        agreement = raw_agreement(list(verdicts.values()))
+    for name in dimensions:
+        agreement = raw_agreement([list(pair.table_row(name).values()) for pair in voted])
         figures[name] = {
             "rater_agreement": agreement.with_ties if agreement.num_pairs else None,
             "rater_agreement_without_ties": agreement.without_ties if agreement.num_decided_pairs else None,
