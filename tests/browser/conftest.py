@@ -60,7 +60,7 @@ class Programme:
         self.contexts: list[Any] = []
         self.start()
         self.admin = self.come_in(self.admin_link, "**/admin")
-        self.admin.goto(f"{self.url}/guideline")
+        self.admin.wait_for_load_state()
 
     def start(self) -> None:
         command = [sys.executable, "-c", "from videoalign.cli.main import main; raise SystemExit(main())"]
@@ -94,16 +94,17 @@ class Programme:
             "console", lambda said: page.complaints.append(said.text) if said.type in ("error", "warning") else None
         )
         page.goto(link)
-        page.keyboard.press("Enter")
-        page.wait_for_url(arrives)
+        page.get_by_role("button", name="Come in").press("Enter")
+        page.wait_for_url(arrives, wait_until="commit")
         return page
 
-    def link(self, role: str, name: str) -> str:
+    def invite(self, role: str, name: str) -> str:
+        """A link for somebody new."""
         return self.admin.evaluate(INVITE, {"role": role, "name": name})
 
     def rater(self, name: str = "Mina", **options: Any) -> Any:
         """The rating page of a new rater, with its first pair on show."""
-        page = self.come_in(self.link("rater", name), **options)
+        page = self.come_in(self.invite("rater", name), **options)
         wait_until(lambda: page.locator("#pair").is_visible())
         return page
 

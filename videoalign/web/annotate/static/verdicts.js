@@ -72,7 +72,7 @@ export class VerdictForm {
       const item = document.createElement("li");
       item.dataset.verdict = verdicts[name] ?? "";
       item.textContent = `Rater ${rater}: ${SHORT[verdicts[name]] ?? "no verdict"}`;
-      if (comment) item.append(quoted(comment));
+      if (comment) item.append(" ", quoted(comment));
       list.append(item);
     }
   }
