@@ -11,8 +11,10 @@ from videoalign.cli.common import (
     AsJson,
     ConfigFile,
     Fresh,
+    Load,
     Overrides,
     load_config,
+    open_reward,
     print_json,
     print_table,
     progress,
@@ -32,6 +34,7 @@ def probe(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write probes.json, probes.md and probes.png there.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when a probe goes wrong.")] = False,
+    load: Load = None,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,14 +42,15 @@ def probe(
     from videoalign.data.dataset import Dataset
     from videoalign.evaluation.probe_report import COLUMNS, refusals, require_free, table_rows, write_probe_report
     from videoalign.evaluation.probes import wrong_ones
-    from videoalign.recipes.evaluate import open_judge
+    from videoalign.recipes.evaluate import ORACLE, open_judge
     from videoalign.recipes.probe import ProbeConfig, probe_reward
 
     options = load_config(ProbeConfig, config, settings, split=split, max_clips=max_clips, seed=seed)
     data = Dataset.open(dataset)
     if out is not None:
         require_free(out, fresh=fresh)
-    result = probe_reward(open_judge(reward), data, options, progress=progress)
+    judge = open_judge(ORACLE) if reward == ORACLE else open_reward(reward, load)
+    result = probe_reward(judge, data, options, progress=progress)
     if out is not None:
         write_probe_report(out, result, fresh=fresh)
     if as_json:
