@@ -37,7 +37,7 @@ PURE = {
     "config": {"pydantic", "yaml"},
     "flow": {"torch"},
     "losses": {"torch"},
-    "stats": {"numpy", "scipy", "evalica", "pandas"},
+    "stats": {"numpy", "scipy"},
 }
 """Folders that see nothing of ours but errors (math sees nothing at all), and the libraries that they may see."""
 
@@ -64,8 +64,6 @@ DOORS = {
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation", "web"},
     "markupsafe": {"evaluation", "web"},
-    "evalica": {"stats"},
-    "pandas": {"stats"},
     "torchvision": set(),
     "decord": set(),
     "krippendorff": set(),
