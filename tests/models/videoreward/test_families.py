@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -232,3 +233,20 @@ def test_an_unknown_kind_is_refused_with_those_that_are_known(tmp_path: Path) ->
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
     with pytest.raises(ModelError, match="it is a 'llava' model; wanted one of qwen2_vl, qwen2_5_vl, qwen3_vl"):
         VideoReward.from_base(tmp_path)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_patches_taken_in_as_a_product_are_those_of_the_convolution(
+    bases: dict[str, Path], kind: str, clips: list[Video]
+) -> None:
+    reward = make(bases, kind)
+    pixels = batch(reward, clips[:2]).pixels
+    embed = copy.deepcopy(reward).backbone.visual.patch_embed
+    convolved = embed(pixels)
+    assert convolved.requires_grad
+    with torch.no_grad():
+        product = embed(pixels)
+        torch.testing.assert_close(product, convolved.detach(), rtol=1e-5, atol=1e-6)
+        embed.proj.weight.mul_(2)
+        assert (embed(pixels) - product).abs().max() > 0.01
+        assert torch.equal(reward.backbone.visual.patch_embed(pixels), product)

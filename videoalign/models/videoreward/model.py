@@ -17,7 +17,12 @@ from videoalign.contracts.scores import ClipScore
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError, VideoAlignError
 from videoalign.losses.preference import btt_log_probs, davidson_log_probs
-from videoalign.models.videoreward.backbone import ModelInputs, hidden_states, use_frame_attention
+from videoalign.models.videoreward.backbone import (
+    ModelInputs,
+    hidden_states,
+    use_frame_attention,
+    use_patch_products,
+)
 from videoalign.models.videoreward.checkpoint import RewardParts, read_checkpoint, write_checkpoint
 from videoalign.models.videoreward.families import find_family
 from videoalign.models.videoreward.families.family import VIDEO_TOKEN
@@ -68,6 +73,7 @@ class VideoReward(nn.Module):
         check_template(settings.template, settings.dimensions, settings.pooling)
         self.family = find_family(backbone.config.model_type)
         use_frame_attention(backbone)
+        use_patch_products(backbone)
         self.name, self.settings, self.backbone = name, settings, backbone
         self.chat, device = Chat(tokenizer), backbone.device
         self.tokens = nn.Parameter(tokens.to(device))
