@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ def programme(open_programme: Callable[..., Any], grey_dataset: Path) -> Any:
 
 
 @pytest.fixture
-def page(programme: Any, request: pytest.FixtureRequest) -> Any:
-    return programme.rater(request.node.name)
+def page(programme: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    opened = programme.rater(request.node.name)
+    yield opened
+    opened.close()
 
 
 def count(page: Any) -> str:
@@ -67,6 +69,7 @@ def test_ten_real_pairs_by_keyboard_alone(open_programme: Callable[..., Any], re
     wait_until(lambda: page.locator("#panel").is_visible())
     assert page.inner_text("#panel-title") == "All done"
     assert page.complaints == []
+    page.close()
     rows = judgements(programme)
     assert len({(row.clip_a, row.clip_b) for row in rows}) == len({prompt for prompt, _ in shown}) == 10
     verdicts = {name: [row for row in rows if row.dimension == name] for name in ("VQ", "MQ", "TA")}
@@ -94,6 +97,7 @@ def test_a_pair_that_was_not_watched_is_not_submitted(programme: Any) -> None:
     wait_until(lambda: page.inner_text("#ready") == "Ready to submit")
     page.keyboard.press("Enter")
     wait_until(lambda: count(page) == "1")
+    page.close()
 
 
 def test_a_reload_keeps_what_was_chosen_and_the_pair(page: Any) -> None:

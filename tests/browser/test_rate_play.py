@@ -177,6 +177,7 @@ def test_two_real_clips_of_different_speed_and_sound_stay_together(
     seen += page.evaluate(SAMPLE, 1500)
     assert len({round(left, 2) for left, _ in seen}) >= 30
     assert sorted(drifts(seen))[-2] < 1 / 24
+    page.close()
 
 
 def write_one_pair(folder: Path) -> Path:

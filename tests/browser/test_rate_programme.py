@@ -29,6 +29,7 @@ def programme(open_programme: Callable[..., Any], grey_dataset: Path) -> Any:
             page.keyboard.press("Escape")
         for number in range(2):
             judge(page, "1" if long_is_left(page) == likes_long else "3", number)
+        page.close()
     return opened
 
 
