@@ -171,7 +171,7 @@ def open_programme(db: str, clock: Clock) -> Iterator[Callable[..., Programme]]:
         app = create_app(desk)
 
         def client() -> TestClient:
-            return TestClient(app, base_url="http://rate.test", raise_server_exceptions=False)
+            return TestClient(app, base_url=options.public_url or "http://rate.test", raise_server_exceptions=False)
 
         token = database.write(lambda session: owner_link(desk, session))
         return Programme(desk, client, Person(client(), f"/join/{token}"))

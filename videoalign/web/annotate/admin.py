@@ -132,7 +132,7 @@ def audit(request: Request, desk: AtDesk, visitor: AdminVisitor, page: int = 1) 
     with desk.database.read() as session:
         rows = [
             {"at": row.at, "who": name or "server", "action": row.action, "subject": row.subject, "detail": row.detail}
-            for row, name in session.execute(wanted.limit(ROWS).offset(ROWS * (page - 1))).tuples()
+            for row, name in session.execute(wanted.limit(ROWS).offset(ROWS * (page - 1)))
         ]
         total = session.scalar(select(func.count()).select_from(Audit)) or 0
     num_pages = max(1, -(-total // ROWS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import Select, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Select, and_, bindparam, case, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from videoalign.web.annotate.desk import Desk
@@ -24,22 +24,22 @@ def held(desk: Desk, session: Session, person: Person) -> list[Any]:
     """
     if person.status == Status.PAUSED or person.role == Role.ADMIN:
         return []
+    session.flush()
     release_expired(desk, session)
     rows = _holds(session, person.id)
     limit = 1 if person.role == Role.ADJUDICATOR else HELD
     while len(rows) < limit and _give(desk, session, person):
         rows = _holds(session, person.id)
     if rows and rows[0].shown_at is None:
-        _stay(desk, session, rows[0].id, shown_at=desk.now())
+        now = desk.now()
+        shown = {"assignment": rows[0].id, "now": now, "until": now + desk.settings.lease_seconds}
+        session.connection().execute(_SHOW, shown)
     return rows
 
 
 def release_expired(desk: Desk, session: Session) -> None:
     """Takes back the pairs whose lease has run out."""
-    late = select(Assignment.id, Assignment.pair_id, Assignment.kind).where(
-        Assignment.state == Work.LEASED, Assignment.lease_until < desk.now()
-    )
-    for row in session.execute(late).all():
+    for row in session.connection().execute(_LATE, {"now": desk.now()}).all():
         release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
 
 
@@ -62,11 +62,8 @@ def release_all(desk: Desk, session: Session, person_id: int) -> None:
 
 def take(desk: Desk, session: Session, pair_id: int) -> bool:
     """Counts one more rater on a pair; False where it has all that it wants."""
-    most = desk.settings.raters_per_pair
-    state = case((Pair.taken + 1 >= most, PairState.FULL), else_=PairState.OPEN)
-    wanted = and_(Pair.id == pair_id, Pair.state == PairState.OPEN, Pair.taken < most)
-    done = session.execute(update(Pair).where(wanted).values(taken=Pair.taken + 1, state=state))
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    done = session.connection().execute(_TAKE, {"pair": pair_id, "most": desk.settings.raters_per_pair})
+    return bool(done.rowcount)
 
 
 def extend(desk: Desk, session: Session, person_id: int) -> None:
@@ -78,8 +75,10 @@ def extend(desk: Desk, session: Session, person_id: int) -> None:
 def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> None:
     """Gives a pair to somebody; one that they had and let expire is taken up again with its sides as they were."""
     now = desk.now()
-    again = int(kind == Kind.REPEAT)
-    fresh: dict[str, Any] = {
+    row = {
+        "pair_id": pair_id,
+        "person_id": person.id,
+        "round": int(kind == Kind.REPEAT),
         "kind": kind,
         "turn": person.given,
         "state": Work.LEASED,
@@ -88,29 +87,18 @@ def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind
         "lease_until": now + desk.settings.lease_seconds,
         "ended_at": None,
     }
-    key = {"pair_id": pair_id, "person_id": person.id, "round": again}
-    old = session.execute(update(Assignment).filter_by(**key, state=Work.EXPIRED).values(**fresh))
-    if not old.rowcount:  # type: ignore[attr-defined]
-        swapped = desk.draw("side", pair_id, person.id, again) < 0.5
-        row = {**key, **fresh, "id": secrets.token_hex(16), "swapped": swapped, "reason": "", "draft": None}
-        session.execute(insert(Assignment).values(**row))
     person.given += 1
-    session.flush()
+    connection = session.connection()
+    old = connection.execute(_HAD, {"pair": pair_id, "person": person.id, "again": row["round"]}).scalar()
+    if old is not None:
+        connection.execute(update(Assignment).where(Assignment.id == old).values(**row))
+        return
+    swapped = desk.draw("side", pair_id, person.id, row["round"]) < 0.5
+    connection.execute(_NEW, row | {"id": secrets.token_hex(16), "swapped": swapped, "reason": "", "draft": None})
 
 
 def _holds(session: Session, person_id: int) -> list[Any]:
-    rows = (
-        select(*Assignment.__table__.columns, Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision)
-        .join(Pair, Pair.id == Assignment.pair_id)
-        .where(Assignment.person_id == person_id, Assignment.state == Work.LEASED)
-        .order_by(Assignment.turn)
-    )
-    return list(session.execute(rows).all())
-
-
-def _stay(desk: Desk, session: Session, assignment: str, **values: Any) -> None:
-    until = desk.now() + desk.settings.lease_seconds
-    session.execute(update(Assignment).where(Assignment.id == assignment).values(lease_until=until, **values))
+    return list(session.connection().execute(_HOLDS, {"person": person_id}).all())
 
 
 def _give(desk: Desk, session: Session, person: Person) -> bool:
@@ -148,7 +136,7 @@ def take_disputed(desk: Desk, session: Session, person: Person, pair_id: int) ->
     return chosen is not None
 
 
-def _unseen(person_id: int) -> Any:
+def _unseen(person_id: Any) -> Any:
     """Whether somebody has not been given a pair, or has let it expire."""
     return ~exists().where(
         Assignment.pair_id == Pair.id, Assignment.person_id == person_id, Assignment.state != Work.EXPIRED
@@ -204,14 +192,51 @@ def _repeat(desk: Desk, session: Session, person: Person) -> int | None:
 
 def _open(desk: Desk, session: Session, person: Person) -> int | None:
     """An open pair that somebody has not had, by the rule of the settings."""
-    unseen = select(Pair.id).where(Pair.state == PairState.OPEN, _unseen(person.id)).limit(1)
+    connection = session.connection()
     if desk.settings.selection == "coverage":
-        return session.scalar(unseen.order_by(Pair.taken, Pair.shuffle))
+        return connection.execute(_OPEN_COVERAGE, {"person": person.id}).scalar()
     if desk.settings.selection == "informative":
         for matchup in desk.matchups.next(TRIED):
-            found = session.scalar(unseen.where(Pair.matchup == matchup).order_by(Pair.shuffle))
+            found = connection.execute(_OPEN_MATCHUP, {"person": person.id, "matchup": matchup}).scalar()
             if found is not None:
                 return found
     start = int(desk.draw("start", person.id, person.given) * 2**31)
-    found = session.scalar(unseen.where(Pair.shuffle >= start).order_by(Pair.shuffle))
-    return found if found is not None else session.scalar(unseen.order_by(Pair.shuffle))
+    found = connection.execute(_OPEN_FROM, {"person": person.id, "start": start}).scalar()
+    return found if found is not None else connection.execute(_OPEN_FROM, {"person": person.id, "start": 0}).scalar()
+
+
+# Built once: what is run for every verdict would otherwise take longer to build than to run.
+_PERSON: BindParameter[int] = bindparam("person")
+_LATE = select(Assignment.id, Assignment.pair_id, Assignment.kind).where(
+    Assignment.state == Work.LEASED, Assignment.lease_until < bindparam("now")
+)
+_HOLDS = (
+    select(*Assignment.__table__.columns, Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision)
+    .join(Pair, Pair.id == Assignment.pair_id)
+    .where(Assignment.person_id == _PERSON, Assignment.state == Work.LEASED)
+    .order_by(Assignment.turn)
+)
+_SHOW = (
+    update(Assignment)
+    .where(Assignment.id == bindparam("assignment"))
+    .values(shown_at=bindparam("now"), lease_until=bindparam("until"))
+)
+_TAKE = (
+    update(Pair)
+    .where(Pair.id == bindparam("pair"), Pair.state == PairState.OPEN, Pair.taken < bindparam("most"))
+    .values(
+        taken=Pair.taken + 1,
+        state=case((Pair.taken + 1 >= bindparam("most"), PairState.FULL), else_=PairState.OPEN),
+    )
+)
+_HAD = select(Assignment.id).where(
+    Assignment.pair_id == bindparam("pair"),
+    Assignment.person_id == _PERSON,
+    Assignment.round == bindparam("again"),
+    Assignment.state == Work.EXPIRED,
+)
+_NEW = insert(Assignment)
+_OPEN = select(Pair.id).where(Pair.state == PairState.OPEN, _unseen(_PERSON)).limit(1)
+_OPEN_COVERAGE = _OPEN.order_by(Pair.taken, Pair.shuffle)
+_OPEN_MATCHUP = _OPEN.where(Pair.matchup == bindparam("matchup")).order_by(Pair.shuffle)
+_OPEN_FROM = _OPEN.where(Pair.shuffle >= bindparam("start")).order_by(Pair.shuffle)

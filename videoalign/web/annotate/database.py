@@ -126,12 +126,12 @@ class Database:
             self._require_same_file()
             with Session(self._engine.execution_options(writes=True)) as session, session.begin():
                 self._lock(session)
-                outcomes = [_attempt(session, work) for work, _ in batch]
+                alone = len(batch) == 1
+                outcomes = [(work(session), None) if alone else _attempt(session, work) for work, _ in batch]
                 session.flush()
                 self._require_same_file()
         except Exception as error:
-            known = isinstance(error, DatabaseGone)
-            failure = error if known else plain(error) if isinstance(error, SQLAlchemyError | OSError) else error
+            failure = plain(error) if isinstance(error, OperationalError | InterfaceError | OSError) else error
             outcomes = [(None, failure)] * len(batch)
         for (_, future), (result, failed) in zip(batch, outcomes, strict=True):
             future.set_exception(failed) if failed is not None else future.set_result(result)
@@ -153,6 +153,7 @@ class Database:
 
 
 def _attempt(session: Session, work: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
+    session.expunge_all()
     try:
         with session.begin_nested():
             return work(session), None

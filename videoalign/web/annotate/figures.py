@@ -74,7 +74,8 @@ class Figures:
 
 def overview(desk: Desk, session: Session) -> dict[str, Any]:
     """Counts of pairs by state and of judgements, and how much of the work is done."""
-    states = dict(session.execute(select(Pair.state, func.count()).group_by(Pair.state)).tuples().all())
+    by_state = select(Pair.state, func.count()).group_by(Pair.state)
+    states = {state: count for state, count in session.execute(by_state)}  # noqa: C416
     judged = session.scalar(select(func.sum(Pair.judged)).where(Pair.state != PairState.RETIRED)) or 0
     live = session.scalar(select(func.count()).select_from(Said).where(Said.withdrawn_at.is_(None))) or 0
     asked = sum(count for state, count in states.items() if state not in (PairState.GOLD, PairState.RETIRED))

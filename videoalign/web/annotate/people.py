@@ -7,7 +7,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate import assigning
@@ -115,11 +115,7 @@ def visitor(desk: Desk, session: Session, token: str | None) -> Visitor | None:
     """Whose session this is; None where it is nobody's, was closed or has expired."""
     if not token:
         return None
-    row = session.execute(
-        select(Person.id, Person.name, Person.role)
-        .join(SignIn, SignIn.person_id == Person.id)
-        .where(SignIn.token_hash == digest(token), SignIn.revoked_at.is_(None), SignIn.expires_at > desk.now())
-    ).first()
+    row = session.connection().execute(_VISITOR, {"token_hash": digest(token), "now": desk.now()}).first()
     return None if row is None else Visitor(row.id, row.name, Role(row.role), csrf_token(token))
 
 
@@ -175,3 +171,14 @@ def find(session: Session, person_id: int) -> Person:
 
 def _has_gold(session: Session) -> bool:
     return session.scalar(select(Pair.id).where(Pair.state == PairState.GOLD).limit(1)) is not None
+
+
+_VISITOR = (
+    select(Person.id, Person.name, Person.role)
+    .join(SignIn, SignIn.person_id == Person.id)
+    .where(
+        SignIn.token_hash == bindparam("token_hash"),
+        SignIn.revoked_at.is_(None),
+        SignIn.expires_at > bindparam("now"),
+    )
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
@@ -17,7 +17,7 @@ from videoalign.web.score.refusals import Refusal
 COOKIE = "videoalign_session"
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     """The desk of the application."""
     desk: Desk = request.app.state.desk
     return desk
@@ -42,10 +42,10 @@ def require_visitor(request: Request, desk: AtDesk) -> Visitor:
 AnyVisitor = Annotated[Visitor, Depends(require_visitor)]
 
 
-def require_role(*roles: Role) -> Callable[[Visitor], Visitor]:
+def require_role(*roles: Role) -> Callable[[Visitor], Awaitable[Visitor]]:
     """A dependency that lets these roles in and nobody else."""
 
-    def check(visitor: AnyVisitor) -> Visitor:
+    async def check(visitor: AnyVisitor) -> Visitor:
         if visitor.role not in roles:
             raise Refusal(403, "forbidden", f"this is for {' and '.join(roles)} alone.")
         return visitor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate import assigning, deciding
@@ -82,19 +82,24 @@ def _said(session: Session, row: Any) -> list[dict[str, Any]]:
 
 def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> dict[str, int]:
     """Pairs that somebody has judged, and those together with what they can still get."""
-    mine = select(func.count()).select_from(Assignment).where(
-        Assignment.person_id == person.id, Assignment.state == Work.SUBMITTED
-    )  # fmt: skip
-    done = session.scalar(mine) or 0
-    if person.status == Status.QUALIFYING:
-        return {"done": done, "total": max(done + num_held, desk.settings.qualification_pairs)}
     wanted = PairState.DISPUTED if person.role == Role.ADJUDICATOR else PairState.OPEN
-    waiting = session.scalar(select(func.count()).select_from(Pair).where(Pair.state == wanted)) or 0
-    had = select(func.count()).select_from(Assignment).join(Pair, Pair.id == Assignment.pair_id).where(
-        Assignment.person_id == person.id, Assignment.state != Work.EXPIRED, Pair.state == wanted
-    )  # fmt: skip
-    return {"done": done, "total": done + num_held + max(0, waiting - (session.scalar(had) or 0))}
+    found = session.connection().execute(_PROGRESS, {"person": person.id, "wanted": wanted}).one()
+    if person.status == Status.QUALIFYING:
+        return {"done": found.done, "total": max(found.done + num_held, desk.settings.qualification_pairs)}
+    return {"done": found.done, "total": found.done + num_held + max(0, found.waiting - found.had)}
 
 
 def _url(assignment: str, side: str) -> str:
     return f"/media/{assignment}/{side}"
+
+
+_MINE = select(func.count()).select_from(Assignment).where(Assignment.person_id == bindparam("person"))
+_WAITING = select(func.count()).select_from(Pair).where(Pair.state == bindparam("wanted"))
+_HAD = _MINE.join(Pair, Pair.id == Assignment.pair_id).where(
+    Assignment.state != Work.EXPIRED, Pair.state == bindparam("wanted")
+)
+_PROGRESS = select(
+    _MINE.where(Assignment.state == Work.SUBMITTED).scalar_subquery().label("done"),
+    _WAITING.scalar_subquery().label("waiting"),
+    _HAD.scalar_subquery().label("had"),
+)
