@@ -25,6 +25,8 @@ BUSY_SECONDS = 10
 """How long SQLite waits for another process."""
 MOST_AT_ONCE = 64
 """Most writes that share one commit."""
+MOST_READERS = 32
+"""Connections that stay open; the threads that answer are about as many."""
 _LOCK = 0x766A616C
 """Key of the lock that two servers on one PostgreSQL database take in turn."""
 
@@ -186,12 +188,14 @@ def _checked(url: str) -> Any:
 
 
 def _postgresql(url: Any) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args={"connect_timeout": 5})
+    return create_engine(url, pool_pre_ping=True, pool_size=MOST_READERS, connect_args={"connect_timeout": 5})
 
 
 def _sqlite(url: Any) -> Engine:
     """An engine whose transactions begin when ours do, as Python's own handling does not."""
-    engine = create_engine(url, pool_size=16, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(
+        url, pool_size=MOST_READERS, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
