@@ -152,6 +152,20 @@ def test_a_judgement_that_arrived_but_was_never_answered_counts_once(page: Any) 
     assert count(page) == "1"
 
 
+def test_a_judgement_made_signed_out_is_taken_once_its_rater_is_back(programme: Any, page: Any) -> None:
+    press(page, "1", "2", "3")
+    wait_until(lambda: page.inner_text("#ready") == "Ready to submit")
+    page.context.clear_cookies()
+    page.keyboard.press("Enter")
+    wait_until(lambda: "You are signed out" in page.inner_text("#alert-text"))
+    programme.admin.goto(f"{programme.url}/admin/raters")
+    mine = programme.admin.get_by_role("row").filter(has_text="test_a_judgement_made_signed_out")
+    mine.get_by_role("button", name="New link").press("Enter")
+    page.goto(programme.admin.get_by_label("Link").input_value())
+    page.get_by_role("button", name="Come in").press("Enter")
+    wait_until(lambda: count(page) == "1")
+
+
 def test_undo_gives_the_pair_back_with_its_verdicts_and_a_new_verdict_replaces_them(page: Any) -> None:
     prompt = page.inner_text("#prompt")
     submit(page, "1", "2", "4")
@@ -224,7 +238,7 @@ def test_the_choices_are_true_radio_groups_that_tab_and_arrows_reach(page: Any) 
 
 def test_keys_may_be_switched_off(page: Any) -> None:
     press(page, "?")
-    page.get_by_label("Obey keys").uncheck()
+    page.get_by_label("Obey these keys").uncheck()
     press(page, "Escape", "1")
     assert page.evaluate(CHOSEN) == []
     page.keyboard.press("Control+Enter")

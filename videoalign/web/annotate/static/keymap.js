@@ -14,7 +14,7 @@ export function keyGroups({ controls, view, form, actions }) {
         row(["4", "x"], "Both are bad", () => actions.judge("both_bad")),
         row(["ArrowUp"], "Mark the dimension before", () => actions.tell(form.move(-1))),
         row(["ArrowDown"], "Mark the next dimension", () => actions.tell(form.move(1))),
-        row(["Backspace"], "Take a verdict away", () => actions.tell(form.clear())),
+        row(["Backspace"], "Take a verdict away", actions.clearVerdict),
         row(["Enter"], "Submit", actions.submit),
         row(["Ctrl+Enter"], "Submit, also while writing", actions.submit, { everywhere: true }),
         row(["u"], "Undo: the last judgement again", actions.undo),

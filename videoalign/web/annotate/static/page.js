@@ -35,7 +35,7 @@ function tell(text) {
 }
 
 /** A message that stays until it is hushed, with a button if something can be done about it. */
-function alert(text, button = "", does = null) {
+function warn(text, button = "", does = null) {
   $("alert-text").textContent = text;
   $("alert-button").textContent = button;
   $("alert-button").hidden = !button;
@@ -77,11 +77,11 @@ async function attempt(asks, then) {
 
 function explain(problem, again) {
   if (!(problem instanceof Refused)) {
-    alert("The server does not answer. What you chose is kept on this computer.", "Try again", again);
+    warn("The server does not answer. What you chose is kept on this computer.", "Try again", again);
   } else if (problem.status === 401) {
-    alert("You are signed out. What you chose is kept on this computer: sign in with your link, then come back.");
+    warn("You are signed out. What you chose is kept on this computer: sign in with your link, then come back.");
   } else {
-    alert(sentence(problem), assignment ? "" : "Try again", again);
+    warn(sentence(problem), assignment ? "" : "Try again", again);
   }
 }
 
@@ -104,6 +104,7 @@ function showPair({ state, message, upcoming }) {
   $("undo").hidden = !allow_undo;
   $("rate-clips").hidden = ratings === false;
   $("pair").classList.toggle("tall", left.width < left.height * 1.15);
+  $("pair").style.setProperty("--aspect", left.width / left.height);
   form.build(dimensions, said);
   const draft = drafts.begin(assignment);
   if (draft) form.restore(draft);
@@ -128,7 +129,7 @@ function showPanel({ state, message }) {
 
 function showBroken(side) {
   document.querySelectorAll(".broken")[side].hidden = false;
-  alert(`Clip ${"AB"[side]} cannot be played. Try it again, or skip the pair and say so.`, "Skip", askSkip);
+  warn(`Clip ${"AB"[side]} cannot be played. Try it again, or skip the pair and say so.`, "Skip", askSkip);
 }
 
 function drawProgress({ progress }) {
@@ -166,10 +167,15 @@ function drawReady() {
   const why = obstacle();
   $("ready").textContent = busy ? "Sending…" : why || "Ready to submit";
   $("submit").setAttribute("aria-disabled", Boolean(why) || busy);
+  $("dimensions").inert = $("comment").inert = busy;
 }
 
 function judge(verdict) {
-  tell(form.judge(verdict));
+  if (!busy) tell(form.judge(verdict));
+}
+
+function clearVerdict() {
+  if (!busy) tell(form.clear());
 }
 
 async function submit() {
@@ -191,7 +197,7 @@ async function send(judgement) {
   drawReady();
   try {
     const { next } = await outbox.send(judgement, (seconds) =>
-      alert(
+      warn(
         `No connection. Your judgement is kept on this computer and is sent again in ${seconds} s.`,
         "Send now",
         () => outbox.hurry(),
@@ -213,11 +219,11 @@ async function send(judgement) {
 
 function explainRefusal(problem) {
   if (problem.status === 401) return explain(problem);
-  alert(`The judgement was not taken. ${sentence(problem)}`, "Next pair", load);
+  warn(`The judgement was not taken. ${sentence(problem)}`, "Next pair", load);
 }
 
 function leaseLost(problem) {
-  alert(`This pair is no longer yours. ${sentence(problem)}`, "Next pair", load);
+  warn(`This pair is no longer yours. ${sentence(problem)}`, "Next pair", load);
 }
 
 function undo() {
@@ -261,6 +267,7 @@ function rateClips() {
 
 const actions = {
   judge,
+  clearVerdict,
   tell,
   submit,
   undo: () => assignment?.allow_undo && undo(),
