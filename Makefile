@@ -30,7 +30,7 @@ quickstart: $(READY)
 
 # What is not Python comes from Debian; where it cannot be installed, what needs it is left out and says so.
 define debian
-	@command -v $(1) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+	@command -v $(or $(3),$(1)) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } || \
 		echo "$(1) is missing and cannot be installed here: $(2)"
 	@touch $@
@@ -42,8 +42,11 @@ $(DEBIAN)chromium: | $(READY)
 $(DEBIAN)ffmpeg: | $(READY)
 	$(call debian,ffmpeg,the comparison with its decoding is left out)
 
+$(DEBIAN)postgresql: | $(READY)
+	$(call debian,postgresql,the tests with it will be skipped,pg_ctlcluster)
+
 # One torch thread a worker: two workers of one thread beat one worker of two.
-test: $(READY) $(DEBIAN)chromium
+test: $(READY) $(DEBIAN)chromium $(DEBIAN)postgresql
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY)
@@ -52,8 +55,9 @@ check: $(READY)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/architecture tests/flow tests/losses tests/stats tests/contracts
 
-bench: $(READY) $(DEBIAN)ffmpeg
+bench: $(READY) $(DEBIAN)ffmpeg $(DEBIAN)postgresql
 	$(BIN)/python benchmarks/run.py --out runs/bench.json $(ARGS)
+	$(BIN)/python benchmarks/annotate_load.py --out runs/annotate_load.json
 
 docs: $(READY)
 	$(BIN)/python docs/reference.py

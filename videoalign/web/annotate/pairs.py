@@ -41,7 +41,7 @@ def sync_pairs(desk: Desk) -> int:
 def matchup(library: Library, clip_a: str, clip_b: str) -> str:
     """The generators of a pair, in either order the same; empty where they are one and the same or not known."""
     first, second = sorted((library.clips[clip_a].generator, library.clips[clip_b].generator))
-    return f"{first[:195]} | {second[:195]}" if first and first != second else ""
+    return f"{first} | {second}" if first and first != second else ""
 
 
 def _wanted(desk: Desk) -> Iterator[ClipPair]:

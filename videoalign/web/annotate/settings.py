@@ -36,7 +36,7 @@ class AnnotateSettings(Config):
     """How people reach the server, as in ``https://rate.example.org``; links begin with it."""
     programme: str = "Video preferences"
     """Name of the programme, shown above every page."""
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0, lt=2**31)
     """Decides sides, order, gold and repeats; drawn at the first start and kept when left out."""
 
     raters_per_pair: int = Field(3, ge=1)

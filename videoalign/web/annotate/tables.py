@@ -72,7 +72,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, float: Float(53)}
+    type_annotation_map = {dict[str, Any]: JSON(none_as_null=True), float: Float(53)}
 
 
 class Programme(Base):
@@ -144,13 +144,13 @@ class Pair(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    prompt_id: Mapped[str] = mapped_column(String(200))
-    clip_a: Mapped[str] = mapped_column(String(200))
-    clip_b: Mapped[str] = mapped_column(String(200))
+    prompt_id: Mapped[str]
+    clip_a: Mapped[str]
+    clip_b: Mapped[str]
     state: Mapped[str] = mapped_column(String(20))
     shuffle: Mapped[int]
     """A random number in 0 .. 2**31 - 1."""
-    matchup: Mapped[str] = mapped_column(String(400), default="")
+    matchup: Mapped[str] = mapped_column(default="")
     """The two generators, see `videoalign.web.annotate.pairs.matchup`; empty where a verdict tells nothing of them."""
     taken: Mapped[int] = mapped_column(default=0)
     """Raters who have judged it or are at it."""
