@@ -109,9 +109,12 @@ class Programme:
         return page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Debian's Chromium; the test is skipped where it, or Playwright, is absent."""
+    """Debian's Chromium; the test is skipped where it, or Playwright, is absent.
+
+    It ends with the module: while Playwright runs, no other test of the process may start an event loop.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; it is in the dev extra")
     path = shutil.which("chromium")
     if path is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,11 @@ import pytest
 
 from videoalign.evaluation.report import write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; it is in the dev extra")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; install the Debian package chromium")
-
 build_run = runpy.run_path(str(Path(__file__).parents[1] / "report_example.py"))["build_run"]
 
 FRAME_SECONDS = 1 / 8
 NUM_VISIBLE = 5
 """Clips of one row; those far off the screen rest."""
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 STATE = "[...document.querySelectorAll('video')].slice(0, %d).map(v => [v.currentTime, v.paused])"
 
 
@@ -39,17 +25,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(folder, *build_run(folder, num_rows=2))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})})
+def page(chromium: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})})
     tab = context.new_page()
     tab.complaints, tab.fetched = [], []
     tab.on(

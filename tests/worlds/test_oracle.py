@@ -184,3 +184,15 @@ def test_what_is_no_clip_or_sentence_of_this_world_is_an_error(scenes: list[Scen
     with pytest.raises(DataError, match="2 prompts"):
         Oracle().score_videos([video], ["a red circle moves left"] * 2)
     assert Oracle().score_videos([], []).shape == (0, 3)
+
+
+def test_noise_that_covers_every_pixel_never_counts_as_clean(scenes: list[Scene]) -> None:
+    frames = render(scenes[0]).astype(np.float64)
+    noise = np.random.default_rng(0).normal(size=frames.shape)
+    text = [scenes[0].sentence.text()]
+    quality = [
+        Oracle().score_videos([Video(np.clip(frames + level * noise, 0, 255).astype(np.uint8), FPS)], text)[0, 0]
+        for level in (0, 8, 25, 60, 120)
+    ]
+    assert quality == sorted(quality, reverse=True)
+    assert quality[-1] < 0.1

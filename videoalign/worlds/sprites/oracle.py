@@ -118,8 +118,8 @@ def grain_level(frames: np.ndarray, seen: Sighting) -> float:
     """Deviation of the backdrop from its own smooth shading, in grey levels."""
     grey = _planes(frames).mean(0)
     backdrop = (gaussian_filter(seen.edge, (0, 2, 2)) < 0.15).astype(np.float64)
-    if not backdrop.any():
-        return 0.0
+    if not backdrop.any():  # grain so strong that edges are everywhere
+        backdrop = np.ones_like(backdrop)
     blur = (0, 5, 5)
     smooth = gaussian_filter(grey * backdrop, blur, mode="nearest") / np.maximum(
         gaussian_filter(backdrop, blur, mode="nearest"), 1e-6
