@@ -64,7 +64,7 @@ def test_ten_real_pairs_by_keyboard_alone(open_programme: Callable[..., Any], re
     for number in range(10):
         assert count(page) == str(number)
         wait_until(lambda: all(time > 0 for time in page.evaluate(TIMES)), what="for both clips to move")
-        shown.append((page.inner_text("#prompt"), page.locator(".frame.left video").get_attribute("src")))
+        shown.append((page.inner_text("#prompt"), page.locator(".frame.left video").get_attribute("data-url")))
         submit(page, "1", "2", "4")
     wait_until(lambda: page.locator("#panel").is_visible())
     assert page.inner_text("#panel-title") == "All done"
@@ -198,9 +198,9 @@ def test_skip_asks_why_and_goes_on(page: Any) -> None:
 def test_the_next_pair_is_there_before_it_is_asked_for(page: Any) -> None:
     page.wait_for_timeout(300)
     wait_until(lambda: page.evaluate(TIMES) and len({url for url in page.asked if "/media/" in url}) == 4)
-    here = page.locator(".frame.left video").get_attribute("src")
+    here = page.locator(".frame.left video").get_attribute("data-url")
     submit(page, "1", "1", "1")
-    after = page.locator(".frame.left video").get_attribute("src")
+    after = page.locator(".frame.left video").get_attribute("data-url")
     assert after != here
     assert any(url.endswith(after) for url in page.asked)
     ready = "[...document.querySelectorAll('.frame video')].every(v => v.readyState >= 2)"

@@ -2,8 +2,8 @@
  * Two players on one clock.
  *
  * Time runs from 0 to the end of the longer clip, in seconds. The longer clip leads: its own time is the clock's while it
- * plays. The two are kept beside each other by small changes of speed, and the shorter one holds its last frame once it is
- * over. Nothing starts, after a pause, a jump or a stall, before both clips stand at the same time and can play.
+ * plays. The other one is kept beside it by small changes of its speed, and holds its last frame once it is over. Nothing
+ * starts, after a pause, a jump or a stall, before both clips stand at the same time and can play.
  */
 
 const LARGEST_NUDGE = 0.6; // share of the speed by which a clip may be hurried or slowed
@@ -27,12 +27,6 @@ class Track {
   get shownFrame() {
     const exact = this.shownTime === null ? this.video.currentTime - this.frame / 2 : this.shownTime;
     return Math.min(Math.max(Math.round(exact * this.fps), 0), Math.round(this.length * this.fps) - 1);
-  }
-
-  /** Whether it has a sound track: then it goes by the clock of the sound, which obeys a change of speed late. */
-  get hasSound() {
-    const { video } = this;
-    return video.webkitAudioDecodedByteCount > 0 || video.mozHasAudio === true || video.audioTracks?.length > 0;
   }
 
   isOverAt(time) {
@@ -277,16 +271,14 @@ export class Clock extends EventTarget {
   #steer(time) {
     const { video, rest } = this.#follower;
     if (time >= rest || video.ended || video.paused || this.#lead.video.paused) return;
-    const pair = [this.#follower, this.#lead];
-    const [steered, steady] = (this.#follower.hasSound ? pair.reverse() : pair).map((track) => track.video);
-    const drift = steered.currentTime - steady.currentTime;
+    const drift = video.currentTime - time;
     if (Math.abs(drift) > LOST * Math.max(1, this.#rate)) {
       this.#gather(time);
       return;
     }
     const nudge = Math.min(Math.max(drift * NUDGE_PER_SECOND, -LARGEST_NUDGE), LARGEST_NUDGE);
     const rate = this.#rate * (1 - (Math.abs(drift) < this.frame / 16 ? 0 : nudge));
-    if (Math.abs(steered.playbackRate - rate) > 0.004) steered.playbackRate = rate;
+    if (Math.abs(video.playbackRate - rate) > 0.004) video.playbackRate = rate;
   }
 
   #changed() {

@@ -1,13 +1,18 @@
 /* The players of the page: a video element for each clip on show, and the clips of the next pair loaded ahead. */
 
+import { silentAddress } from "./silence.js";
+
 const SMALL = 100; // pixels; clips up to this width are shown with hard pixels
 
 function newVideo(url) {
   const video = document.createElement("video");
-  Object.assign(video, { src: url, muted: true, playsInline: true, preload: "auto", disablePictureInPicture: true });
+  Object.assign(video, { muted: true, playsInline: true, preload: "auto", disablePictureInPicture: true });
   video.disableRemotePlayback = true;
-  video.preservesPitch = false;
   video.tabIndex = -1;
+  video.dataset.url = url;
+  silentAddress(url).then((address) => {
+    if (!video.dataset.gone) video.src = address;
+  });
   return video;
 }
 
@@ -26,7 +31,7 @@ export class Players {
       const video = this.#ahead.get(clip.url) ?? newVideo(clip.url);
       video.setAttribute("aria-label", `Clip ${"AB"[side]}`);
       video.classList.toggle("small", clip.width <= SMALL);
-      this.#frames[side].querySelector("video")?.remove();
+      release(this.#frames[side].querySelector("video"));
       this.#frames[side].prepend(video);
       this.#ahead.delete(clip.url);
       return { video, fps: clip.fps, numFrames: clip.num_frames };
@@ -42,7 +47,8 @@ export class Players {
 
   /** Loads one clip again from the beginning. */
   reload(side) {
-    this.#frames[side].querySelector("video")?.load();
+    const video = this.#frames[side].querySelector("video");
+    if (video) video.src = video.dataset.url;
   }
 
   /** Takes both players away. */
@@ -58,6 +64,8 @@ export class Players {
 
 function release(video) {
   if (!video) return;
+  video.dataset.gone = "yes";
+  URL.revokeObjectURL(video.src);
   video.removeAttribute("src");
   video.load();
   video.remove();
