@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from videoalign.data.dataset import Dataset
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Said
 
 Open = Callable[..., Any]
@@ -187,3 +188,34 @@ def test_a_restart_loses_nothing_and_begins_where_everybody_was(open_programme: 
     client.cookies = rater.http.cookies
     assert client.get("/api/next").json() == before
     assert again.desk.key == programme.desk.key
+
+
+def test_fewer_raters_a_pair_settle_what_is_judged_and_more_open_what_was_full(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    folder = make_dataset(2)
+    programme = open_programme(folder, raters_per_pair=2)
+    programme.invite().judge_all()
+    assert [(row.state, row.judged) for row in pairs(programme)] == [(PairState.OPEN, 1)] * 2
+    assert [row.state for row in pairs(open_programme(folder, raters_per_pair=1))] == [PairState.DECIDED] * 2
+
+
+def test_a_pair_whose_clip_is_gone_is_retired_and_taken_from_who_held_it(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    folder = make_dataset(2)
+    programme = open_programme(folder)
+    rater = programme.invite()
+    assert len({rater.next()["assignment"]["prompt"], rater.judge()["assignment"]["prompt"]}) == 2
+    dataset = Dataset.open(folder)
+    dataset.write_clips(dataset.clips()[:2])
+    again = open_programme(folder)
+    assert sorted(row.state for row in pairs(again))[-1] == PairState.RETIRED
+    assert again.invite().judge_all() == 1
+
+
+def test_a_table_of_pairs_says_what_is_judged(open_programme: Open, make_dataset: Make, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("clip_a,clip_b,note\nc001-2,c001-0,first\nc000-0,c000-1,second\n", encoding="utf-8")
+    programme = open_programme(make_dataset(3, 3), pairs=table)
+    assert {(row.clip_a, row.clip_b) for row in pairs(programme)} == {("c001-0", "c001-2"), ("c000-0", "c000-1")}

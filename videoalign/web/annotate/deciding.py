@@ -27,8 +27,8 @@ def after_judgement(desk: Desk, session: Session, person: Person, row: Assignmen
     """Draws the consequences of a verdict that was just taken."""
     if row.kind == Kind.RATING:
         pair.judged += 1
-        if pair.judged >= desk.settings.raters_per_pair:
-            _count(desk, session, pair)
+        if pair.judged >= desk.settings.raters_per_pair and pair.state in (PairState.OPEN, PairState.FULL):
+            count_votes(desk, session, pair)
     elif row.kind == Kind.ADJUDICATION:
         said = session.scalar(select(Said).where(Said.assignment_id == row.id, Said.withdrawn_at.is_(None)))
         assert said is not None
@@ -77,19 +77,7 @@ def before_undo(session: Session, row: Assignment, pair: Pair) -> None:
         pair.state, pair.decision = PairState.FULL, None
 
 
-def gold_score(session: Session, person_id: int, *kinds: str) -> tuple[int, int, int]:
-    """Right answers on gold, all of them, and the pairs that they were given on."""
-    rows = session.execute(
-        select(Said.verdicts, Pair.answers)
-        .join(Assignment, Assignment.id == Said.assignment_id)
-        .join(Pair, Pair.id == Assignment.pair_id)
-        .where(Assignment.person_id == person_id, Assignment.kind.in_(kinds), Said.withdrawn_at.is_(None))
-    ).all()
-    right = sum(verdicts.get(name) == label for verdicts, answers in rows for name, label in (answers or {}).items())
-    return right, sum(len(row.answers or {}) for row in rows), len(rows)
-
-
-def _count(desk: Desk, session: Session, pair: Pair) -> None:
+def count_votes(desk: Desk, session: Session, pair: Pair) -> None:
     """The majority on each dimension; a dispute where one has none. Both bad counts as a tie."""
     votes = session.scalars(
         select(Said.verdicts)
@@ -104,6 +92,18 @@ def _count(desk: Desk, session: Session, pair: Pair) -> None:
             decision[name] = {"label": str(label), "by": "majority"}
     whole = len(decision) == len(desk.library.dataset.dimensions)
     pair.decision, pair.state = decision, PairState.DECIDED if whole else PairState.DISPUTED
+
+
+def gold_score(session: Session, person_id: int, *kinds: str) -> tuple[int, int, int]:
+    """Right answers on gold, all of them, and the pairs that they were given on."""
+    rows = session.execute(
+        select(Said.verdicts, Pair.answers)
+        .join(Assignment, Assignment.id == Said.assignment_id)
+        .join(Pair, Pair.id == Assignment.pair_id)
+        .where(Assignment.person_id == person_id, Assignment.kind.in_(kinds), Said.withdrawn_at.is_(None))
+    ).all()
+    right = sum(verdicts.get(name) == label for verdicts, answers in rows for name, label in (answers or {}).items())
+    return right, sum(len(row.answers or {}) for row in rows), len(rows)
 
 
 def _skips(session: Session, pair_id: int) -> int:

@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import flip
 from videoalign.errors import DataError, did_you_mean
+from videoalign.web.annotate import deciding
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
-from videoalign.web.annotate.tables import Pair, PairState
+from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Status, Work
 
 ROWS_AT_ONCE = 5000
 GOLD_LABELS = (Label.A, Label.B, Label.TIE, Label.BOTH_BAD)
@@ -71,11 +72,26 @@ def _store(desk: Desk, session: Session, wanted: list[ClipPair], gold: dict[Clip
     for start in range(0, len(gone), ROWS_AT_ONCE):
         chunk = gone[start : start + ROWS_AT_ONCE]
         session.execute(update(Pair).where(Pair.id.in_(chunk)).values(state=PairState.RETIRED))
-    waiting = case((Pair.taken < desk.settings.raters_per_pair, PairState.OPEN), else_=PairState.FULL)
-    session.execute(update(Pair).where(Pair.state.in_([PairState.OPEN, PairState.FULL])).values(state=waiting))
+        held = (Assignment.pair_id.in_(chunk), Assignment.state == Work.LEASED)
+        session.execute(update(Assignment).where(*held).values(state=Work.EXPIRED, ended_at=desk.now()))
+    _follow_settings(desk, session)
     if new or gone:
         desk.audit(session, None, "pairs.synced", added=len(new), retired=len(gone), gold=len(gold))
     return session.scalar(select(func.count()).select_from(Pair)) or 0
+
+
+def _follow_settings(desk: Desk, session: Session) -> None:
+    """What another number of raters, or no qualification any more, makes of pairs and people that are there."""
+    wanted = desk.settings.raters_per_pair
+    unsettled = Pair.state.in_([PairState.OPEN, PairState.FULL])
+    waiting = case((Pair.taken < wanted, PairState.OPEN), else_=PairState.FULL)
+    session.execute(update(Pair).where(unsettled).values(state=waiting))
+    for pair in session.scalars(select(Pair).where(unsettled, Pair.judged >= wanted)):
+        deciding.count_votes(desk, session, pair)
+    has_gold = session.scalar(select(Pair.id).where(Pair.state == PairState.GOLD).limit(1)) is not None
+    if not has_gold or not desk.settings.qualification_pairs:
+        qualifying = update(Person).where(Person.status == Status.QUALIFYING)
+        session.execute(qualifying.values(status=Status.ACTIVE))
 
 
 def _row(desk: Desk, pair: ClipPair, answers: dict[str, str] | None) -> dict[str, object]:
