@@ -57,7 +57,7 @@ def judgements(programme: Any) -> list[Judgement]:
 
 
 def test_ten_real_pairs_by_keyboard_alone(open_programme: Callable[..., Any], real_dataset: Path) -> None:
-    programme = open_programme(real_dataset, "raters_per_pair=1", "min_watch=0.5")
+    programme = open_programme(real_dataset, "raters_per_pair=1", "min_watch=0.25")
     page = programme.rater()
     press(page, "]", "]")
     shown = []
@@ -164,6 +164,19 @@ def test_a_judgement_made_signed_out_is_taken_once_its_rater_is_back(programme: 
     page.goto(programme.admin.get_by_label("Link").input_value())
     page.get_by_role("button", name="Come in").press("Enter")
     wait_until(lambda: count(page) == "1")
+
+
+def test_a_pair_that_went_to_somebody_else_is_told_and_the_next_one_is_one_key_away(page: Any) -> None:
+    gone = {"error": {"code": "expired", "reason": "this pair waited too long and went to somebody else."}}
+    page.route("**/api/heartbeat", lambda route: route.fulfill(status=410, json=gone))
+    press(page, "1")
+    page.wait_for_timeout(900)
+    wait_until(lambda: page.locator("#alert").is_visible())
+    assert page.inner_text("#alert-text") == (
+        "This pair is no longer yours. This pair waited too long and went to somebody else."
+    )
+    page.get_by_role("button", name="Next pair").press("Enter")
+    wait_until(lambda: page.locator("#alert").is_hidden())
 
 
 def test_undo_gives_the_pair_back_with_its_verdicts_and_a_new_verdict_replaces_them(page: Any) -> None:
