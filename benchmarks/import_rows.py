@@ -1,13 +1,13 @@
 """How long an import of many rows takes, and how much memory: rows about few clips, so that reading them is measured.
 
 Run as ``python benchmarks/import_rows.py [ROWS ...]``; without numbers, VideoGen-RewardBench's 26,457 and a million.
-Each import runs in its own process; the peak is that process's own.
+One line of JSON each; run the fewer rows first, since the peak is that of the process so far.
 """
 
 from __future__ import annotations
 
 import csv
-import multiprocessing
+import json
 import resource
 import sys
 import tempfile
@@ -29,21 +29,8 @@ def write_table(folder: Path, num_rows: int) -> Path:
     for k in range(NUM_CLIPS):
         frames = np.full((4, 16, 16, 3), 6 * k, dtype=np.uint8)
         write_video(folder / "videos" / f"c{k}.mp4", Video(frames, 8.0))
-    columns = [
-        "path_A",
-        "path_B",
-        "A_model",
-        "B_model",
-        "prompt",
-        "VQ",
-        "MQ",
-        "TA",
-        "Overall",
-        "fps_A",
-        "num_frames_A",
-        "fps_B",
-        "num_frames_B",
-    ]
+    sides = [f"{name}_{side}" for side in "AB" for name in ("fps", "num_frames")]
+    columns = ["path_A", "path_B", "A_model", "B_model", "prompt", "VQ", "MQ", "TA", "Overall", *sides]
     pairs = [(a, b) for a in range(NUM_CLIPS) for b in range(a)]
     with (folder / "t.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -57,21 +44,22 @@ def write_table(folder: Path, num_rows: int) -> Path:
     return folder / "t.csv"
 
 
-def measure(table: str, num_rows: int) -> dict[str, float]:
-    """Seconds and peak MB of one import."""
-    start = time.perf_counter()
-    counts = import_data("rewardbench", table, Path(table).parent / "d")
-    seconds = time.perf_counter() - start
+def measure(num_rows: int) -> dict[str, float]:
+    """Wall and processor seconds of one import, and the peak MB of this process so far."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = write_table(Path(folder), num_rows)
+        start, cpu_start = time.perf_counter(), time.process_time()
+        counts = import_data("rewardbench", table, Path(folder) / "d")
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     if counts.judgements != 4 * num_rows:
         raise AssertionError(f"{counts.judgements} judgements of {num_rows} rows")
-    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"rows": num_rows, "seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), "peak_mb": round(peak)}
 
 
 def main() -> None:
-    for num_rows in [int(text) for text in sys.argv[1:]] or [26_457, 1_000_000]:
-        with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(1) as pool:
-            result = pool.apply(measure, (str(write_table(Path(folder), num_rows)), num_rows))
-            print(f"{num_rows} rows: {result['seconds']:.1f} s, peak {result['peak_mb']:.0f} MB")
+    for num_rows in sorted(int(text) for text in sys.argv[1:]) or [26_457, 1_000_000]:
+        print(json.dumps(measure(num_rows)), flush=True)
 
 
 if __name__ == "__main__":

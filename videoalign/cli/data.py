@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Datasets: import, export, check, count and split.")
     group.command("import")(import_)
     group.command("export")(export)
+    group.command("formats")(formats)
     group.command("check")(check)
     group.command("stats")(stats)
     group.command("split")(split)
@@ -35,10 +36,10 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    format: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="videoalign, rewardbench, genai-bench, ratings or pairs.")
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="As 'videoalign data formats' lists them.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="CSV, JSONL, JSON or Parquet table, or the folder of one.")
     ],
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="CSV, JSONL or Parquet table.")],
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make.")],
     settings: Overrides = None,
     clips: Annotated[
@@ -62,9 +63,9 @@ def import_(
 
 
 def export(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="videoalign.")],
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="As 'videoalign data formats' lists them.")],
     dataset: Folder,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table to write; its ending says the layout.")],
 ) -> None:
     """Write judgements in the layout that other tools read."""
     from videoalign.data.dataset import Dataset
@@ -72,6 +73,18 @@ def export(
 
     rows = export_data(format, Dataset.open(dataset), out)
     print(f"{out}: {rows} rows")
+
+
+def formats(as_json: AsJson = False) -> None:
+    """List what 'data import' and 'data export' read and write, each in one line."""
+    from videoalign.data.formats import describe_formats
+
+    found = describe_formats()
+    if as_json:
+        print_json({kind: {one.name: one.what for one in rows} for kind, rows in found._asdict().items()})
+        return
+    print_table(["FORMAT", "what 'data import' reads"], found.importers)
+    print_table(["FORMAT", "what 'data export' writes"], found.exporters)
 
 
 def check(dataset: Folder, as_json: AsJson = False) -> None:

@@ -134,19 +134,19 @@ class Dataset:
         """All ratings, raw."""
         return read_records(self.path / "ratings.parquet", Rating)
 
-    def write_prompts(self, rows: Sequence[Prompt]) -> None:
+    def write_prompts(self, rows: Iterable[Prompt]) -> None:
         """Replaces the table."""
         write_records(self.path / "prompts.parquet", Prompt, rows)
 
-    def write_clips(self, rows: Sequence[Clip]) -> None:
+    def write_clips(self, rows: Iterable[Clip]) -> None:
         """Replaces the table."""
         write_records(self.path / "clips.parquet", Clip, rows)
 
-    def write_judgements(self, rows: Sequence[Judgement]) -> None:
+    def write_judgements(self, rows: Iterable[Judgement]) -> None:
         """Replaces the table."""
         write_records(self.path / "judgements.parquet", Judgement, rows)
 
-    def write_ratings(self, rows: Sequence[Rating]) -> None:
+    def write_ratings(self, rows: Iterable[Rating]) -> None:
         """Replaces the table."""
         write_records(self.path / "ratings.parquet", Rating, rows)
 

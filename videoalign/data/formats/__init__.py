@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,30 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import DatasetInfo
 from videoalign.data.counts import REJECTED_FILE, Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.formats.arena import ArenaImporter, ArenaOptions, export_arena
 from videoalign.data.formats.builder import Builder, DuplicateRow
 from videoalign.data.formats.common import Importer, ImportOptions, PointwiseOptions, describe_dimensions
+from videoalign.data.formats.folder import FolderImporter, FolderOptions
 from videoalign.data.formats.genai_bench import GenAIBenchImporter, GenAIBenchOptions
-from videoalign.data.formats.pairs import PairsImporter, PairsOptions
+from videoalign.data.formats.label_studio import LabelStudioImporter, LabelStudioOptions, export_label_studio
+from videoalign.data.formats.mj_bench import MJBenchImporter, MJBenchOptions
+from videoalign.data.formats.pairs import PairsImporter, PairsOptions, export_aggregated, export_pairs
+from videoalign.data.formats.potato import PotatoImporter, PotatoOptions
+from videoalign.data.formats.rapidata import RapidataImporter, RapidataOptions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
-from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions
+from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions, export_rewardbench
+from videoalign.data.formats.sharegpt import export_sharegpt
+from videoalign.data.formats.solireward import SoliRewardImporter, SoliRewardOptions
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.uve_bench import UVEBenchImporter, UVEBenchOptions
+from videoalign.data.formats.va_judger import VAJudgerImporter, VAJudgerOptions
+from videoalign.data.formats.vbench_human import VBenchHumanImporter, VBenchHumanOptions
 from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, export_videoalign
+from videoalign.data.formats.videodpo import VideoDPOImporter, VideoDPOOptions, export_dpo
+from videoalign.data.formats.videofeedback import VideoFeedbackImporter, VideoFeedbackOptions
+from videoalign.data.formats.videofeedback2 import VideoFeedback2Importer, VideoFeedback2Options
+from videoalign.data.formats.visionreward import VisionRewardImporter, VisionRewardOptions, export_visionreward
+from videoalign.data.formats.worldreward_bench import WorldRewardBenchImporter, WorldRewardBenchOptions
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
 
 
@@ -32,13 +49,38 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "videoalign": Format(VideoAlignOptions, VideoAlignImporter),
-    "ratings": Format(RatingsOptions, RatingsImporter),
-    "pairs": Format(PairsOptions, PairsImporter),
     "rewardbench": Format(RewardBenchOptions, RewardBenchImporter),
     "genai-bench": Format(GenAIBenchOptions, GenAIBenchImporter),
+    "videofeedback": Format(VideoFeedbackOptions, VideoFeedbackImporter),
+    "videofeedback2": Format(VideoFeedback2Options, VideoFeedback2Importer),
+    "visionreward": Format(VisionRewardOptions, VisionRewardImporter),
+    "videodpo": Format(VideoDPOOptions, VideoDPOImporter),
+    "rapidata": Format(RapidataOptions, RapidataImporter),
+    "mj-bench": Format(MJBenchOptions, MJBenchImporter),
+    "vbench-human": Format(VBenchHumanOptions, VBenchHumanImporter),
+    "uve-bench": Format(UVEBenchOptions, UVEBenchImporter),
+    "va-judger": Format(VAJudgerOptions, VAJudgerImporter),
+    "worldreward-bench": Format(WorldRewardBenchOptions, WorldRewardBenchImporter),
+    "solireward": Format(SoliRewardOptions, SoliRewardImporter),
+    "arena": Format(ArenaOptions, ArenaImporter),
+    "potato": Format(PotatoOptions, PotatoImporter),
+    "label-studio": Format(LabelStudioOptions, LabelStudioImporter),
+    "ratings": Format(RatingsOptions, RatingsImporter),
+    "pairs": Format(PairsOptions, PairsImporter),
+    "folder": Format(FolderOptions, FolderImporter),
 }
 
-EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {"videoalign": export_videoalign}
+EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {
+    "videoalign": export_videoalign,
+    "rewardbench": export_rewardbench,
+    "pairs": export_pairs,
+    "aggregated": export_aggregated,
+    "visionreward": export_visionreward,
+    "dpo": export_dpo,
+    "sharegpt": export_sharegpt,
+    "label-studio": export_label_studio,
+    "arena": export_arena,
+}
 
 
 def find_format(name: str) -> Format:
@@ -119,6 +161,32 @@ def export_data(format: str, dataset: Dataset, out: str | Path) -> int:
     if format not in EXPORTS:
         raise ConfigError(f"FORMAT: no exporter '{format}'.{did_you_mean(format, EXPORTS)}")
     return EXPORTS[format](dataset, Path(out))
+
+
+class Described(NamedTuple):
+    """A format in one line."""
+
+    name: str
+    what: str
+
+
+class Formats(NamedTuple):
+    """What `describe_formats` gives."""
+
+    importers: list[Described]
+    exporters: list[Described]
+
+
+def describe_formats() -> Formats:
+    """Every importer and exporter with the first line of what its code says of itself."""
+    return Formats(
+        [Described(name, _first_line(sys.modules[found.options.__module__])) for name, found in FORMATS.items()],
+        [Described(name, _first_line(export)) for name, export in EXPORTS.items()],
+    )
+
+
+def _first_line(described: object) -> str:
+    return (described.__doc__ or "").strip().partition("\n")[0]
 
 
 def _require_free(out: Path, fresh: bool) -> None:

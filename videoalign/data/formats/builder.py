@@ -45,6 +45,7 @@ class Builder:
         self._clips: dict[str, tuple[str, str]] = {}  # prompt and generator by clip
         self._copies: list[tuple[str, Path]] = []
         self._probed: dict[str, VideoInfo | VideoError] = {}
+        self._places: dict[str, tuple[str, str]] = {}
         self._said: dict[int, int] = {}  # row by what it says
         self._scores: dict[tuple[str, str, str], tuple[float, int]] = {}
 
@@ -166,10 +167,9 @@ class Builder:
 
     def _clip(self, clip: SourceClip, prompt_id: str) -> Clip:
         """The record of a clip; one file under two prompts is two clips."""
-        path = clip.path if "://" in clip.path else str(PurePosixPath(clip.path))
+        path, place = self._places.get(clip.path) or self._places.setdefault(clip.path, self._place(clip.path))
         known_by = path if clip.content is None else hashlib.sha256(clip.content).hexdigest()
         clip_id = _clip_id(path, known_by, prompt_id)
-        place = self._place(path)
         info = self._probe(place, place) if clip.content is None else self._probe(known_by, clip.content)
         _require_stated(clip, info)
         known = self._clips.get(clip_id)
@@ -187,12 +187,14 @@ class Builder:
             width=info.width,
         )
 
-    def _place(self, path: str) -> str:
+    def _place(self, path: str) -> tuple[str, str]:
+        """The path as it is written most plainly, and where it leads."""
         if "://" in path:
-            return path
+            return path, path
+        plain = str(PurePosixPath(path))
         if "://" in self.clip_root:
-            return f"{self.clip_root.rstrip('/')}/{path}"
-        return str((Path(self.clip_root) / path).absolute())
+            return plain, f"{self.clip_root.rstrip('/')}/{plain}"
+        return plain, str((Path(self.clip_root) / plain).absolute())
 
     def _probe(self, key: str, clip: Encoded) -> VideoInfo:
         if key not in self._probed:

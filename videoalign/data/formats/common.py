@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -169,6 +171,53 @@ def name_dimensions(columns: Sequence[str], options: ImportOptions) -> dict[str,
         if name not in named:
             raise ConfigError(f"sees_prompt, guidelines: no dimension '{name}'.{did_you_mean(name, named)}")
     return named
+
+
+def plain_dimensions(columns: Sequence[str], options: ImportOptions) -> dict[str, str]:
+    """As `name_dimensions`, but what a name may not hold becomes an underscore, as in ``Bias & Fairness``.
+
+    Raises:
+        ConfigError: see `name_dimensions`.
+    """
+    plain = {column: re.sub(r"[^A-Za-z0-9]+", "_", column).strip("_") for column in columns}
+    return name_dimensions(columns, options.model_copy(update={"rename": {**plain, **options.rename}}))
+
+
+def names_in(table: SourceTable, names: Callable[[Row], Iterable[str]]) -> list[str]:
+    """Every name that some row gives, in the order in which they first appear.
+
+    A row that cannot be read is passed over: it is told of when its turn comes to be imported.
+    """
+    found: dict[str, None] = {}
+    for row in table.rows:
+        with suppress(DataError):
+            found.update(dict.fromkeys(names(row)))
+    return [name for name in found if name]
+
+
+class RowDimension:
+    """Which dimension a row speaks of, where a column says so; `OVERALL` where the table has no such column.
+
+    Args:
+        table: looked through once for the names.
+        column: that holds them.
+        options: whose ``dimensions`` choose among the names.
+    """
+
+    def __init__(self, table: SourceTable, column: str, options: ImportOptions) -> None:
+        self.column = column if column in table.columns else None
+        found = names_in(table, lambda row: [row.optional(self.column)]) if self.column else [OVERALL]
+        chosen = options.dimensions or found
+        self.dimensions = plain_dimensions(chosen, options)
+        self._names = {written: name for name, written in self.dimensions.items()}
+
+    def of(self, row: Row) -> str | None:
+        """Its name; None when it is not wanted.
+
+        Raises:
+            DataError: the cell is empty.
+        """
+        return self._names.get(row.text(self.column) if self.column else OVERALL)
 
 
 def describe_dimensions(names: Sequence[str], options: ImportOptions) -> tuple[Dimension, ...]:

@@ -23,6 +23,8 @@ class RatingsOptions(PointwiseOptions):
     """Column with the prompt."""
     rater: str | None = "rater"
     """Column that names the rater; may be absent when there is one rater only."""
+    unnamed_rater: str = ""
+    """Name under which scores are kept where no column names the rater."""
     model: str | None = "model"
     """Column that names the generator of the clip; may be absent."""
 
@@ -33,6 +35,7 @@ class RatingsImporter:
     def __init__(self, table: SourceTable, options: RatingsOptions) -> None:
         table.require(options.clip, options.prompt)
         self.rater = optional_column(table, options, "rater")
+        self.unnamed_rater = options.unnamed_rater
         self.model = optional_column(table, options, "model")
         self.clip, self.prompt = options.clip, options.prompt
         taken = (self.clip, self.prompt, self.rater, self.model)
@@ -47,7 +50,7 @@ class RatingsImporter:
             RatingEntry(
                 prompt=row.text(self.prompt),
                 clip=SourceClip(path=row.text(self.clip), generator=row.optional(self.model)),
-                rater=row.text(self.rater) if self.rater else "",
+                rater=row.text(self.rater) if self.rater else self.unnamed_rater,
                 scores={name: score for name, score in scores.items() if score is not None},
             )
         ]

@@ -8,12 +8,18 @@ not the one that was judged, so its row cannot be used (``check_stated=false`` t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from videoalign.contracts.records import OVERALL
+from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import PairEntry, SourceClip
 from videoalign.data.formats.source import Row, SourceTable
-from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions
+from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, official_row
+from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.errors import DataError
 
 
 class RewardBenchOptions(VideoAlignOptions):
@@ -50,3 +56,25 @@ class RewardBenchImporter:
 def _stated(clip: SourceClip, row: Row, side: str) -> SourceClip:
     fps, num_frames = row.number_or_none(f"fps_{side}"), row.number_or_none(f"num_frames_{side}")
     return replace(clip, fps=fps, num_frames=num_frames)
+
+
+def export_rewardbench(dataset: Dataset, out: Path) -> int:
+    """VideoGen-RewardBench's table (CSV): one row a pair, both generators, VQ, MQ, TA, Overall and what else there is.
+
+    Where there is no verdict, ``invalid`` is written.
+
+    Raises:
+        DataError: no pair to write, or a clip whose generator is unknown.
+    """
+    return write_rows(out, _pair_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+
+
+def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+    names = dict.fromkeys(("VQ", "MQ", "TA", OVERALL, *dataset.dimensions))
+    for pair in dataset.judged_pairs():
+        row = official_row(contents, pair, names)
+        for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
+            if not clip.generator:
+                raise DataError(f"clip '{clip.clip_id}': its generator is unknown, and the table needs it; name it.")
+            row[f"{side}_model"] = clip.generator
+        yield row

@@ -7,13 +7,13 @@ themselves are asked.
 
 from __future__ import annotations
 
-import csv
-import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from videoalign.contracts.output import whole_file
 from videoalign.contracts.records import Label
+from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
     ImportOptions,
@@ -23,7 +23,7 @@ from videoalign.data.formats.common import (
     normalise_label,
 )
 from videoalign.data.formats.source import Row, SourceTable
-from videoalign.errors import DataError
+from videoalign.data.formats.writing import Contents, write_rows
 
 _WRITTEN = {Label.A: "A", Label.B: "B", Label.TIE: "same"}
 
@@ -70,45 +70,38 @@ class VideoAlignImporter:
 
 
 def export_videoalign(dataset: Dataset, out: Path) -> int:
-    """Writes the aggregated pairs as such a table; paths are relative to its folder. Returns the number of rows.
+    """The official training table (CSV): one row a pair, the verdict of most raters, opinion scores where there are.
 
-    Verdicts are those of `Dataset.judged_pairs`; where there is none, ``invalid`` is written. MOS columns appear when
-    the dataset has ratings, and hold the mean over raters.
+    Paths are relative to the folder of the table. Where there is no verdict, ``invalid`` is written. MOS columns appear
+    when the dataset has ratings, and hold the mean over raters.
 
     Raises:
         DataError: no pair to write.
     """
-    pairs = dataset.judged_pairs()
-    if not pairs:
-        raise DataError(f"{dataset.path}: no judged pair to export.")
-    clips = {clip.clip_id: clip for clip in dataset.clips()}
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    return write_rows(out, _pair_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+
+
+def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
     scores: dict[tuple[str, str], list[float]] = {}
     for rating in dataset.ratings():
         scores.setdefault((rating.clip_id, rating.dimension), []).append(rating.score)
-    rows = []
-    for pair in pairs:
-        sides = {"A": clips[pair.clip_a], "B": clips[pair.clip_b]}
-        row: dict[str, object] = {f"path_{side}": _relative(dataset, clip.path, out) for side, clip in sides.items()}
-        row |= {"prompt": texts[pair.prompt_id]}
-        row |= {name: _WRITTEN.get(label, "invalid") if label else "invalid" for name, label in pair.labels.items()}
-        for side, clip in sides.items():
-            row |= {
-                f"fps_{side}": clip.fps,
-                f"num_frames_{side}": float(clip.num_frames),
-                f"{side}_model": clip.generator,
-            }
-            if scores:
-                for name in dataset.dimensions:
-                    given = scores.get((clip.clip_id, name))
-                    row[f"MOS_{side}_{name}"] = fmean(given) if given else ""
-        rows.append(row)
-    with whole_file(out) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return len(rows)
+    for pair in dataset.judged_pairs():
+        row = official_row(contents, pair, dataset.dimensions)
+        for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
+            row[f"{side}_model"] = clip.generator
+            for name in dataset.dimensions if scores else ():
+                given = scores.get((clip.clip_id, name))
+                row[f"MOS_{side}_{name}"] = fmean(given) if given else ""
+        yield row
 
 
-def _relative(dataset: Dataset, path: str, out: Path) -> str:
-    return path if "://" in path else os.path.relpath((dataset.path / path).resolve(), out.resolve().parent)
+def official_row(contents: Contents, pair: JudgedPair, dimensions: Iterable[str]) -> dict[str, Any]:
+    """What the official tables say of a pair: paths, prompt, a verdict per dimension, rate and length of each file."""
+    row: dict[str, Any] = {"path_A": contents.path(pair.clip_a), "path_B": contents.path(pair.clip_b)}
+    row |= {"prompt": contents.prompt(pair.clip_a)}
+    for name in dimensions:
+        label = pair.labels.get(name)
+        row[name] = _WRITTEN.get(label, "invalid") if label else "invalid"
+    for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
+        row |= {f"fps_{side}": clip.fps, f"num_frames_{side}": float(clip.num_frames)}
+    return row

@@ -1,0 +1,56 @@
+"""UVE-Bench: verdicts on pairs, each on one aspect.
+
+Columns ``video_a, video_b, prompt, preference, aspect, dataset``; clips stand in a folder named after ``dataset``. The
+``preference`` is written out, as in ``B is better``.
+"""
+
+from __future__ import annotations
+
+from videoalign.contracts.records import Label
+from videoalign.data.formats.common import ImportOptions, PairEntry, RowDimension, SourceClip, normalise_label
+from videoalign.data.formats.source import Row, SourceTable
+
+PREFERENCES = {
+    "a is better": Label.A,
+    "b is better": Label.B,
+    "same quality": Label.TIE,
+    "both good": Label.TIE,
+    "both are good": Label.TIE,
+    "tie": Label.TIE,
+    "both bad": Label.BOTH_BAD,
+    "both are bad": Label.BOTH_BAD,
+}
+
+
+class UVEBenchOptions(ImportOptions):
+    """Settings of ``data import uve-bench``."""
+
+    rater: str = "uve-bench"
+    """Name under which the verdicts are kept; the table does not say who gave them."""
+
+
+class UVEBenchImporter:
+    """Reads the rows of such a table."""
+
+    def __init__(self, table: SourceTable, options: UVEBenchOptions) -> None:
+        table.require("video_a", "video_b", "prompt", "preference", "aspect")
+        self.row_dimension = RowDimension(table, "aspect", options)
+        self.dimensions = self.row_dimension.dimensions
+        self.rater = options.rater
+
+    def entries(self, row: Row) -> list[PairEntry]:
+        """See `Importer.entries`."""
+        dimension = self.row_dimension.of(row)
+        if dimension is None:
+            return []
+        folder = row.optional("dataset")
+        clip_a, clip_b = (
+            SourceClip(path=f"{folder}/{row.text(column)}" if folder else row.text(column))
+            for column in ("video_a", "video_b")
+        )
+        label = normalise_label(row.text("preference"), "preference", PREFERENCES)
+        return [
+            PairEntry(
+                prompt=row.text("prompt"), clip_a=clip_a, clip_b=clip_b, rater=self.rater, labels={dimension: label}
+            )
+        ]

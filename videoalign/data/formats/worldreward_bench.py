@@ -1,0 +1,69 @@
+"""WorldReward-Bench: verdicts on pairs of clips of a world that is acted in.
+
+Columns ``input_caption, actions, left, right``, each of the last two an object with ``video`` and ``model``, and
+``label``, an object with ``left``, ``right`` or ``tie`` for action, appearance and motion. The prompt is the caption,
+and the actions after it, since clips of other actions are not compared. The picture that the clips start from is not
+read.
+"""
+
+from __future__ import annotations
+
+import json
+
+from videoalign.contracts.records import Label
+from videoalign.data.formats.common import (
+    LABELS,
+    ImportOptions,
+    PairEntry,
+    SourceClip,
+    name_dimensions,
+    normalise_label,
+)
+from videoalign.data.formats.source import Row, SourceTable
+
+VERDICTS = {"left": Label.A, "right": Label.B, **LABELS}
+
+
+class WorldRewardBenchOptions(ImportOptions):
+    """Settings of ``data import worldreward-bench``."""
+
+    dimensions: tuple[str, ...] | None = ("action", "appearance", "motion")
+    """Labels that are read."""
+    rater: str = "worldreward-bench"
+    """Name under which the verdicts are kept; the table does not say who gave them."""
+
+
+class WorldRewardBenchImporter:
+    """Reads the rows of such a table."""
+
+    def __init__(self, table: SourceTable, options: WorldRewardBenchOptions) -> None:
+        table.require("input_caption", "left", "right", "label")
+        self.dimensions = name_dimensions(options.dimensions or (), options)
+        self.rater = options.rater
+
+    def entries(self, row: Row) -> list[PairEntry]:
+        """See `Importer.entries`."""
+        sides = [row.fields(side) for side in ("left", "right")]
+        clip_a, clip_b = (SourceClip(path=side.text("video"), generator=side.optional("model")) for side in sides)
+        given = row.fields("label")
+        return [
+            PairEntry(
+                prompt=_prompt(row),
+                clip_a=clip_a,
+                clip_b=clip_b,
+                rater=self.rater,
+                labels={
+                    name: normalise_label(text, asked, VERDICTS)
+                    for name, asked in self.dimensions.items()
+                    if (text := given.optional(asked))
+                },
+            )
+        ]
+
+
+def _prompt(row: Row) -> str:
+    actions = row.cells.get("actions")
+    if not actions:
+        return row.text("input_caption")
+    written = actions if isinstance(actions, str) else json.dumps(actions, ensure_ascii=False)
+    return f"{row.text('input_caption')} Actions: {written}"
