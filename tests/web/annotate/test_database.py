@@ -10,7 +10,7 @@ from typing import Any
 import alembic.autogenerate
 import alembic.migration
 import pytest
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import event, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from videoalign.errors import ConfigError, OutputError
@@ -154,6 +154,32 @@ def test_a_full_disk_refuses_and_what_was_written_before_stays(tmp_path: Path) -
     again.write(add_person("b"))
     assert names(again) == ["a", "b"]
     again.close()
+
+
+def test_while_the_disk_is_full_people_are_told_and_what_was_refused_can_be_sent_again(
+    open_programme: Open, make_dataset: Make, db: str
+) -> None:
+    if not db.startswith("sqlite"):
+        pytest.skip("of SQLite alone, which can be told how large it may become")
+    programme = open_programme(make_dataset(40))
+    rater = programme.invite()
+    with programme.desk.database.read() as session:
+        room = {"pages": session.scalar(text("PRAGMA page_count")) + 2}
+    engine = programme.desk.database._engine
+    event.listen(engine, "checkout", lambda raw, *_: raw.execute(f"PRAGMA max_page_count = {room['pages']}"))
+    accepted, refused = 0, None
+    while refused is None:
+        body = rater.body(rater.next()["assignment"], comment="x" * 2000)
+        answer = rater.http.post("/api/judgements", json=body)
+        accepted += answer.status_code == 200
+        refused = body if answer.status_code != 200 else None
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "disk_full")
+    assert "must free some space" in answer.json()["error"]["reason"]
+    assert accepted >= 1
+    room["pages"] = 10**6
+    assert rater.http.post("/api/judgements", json=refused).status_code == 200
+    with programme.desk.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Said)) == accepted + 1
 
 
 def test_when_postgresql_goes_away_people_are_told_and_nothing_acknowledged_is_lost(
