@@ -1,0 +1,58 @@
+"""``videoalign annotate serve`` refuses in one line, and says how to come in when it starts."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from videoalign.cli.main import main
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.data.dataset import Dataset
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """One prompt with two clips, without their files."""
+    shape = {"prompt_id": "p", "fps": 8.0, "num_frames": 8, "height": 16, "width": 16}
+    clips = [Clip(clip_id=name, path=f"clips/{name}.mp4", **shape) for name in ("a", "b")]
+    Dataset.create(tmp_path / "d", DatasetInfo()).add(prompts=[Prompt(prompt_id="p", text="a dog")], clips=clips)
+    return tmp_path / "d"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["annotate", "serve", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_what_cannot_be_served_is_refused_in_one_line(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no dataset here" in refused(capsys, tmp_path, "--port", 0)
+    assert "unknown setting 'lease'" in refused(capsys, dataset, "lease=3")
+    assert "--db" in refused(capsys, dataset, "--port", 0, "--db", "mysql://x/y")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "cannot be listened on" in refused(capsys, dataset, "--port", taken.getsockname()[1])
+    Dataset.open(dataset).write_clips(Dataset.open(dataset).clips()[:1])
+    assert "no pair to judge" in refused(capsys, dataset, "--port", 0)
+
+
+def test_it_prints_its_address_and_a_link_and_ends_with_zero_when_told_to_stop(dataset: Path) -> None:
+    command = [sys.executable, "-m", "videoalign.cli.main", "annotate", "serve", str(dataset), "--port", "0"]
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first, second = process.stdout.readline(), process.stdout.readline()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+: 1 pairs\n", first)
+        assert re.fullmatch(r"admin link, for one use: http://127\.0\.0\.1:\d+/join/[\w-]{43}\n", second)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert process.communicate()[1] == ""
