@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from videoalign.contracts.records import Clip, DatasetInfo, Judgement, Prompt, Rating
-from videoalign.data.check import check_dataset, raise_if_any
+from videoalign.data.check import REMEDIES, check_dataset, raise_if_any
 from videoalign.data.counts import count
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
@@ -65,6 +68,55 @@ def test_one_file_as_two_clips_is_found_and_across_splits_it_is_a_leak(dataset: 
     (dataset.path / "clips" / "p1.mp4").write_bytes(content)
     (dataset.path / "clips" / "q0.mp4").write_bytes(content)
     assert found(dataset) == [("same_clip", "p1"), ("leak", "q0")]
+
+
+def test_one_file_under_two_prompts_of_a_split_is_found(dataset: Dataset) -> None:
+    dataset.write_prompts([replace(prompt, split="train") for prompt in dataset.prompts()])
+    (dataset.path / "clips" / "q0.mp4").write_bytes((dataset.path / "clips" / "p0.mp4").read_bytes())
+    assert found(dataset) == [("shared_file", "q0")]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "kinds"), [("libx264", []), ("libx265", ["unplayable"]), ("mpeg4", ["unplayable"])]
+)
+def test_clips_that_browsers_do_not_play_are_found(dataset: Dataset, encoder: str, kinds: list[str]) -> None:
+    encode(dataset.path / "clips" / "p0.mp4", encoder, range(5))
+    assert found(dataset) == [(kind, "p0") for kind in kinds]
+
+
+def test_clips_whose_frames_are_shown_unevenly_are_found(dataset: Dataset) -> None:
+    encode(dataset.path / "clips" / "p0.mp4", "libx264", (0, 1, 2, 4, 9))
+    assert ("variable_rate", "p0") in found(dataset)
+
+
+def encode(path: Path, encoder: str, times: Iterable[int]) -> None:
+    """Five frames of 16 x 16, shown at these eighths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=8)
+        stream.width = stream.height = 16
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 8)
+        for number, time in enumerate(times):
+            pixels = np.full((16, 16, 3), 20 * number, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 8)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_prompts_of_a_benchmark_are_found_however_they_are_spelt(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "bench.csv").write_text('prompt,n\nA bird,1\n"a  CAT!",2\n')
+    (tmp_path / "more.txt").write_text("a DOG.\n")
+    files = [tmp_path / "bench.csv", tmp_path / "more.txt"]
+    problems = check_dataset(dataset, benchmark_prompts=files)
+    assert [(one.kind, one.where) for one in problems] == [("benchmark", "p"), ("benchmark", "q")]
+    assert problems[1].what == f"in split 'val', stands in {files[1]}: 'a DOG.'."
+
+
+def test_every_problem_comes_with_what_to_do(dataset: Dataset) -> None:
+    (dataset.path / "clips" / "p0.mp4").unlink()
+    (problem,) = check_dataset(dataset)
+    assert problem.as_dict()["remedy"] == REMEDIES["broken_clip"]
+    assert "no such file" in problem.as_dict()["what"]
 
 
 def test_a_prompt_in_two_splits_is_found_however_it_is_spelt(dataset: Dataset) -> None:

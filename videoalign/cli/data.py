@@ -25,11 +25,12 @@ Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
 
 def register(app: typer.Typer) -> None:
     """Adds the group to the command line."""
-    group = typer.Typer(help="Datasets: import, export, check, count and split.")
+    group = typer.Typer(help="Datasets: import, export, check, describe, count and split.")
     group.command("import")(import_)
     group.command("export")(export)
     group.command("formats")(formats)
     group.command("check")(check)
+    group.command("card")(card)
     group.command("stats")(stats)
     group.command("split")(split)
     app.add_typer(group, name="data")
@@ -87,19 +88,40 @@ def formats(as_json: AsJson = False) -> None:
     print_table(["FORMAT", "what 'data export' writes"], found.exporters)
 
 
-def check(dataset: Folder, as_json: AsJson = False) -> None:
-    """Look for missing or damaged clips, duplicates, contradictions and leaks between splits; exit code 2 if any."""
+def check(
+    dataset: Folder,
+    benchmark_prompts: Annotated[
+        list[Path] | None,
+        typer.Option("--benchmark-prompts", metavar="FILE", help="Prompts that must not be in the dataset; repeat."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for damaged or unplayable clips, duplicates, contradictions and leaks; exit code 2 if there are any."""
     from videoalign.data.check import check_dataset, raise_if_any
     from videoalign.data.dataset import Dataset
 
-    problems = check_dataset(Dataset.open(dataset), progress=progress)
+    problems = check_dataset(Dataset.open(dataset), progress, benchmark_prompts or ())
     if as_json:
-        print_json([vars(problem) for problem in problems])
+        print_json([problem.as_dict() for problem in problems])
     elif problems:
-        print_table(["kind", "where", "what"], [[p.kind, p.where, p.what] for p in problems])
+        rows = [list(problem.as_dict().values()) for problem in problems]
+        print_table(["kind", "where", "what", "what to do"], rows)
     raise_if_any(problems, dataset)
     if not as_json:
         print(f"{dataset}: no problem found")
+
+
+def card(
+    dataset: Folder,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="As the hub names it, as in cc-by-4.0; default: left to you.")
+    ] = None,
+) -> None:
+    """Write README.md, with which the folder is a dataset of the Hugging Face hub."""
+    from videoalign.data.card import write_card
+    from videoalign.data.dataset import Dataset
+
+    print(write_card(Dataset.open(dataset), licence))
 
 
 def stats(dataset: Folder, as_json: AsJson = False) -> None:

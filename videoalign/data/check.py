@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Label, Prompt, Role
 from videoalign.data.dataset import Dataset, flip
+from videoalign.data.prompts_file import near_text, read_prompts
 from videoalign.data.split import plain_text
 from videoalign.errors import DataError, VideoError
-from videoalign.video.files import probe
+from videoalign.video.files import VideoInfo, probe
+
+PLAYED = {"h264", "vp8", "vp9", "av1", "gif"}
+"""Codecs that browsers play, by FFmpeg's names."""
+
+_PLAYED_FILES = {"", ".mp4", ".m4v", ".mov", ".webm", ".gif"}
+
+REMEDIES = {
+    "broken_clip": "Fetch the file again, or leave its rows out on import with --skip-broken.",
+    "changed_clip": "Import again, or put back the file that was judged.",
+    "same_clip": "Remove one of the two and its judgements, or fetch the one that is missing.",
+    "shared_file": "Fetch the right file for one of the prompts, if it was not meant so.",
+    "unplayable": "Convert it, as with: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4",
+    "variable_rate": "Convert it, as with: ffmpeg -i IN -vsync cfr -r RATE OUT.mp4",
+    "unknown": "Correct the name in the source and import again.",
+    "crossed": "Correct the row in the source; both clips must be of the prompt that was shown.",
+    "duplicate": "Remove one of the two rows.",
+    "contradiction": "Ask the rater, or remove one of the two rows.",
+    "leak": "Split again with 'videoalign data split', or take the prompt out of one split.",
+    "benchmark": "Leave the prompt out of training, or do not report figures on this benchmark.",
+}
+"""What to do about each kind of problem."""
 
 
 @dataclass(frozen=True)
@@ -21,25 +43,42 @@ class Problem:
     """One thing that is wrong."""
 
     kind: str
-    """In one word, as in ``broken_clip``."""
+    """A key of `REMEDIES`."""
     where: str
     """Clip, prompt or source row."""
     what: str
     """In words."""
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return REMEDIES[self.kind]
 
-def check_dataset(dataset: Dataset, progress: Progress = silent) -> list[Problem]:
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {"kind": self.kind, "where": self.where, "what": self.what, "remedy": self.remedy}
+
+
+def check_dataset(
+    dataset: Dataset, progress: Progress = silent, benchmark_prompts: Sequence[str | Path] = ()
+) -> list[Problem]:
     """Every problem of a dataset; reads every clip.
 
     Kinds: ``broken_clip`` (missing, truncated, not a video), ``changed_clip`` (not the size, length or rate that the
-    table says), ``same_clip`` (two clips of one prompt are the same file), ``unknown`` (a dimension, label, clip or
-    prompt that is not there), ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a
-    rater's verdict stands twice), ``contradiction`` (a rater says two things of one pair, not counting second looks
-    that were asked for), ``leak`` (a prompt or file stands in two splits).
+    table says), ``unplayable`` (a codec or file that browsers do not play, as HEVC), ``variable_rate``, ``same_clip``
+    (two clips of one prompt are the same file), ``shared_file`` (one file under two prompts), ``unknown`` (a dimension,
+    label, clip or prompt that is not there), ``crossed`` (a judgement whose clips belong to another prompt),
+    ``duplicate`` (a rater's verdict stands twice, whichever clip stands first), ``contradiction`` (a rater says two
+    things of one pair, not counting second looks that were asked for), ``leak`` (a prompt or file stands in two
+    splits), ``benchmark`` (a prompt stands, nearly so at least, in one of the files of ``benchmark_prompts``).
+
+    Raises:
+        DataError: a table of the dataset or a file of prompts cannot be read.
     """
     prompts, clips = dataset.prompts(), dataset.clips()
     return [
         *_of_prompts(prompts),
+        *_of_benchmarks(prompts, benchmark_prompts),
         *_of_clips(dataset, prompts, clips, progress),
         *_of_judgements(dataset, clips),
         *_of_repetitions(dataset),
@@ -70,6 +109,15 @@ def _of_prompts(prompts: list[Prompt]) -> Iterator[Problem]:
             yield Problem("leak", prompt.prompt_id, what)
 
 
+def _of_benchmarks(prompts: list[Prompt], files: Sequence[str | Path]) -> Iterator[Problem]:
+    known = {near_text(prompt.text): prompt for prompt in reversed(prompts)}
+    for file in files:
+        for text in read_prompts(file):
+            prompt = known.get(near_text(text))
+            if prompt is not None:
+                yield Problem("benchmark", prompt.prompt_id, f"in split '{prompt.split}', stands in {file}: '{text}'.")
+
+
 def _of_clips(dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progress: Progress) -> Iterator[Problem]:
     splits = {prompt.prompt_id: prompt.split for prompt in prompts}
     seen: dict[str, Clip] = {}
@@ -82,30 +130,44 @@ def _of_clips(dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progre
             if clip.prompt_id not in splits:
                 yield Problem("unknown", clip.clip_id, f"its prompt '{clip.prompt_id}' is not in prompts.parquet.")
             try:
-                digest, differences = _look_at(dataset, clip)
+                info = probe(dataset.clip_source(clip))
             except VideoError as error:
                 yield Problem("broken_clip", clip.clip_id, str(error))
                 continue
-            if differences:
-                yield Problem("changed_clip", clip.clip_id, f"differs from clips.parquet in {differences}.")
+            yield from _of_file(clip, info)
+            digest = _digest(dataset, clip)
             first = seen.setdefault(digest, clip)
             if splits.get(first.prompt_id) != splits.get(clip.prompt_id):
                 yield Problem("leak", clip.clip_id, f"is the same file as {first.clip_id}, which is in another split.")
-            elif first is not clip and first.prompt_id == clip.prompt_id:
-                yield Problem("same_clip", clip.clip_id, f"is the same file as {first.clip_id}.")
+            elif first is not clip:
+                one_prompt = first.prompt_id == clip.prompt_id
+                more = "" if one_prompt else f", which is of prompt '{first.prompt_id}'"
+                kind = "same_clip" if one_prompt else "shared_file"
+                yield Problem(kind, clip.clip_id, f"is the same file as {first.clip_id}{more}.")
 
 
-def _look_at(dataset: Dataset, clip: Clip) -> tuple[str, str]:
-    """Hash of the file (of its address, where it is far away) and what differs from the table."""
-    far = "://" in clip.path
-    info = probe(clip.path if far else dataset.clip_path(clip))
-    digest = clip.path if far else hashlib.sha256(dataset.clip_path(clip).read_bytes()).hexdigest()
+def _of_file(clip: Clip, info: VideoInfo) -> Iterator[Problem]:
     names = ("fps", "num_frames", "height", "width")
-    return digest, ", ".join(
+    differences = ", ".join(
         f"{name} ({getattr(info, name):g}, not {getattr(clip, name):g})"
         for name in names
         if abs(getattr(info, name) - getattr(clip, name)) > 1e-6
     )
+    if differences:
+        yield Problem("changed_clip", clip.clip_id, f"differs from clips.parquet in {differences}.")
+    ending = PurePosixPath(clip.path).suffix.lower()
+    if info.codec not in PLAYED or ending not in _PLAYED_FILES:
+        yield Problem("unplayable", clip.clip_id, f"is {info.codec} in a {ending} file, which browsers may not play.")
+    if not info.constant_rate:
+        yield Problem("variable_rate", clip.clip_id, f"its frames are shown unevenly; {info.fps:g} fps is the mean.")
+
+
+def _digest(dataset: Dataset, clip: Clip) -> str:
+    """Hash of the file; of its address, where it is far away."""
+    if "://" in clip.path:
+        return clip.path
+    with dataset.clip_path(clip).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:

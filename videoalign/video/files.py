@@ -50,6 +50,10 @@ class VideoInfo:
     width: int
     duration_seconds: float
     """num_frames / fps."""
+    codec: str
+    """By FFmpeg's name, as in ``h264`` or ``hevc``."""
+    constant_rate: bool
+    """False when some frames are shown clearly longer than others."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def probe(clip: Encoded) -> VideoInfo:
     """
     with _opened(clip, UNLIMITED) as (guard, container, stream):
         name, scan = guard.name, _scan(guard, container, stream)
+        codec = stream.codec_context.codec.canonical_name
         container.seek(0, stream=stream)
         frame = next(iter(container.decode(stream)), None)
         if frame is None:
@@ -83,6 +88,8 @@ def probe(clip: Encoded) -> VideoInfo:
         height=height,
         width=width,
         duration_seconds=scan.num_frames / scan.fps,
+        codec=codec,
+        constant_rate=_is_constant(scan.times),
     )
 
 
@@ -270,6 +277,12 @@ def _rate(
     if not measured:
         raise VideoError(f"{name}: its frame rate is unknown; convert it to mp4 with the rate that it was made at.")
     return stated if abs(stated - measured) <= _RATE_TOLERANCE * measured else measured
+
+
+def _is_constant(times: list[int] | None) -> bool:
+    """Whether frames follow each other evenly, but for the rounding of timestamps (a tick at each end) and a tenth."""
+    steps = np.diff(times or [])
+    return len(steps) == 0 or bool(np.ptp(steps) <= max(2.0, 0.1 * float(np.median(steps))))
 
 
 def _decode_near(

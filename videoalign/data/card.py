@@ -1,0 +1,148 @@
+"""The page that makes a dataset folder a dataset of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videoalign.contracts.output import whole_file
+from videoalign.data.agreement import measure_agreement
+from videoalign.data.counts import Counts, count
+from videoalign.data.dataset import Dataset
+from videoalign.errors import OutputError
+
+CARD_FILE = "README.md"
+
+_TABLES = ("judgements", "prompts", "clips", "ratings")
+_MARK = "<!-- written by videoalign data card -->"
+_MOST_FOR_AGREEMENT = 200_000
+"""Judgements up to which agreement is measured; with more it takes too long for a page."""
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def write_card(dataset: Dataset, licence: str | None = None) -> Path:
+    """Writes ``README.md`` into the folder and returns its path; `datasets.load_dataset` then finds each table.
+
+    Args:
+        dataset: to be described.
+        licence: as the hub names it; None leaves the line to whoever publishes the data.
+
+    Raises:
+        OutputError: there is a README.md that somebody else wrote, or the place cannot be written.
+    """
+    path = dataset.path / CARD_FILE
+    if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise OutputError(f"{path}: was written by somebody else; move it away first.")
+    counts = count(dataset)
+    header = yaml.safe_dump(_header(dataset, counts, licence), sort_keys=False, allow_unicode=True)
+    with whole_file(path) as aside:
+        aside.write_text(f"---\n{header}---\n\n{_MARK}\n\n{_body(dataset, counts, licence)}", encoding="utf-8")
+    return path
+
+
+def configs(dataset: Dataset) -> list[dict[str, Any]]:
+    """Each table as the hub wants it, ``{config_name, data_files}``; the first is the one that is shown."""
+    tables = [name for name in _TABLES if (dataset.path / f"{name}.parquet").is_file()]
+    named = [f"{kind}/{name}" for kind in ("pairs", "scores") for name in dataset.names(kind)]
+    found: list[dict[str, Any]] = [
+        {"config_name": name.replace("/", "_"), "data_files": [{"split": "train", "path": f"{name}.parquet"}]}
+        for name in (*tables, *named)
+    ]
+    if found:
+        found[0]["default"] = True
+    return found
+
+
+def _header(dataset: Dataset, counts: Counts, licence: str | None) -> dict[str, Any]:
+    rows = max(counts.judgements, counts.ratings, counts.clips)
+    size = next((name for limit, name in _SIZES if rows < limit), "n>1M")
+    return {
+        **({"license": licence} if licence else {}),
+        "pretty_name": dataset.path.resolve().name,
+        "task_categories": ["text-to-video"],
+        "tags": ["human preferences", "video generation", "reward model", "videoalign"],
+        "size_categories": [size],
+        "configs": configs(dataset),
+    }
+
+
+def _body(dataset: Dataset, counts: Counts, licence: str | None) -> str:
+    what = {"prompts": counts.prompts, "clips": counts.clips, "pairs": counts.pairs}
+    what |= {"judgements": counts.judgements, "ratings": counts.ratings, "raters": counts.raters}
+    what |= {f"prompts in split {split}": number for split, number in counts.splits.items()}
+    sections = [
+        f"# {dataset.path.resolve().name}",
+        "What people said about generated videos: which of two clips of a prompt is better, dimension by dimension.",
+        _table(["what", "number"], what.items()),
+        "## Dimensions",
+        _table(
+            ["dimension", "what raters looked at", "depends on the prompt"],
+            [(one.name, one.guideline, "yes" if one.sees_prompt else "no") for one in dataset.info.dimensions],
+        ),
+        "## Judgements",
+        _table(
+            ["dimension", *next(iter(counts.labels.values()), ())],
+            [(name, *numbers.values()) for name, numbers in counts.labels.items()],
+        ),
+        *_agreement(dataset, counts),
+        "## Generators",
+        _table(["generator", "clips"], [(name or "unknown", number) for name, number in counts.generators.items()]),
+        "## Where the data come from",
+        _table(["what", "value"], dataset.info.provenance.items()) if dataset.info.provenance else "Nothing is known.",
+        "" if licence else "The licence is not stated yet: add a line `license:` to the header of this page.",
+        "## How to load",
+        _how_to_load(dataset),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _agreement(dataset: Dataset, counts: Counts) -> Iterator[str]:
+    if counts.raters < 2 or not 0 < counts.judgements <= _MOST_FOR_AGREEMENT:
+        return
+    measured = measure_agreement(dataset.judgements(), dataset.dimensions, num=500)
+    rows = [
+        (name, one.shared_pairs, *(_number(value) for value in (*one.alpha_ordinal, one.raw.with_ties)))
+        for name, one in measured.items()
+        if one.shared_pairs
+    ]
+    if rows:
+        yield "## Agreement of the raters"
+        names = ["dimension", "pairs of two raters or more", "Krippendorff's alpha (ordinal)", "from", "to"]
+        yield _table([*names, "two raters say the same"], rows)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _how_to_load(dataset: Dataset) -> str:
+    lines = ["```python", "from datasets import load_dataset", ""]
+    lines += [
+        f'{re.sub("[^A-Za-z0-9]", "_", name)} = load_dataset("PATH", "{name}", split="train")'
+        for name in (one["config_name"] for one in configs(dataset))
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "```",
+            "",
+            "`PATH` is this folder or its name on the hub. `clips.path` starts from this folder where it is not "
+            "absolute; `judgements.clip_a` and `clip_b` are ids of `clips`, whose `prompt_id` is one of `prompts`. "
+            'With videoalign: `Dataset.open("PATH")`.',
+        ]
+    )
+
+
+def _table(columns: Sequence[str], rows: Any) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
