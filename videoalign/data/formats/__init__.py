@@ -186,7 +186,7 @@ def describe_formats() -> Formats:
 
 
 def _first_line(described: object) -> str:
-    return (described.__doc__ or "").strip().partition("\n")[0]
+    return (described.__doc__ or "").strip().partition("\n")[0].replace("``", "")
 
 
 def _require_free(out: Path, fresh: bool) -> None:
