@@ -76,3 +76,32 @@ def test_real_ratings_import_with_the_names_of_the_paper(
     }
     assert counts["labels"]["VQ"]["tie"] == 135
     assert [dimension.sees_prompt for dimension in Dataset.open(tmp_path / "d").info.dimensions] == [False, False, True]
+
+
+def test_formats_are_listed_and_an_unknown_one_comes_with_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "formats", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"rapidata", "arena", "label-studio", "folder"} <= set(listed["importers"])
+    assert {"pairs", "rewardbench", "sharegpt", "dpo"} <= set(listed["exporters"])
+    assert main(["data", "import", "rapidat", "x.csv", "--out", str(tmp_path / "d")]) == 2
+    assert "no importer 'rapidat'. Did you mean 'rapidata'" in capsys.readouterr().err
+
+
+def test_check_tells_prompts_of_a_benchmark_and_what_to_do(
+    imported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = Dataset.open(imported).prompts()[0]
+    (tmp_path / "bench.txt").write_text(f"{prompt.text.upper()}!\n", encoding="utf-8")
+    command = ["data", "check", str(imported), "--benchmark-prompts", str(tmp_path / "bench.txt"), "--json"]
+    assert main(command) == 2
+    (problem,) = json.loads(capsys.readouterr().out)
+    assert (problem["kind"], problem["where"]) == ("benchmark", prompt.prompt_id)
+    assert "Leave the prompt out of training" in problem["remedy"]
+
+
+def test_card_is_written_into_the_folder(imported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "card", str(imported), "--license", "apache-2.0"]) == 0
+    assert capsys.readouterr().out.strip() == str(imported / "README.md")
+    assert "license: apache-2.0" in (imported / "README.md").read_text(encoding="utf-8")

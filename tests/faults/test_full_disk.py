@@ -26,7 +26,8 @@ class Disk:
         self._wrap(monkeypatch, Path, "write_text", lambda path, *_: path)
         self._wrap(monkeypatch, Path, "write_bytes", lambda path, *_: path)
         self._wrap(monkeypatch, shutil, "copyfile", lambda source, path, *_: path)
-        self._wrap(monkeypatch, csv.DictWriter, "writerows", lambda *_: None)
+        self._wrap(monkeypatch, pq.ParquetWriter, "write_table", lambda *_: None)
+        self._wrap(monkeypatch, csv.DictWriter, "writerow", lambda *_: None)
 
     def _wrap(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, target: Callable[..., Any]) -> None:
         original = getattr(owner, name)
@@ -73,6 +74,6 @@ def test_place_that_may_not_be_written(table: Path, refused: Refused, monkeypatc
     def forbidden(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(pq, "write_table", forbidden)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", forbidden)
     line = refused("data", "import", "videoalign", table, "--out", table.parent / "d")
     assert "cannot be written (Permission denied). Choose another place." in line
