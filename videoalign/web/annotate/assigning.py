@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import BindParameter, Select, and_, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Select, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from videoalign.web.annotate.desk import Desk
@@ -17,30 +18,26 @@ HELD = 2
 """Pairs that a rater holds: the one to judge and the one that is loaded ahead."""
 
 
-def held(desk: Desk, session: Session, person: Person) -> list[Any]:
-    """The pairs that somebody holds, the one to judge first; new ones are given where fewer are held than may be.
+def held(desk: Desk, session: Session, person: Person) -> tuple[Any | None, list[str]]:
+    """The pair to judge, and the ids of all that somebody holds; new ones are given where fewer are held than may be.
 
-    Rows have the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision`` of the pair.
+    The pair has the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``.
     """
     if person.status == Status.PAUSED or person.role == Role.ADMIN:
-        return []
+        return None, []
     session.flush()
-    release_expired(desk, session)
-    rows = _holds(session, person.id)
+    rows = _holds(desk, session, person.id)
+    ids = [row.id for row in rows]
     limit = 1 if person.role == Role.ADJUDICATOR else HELD
-    while len(rows) < limit and _give(desk, session, person):
-        rows = _holds(session, person.id)
+    while len(ids) < limit and (given := _give(desk, session, person)) is not None:
+        ids.append(given)
+    if ids and not rows:
+        rows = _holds(desk, session, person.id)
     if rows and rows[0].shown_at is None:
         now = desk.now()
         shown = {"assignment": rows[0].id, "now": now, "until": now + desk.settings.lease_seconds}
         session.connection().execute(_SHOW, shown)
-    return rows
-
-
-def release_expired(desk: Desk, session: Session) -> None:
-    """Takes back the pairs whose lease has run out."""
-    for row in session.connection().execute(_LATE, {"now": desk.now()}).all():
-        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+    return (rows[0] if rows else None), ids
 
 
 def release(
@@ -56,7 +53,7 @@ def release(
 
 def release_all(desk: Desk, session: Session, person_id: int) -> None:
     """Takes back whatever somebody holds."""
-    for row in _holds(session, person_id):
+    for row in _holds(desk, session, person_id):
         release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
 
 
@@ -72,37 +69,43 @@ def extend(desk: Desk, session: Session, person_id: int) -> None:
     session.execute(update(Assignment).where(mine).values(lease_until=desk.now() + desk.settings.lease_seconds))
 
 
-def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> None:
-    """Gives a pair to somebody; one that they had and let expire is taken up again with its sides as they were."""
-    now = desk.now()
+def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> str:
+    """Gives a pair to somebody and returns the assignment's id; one that they had and let expire is taken up again with
+    its sides as they were."""
+    now, again = desk.now(), int(kind == Kind.REPEAT)
     row = {
+        "id": secrets.token_hex(16),
         "pair_id": pair_id,
         "person_id": person.id,
-        "round": int(kind == Kind.REPEAT),
+        "round": again,
         "kind": kind,
+        "swapped": desk.draw("side", pair_id, person.id, again) < 0.5,
         "turn": person.given,
         "state": Work.LEASED,
         "given_at": now,
         "shown_at": None,
         "lease_until": now + desk.settings.lease_seconds,
         "ended_at": None,
+        "reason": "",
+        "draft": None,
     }
     person.given += 1
-    connection = session.connection()
-    old = connection.execute(_HAD, {"pair": pair_id, "person": person.id, "again": row["round"]}).scalar()
-    if old is not None:
-        connection.execute(update(Assignment).where(Assignment.id == old).values(**row))
-        return
-    swapped = desk.draw("side", pair_id, person.id, row["round"]) < 0.5
-    connection.execute(_NEW, row | {"id": secrets.token_hex(16), "swapped": swapped, "reason": "", "draft": None})
+    put = _PUT[desk.database.url.get_backend_name()]
+    return str(session.connection().execute(put, row).scalar_one())
 
 
-def _holds(session: Session, person_id: int) -> list[Any]:
-    return list(session.connection().execute(_HOLDS, {"person": person_id}).all())
+def _holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
+    """What somebody holds, the pair to judge first; on the way, every lease that has run out is ended."""
+    now = desk.now()
+    rows = session.connection().execute(_HOLDS_AND_LATE, {"person": person_id, "now": now}).all()
+    for row in rows:
+        if row.lease_until < now:
+            release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, now)
+    return [row for row in rows if row.lease_until >= now]
 
 
-def _give(desk: Desk, session: Session, person: Person) -> bool:
-    """One more pair for somebody; False where there is none for them now."""
+def _give(desk: Desk, session: Session, person: Person) -> str | None:
+    """Gives somebody one more pair and returns the assignment's id; None where there is none for them now."""
     chosen: int | None
     if person.role == Role.ADJUDICATOR:
         chosen, kind = session.scalar(_disputed(person.id).order_by(Pair.id).limit(1)), Kind.ADJUDICATION
@@ -110,12 +113,9 @@ def _give(desk: Desk, session: Session, person: Person) -> bool:
         chosen, kind = _to_qualify(desk, session, person), Kind.QUALIFICATION
     else:
         chosen, kind = _to_rate(desk, session, person)
-    if chosen is None:
-        return False
-    if kind == Kind.RATING and not take(desk, session, chosen):
-        return False
-    lease(desk, session, person, chosen, kind)
-    return True
+    if chosen is None or (kind == Kind.RATING and not take(desk, session, chosen)):
+        return None
+    return lease(desk, session, person, chosen, kind)
 
 
 def _disputed(person_id: int) -> Select[int]:
@@ -207,13 +207,13 @@ def _open(desk: Desk, session: Session, person: Person) -> int | None:
 
 # Built once: what is run for every verdict would otherwise take longer to build than to run.
 _PERSON: BindParameter[int] = bindparam("person")
-_LATE = select(Assignment.id, Assignment.pair_id, Assignment.kind).where(
-    Assignment.state == Work.LEASED, Assignment.lease_until < bindparam("now")
-)
-_HOLDS = (
+_HOLDS_AND_LATE = (
     select(*Assignment.__table__.columns, Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision)
     .join(Pair, Pair.id == Assignment.pair_id)
-    .where(Assignment.person_id == _PERSON, Assignment.state == Work.LEASED)
+    .where(
+        Assignment.state == Work.LEASED,
+        or_(Assignment.person_id == _PERSON, Assignment.lease_until < bindparam("now")),
+    )
     .order_by(Assignment.turn)
 )
 _SHOW = (
@@ -229,13 +229,19 @@ _TAKE = (
         state=case((Pair.taken + 1 >= bindparam("most"), PairState.FULL), else_=PairState.OPEN),
     )
 )
-_HAD = select(Assignment.id).where(
-    Assignment.pair_id == bindparam("pair"),
-    Assignment.person_id == _PERSON,
-    Assignment.round == bindparam("again"),
-    Assignment.state == Work.EXPIRED,
-)
-_NEW = insert(Assignment)
+_RENEWED = ("kind", "turn", "state", "given_at", "shown_at", "lease_until", "ended_at")
+
+
+def _put(statement: Any) -> Any:
+    """Adds an assignment, or begins the one anew that its person let expire; returns the id."""
+    return statement.on_conflict_do_update(
+        index_elements=["pair_id", "person_id", "round"],
+        set_={name: statement.excluded[name] for name in _RENEWED},
+        where=Assignment.state == Work.EXPIRED,
+    ).returning(Assignment.id)
+
+
+_PUT = {"sqlite": _put(sqlite.insert(Assignment)), "postgresql": _put(postgresql.insert(Assignment))}
 _OPEN = select(Pair.id).where(Pair.state == PairState.OPEN, _unseen(_PERSON)).limit(1)
 _OPEN_COVERAGE = _OPEN.order_by(Pair.taken, Pair.shuffle)
 _OPEN_MATCHUP = _OPEN.where(Pair.matchup == bindparam("matchup")).order_by(Pair.shuffle)

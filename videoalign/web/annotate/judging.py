@@ -29,16 +29,14 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
         Refusal: not theirs, another verdict was taken before, the lease has run out and the pair went to somebody else,
             or the verdict is not complete.
     """
-    row = _mine(session, person, body.assignment)
+    row, pair = _mine(session, person, body.assignment)
     content = hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     if row.state == Work.SUBMITTED:
         live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
         if session.scalar(select(Said.content_hash).where(*live)) == content:
             return
         raise Refusal(409, "already_judged", "this pair was judged already, with another verdict; go on to the next.")
-    _require_hold(desk, session, person, row)
-    pair = session.get(Pair, row.pair_id)
-    assert pair is not None
+    _require_hold(desk, session, person, row, pair)
     _require_complete(desk, row, pair, body)
     now = desk.now()
     session.add(_said(row, body, content, now))
@@ -49,12 +47,12 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
 
 def skip(desk: Desk, session: Session, person: Person, assignment: str, reason: str) -> None:
     """Gives a pair up for good, with a reason; skipping it again changes nothing."""
-    row = _mine(session, person, assignment)
+    row, pair = _mine(session, person, assignment)
     if row.state == Work.SKIPPED:
         return
     if row.state == Work.SUBMITTED:
         raise Refusal(409, "already_judged", "this pair was judged already; take that back first.")
-    _require_hold(desk, session, person, row)
+    _require_hold(desk, session, person, row, pair)
     assigning.release(session, row.id, row.pair_id, row.kind, Work.SKIPPED, desk.now(), reason)
     session.refresh(row)
     desk.audit(session, person.id, "pair.skipped", row.pair_id, reason=reason, kind=row.kind)
@@ -89,10 +87,10 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
 
 def heartbeat(desk: Desk, session: Session, person: Person, assignment: str, draft: dict[str, Any]) -> None:
     """Extends the leases and keeps what was half made."""
-    row = _mine(session, person, assignment)
+    row, pair = _mine(session, person, assignment)
     if row.state in (Work.SUBMITTED, Work.SKIPPED):
         return
-    _require_hold(desk, session, person, row)
+    _require_hold(desk, session, person, row, pair)
     row.draft = draft
     assigning.extend(desk, session, person.id)
 
@@ -111,11 +109,15 @@ def draft_of(row: Assignment, said: Said) -> dict[str, Any]:
     return {"verdicts": verdicts, "ratings": ratings, "comment": said.comment}
 
 
-def _mine(session: Session, person: Person, assignment: str) -> Assignment:
-    row = session.get(Assignment, assignment)
-    if row is None or row.person_id != person.id:
+def _mine(session: Session, person: Person, assignment: str) -> tuple[Assignment, Pair]:
+    found = session.execute(
+        select(Assignment, Pair)
+        .join(Pair, Pair.id == Assignment.pair_id)
+        .where(Assignment.id == assignment, Assignment.person_id == person.id)
+    ).one_or_none()
+    if found is None:
         raise Refusal(404, "unknown_assignment", "no such pair was given to you.")
-    return row
+    return found[0], found[1]
 
 
 def _require_at_work(person: Person) -> None:
@@ -123,16 +125,18 @@ def _require_at_work(person: Person) -> None:
         raise Refusal(403, "paused", person.reason or "you are paused; ask whoever invited you.")
 
 
-def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment) -> None:
+def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
     """Nothing when the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
     _require_at_work(person)
-    if row.state == Work.EXPIRED and (row.kind == Kind.ADJUDICATION or not _retake(desk, session, row)):
+    if row.state == Work.EXPIRED and (row.kind == Kind.ADJUDICATION or not _retake(desk, session, row, pair)):
         raise Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
 
 
-def _retake(desk: Desk, session: Session, row: Assignment) -> bool:
-    if row.kind == Kind.RATING and not assigning.take(desk, session, row.pair_id):
-        return False
+def _retake(desk: Desk, session: Session, row: Assignment, pair: Pair) -> bool:
+    if row.kind == Kind.RATING:
+        if not assigning.take(desk, session, row.pair_id):
+            return False
+        session.refresh(pair)
     row.state, row.ended_at = Work.LEASED, None
     row.lease_until = desk.now() + desk.settings.lease_seconds
     session.flush()

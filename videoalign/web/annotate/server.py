@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from videoalign.web.annotate.pairs import sync_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
 from videoalign.web.listening import BACKLOG, listen
+
+SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
         DataError: the dataset, or a table of pairs or gold, cannot be used.
         OutputError: the database cannot be used.
     """
+    # The writing thread waits for the database often and briefly; each time it must soon have its turn again.
+    sys.setswitchinterval(SWITCH_SECONDS)
     listener, address = listen(settings.host, settings.port)
     with listener:
         library = Library(folder)

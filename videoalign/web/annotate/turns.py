@@ -18,14 +18,14 @@ NOTHING_DISPUTED = "No pair waits for a decision now."
 
 def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
     """See the contract of the rating page: assignment, state, message, progress, upcoming."""
-    rows = assigning.held(desk, session, person)
-    state, message = _state(person, bool(rows))
+    row, ids = assigning.held(desk, session, person)
+    state, message = _state(person, row is not None)
     return {
-        "assignment": _assignment(desk, session, rows[0]) if rows else None,
+        "assignment": _assignment(desk, session, row) if row is not None else None,
         "state": state,
         "message": message,
-        "progress": _progress(desk, session, person, len(rows)),
-        "upcoming": {side: _url(rows[1].id, side) for side in ("left", "right")} if len(rows) > 1 else None,
+        "progress": _progress(desk, session, person, len(ids)),
+        "upcoming": {side: _url(ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
     }
 
 

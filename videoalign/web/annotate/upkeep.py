@@ -23,8 +23,7 @@ class Upkeep:
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
-        """Begins; the first round is done before this returns."""
-        self.once()
+        """Begins with the first round, which a start need not wait for."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,5 +45,6 @@ class Upkeep:
             log.error("the tables of the dataset were not written: %s", error)
 
     def _run(self) -> None:
+        self.once()
         while not self._end.wait(self.desk.settings.sync_seconds):
             self.once()
