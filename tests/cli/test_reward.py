@@ -125,7 +125,7 @@ def test_score_of_files_and_of_the_dataset_agree(
         (["reward", "eval", "R", "D", "--split", "test"], "wanted val, train or all"),
         (["reward", "eval", "R", "absent"], "no dataset here"),
         (["reward", "eval", "R", "D", "--format", "rewardbench"], "is a dataset already"),
-        (["reward", "eval", "R", "t.csv", "--format", "reward"], "Did you mean 'rewardbench'"),
+        (["reward", "eval", "R", "t.csv", "--format", "rewardbensh"], "Did you mean 'rewardbench'"),
         (["reward", "eval", "R", "t.csv", "check_stated=false"], "say with --format"),
         (["reward", "eval", "R", "t.csv", "--format", "rewardbench", "check_stat=1"], "Did you mean 'check_stated'"),
         (["reward", "train", "D", "--model", "absent", "--out", "O"], "cannot load a Qwen2-VL"),

@@ -98,14 +98,13 @@ def test_the_best_validation_is_kept_and_a_stop_changes_nothing(
     last = train_reward(judged_dataset, str(tiny_base), tmp_path / "last", settings(fit))
     losses = [row["val/loss"] for row in last.history]
     best = losses.index(min(losses)) + 1
-    assert best < 6  # the rate is so high that the last step is not the best
     kept = train_reward(judged_dataset, str(tiny_base), tmp_path / "best", settings(fit, keep="best"))
     assert [row["val/loss"] for row in kept.history] == losses
     short = settings({**fit, "num_steps": best, "schedule": "constant"})
     train_reward(judged_dataset, str(tiny_base), tmp_path / "short", short)
     assert same_weights(tmp_path / "best", tmp_path / "short")
-    assert not same_weights(tmp_path / "best", tmp_path / "last")
-    for at in (best, 5):
+    assert same_weights(tmp_path / "best", tmp_path / "last") == (best == 6)  # seldom: the rate is that high
+    for at in {min(best, 5), 5}:
         out = tmp_path / f"stopped{at}"
         with pytest.raises(Stop):
             train_reward(judged_dataset, str(tiny_base), out, settings(fit, keep="best"), on_step=stop_after(at))

@@ -153,10 +153,18 @@ def write_video(path: str | Path, video: Video, *, crf: int = 12) -> None:
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
         for frame in video.frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            container.mux(stream.encode(_picture(frame, stream.pix_fmt)))
         container.mux(stream.encode(None))
     with whole_file(path) as aside:
         aside.write_bytes(buffer.getvalue())
+
+
+def _picture(frame: np.ndarray, pixel_format: str) -> av.VideoFrame:
+    """A frame as the encoder takes it. It reads beyond the end of rows, where chance would decide what stands there."""
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format=pixel_format)
+    for plane in picture.planes:
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, plane.width :] = 0
+    return picture
 
 
 @contextmanager
