@@ -16,7 +16,8 @@ from videoalign.models.videoreward.processing import Patches, VideoProcessor
 from videoalign.video.limits import UNLIMITED, ClipLimits
 from videoalign.video.sources import VideoSource, read_source
 
-BATCH_SIZE = 16
+BATCH_SIZE = 4
+"""Clips in one forward pass; more only wait for each other while they are decoded."""
 MAX_PATCHES = 20_000
 """Most patches in one forward pass, where more than one clip holds them; four clips of 448 x 448 at 10 frames."""
 NUM_WORKERS = min(8, os.cpu_count() or 1)
