@@ -14,7 +14,7 @@ from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches
-from videoalign.models.videoreward.scoring import MAX_PATCHES, batches
+from videoalign.models.videoreward.scoring import MAX_PATCHES, MAX_PATCHES_CPU, batches
 from videoalign.models.videoreward.settings import Normalisation
 
 PROMPT = "a red circle moves left"
@@ -98,11 +98,12 @@ def test_what_cannot_be_scored_at_all_is_an_error(reward: VideoReward, ready: Vi
         reward.score(files[:1], PROMPT)
 
 
-def test_batches_hold_so_many_clips_and_patches_and_leave_none_out() -> None:
+@pytest.mark.parametrize(("device", "most"), [("cuda", MAX_PATCHES), ("cpu", MAX_PATCHES_CPU)])
+def test_batches_hold_so_many_clips_and_patches_and_leave_none_out(device: str, most: int) -> None:
     def cut(sizes: list[int], batch_size: int) -> list[list[int]]:
         clips = [Patches(torch.zeros((size, 1), dtype=torch.uint8), (1, 1, size)) for size in sizes]
-        return [sizes[part] for part in batches(clips, batch_size)]
+        return [sizes[part] for part in batches(clips, batch_size, torch.device(device))]
 
     assert cut([], 4) == []
     assert cut([1, 2, 3, 4, 5], 2) == [[1, 2], [3, 4], [5]]
-    assert cut([MAX_PATCHES - 1, 1, 1, MAX_PATCHES + 7, 3], 9) == [[MAX_PATCHES - 1, 1], [1], [MAX_PATCHES + 7], [3]]
+    assert cut([most - 1, 1, 1, most + 7, 3], 9) == [[most - 1, 1], [1], [most + 7], [3]]

@@ -245,7 +245,7 @@ class VideoReward(nn.Module):
         self.eval()
         scores = [
             self(self.inputs(clips[part], prompts[part]).to(self.device)).double().cpu()
-            for part in batches(clips, batch_size)
+            for part in batches(clips, batch_size, self.device)
         ]
         self.train(was_training)
         return torch.cat(scores).numpy() if scores else np.zeros((0, len(self.dimensions)))

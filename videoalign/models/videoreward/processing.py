@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from videoalign.config import Config
@@ -124,12 +126,23 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
     """Bicubic, anti-aliased resize of uint8 (T, 3, H, W) to uint8 (T, 3, height, width)."""
     if frames.shape[-2:] == (height, width):
         return frames
+    down, across = resize_weights(frames.shape[2], height), resize_weights(frames.shape[3], width)
     resized = frames.new_empty((*frames.shape[:2], height, width))
     for frame, place in zip(frames, resized, strict=True):  # one by one, as long as they are in the cache
-        levels = frame[None].contiguous().float()
-        levels = F.interpolate(levels, (height, width), mode="bicubic", antialias=True, align_corners=False)
-        place.copy_(levels[0].round_().clamp_(0, 255))
+        levels = frame.permute(1, 2, 0).reshape(frame.shape[1], -1).float()  # (H, W * 3)
+        levels = torch.from_numpy(down @ levels.numpy()).reshape(height, -1, 3)
+        levels = levels.permute(1, 2, 0).reshape(-1, 3 * height)
+        levels = torch.from_numpy(across @ levels.numpy()).reshape(width, 3, height)
+        place.copy_(levels.round_().clamp_(0, 255).permute(1, 2, 0))
     return resized
+
+
+@lru_cache(maxsize=64)
+def resize_weights(size: int, new_size: int) -> csr_array:
+    """What each old row gives to each new one, (new_size, size): torch's own resize of single bright rows."""
+    rows = torch.eye(size)[None, None]
+    weights = F.interpolate(rows, (new_size, size), mode="bicubic", antialias=True, align_corners=False)
+    return csr_array(weights[0, 0].numpy())
 
 
 def patchify(frames: Tensor, patch: int, merge: int, temporal: int) -> tuple[Tensor, tuple[int, int, int]]:
@@ -220,4 +233,5 @@ class VideoProcessor:
         per_channel = values.shape[1] // 3
         scale = torch.tensor([1 / (255 * std) for std in self.std]).repeat_interleave(per_channel)
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)]).repeat_interleave(per_channel)
-        return torch.addcmul(shift, values.to(torch.float32), scale)
+        levels = values.to(torch.float32, copy=True)
+        return torch.addcmul(shift, levels, scale, out=levels)

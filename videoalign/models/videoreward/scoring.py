@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from videoalign.errors import ModelError, VideoAlignError
 from videoalign.models.videoreward.processing import Patches, VideoProcessor
@@ -20,6 +21,8 @@ BATCH_SIZE = 4
 """Clips in one forward pass; more only wait for each other while they are decoded."""
 MAX_PATCHES = 20_000
 """Most patches in one forward pass, where more than one clip holds them; four clips of 448 x 448 at 10 frames."""
+MAX_PATCHES_CPU = 5_000
+"""The same on a processor, where a pass that does not stay in its caches is slower than two."""
 NUM_WORKERS = min(8, os.cpu_count() or 1)
 """Threads that decode, each one clip at a time."""
 
@@ -83,12 +86,13 @@ def stream_raw(
         pool.shutdown(cancel_futures=True)
 
 
-def batches(clips: Sequence[Patches], batch_size: int) -> Iterator[slice]:
-    """Neighbours that go through the model together: at most ``batch_size`` clips and `MAX_PATCHES` patches."""
+def batches(clips: Sequence[Patches], batch_size: int, device: torch.device) -> Iterator[slice]:
+    """Neighbours that go through the model together: at most ``batch_size`` clips, and not too many patches."""
+    most = MAX_PATCHES_CPU if device.type == "cpu" else MAX_PATCHES
     start = patches = 0
     for place, clip in enumerate(clips):
         patches += len(clip.values)
-        if place > start and (place - start == batch_size or patches > MAX_PATCHES):
+        if place > start and (place - start == batch_size or patches > most):
             yield slice(start, place)
             start, patches = place, len(clip.values)
     if clips:
