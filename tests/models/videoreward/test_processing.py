@@ -83,7 +83,7 @@ def test_resizing_gives_the_official_pixels(shared: Path) -> None:
     resized = resize_frames(frames, *stored["resized"].shape[-2:])
     apart = np.abs(resized.numpy().astype(int) - stored["resized"].astype(int))
     assert apart.max() <= 1
-    assert (apart > 0).mean() < 1e-5
+    assert (apart > 0).mean() < 1e-4
 
 
 @pytest.mark.parametrize(("old", "new"), [((60, 100), (28, 56)), ((28, 40), (56, 56)), ((57, 31), (57, 84))])
