@@ -51,6 +51,24 @@ def test_models_that_were_never_compared_are_of_different_groups() -> None:
     assert not board.connected
 
 
+def test_ranks_hold_within_a_group_however_strong_the_others_are() -> None:
+    generators = {name: name for name in "abcdefg"}
+    clear, close = (1, 0, 0), (0.6, 0, 0.4)
+    pairs = [judged("a", "b", f"p{k}", VQ=clear) for k in range(6)]
+    pairs += [judged("d", "c", f"p{k}", VQ=close) for k in range(6)] + [judged("c", "e", "p6", VQ=close)]
+    pairs += [judged("f", "g", "p7", VQ=(0, 1, 0))]
+    board = build_leaderboards(pairs, generators, ["VQ"], num=200)["VQ"]
+    assert [(row.model, row.group, row.rank) for row in board.models] == [
+        ("a", 0, 1), ("b", 0, 2), ("d", 1, 1), ("c", 1, 2), ("e", 1, 3), ("f", 2, 1), ("g", 2, 1),
+    ]  # fmt: skip
+    for row in board.models:
+        members = [other for other in board.models if other.group == row.group]
+        assert 1 <= row.rank_low <= row.rank <= row.rank_high <= len(members)
+        assert sum(other.strength.value for other in members) == pytest.approx(0, abs=1e-9)
+    alone = build_leaderboards(pairs[:6], generators, ["VQ"], num=200)["VQ"]
+    assert [row.rank for row in alone.models] == [row.rank for row in board.models if row.group == 0]
+
+
 def test_nothing_judged_is_an_empty_board() -> None:
     board = build_leaderboards([], {}, ["VQ"])["VQ"]
     assert (board.models, board.duels, board.pairs) == ((), (), 0)

@@ -18,18 +18,18 @@ ALL = "overall"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStanding:
-    """One line of a leaderboard; ranks and strengths are compared within a group alone."""
+    """One line of a leaderboard; ranks and strengths hold within its group alone."""
 
     model: str
     rank: int
-    """1 is best."""
+    """1 is best of its group."""
     rank_low: int
     """Best rank within the 95% interval."""
     rank_high: int
     """Worst rank within it."""
     strength: Estimate
-    """Strength by Bradley and Terry's law with Davidson's ties, of mean 0; +1 makes winning e times as likely as
-    losing."""
+    """Strength by Bradley and Terry's law with Davidson's ties, of mean 0 in each group; +1 makes winning e times as
+    likely as losing."""
     wins: float
     """Pairs that it won; with shares or chances as labels, their sum."""
     ties: float

@@ -108,7 +108,7 @@ class Standing:
 
     strength: Estimate
     rank: int
-    """1 is best; equals share the better rank."""
+    """1 is best of its group; equals share the better rank."""
     rank_low: int
     """Best rank within the interval of the resamples."""
     rank_high: int
@@ -125,6 +125,8 @@ def standings(
     num: int = 1000,
 ) -> list[Standing]:
     """Strength and rank of each model with 95% intervals, drawing whole clusters anew.
+
+    Each group of `linked_groups` has strengths of mean 0 and a ranking of its own.
 
     Args:
         pairs: (N, 2), as in `fit`.
@@ -146,8 +148,9 @@ def standings(
     strengths = _highest(design, sums.sum(0)[None])[:, :-1]
     drawn = _highest(design, resampled_sums(sums, rng, num))[:, :-1] if len(sums) > 1 else strengths
     ends = percentile_ends(drawn) if len(sums) > 1 else np.full((2, num_models), np.nan)
-    ranks = _ranks(strengths)[0]
-    low, high = np.round(percentile_ends(_ranks(drawn))).astype(int)
+    groups = linked_groups(kinds, sums.sum(0), num_models)
+    ranks = _ranks(strengths, groups)[0]
+    low, high = np.round(percentile_ends(_ranks(drawn, groups))).astype(int)
     return [
         Standing(
             Estimate(float(strengths[0, m]), float(ends[0, m]), float(ends[1, m])),
@@ -159,10 +162,11 @@ def standings(
     ]
 
 
-def _ranks(strengths: Floats) -> Floats:
-    """Ranks (n, M) of strengths (n, M)."""
+def _ranks(strengths: Floats, groups: Places) -> Floats:
+    """Ranks (n, M) within each group of strengths (n, M)."""
     rounded = np.round(strengths, 9)
-    return 1.0 + (rounded[:, None, :] > rounded[:, :, None]).sum(2, dtype=np.float64)
+    together = groups[:, None] == groups
+    return 1.0 + ((rounded[:, None, :] > rounded[:, :, None]) & together).sum(2, dtype=np.float64)
 
 
 def _design(pairs: ArrayLike, num_models: int) -> Floats:
