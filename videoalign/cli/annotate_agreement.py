@@ -36,13 +36,13 @@ def agreement(
     from videoalign.errors import DataError
 
     data = Dataset.open(dataset)
-    judgements, ratings = data.judgements(), data.ratings()
-    if not judgements and not ratings:
+    ratings = data.ratings()
+    if not ratings and not any(True for _ in data.stream_judgements()):
         raise DataError(f"{dataset}: nobody judged anything yet; import judgements or run 'videoalign annotate serve'.")
-    by_dimension = measure_agreement(judgements, data.dimensions, cluster=cluster, seed=seed)
+    by_dimension = measure_agreement(data.stream_judgements(), data.dimensions, cluster=cluster, seed=seed)
     prompts = {clip.clip_id: clip.prompt_id for clip in data.clips()}
     of_clips = measure_rating_agreement(ratings, prompts, data.dimensions, seed=seed)
-    raters = rater_quality(judgements, data.dimensions)
+    raters = rater_quality(data.stream_judgements(), data.dimensions)
     if as_json:
         print_json(plain({"dimensions": by_dimension, "ratings": of_clips, "raters": raters}))
         return
@@ -128,25 +128,28 @@ def _show_raters(raters: Sequence[RaterQuality]) -> None:
 
 
 def _show_board(name: str, board: Leaderboard) -> None:
-    rows = [
-        [
-            f"{row.rank}" + ("" if row.rank_low == row.rank_high else f" ({row.rank_low}-{row.rank_high})"),
-            row.model,
-            _interval(row.strength),
-            f"{row.wins:.1f}",
-            f"{row.ties:.1f}",
-            f"{row.losses:.1f}",
+    """One table a group; ranks and strengths of different groups cannot be compared."""
+    groups = sorted({row.group for row in board.models})
+    for group in groups:
+        rows = [
+            [
+                f"{row.rank}" + ("" if row.rank_low == row.rank_high else f" ({row.rank_low}-{row.rank_high})"),
+                row.model,
+                _interval(row.strength),
+                f"{row.wins:.1f}",
+                f"{row.ties:.1f}",
+                f"{row.losses:.1f}",
+            ]
+            for row in board.models
+            if row.group == group
         ]
-        for row in board.models
-    ]
-    if rows:
         title = f"{name}: {board.pairs} pairs, {board.prompts} prompts"
+        if not board.connected:
+            title += f"; group {group + 1} of {len(groups)}"
         print_table(["rank", "model", "strength", "wins", "ties", "losses"], rows, title=title)
     if not board.connected:
-        groups: dict[int, list[str]] = {}
-        for row in board.models:
-            groups.setdefault(row.group, []).append(row.model)
-        print("never compared with each other: " + " | ".join(", ".join(names) for names in groups.values()))
+        names = [", ".join(row.model for row in board.models if row.group == group) for group in groups]
+        print("never compared with each other, so each has its own ranks: " + " | ".join(names))
 
 
 def _number(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 from videoalign.contracts.records import Judgement, Label, Role
@@ -35,7 +36,7 @@ class Vote(NamedTuple):
     """A value of `Role`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VotedPair:
     """A pair with everything that was said of it, turned to the side order of its first judgement."""
 
@@ -58,7 +59,7 @@ class VotedPair:
         return row
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JudgedPair:
     """A pair with one label on each dimension."""
 
@@ -79,6 +80,7 @@ class JudgedPair:
 def collect_votes(judgements: Iterable[Judgement]) -> list[VotedPair]:
     """Every judged pair, in the order of its first judgement; a verdict on (B, A) is turned to (A, B)."""
     pairs: dict[tuple[str, str, str], VotedPair] = {}
+    votes: dict[Vote, Vote] = {}
     for row in judgements:
         value = _VALUES[Label(row.label)]
         flipped = (row.prompt_id, row.clip_b, row.clip_a)
@@ -87,7 +89,8 @@ def collect_votes(judgements: Iterable[Judgement]) -> list[VotedPair]:
             pairs[key] = VotedPair(prompt_id=key[0], clip_a=key[1], clip_b=key[2], votes={})
         if key == flipped and value is not None:
             value = -value
-        pairs[key].votes.setdefault(row.dimension, []).append(Vote(row.rater, value, row.role))
+        vote = Vote(row.rater, value, row.role)
+        pairs[key].votes.setdefault(row.dimension, []).append(votes.setdefault(vote, vote))
     return list(pairs.values())
 
 
@@ -167,8 +170,7 @@ def _by_shares(pairs: Sequence[VotedPair], dimension: str) -> list[_Decision]:
     decided = []
     for pair, (label, _) in zip(pairs, _by_majority(pairs, dimension), strict=True):
         a, tie, b = _counts(pair.of(dimension, Role.RATER))
-        total = max(1, a + tie + b)
-        decided.append((label, (a / total, tie / total, b / total)))
+        decided.append((label, _shares(a, tie, b)))
     return decided
 
 
@@ -192,6 +194,7 @@ _RULES: dict[str, Callable[[Sequence[VotedPair], str], list[_Decision]]] = {
 }
 
 
+@cache
 def _sure(value: int | None) -> _Decision:
     if value is None:
         return None, _NO_SHARES
@@ -200,4 +203,16 @@ def _sure(value: int | None) -> _Decision:
 
 def _counts(votes: Sequence[Vote]) -> tuple[int, int, int]:
     values = [vote.value for vote in votes]
-    return values.count(1), values.count(0), values.count(-1)
+    return _one_object((values.count(1), values.count(0), values.count(-1)))
+
+
+@lru_cache(maxsize=65_536)
+def _shares(a: int, tie: int, b: int) -> Shares:
+    total = max(1, a + tie + b)
+    return a / total, tie / total, b / total
+
+
+@lru_cache(maxsize=65_536)
+def _one_object(counts: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The same counts as one object for all pairs, of which there may be a million."""
+    return counts

@@ -105,7 +105,7 @@ def _body(dataset: Dataset, counts: Counts, licence: str | None) -> str:
 def _agreement(dataset: Dataset, counts: Counts) -> Iterator[str]:
     if counts.raters < 2 or not 0 < counts.judgements <= _MOST_FOR_AGREEMENT:
         return
-    measured = measure_agreement(dataset.judgements(), dataset.dimensions, num=500)
+    measured = measure_agreement(dataset.stream_judgements(), dataset.dimensions, num=500)
     rows = [
         (name, one.shared_pairs, *(_number(value) for value in (*one.alpha_ordinal, one.raw.with_ties)))
         for name, one in measured.items()

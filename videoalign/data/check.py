@@ -6,10 +6,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip, Label, Prompt, Role
+from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Role
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.prompts_file import near_text, read_prompts
 from videoalign.data.split import plain_text
@@ -18,6 +19,8 @@ from videoalign.video.files import VideoInfo, probe
 
 PLAYED = {"h264", "vp8", "vp9", "av1", "gif"}
 """Codecs that browsers play, by FFmpeg's names."""
+
+_LABELS = set(Label)
 
 _PLAYED_FILES = {"", ".mp4", ".m4v", ".mov", ".webm", ".gif"}
 
@@ -81,7 +84,7 @@ def check_dataset(
         *_of_benchmarks(prompts, benchmark_prompts),
         *_of_clips(dataset, prompts, clips, progress),
         *_of_judgements(dataset, clips),
-        *_of_repetitions(dataset),
+        *chain.from_iterable(map(_of_repetitions, dataset.judgements_by_pair())),
     ]
 
 
@@ -172,11 +175,11 @@ def _digest(dataset: Dataset, clip: Clip) -> str:
 
 def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
     prompt_of = {clip.clip_id: clip.prompt_id for clip in clips}
-    for row in dataset.judgements():
+    for row in dataset.stream_judgements():
         where = row.source_row or f"{row.clip_a} / {row.clip_b}"
         if row.dimension not in dataset.dimensions:
             yield Problem("unknown", where, f"dimension '{row.dimension}' is not in dataset.json.")
-        if row.label not in set(Label):
+        if row.label not in _LABELS:
             yield Problem("unknown", where, f"label '{row.label}' is not one of {', '.join(Label)}.")
         for clip_id in (row.clip_a, row.clip_b):
             if clip_id not in prompt_of:
@@ -191,10 +194,10 @@ def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
             yield Problem("unknown", where, f"clip '{rating.clip_id}' is not in clips.parquet.")
 
 
-def _of_repetitions(dataset: Dataset) -> Iterator[Problem]:
+def _of_repetitions(judgements: list[Judgement]) -> Iterator[Problem]:
     said: dict[tuple[str, str, str, str], tuple[str, str]] = {}
-    for row in dataset.judgements():
-        if row.label not in set(Label) or row.role == Role.REPEAT:
+    for row in judgements:
+        if row.label not in _LABELS or row.role == Role.REPEAT:
             continue
         turned = row.clip_a > row.clip_b
         pair = (row.clip_b, row.clip_a) if turned else (row.clip_a, row.clip_b)

@@ -9,7 +9,7 @@ clips/*.mp4
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -29,7 +29,8 @@ from videoalign.contracts.records import (
 )
 from videoalign.contracts.video import Video
 from videoalign.data.aggregate import Aggregation, JudgedPair, aggregate_pairs
-from videoalign.data.tables import read_records, read_table, to_float, write_records, write_table
+from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
+from videoalign.data.whole_pairs import whole_pairs
 from videoalign.errors import DataError, OutputError, did_you_mean
 from videoalign.video.files import read_video
 
@@ -38,7 +39,7 @@ CLIP_FOLDER = "clips"
 
 Record = TypeVar("Record")
 
-_FLIPPED = {Label.A: Label.B, Label.B: Label.A}
+_FLIPPED: dict[str, Label] = {**{label: label for label in Label}, Label.A: Label.B, Label.B: Label.A}
 
 
 def prompt_id_of(text: str) -> str:
@@ -48,7 +49,7 @@ def prompt_id_of(text: str) -> str:
 
 def flip(label: str) -> Label:
     """The same verdict with the clips exchanged."""
-    return _FLIPPED.get(Label(label), Label(label))
+    return _FLIPPED.get(label) or Label(label)
 
 
 class Dataset:
@@ -129,6 +130,14 @@ class Dataset:
     def judgements(self) -> list[Judgement]:
         """All judgements, raw."""
         return read_records(self.path / "judgements.parquet", Judgement)
+
+    def stream_judgements(self) -> Iterator[Judgement]:
+        """All judgements, raw, one after the other; those before are not held."""
+        return stream_records(self.path / "judgements.parquet", Judgement)
+
+    def judgements_by_pair(self) -> Iterator[list[Judgement]]:
+        """All judgements in parts, each with everything that was said of its pairs; see `whole_pairs`."""
+        return whole_pairs(self.path / "judgements.parquet")
 
     def ratings(self) -> list[Rating]:
         """All ratings, raw."""
@@ -231,9 +240,14 @@ class Dataset:
         ``both_bad`` counts as a tie. With ``split``, only the pairs of its prompts. ``aggregate`` says how the label
         comes from what the raters said, see `videoalign.data.aggregate`.
         """
+        return [pair for pair in self.stream_judged_pairs(aggregate) if split in (None, pair.split)]
+
+    def stream_judged_pairs(self, aggregate: Aggregation = "majority") -> Iterator[JudgedPair]:
+        """As `judged_pairs`, one after the other; those before are not held, but under ``dawid_skene``."""
         splits = {prompt.prompt_id: prompt.split for prompt in self.prompts()}
-        pairs = aggregate_pairs(self.judgements(), self.dimensions, splits, aggregate)
-        return [pair for pair in pairs if split in (None, pair.split)]
+        whole = aggregate == "dawid_skene"
+        for part in [self.stream_judgements()] if whole else self.judgements_by_pair():
+            yield from aggregate_pairs(part, self.dimensions, splits, aggregate)
 
     def scores(self, name: str) -> list[dict[str, Any]]:
         """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}}`` a clip.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class RaterQuality:
     """Far slower: above 3.5."""
 
 
-def rater_quality(judgements: Sequence[Judgement], dimensions: Sequence[str]) -> list[RaterQuality]:
+def rater_quality(judgements: Iterable[Judgement], dimensions: Sequence[str]) -> list[RaterQuality]:
     """One row a rater, in the order of their names.
 
     Args:
@@ -62,13 +63,13 @@ def rater_quality(judgements: Sequence[Judgement], dimensions: Sequence[str]) ->
         dimensions: those counted.
     """
     tally: dict[str, _Tally] = defaultdict(_Tally)
-    pairs = collect_votes(judgements)
+    looks: dict[tuple[Any, ...], float] = {}
+    pairs = collect_votes(_noting_looks(judgements, tally, looks, set(dimensions)))
     for name in dimensions:
         for pair in pairs:
             _count_pair(tally, pair, name)
         _count_reliability(tally, pairs, name)
-    _count_sides(tally, judgements, set(dimensions))
-    _count_times(tally, judgements)
+    _count_times(tally, looks)
     return [tally[rater].summary(rater) for rater in sorted(tally)]
 
 
@@ -137,20 +138,25 @@ def _count_reliability(tally: dict[str, _Tally], pairs: Sequence[VotedPair], dim
             tally[rater].reliability.append((accuracy, votes))
 
 
-def _count_sides(tally: dict[str, _Tally], judgements: Iterable[Judgement], dimensions: set[str]) -> None:
+def _noting_looks(
+    judgements: Iterable[Judgement], tally: dict[str, _Tally], looks: dict[tuple[Any, ...], float], wanted: set[str]
+) -> Iterator[Judgement]:
+    """The same judgements; sides are counted as they pass, and the times of whole pairs go into ``looks``.
+
+    The rows of one pair, rater and role, one a dimension, share their time.
+    """
     for row in judgements:
-        asked = row.role in (Role.RATER, Role.REPEAT) and row.dimension in dimensions
-        if asked and row.left and row.label in (Label.A, Label.B):
-            tally[row.rater].note("side", row.label == row.left)
+        if row.role in (Role.RATER, Role.REPEAT):
+            if row.left and row.label in (Label.A, Label.B) and row.dimension in wanted:
+                tally[row.rater].note("side", row.label == row.left)
+            if row.seconds > 0:
+                pair = (row.clip_a, row.clip_b) if row.clip_a < row.clip_b else (row.clip_b, row.clip_a)
+                looks[row.rater, row.role, row.prompt_id, *pair, row.seconds] = row.seconds
+        yield row
 
 
-def _count_times(tally: dict[str, _Tally], judgements: Iterable[Judgement]) -> None:
-    """Times of whole pairs: the rows of one pair, rater and role, one a dimension, share theirs."""
-    looks = {
-        (row.rater, row.role, row.prompt_id, frozenset((row.clip_a, row.clip_b)), row.seconds): row.seconds
-        for row in judgements
-        if row.role in (Role.RATER, Role.REPEAT) and row.seconds > 0
-    }
+def _count_times(tally: dict[str, _Tally], looks: Mapping[tuple[Any, ...], float]) -> None:
+    """``looks`` holds seconds; its keys begin with the rater."""
     far = robust_z(np.log(list(looks.values())))
     for (rater, *_), seconds, z in zip(looks, looks.values(), far.tolist(), strict=True):
         tally[rater].times.append(seconds)

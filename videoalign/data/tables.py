@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -47,8 +49,8 @@ class RecordWriter(Generic[Record]):
         self._file.close()
 
     def _flush(self) -> None:
-        columns = {name: [getattr(row, name) for row in self._rows] for name in self._schema.names}
-        self._file.write_table(pa.table(columns, schema=self._schema))
+        columns = zip(*map(attrgetter(*self._schema.names), self._rows), strict=True)
+        self._file.write_table(pa.table(list(map(list, columns)), schema=self._schema))
         self._rows.clear()
 
 
@@ -71,12 +73,27 @@ def read_records(path: Path, record: type[Record]) -> list[Record]:
     Raises:
         DataError: not Parquet, a column is missing, unknown, of another type or has gaps.
     """
-    if not path.exists():
-        return []
-    schema = schema_of(record)
-    table = _checked(path, read_table(path), record, schema.names)
-    columns = [table[name].to_pylist() for name in schema.names]
-    return [record(**dict(zip(schema.names, row, strict=True))) for row in zip(*columns, strict=True)]
+    return list(stream_records(path, record))
+
+
+def stream_records(path: Path, record: type[Record]) -> Iterator[Record]:
+    """As `read_records`, one after the other; those before are not held."""
+    for part in read_columns(path, record, schema_of(record).names):
+        yield from records_of(part, record)
+
+
+def records_of(table: pa.Table, record: type[Record]) -> Iterator[Record]:
+    """The rows of a table with the columns of `schema_of`; equal texts are one object, however many rows hold them."""
+    names = table.column_names
+    for row in zip(*(_values(table[name].combine_chunks()) for name in names), strict=True):
+        yield record(**dict(zip(names, row, strict=True)))
+
+
+def _values(column: pa.Array) -> Iterable[Any]:
+    if not pa.types.is_string(column.type):
+        return list(column.to_pylist())
+    coded = column.dictionary_encode()
+    return map(list(map(sys.intern, coded.dictionary.to_pylist())).__getitem__, coded.indices.to_pylist())
 
 
 def read_columns(path: Path, record: type, names: Sequence[str]) -> Iterator[pa.Table]:
@@ -85,6 +102,7 @@ def read_columns(path: Path, record: type, names: Sequence[str]) -> Iterator[pa.
         return
     try:
         with pq.ParquetFile(path) as file:
+            _checked(path, file.schema_arrow.empty_table(), record, names)
             present = [name for name in names if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=_ROWS_OF_A_GROUP, columns=present):
                 yield _checked(path, pa.Table.from_batches([batch]), record, names)

@@ -79,7 +79,7 @@ def export_arena(dataset: Dataset, out: Path) -> int:
 
 def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
     written = {Label.A: "model_a", Label.B: "model_b", Label.TIE: "tie", Label.BOTH_BAD: "both_bad"}
-    for row in dataset.judgements():
+    for row in dataset.stream_judgements():
         if row.role == Role.RATER and row.label in written:
             pair = contents.pair(row.clip_a, row.clip_b)
             yield {

@@ -7,11 +7,11 @@ name, or of that name with ``_choice`` behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import Label, Role
+from videoalign.contracts.records import Judgement, Label, Role
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
     LABELS,
@@ -23,7 +23,7 @@ from videoalign.data.formats.common import (
     plain_dimensions,
 )
 from videoalign.data.formats.source import Row, SourceTable
-from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.formats.writing import Contents, judged_together, write_rows
 from videoalign.errors import DataError
 
 _CHOICES = {**LABELS, "left": Label.A, "right": Label.B}
@@ -111,15 +111,28 @@ def _rater(given: Row) -> str:
 
 def export_label_studio(dataset: Dataset, out: Path) -> int:
     """Tasks with each rater's annotation, ``Pairwise`` for A and B and ``Choices`` for the rest; JSON."""
-    return write_rows(out, _tasks(dataset, Contents(dataset, out)), f"{dataset.path}: no judgement to export.")
+    rows, nothing = _tasks(dataset, Contents(dataset, out)), f"{dataset.path}: no judgement to export."
+    return write_rows(out, rows, nothing, endings=(".json", ".jsonl"))
 
 
 def _tasks(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
-    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for group in contents.judged_together():
+    number = 0
+    for part in dataset.judgements_by_pair():
+        for (clip_a, clip_b), given in _annotations_of(part).items():
+            number += 1
+            pair = contents.pair(clip_a, clip_b)
+            data = {"prompt": pair["prompt"], "video_a": pair["clip_a"], "video_b": pair["clip_b"]}
+            data |= {name: pair[name] for name in ("model_a", "model_b")}
+            yield {"id": number, "data": data, "annotations": given}
+
+
+def _annotations_of(judgements: Iterable[Judgement]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """By the clips as they were shown."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for group in judged_together(judgements):
         first = group[0]
         if first.role == Role.RATER:
-            tasks.setdefault((first.clip_a, first.clip_b), []).append(
+            found.setdefault((first.clip_a, first.clip_b), []).append(
                 {
                     "completed_by": {"email": first.rater or "unknown"},
                     "was_cancelled": False,
@@ -127,11 +140,7 @@ def _tasks(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
                     "result": [_result(row.dimension, Label(row.label)) for row in group],
                 }
             )
-    for number, ((clip_a, clip_b), given) in enumerate(tasks.items(), start=1):
-        pair = contents.pair(clip_a, clip_b)
-        data = {"prompt": pair["prompt"], "video_a": pair["clip_a"], "video_b": pair["clip_b"]}
-        data |= {name: pair[name] for name in ("model_a", "model_b")}
-        yield {"id": number, "data": data, "annotations": given}
+    return found
 
 
 def _result(name: str, label: Label) -> dict[str, Any]:

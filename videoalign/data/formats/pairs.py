@@ -23,7 +23,7 @@ from videoalign.data.formats.common import (
     optional_column,
 )
 from videoalign.data.formats.source import Row, SourceTable
-from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.formats.writing import Contents, judged_together, write_rows
 from videoalign.errors import DataError
 
 _KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
@@ -101,7 +101,7 @@ def export_pairs(dataset: Dataset, out: Path) -> int:
 
 
 def _judged_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
-    for group in contents.judged_together():
+    for group in judged_together(dataset.stream_judgements()):
         first = group[0]
         yield {
             **contents.pair(first.clip_a, first.clip_b),
@@ -120,7 +120,7 @@ def export_aggregated(dataset: Dataset, out: Path) -> int:
 
 
 def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
-    for pair in dataset.judged_pairs():
+    for pair in dataset.stream_judged_pairs():
         row = {**contents.pair(pair.clip_a, pair.clip_b), "split": pair.split}
         for name in dataset.dimensions:
             votes = pair.votes.get(name, (0, 0, 0))

@@ -71,7 +71,7 @@ def export_rewardbench(dataset: Dataset, out: Path) -> int:
 
 def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
     names = dict.fromkeys(("VQ", "MQ", "TA", OVERALL, *dataset.dimensions))
-    for pair in dataset.judged_pairs():
+    for pair in dataset.stream_judged_pairs():
         row = official_row(contents, pair, names)
         for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
             if not clip.generator:

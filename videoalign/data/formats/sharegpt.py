@@ -13,12 +13,14 @@ from videoalign.data.formats.writing import Contents, write_rows
 
 def export_sharegpt(dataset: Dataset, out: Path) -> int:
     """The decided verdicts as questions with a chosen and a rejected answer, for LLaMA-Factory; ties are left out."""
-    return write_rows(out, _rows(dataset, Contents(dataset, out)), f"{dataset.path}: no decided pair to export.")
+    rows = _rows(dataset, Contents(dataset, out))
+    nothing = f"{dataset.path}: no decided pair to export."
+    return write_rows(out, rows, nothing, endings=(".json", ".jsonl", ".parquet"))
 
 
 def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
     guidelines = {dimension.name: dimension.guideline for dimension in dataset.info.dimensions}
-    for pair in dataset.judged_pairs():
+    for pair in dataset.stream_judged_pairs():
         for name, label in pair.labels.items():
             if label in (Label.A, Label.B):
                 question = (

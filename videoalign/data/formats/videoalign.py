@@ -85,13 +85,13 @@ def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]
     scores: dict[tuple[str, str], list[float]] = {}
     for rating in dataset.ratings():
         scores.setdefault((rating.clip_id, rating.dimension), []).append(rating.score)
-    for pair in dataset.judged_pairs():
+    for pair in dataset.stream_judged_pairs():
         row = official_row(contents, pair, dataset.dimensions)
         for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
             row[f"{side}_model"] = clip.generator
             for name in dataset.dimensions if scores else ():
                 given = scores.get((clip.clip_id, name))
-                row[f"MOS_{side}_{name}"] = fmean(given) if given else ""
+                row[f"MOS_{side}_{name}"] = fmean(given) if given else None
         yield row
 
 

@@ -93,7 +93,7 @@ def export_dpo(dataset: Dataset, out: Path) -> int:
 
 
 def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
-    for number, pair in enumerate(dataset.judged_pairs()):
+    for number, pair in enumerate(dataset.stream_judged_pairs()):
         for name, label in pair.labels.items():
             if label in (Label.A, Label.B):
                 better, worse = (pair.clip_a, pair.clip_b) if label == Label.A else (pair.clip_b, pair.clip_a)

@@ -93,7 +93,7 @@ def export_visionreward(dataset: Dataset, out: Path) -> int:
 
 def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
     written = {label: answer for answer, label in ANSWERS.items()}
-    for pair in dataset.judged_pairs():
+    for pair in dataset.stream_judged_pairs():
         for name, label in pair.labels.items():
             if label in written:
                 yield {

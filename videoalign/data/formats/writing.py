@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ class Contents:
     """The clips and prompts of a dataset, as a table in ``out`` names them."""
 
     def __init__(self, dataset: Dataset, out: Path) -> None:
-        self.dataset, self.folder = dataset, out.resolve().parent
+        self.root, self.folder = dataset.path.resolve(), out.resolve().parent
+        self.path = lru_cache(maxsize=65_536)(self._path)
         self.clips = {clip.clip_id: clip for clip in dataset.clips()}
         self.texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
 
-    def path(self, clip_id: str) -> str:
+    def _path(self, clip_id: str) -> str:
         """Where a clip is, from the folder of the table; an address stays one."""
         path = self.clips[clip_id].path
-        return path if "://" in path else os.path.relpath((self.dataset.path / path).resolve(), self.folder)
+        return path if "://" in path else os.path.relpath((self.root / path).resolve(), self.folder)
 
     def prompt(self, clip_id: str) -> str:
         """What a clip was to show."""
@@ -52,37 +54,39 @@ class Contents:
             "seed_b": other.seed,
         }
 
-    def judged_together(self) -> Iterator[list[Judgement]]:
-        """Judgements that stand in one row: by one rater, of one pair, of each dimension at most one."""
-        group: list[Judgement] = []
-        for row in self.dataset.judgements():
-            if group and (_occasion(row) != _occasion(group[0]) or row.dimension in {one.dimension for one in group}):
-                yield group
-                group = []
-            group.append(row)
-        if group:
+
+def judged_together(judgements: Iterable[Judgement]) -> Iterator[list[Judgement]]:
+    """Judgements that stand in one row: by one rater, of one pair, of each dimension at most one."""
+    group: list[Judgement] = []
+    for row in judgements:
+        if group and (_occasion(row) != _occasion(group[0]) or row.dimension in {one.dimension for one in group}):
             yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
 
 
 def _occasion(row: Judgement) -> tuple[Any, ...]:
     return (row.clip_a, row.clip_b, row.rater, row.role, row.left, row.seconds, row.source_row)
 
 
-def write_rows(out: Path, rows: Iterable[dict[str, Any]], nothing: str) -> int:
+def write_rows(out: Path, rows: Iterable[dict[str, Any]], nothing: str, *, endings: Sequence[str] | None = None) -> int:
     """Writes rows in the layout that the ending of the name says, and returns how many.
 
     Args:
         out: ends in one of `WRITERS`.
         rows: all with the same keys where the layout is CSV or Parquet.
         nothing: what to say where there is none.
+        endings: those of `WRITERS` whose layout can hold the rows; default: all.
 
     Raises:
         ConfigError: another ending.
         DataError: there is no row.
         OutputError: the disk is full or the place cannot be written.
     """
-    if out.suffix not in WRITERS:
-        raise ConfigError(f"--out: {out} must end in {', '.join(WRITERS)}; rename it.")
+    if out.suffix not in (endings or WRITERS):
+        raise ConfigError(f"--out: {out} must end in {', '.join(endings or WRITERS)}; rename it.")
     iterator = iter(rows)
     first = next(iterator, None)
     if first is None:
@@ -121,23 +125,20 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """A column without a value in the first rows is one of numbers: texts are empty where there is nothing to say."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number, held, file = 0, [], None
-    for row in rows:
-        held.append(row)
-        if len(held) == _ROWS_OF_A_GROUP:
-            table = pa.Table.from_pylist(held)
-            file = file or pq.ParquetWriter(path, table.schema)
-            file.write_table(table)
-            number, held = number + len(held), []
-    if held or file is None:
-        table = pa.Table.from_pylist(held, schema=file.schema if file else None)
-        file = file or pq.ParquetWriter(path, table.schema)
-        file.write_table(table)
-    file.close()
-    return number + len(held)
+    rows, number = iter(rows), 0
+    held = list(islice(rows, _ROWS_OF_A_GROUP))
+    found = pa.Table.from_pylist(held).schema
+    schema = pa.schema([(one.name, pa.float64() if pa.types.is_null(one.type) else one.type) for one in found])
+    with pq.ParquetWriter(path, schema) as file:
+        while held:
+            file.write_table(pa.Table.from_pylist(held, schema=schema))
+            number += len(held)
+            held = list(islice(rows, _ROWS_OF_A_GROUP))
+    return number
 
 
 WRITERS = {".jsonl": _write_jsonl, ".json": _write_json, ".csv": _write_csv, ".parquet": _write_parquet}
