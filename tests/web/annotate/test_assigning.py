@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from videoalign.data.dataset import Dataset
+from videoalign.web.annotate.desk import COUNTED_SECONDS
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Said
 
 Open = Callable[..., Any]
@@ -56,6 +57,19 @@ def test_the_same_pair_comes_until_it_is_judged_and_the_one_after_it_is_known(
     after = rater.judge()
     assert after["assignment"]["left"]["url"] == first["upcoming"]["left"]
     assert after["progress"] == {"done": 1, "total": 4}
+
+
+def test_the_total_follows_what_others_take_after_a_while(open_programme: Open, make_dataset: Make, clock: Any) -> None:
+    programme = open_programme(make_dataset(8), raters_per_pair=1)
+    rater, other = programme.invite(), programme.invite()
+    assert rater.next()["progress"] == {"done": 0, "total": 8}
+    for _ in range(2):
+        other.judge()
+    assert rater.judge()["progress"] == {"done": 1, "total": 8}
+    clock.time += COUNTED_SECONDS
+    assert rater.judge()["progress"] == {"done": 2, "total": 4}, "the other rater has judged two and holds two"
+    rater.judge()
+    assert rater.judge()["progress"] == {"done": 4, "total": 4}
 
 
 def test_a_lease_that_runs_out_lets_somebody_else_have_the_pair(

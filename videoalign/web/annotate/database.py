@@ -59,6 +59,11 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._file = Path(self.url.database or "") if self.is_sqlite else None
         self._engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
+        self._writing = self._engine.execution_options(writes=True)
+        self._reading = self._glancing = self._engine
+        if not self.is_sqlite:
+            self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
+            self._glancing = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._jobs: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
         try:
             self._migrate()
@@ -82,11 +87,18 @@ class Database:
         Raises:
             DatabaseGone: it cannot be reached.
         """
-        try:
-            with Session(self._engine) as session:
-                yield session
-        except (OperationalError, InterfaceError) as error:
-            raise plain(error) from error
+        with _session(self._reading) as session:
+            yield session
+
+    @contextmanager
+    def glance(self) -> Iterator[Session]:
+        """A session for a single statement that writes nothing; spares PostgreSQL the messages around it.
+
+        Raises:
+            DatabaseGone: it cannot be reached.
+        """
+        with _session(self._glancing) as session:
+            yield session
 
     def write(self, work: Callable[[Session], T]) -> T:
         """What ``work`` returns, once it is safe on disk; nothing of it is written when it raises.
@@ -126,7 +138,7 @@ class Database:
         outcomes: list[tuple[Any, BaseException | None]] = []
         try:
             self._require_same_file()
-            with Session(self._engine.execution_options(writes=True)) as session, session.begin():
+            with Session(self._writing) as session, session.begin():
                 self._lock(session)
                 alone = len(batch) == 1
                 outcomes = [(work(session), None) if alone else _attempt(session, work) for work, _ in batch]
@@ -152,6 +164,15 @@ class Database:
             same = False
         if not same:
             raise DatabaseGone("database_gone", f"the database file {self._file.name} was removed or replaced.")
+
+
+@contextmanager
+def _session(engine: Engine) -> Iterator[Session]:
+    try:
+        with Session(engine) as session:
+            yield session
+    except (OperationalError, InterfaceError) as error:
+        raise plain(error) from error
 
 
 def _attempt(session: Session, work: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
@@ -188,7 +209,13 @@ def _checked(url: str) -> Any:
 
 
 def _postgresql(url: Any) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=MOST_READERS, connect_args={"connect_timeout": 5})
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=MOST_READERS,
+        pool_use_lifo=True,  # the connections in use know the statements already
+        connect_args={"connect_timeout": 5},
+    )
 
 
 def _sqlite(url: Any) -> Engine:

@@ -20,6 +20,9 @@ from videoalign.web.annotate.tables import Audit, Programme
 SERVER_SETTINGS = {"host", "port", "db", "public_url", "seed", "sync_seconds", "shutdown_seconds", "max_body_bytes"}
 """Settings of the machine rather than of the programme."""
 
+COUNTED_SECONDS = 10.0
+"""How long the total that a rater sees may lag behind what the others have taken."""
+
 
 class Matchups:
     """Which generators to compare next, the most telling comparison first; set anew as judgements come in."""
@@ -39,6 +42,21 @@ class Matchups:
         return list(dict.fromkeys([*self._wanted[start:], *self._wanted[:start]]))[:most]
 
 
+class Totals:
+    """How many pairs each person has in all, counted now and then: counting costs more than all else in an answer."""
+
+    def __init__(self) -> None:
+        self._counted: dict[int, tuple[float, int]] = {}
+
+    def of(self, person_id: int, now: float, count: Callable[[], int]) -> int:
+        """The total of a person, counted anew where the last count is older than `COUNTED_SECONDS`."""
+        at, total = self._counted.get(person_id, (-COUNTED_SECONDS, 0))
+        if not 0 <= now - at < COUNTED_SECONDS:
+            at, total = now, count()
+            self._counted[person_id] = (at, total)
+        return total
+
+
 @dataclass(frozen=True)
 class Desk:
     """One programme on one dataset."""
@@ -51,6 +69,7 @@ class Desk:
     seed: int
     now: Callable[[], float] = time.time
     matchups: Matchups = field(default_factory=Matchups)
+    totals: Totals = field(default_factory=Totals)
 
     def draw(self, *ids: object) -> float:
         """A number in [0, 1) that depends on the seed and the ids alone."""

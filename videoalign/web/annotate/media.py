@@ -28,7 +28,7 @@ def example(desk: AtDesk, _: AnyVisitor, number: int) -> FileResponse:
 @router.get("/{assignment}/{side}")
 def clip(desk: AtDesk, visitor: AnyVisitor, assignment: str, side: Literal["left", "right"]) -> FileResponse:
     """One clip of a pair, whole or the range that is asked for."""
-    with desk.database.read() as session:
+    with desk.database.glance() as session:
         row = session.execute(
             select(Assignment.person_id, Assignment.swapped, Pair.clip_a, Pair.clip_b)
             .join(Pair, Pair.id == Assignment.pair_id)

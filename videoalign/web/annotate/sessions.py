@@ -32,7 +32,7 @@ def require_visitor(request: Request, desk: AtDesk) -> Visitor:
     Raises:
         Refusal: nobody is.
     """
-    with desk.database.read() as session:
+    with desk.database.glance() as session:
         visitor = people.visitor(desk, session, request.cookies.get(COOKIE))
     if visitor is None:
         raise Refusal(401, "no_session", "you are not signed in; open the link that you were sent, or ask for one.")

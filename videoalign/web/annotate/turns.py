@@ -82,11 +82,19 @@ def _said(session: Session, row: Any) -> list[dict[str, Any]]:
 
 def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> dict[str, int]:
     """Pairs that somebody has judged, and those together with what they can still get."""
-    wanted = PairState.DISPUTED if person.role == Role.ADJUDICATOR else PairState.OPEN
-    found = session.connection().execute(_PROGRESS, {"person": person.id, "wanted": wanted}).one()
+    connection = session.connection()
+    done = connection.execute(_DONE, {"person": person.id}).scalar_one()
     if person.status == Status.QUALIFYING:
-        return {"done": found.done, "total": max(found.done + num_held, desk.settings.qualification_pairs)}
-    return {"done": found.done, "total": found.done + num_held + max(0, found.waiting - found.had)}
+        return {"done": done, "total": max(done + num_held, desk.settings.qualification_pairs)}
+    if num_held == 0:
+        return {"done": done, "total": done}
+
+    def count() -> int:
+        wanted = PairState.DISPUTED if person.role == Role.ADJUDICATOR else PairState.OPEN
+        found = connection.execute(_LEFT, {"person": person.id, "wanted": wanted}).one()
+        return int(done + num_held + max(0, found.waiting - found.had))
+
+    return {"done": done, "total": max(done + num_held, desk.totals.of(person.id, desk.now(), count))}
 
 
 def _url(assignment: str, side: str) -> str:
@@ -98,8 +106,5 @@ _WAITING = select(func.count()).select_from(Pair).where(Pair.state == bindparam(
 _HAD = _MINE.join(Pair, Pair.id == Assignment.pair_id).where(
     Assignment.state != Work.EXPIRED, Pair.state == bindparam("wanted")
 )
-_PROGRESS = select(
-    _MINE.where(Assignment.state == Work.SUBMITTED).scalar_subquery().label("done"),
-    _WAITING.scalar_subquery().label("waiting"),
-    _HAD.scalar_subquery().label("had"),
-)
+_DONE = _MINE.where(Assignment.state == Work.SUBMITTED)
+_LEFT = select(_WAITING.scalar_subquery().label("waiting"), _HAD.scalar_subquery().label("had"))
