@@ -14,6 +14,10 @@ import pytest
 from videoalign.cli.main import main
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
+from videoalign.web.annotate.database import Database, address
+from videoalign.web.annotate.desk import open_desk
+from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.settings import AnnotateSettings
 
 
 @pytest.fixture
@@ -43,6 +47,25 @@ def test_what_cannot_be_served_is_refused_in_one_line(
         assert "cannot be listened on" in refused(capsys, dataset, "--port", taken.getsockname()[1])
     Dataset.open(dataset).write_clips(Dataset.open(dataset).clips()[:1])
     assert "no pair to judge" in refused(capsys, dataset, "--port", 0)
+
+
+def test_export_writes_what_a_served_programme_holds_and_refuses_where_there_was_none(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["annotate", "export", str(dataset)]) == 2
+    assert "no programme was served here" in capsys.readouterr().err
+    assert not (dataset / "annotate.sqlite").exists()
+    Database(address(dataset, None)).close()
+    assert main(["annotate", "export", str(dataset)]) == 2
+    assert "no programme was served here" in capsys.readouterr().err
+    store = Database(address(dataset, None))
+    open_desk(store, Library(dataset), AnnotateSettings())
+    store.close()
+    for _ in range(2):
+        assert main(["annotate", "export", str(dataset), "raters_per_pair=2"]) == 0
+        assert "0 judgements of this programme" in capsys.readouterr().out
+    assert main(["annotate", "export", str(dataset), "--db", "postgresql://nobody@127.0.0.1:1/none"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_it_prints_its_address_and_a_link_and_ends_with_zero_when_told_to_stop(dataset: Path) -> None:

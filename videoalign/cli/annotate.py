@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from videoalign.cli.annotate_agreement import agreement, leaderboard
+from videoalign.cli.annotate_agreement import Folder, agreement, leaderboard
 from videoalign.cli.common import ConfigFile, Overrides, load_config
 from videoalign.errors import ConfigError
 
@@ -16,28 +17,28 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     group = typer.Typer(help="Collect judgements from people, and see how far they agree.", no_args_is_help=True)
     group.command("serve")(serve)
+    group.command("export")(export)
     group.command("agreement")(agreement)
     group.command("leaderboard")(leaderboard)
     app.add_typer(group, name="annotate")
 
 
+Db = Annotated[str | None, typer.Option("--db", metavar="URL", help="postgresql://...; default D/annotate.sqlite.")]
+
+
 def serve(
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")],
+    dataset: Folder,
     settings: Overrides = None,
-    db: Annotated[
-        str | None, typer.Option("--db", metavar="URL", help="postgresql://...; default D/annotate.sqlite.")
-    ] = None,
+    db: Db = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
     config: ConfigFile = None,
 ) -> None:
     """Let people judge the pairs of a dataset in their browsers, until told to stop."""
-    try:
+    with _needs_web("serve"):
         from videoalign.web.annotate.server import Started
         from videoalign.web.annotate.server import serve as serve_programme
         from videoalign.web.annotate.settings import AnnotateSettings
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"annotate serve: {error.name} is missing; pip install 'videoalign[web]'.") from None
 
     options = load_config(AnnotateSettings, config, settings, db=db, host=host, port=port)
 
@@ -46,3 +47,25 @@ def serve(
         print(f"admin link, for one use: {server.admin_link}", flush=True)
 
     serve_programme(dataset, options, on_start=started)
+
+
+def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: ConfigFile = None) -> None:
+    """Write the judgements of a programme's database to the dataset folder, as its server does every minute.
+
+    Takes the settings of 'serve', so that one file does for both; where the database is, is all that counts.
+    """
+    with _needs_web("export"):
+        from videoalign.web.annotate.export import export_programme
+        from videoalign.web.annotate.settings import AnnotateSettings
+
+    num = export_programme(dataset, load_config(AnnotateSettings, config, settings, db=db))
+    print(f"{dataset}: {num} judgements of this programme")
+
+
+@contextmanager
+def _needs_web(command: str) -> Iterator[None]:
+    """Says which extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"annotate {command}: {error.name} is missing; pip install 'videoalign[web]'.") from None

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from videoalign.contracts.records import Judgement, Rating
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate.export import write_tables
+from videoalign.web.annotate.export import export_programme, write_tables
+from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
 
 Open = Callable[..., Any]
@@ -46,6 +47,29 @@ def test_the_tables_hold_every_verdict_once_however_often_they_are_written(
     assert len(dataset.ratings()) == 1
     assert {one["name"] for one in programme.admin.http.get("/api/admin/raters").json()["raters"]} == {"Rater"}
     assert not any("Rater" in str(row) for row in rows), "names stay in the database"
+
+
+def test_without_a_server_the_same_tables_are_written_byte_for_byte_and_nothing_changes_in_the_database(
+    open_programme: Open, make_dataset: Make, db: str
+) -> None:
+    folder = make_dataset(3)
+    Dataset.open(folder).add(judgements=[FOREIGN])
+    programme = open_programme(folder, ratings=True, raters_per_pair=1)
+    rater = programme.invite()
+    ratings = {side: {"VQ": 4} for side in ("left", "right")}
+    rater.judge("left", comment="sharper", ratings=ratings)
+    rater.http.post("/api/undo")
+    rater.judge_all("right")
+    assert write_tables(programme.desk) == 9
+    tables = sorted(folder.glob("*.parquet"))
+    by_server = {path: path.read_bytes() for path in tables}
+    log = programme.admin.http.get("/admin/audit").text
+    (folder / "annotations.parquet").unlink()
+    for _ in range(2):
+        assert export_programme(folder, AnnotateSettings(db=db)) == 9
+        assert {path: path.read_bytes() for path in sorted(folder.glob("*.parquet"))} == by_server
+    assert Dataset.open(folder).judgements()[0] == FOREIGN
+    assert programme.admin.http.get("/admin/audit").text == log
 
 
 def test_a_verdict_that_is_taken_back_leaves_the_tables_but_not_the_log(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import func, make_url, select
 from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import Judgement, Rating
 from videoalign.data.tables import write_columns
-from videoalign.web.annotate import raw
+from videoalign.errors import DataError, OutputError
+from videoalign.web.annotate import database, raw
+from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk
-from videoalign.web.annotate.tables import Assignment, Pair, Said
+from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.annotate.tables import Assignment, Pair, Programme, Said
 
 Row = TypeVar("Row", Judgement, Rating)
 
@@ -58,6 +63,36 @@ def write_tables(desk: Desk) -> int:
     if ratings or dataset.ratings():
         dataset.write_ratings([*_others(desk, dataset.ratings()), *ratings])
     return len(judgements)
+
+
+def export_programme(folder: Path, settings: AnnotateSettings) -> int:
+    """Writes the tables as `write_tables` does, without a server; returns how many judgements.
+
+    Args:
+        folder: of the dataset.
+        settings: its ``db`` says where the database is; nothing is changed there.
+
+    Raises:
+        DataError: no dataset, or no database of a programme, is there.
+        OutputError: the database cannot be reached, or the folder not written.
+    """
+    library = Library(folder)
+    address = database.address(folder, settings.db)
+    missing = DataError(f"{folder}: no programme was served here; run 'videoalign annotate serve' or name its --db.")
+    if address.startswith("sqlite") and not Path(make_url(address).database or "").is_file():
+        raise missing
+    store = Database(address)
+    try:
+        with store.read() as session:
+            programme = session.scalar(select(Programme))
+            if programme is None:
+                raise missing
+            key, seed = programme.key, programme.seed
+        return write_tables(Desk(store, library, settings, key, seed))
+    except DatabaseGone as gone:
+        raise OutputError(f"annotate export: {gone.reason}") from gone
+    finally:
+        store.close()
 
 
 def _others(desk: Desk, rows: list[Row]) -> list[Row]:
