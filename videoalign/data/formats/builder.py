@@ -71,36 +71,38 @@ class Builder:
 
     def _add_pair(self, number: int, entry: PairEntry) -> None:
         prompt_id = _prompt_id_of(entry.prompt)
-        clip_a, clip_b = (self._clip(clip, prompt_id) for clip in (entry.clip_a, entry.clip_b))
-        if clip_a.clip_id == clip_b.clip_id:
+        clip_a, clip_b = self._id_of(entry.clip_a, prompt_id), self._id_of(entry.clip_b, prompt_id)
+        if clip_a == clip_b:
             raise DataError(f"both sides are the same clip, {entry.clip_a.path}; a pair needs two.")
         if not entry.labels:
             raise DataError("no dimension is judged; fill in one at least.")
-        self._say(number, _verdict_key(entry, clip_a.clip_id, clip_b.clip_id))
-        self._keep(entry.prompt, (clip_a, entry.clip_a), (clip_b, entry.clip_b))
+        self._say(number, _verdict_key(entry, clip_a, clip_b))
+        self._keep(entry.prompt, prompt_id, {clip_a: entry.clip_a, clip_b: entry.clip_b})
+        where = f"{self.source}:{number}"
         for name, label in entry.labels.items():
             self._write(
                 Judgement(
                     prompt_id=prompt_id,
-                    clip_a=clip_a.clip_id,
-                    clip_b=clip_b.clip_id,
+                    clip_a=clip_a,
+                    clip_b=clip_b,
                     rater=entry.rater,
                     dimension=name,
                     label=label,
-                    source_row=f"{self.source}:{number}",
+                    source_row=where,
                     role=entry.role,
                     left=entry.left,
                     seconds=entry.seconds,
                 )
             )
         for (side, name), score in entry.ratings.items():
-            self._rate(number, (clip_a if side == "a" else clip_b).clip_id, entry.rater, name, score)
+            self._rate(number, clip_a if side == "a" else clip_b, entry.rater, name, score)
 
     def _add_rating(self, number: int, entry: RatingEntry) -> None:
-        clip = self._clip(entry.clip, _prompt_id_of(entry.prompt))
+        prompt_id = _prompt_id_of(entry.prompt)
+        clip_id = self._id_of(entry.clip, prompt_id)
         if not entry.scores:
             raise DataError("no dimension is rated; fill in one at least.")
-        known = {name: self._scores.get((clip.clip_id, entry.rater, name)) for name in entry.scores}
+        known = {name: self._scores.get((clip_id, entry.rater, name)) for name in entry.scores}
         earlier = {name: old for name, old in known.items() if old is not None}
         for name, (score, first) in earlier.items():
             if score != entry.scores[name]:
@@ -110,14 +112,15 @@ class Builder:
                 )
         if len(earlier) == len(known):
             raise DuplicateRow(f"{REPEATED} {next(iter(earlier.values()))[1]}.")
-        self._keep(entry.prompt, (clip, entry.clip))
+        self._keep(entry.prompt, prompt_id, {clip_id: entry.clip})
         for name, score in entry.scores.items():
-            self._rate(number, clip.clip_id, entry.rater, name, score)
+            self._rate(number, clip_id, entry.rater, name, score)
 
     def _add_clip(self, number: int, entry: ClipEntry) -> None:
-        clip = self._clip(entry.clip, _prompt_id_of(entry.prompt))
-        self._say(number, ("clip", clip.clip_id))
-        self._keep(entry.prompt, (clip, entry.clip))
+        prompt_id = _prompt_id_of(entry.prompt)
+        clip_id = self._id_of(entry.clip, prompt_id)
+        self._say(number, ("clip", clip_id))
+        self._keep(entry.prompt, prompt_id, {clip_id: entry.clip})
 
     def _say(self, number: int, what: tuple[str, ...]) -> None:
         """Remembers by 16 bytes what a row says, since a million of them must fit in memory."""
@@ -135,28 +138,43 @@ class Builder:
         where = f"{self.source}:{number}"
         self._write(Rating(clip_id=clip_id, rater=rater, dimension=dimension, score=score, source_row=where))
 
-    def _keep(self, text: str, *clips: tuple[Clip, SourceClip]) -> None:
-        prompt_id = clips[0][0].prompt_id
+    def _keep(self, text: str, prompt_id: str, clips: dict[str, SourceClip]) -> None:
+        """Writes the prompt and those of its clips, by id, that are not in yet."""
         if prompt_id not in self._prompts:
             self._prompts.add(prompt_id)
             self._write(Prompt(prompt_id=prompt_id, text=text))
-        for clip, source in clips:
-            if clip.clip_id not in self._clips:
-                self._clips[clip.clip_id] = (prompt_id, clip.generator)
-                self._write(self._stored(clip, source))
+        for clip_id, clip in clips.items():
+            if clip_id not in self._clips:
+                self._clips[clip_id] = (prompt_id, clip.generator)
+                self._write(self._record(clip_id, prompt_id, clip))
 
-    def _stored(self, clip: Clip, source: SourceClip) -> Clip:
-        """The clip as it will stand in the folder; bytes are written at once, files are copied when all rows are in."""
-        if source.content is None and not self.options.copy_clips:
-            return clip
-        inside = f"{CLIP_FOLDER}/{clip.clip_id}{PurePosixPath(source.path).suffix or '.mp4'}"
+    def _record(self, clip_id: str, prompt_id: str, clip: SourceClip) -> Clip:
+        info = self._look_at(clip)
+        return Clip(
+            clip_id=clip_id,
+            prompt_id=prompt_id,
+            path=self._stored(clip_id, clip),
+            generator=clip.generator,
+            seed=clip.seed,
+            fps=info.fps,
+            num_frames=info.num_frames,
+            height=info.height,
+            width=info.width,
+        )
+
+    def _stored(self, clip_id: str, clip: SourceClip) -> str:
+        """Where the clip will be; bytes are written at once, files are copied when all rows are in."""
+        _, place = self._places[clip.path]
+        if clip.content is None and not self.options.copy_clips:
+            return place
+        inside = f"{CLIP_FOLDER}/{clip_id}{PurePosixPath(clip.path).suffix or '.mp4'}"
         target = self.dataset.path / inside
         target.parent.mkdir(exist_ok=True)
-        if source.content is None:
-            self._copies.append((clip.path, target))
+        if clip.content is None:
+            self._copies.append((place, target))
         else:
-            target.write_bytes(source.content)
-        return Clip(**{**vars(clip), "path": inside})
+            target.write_bytes(clip.content)
+        return inside
 
     def _write(self, record: Prompt | Clip | Judgement | Rating) -> None:
         writer = self._writers.get(type(record))
@@ -165,27 +183,15 @@ class Builder:
             writer = self._writers[type(record)] = RecordWriter(path, type(record))
         writer.add(record)
 
-    def _clip(self, clip: SourceClip, prompt_id: str) -> Clip:
-        """The record of a clip; one file under two prompts is two clips."""
-        path, place = self._places.get(clip.path) or self._places.setdefault(clip.path, self._place(clip.path))
-        known_by = path if clip.content is None else hashlib.sha256(clip.content).hexdigest()
-        clip_id = _clip_id(path, known_by, prompt_id)
-        info = self._probe(place, place) if clip.content is None else self._probe(known_by, clip.content)
-        _require_stated(clip, info)
+    def _id_of(self, clip: SourceClip, prompt_id: str) -> str:
+        """Id of a clip that can be used; one file under two prompts is two clips."""
+        path, _ = self._places.get(clip.path) or self._places.setdefault(clip.path, self._place(clip.path))
+        clip_id = _clip_id(path, path if clip.content is None else _hash_of(clip.content), prompt_id)
+        _require_stated(clip, self._look_at(clip))
         known = self._clips.get(clip_id)
         if known is not None and known[1] != clip.generator:
             raise DataError(f"{clip.path}: was by '{known[1]}' before, here by '{clip.generator}'; correct one.")
-        return Clip(
-            clip_id=clip_id,
-            prompt_id=prompt_id,
-            path=place,
-            generator=clip.generator,
-            seed=clip.seed,
-            fps=info.fps,
-            num_frames=info.num_frames,
-            height=info.height,
-            width=info.width,
-        )
+        return clip_id
 
     def _place(self, path: str) -> tuple[str, str]:
         """The path as it is written most plainly, and where it leads."""
@@ -196,10 +202,18 @@ class Builder:
             return plain, f"{self.clip_root.rstrip('/')}/{plain}"
         return plain, str((Path(self.clip_root) / plain).absolute())
 
-    def _probe(self, key: str, clip: Encoded) -> VideoInfo:
+    def _look_at(self, clip: SourceClip) -> VideoInfo:
+        """What the file says of itself; it is opened once.
+
+        Raises:
+            VideoError: it is missing or damaged.
+        """
+        place = self._places[clip.path][1]
+        encoded: Encoded = place if clip.content is None else clip.content
+        key = place if clip.content is None else _hash_of(clip.content)
         if key not in self._probed:
             try:
-                self._probed[key] = probe(clip)
+                self._probed[key] = probe(encoded)
             except VideoError as error:
                 self._probed[key] = error
         found = self._probed[key]
@@ -251,6 +265,11 @@ class Builder:
                     shutil.copyfileobj(source, file)
             else:
                 shutil.copyfile(place, target)
+
+
+@lru_cache(maxsize=4)
+def _hash_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @lru_cache(maxsize=65536)

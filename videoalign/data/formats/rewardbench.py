@@ -9,14 +9,12 @@ not the one that was judged, so its row cannot be used (``check_stated=false`` t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from videoalign.contracts.records import OVERALL
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import PairEntry, SourceClip
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.source import SourceTable
 from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, official_row
 from videoalign.data.formats.writing import Contents, write_rows
 from videoalign.errors import DataError
@@ -33,29 +31,12 @@ class RewardBenchOptions(VideoAlignOptions):
     """Refuse a clip whose frame rate or number of frames is not what the table says."""
 
 
-class RewardBenchImporter:
+class RewardBenchImporter(VideoAlignImporter):
     """Reads the rows of such a table."""
 
     def __init__(self, table: SourceTable, options: RewardBenchOptions) -> None:
         table.require("A_model", "B_model")
-        self.pairs = VideoAlignImporter(table, options)
-        self.dimensions = self.pairs.dimensions
-        self.check_stated = options.check_stated
-
-    def entries(self, row: Row) -> list[PairEntry]:
-        """See `Importer.entries`."""
-        entries = self.pairs.entries(row)
-        if not self.check_stated:
-            return entries
-        return [
-            replace(entry, clip_a=_stated(entry.clip_a, row, "A"), clip_b=_stated(entry.clip_b, row, "B"))
-            for entry in entries
-        ]
-
-
-def _stated(clip: SourceClip, row: Row, side: str) -> SourceClip:
-    fps, num_frames = row.number_or_none(f"fps_{side}"), row.number_or_none(f"num_frames_{side}")
-    return replace(clip, fps=fps, num_frames=num_frames)
+        super().__init__(table, options, check_stated=options.check_stated)
 
 
 def export_rewardbench(dataset: Dataset, out: Path) -> int:

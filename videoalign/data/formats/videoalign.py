@@ -40,33 +40,37 @@ class VideoAlignOptions(ImportOptions):
 class VideoAlignImporter:
     """Reads the rows of such a table."""
 
-    def __init__(self, table: SourceTable, options: VideoAlignOptions) -> None:
+    def __init__(self, table: SourceTable, options: VideoAlignOptions, *, check_stated: bool = False) -> None:
         columns = options.dimensions or ()
         table.require("path_A", "path_B", "prompt", *columns)
         self.dimensions = name_dimensions(columns, options)
-        self.rater = options.rater
+        self.rater, self.check_stated = options.rater, check_stated
+        scores = {
+            (side, name): f"MOS_{side.upper()}_{column}" for side in "ab" for name, column in self.dimensions.items()
+        }
+        self.scores = {key: column for key, column in scores.items() if column in table.columns}
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
-        labels, ratings = {}, {}
-        for name, column in self.dimensions.items():
-            text = row.optional(column)
-            if text:
-                labels[name] = normalise_label(text, column)
-            for side in ("a", "b"):
-                score = row.number_or_none(f"MOS_{side.upper()}_{column}")
-                if score:
-                    ratings[side, name] = score
+        said = {name: (row.optional(column), column) for name, column in self.dimensions.items()}
+        scores = {key: row.number_or_none(column) for key, column in self.scores.items()}
         return [
             PairEntry(
                 prompt=row.text("prompt"),
-                clip_a=SourceClip(path=row.text("path_A"), generator=row.optional("A_model")),
-                clip_b=SourceClip(path=row.text("path_B"), generator=row.optional("B_model")),
+                clip_a=self._clip(row, "A"),
+                clip_b=self._clip(row, "B"),
                 rater=self.rater,
-                labels=labels,
-                ratings=ratings,
+                labels={name: normalise_label(text, column) for name, (text, column) in said.items() if text},
+                ratings={key: score for key, score in scores.items() if score},
             )
         ]
+
+    def _clip(self, row: Row, side: str) -> SourceClip:
+        path, generator = row.text(f"path_{side}"), row.optional(f"{side}_model")
+        if not self.check_stated:
+            return SourceClip(path=path, generator=generator)
+        fps, num_frames = row.number_or_none(f"fps_{side}"), row.number_or_none(f"num_frames_{side}")
+        return SourceClip(path=path, generator=generator, fps=fps, num_frames=num_frames)
 
 
 def export_videoalign(dataset: Dataset, out: Path) -> int:
