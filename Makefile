@@ -57,7 +57,9 @@ check: $(READY)
 
 bench: $(READY) $(DEBIAN)ffmpeg $(DEBIAN)postgresql
 	$(BIN)/python benchmarks/run.py --out runs/bench.json $(ARGS)
+	$(BIN)/python benchmarks/serve_load.py --out runs/serve_load.json
 	$(BIN)/python benchmarks/annotate_load.py --out runs/annotate_load.json
+	$(BIN)/python benchmarks/import_rows.py
 
 docs: $(READY)
 	$(BIN)/python docs/reference.py

@@ -2,7 +2,8 @@
 
 Starts ``videoalign reward serve`` as a process and asks it from many clients at once, each over a connection of its own
 and each as soon as it has its last answer. With ``--stop-after`` the server is told to stop in the middle, and the
-clients go on until nobody takes their connection. Exits 1 when a request was lost or a score is wrong.
+clients go on until nobody takes their connection. Without ``--reward`` it is the tiny official checkpoint of the
+reference data with its six clips. Exits 1 when a request was lost or a score is wrong.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import numpy as np
 
+from videoalign.contracts.output import write_json
 from videoalign.models.videoreward import VideoReward
 
 TOLERANCE = 1e-4
@@ -169,17 +172,25 @@ def summary(tally: Tally, seconds: float) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reward", type=Path, required=True, help="reward folder")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of mp4 files")
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--stop-after", type=float, help="send SIGTERM after so many seconds")
-    parser.add_argument("settings", nargs="*", help="key=value of the server")
-    options = parser.parse_intermixed_args()
-    questions = ask_library(options.reward, [file.read_bytes() for file in sorted(options.clips.glob("*.mp4"))])
-    with server(options.reward, *options.settings) as (process, url):
+def tiny_official(folder: Path) -> tuple[Path, Path]:
+    """The reward and the clips of the reference data, where it is at hand.
+
+    Raises:
+        SystemExit: it is not; the status is 0, as nothing went wrong.
+    """
+    from scoring import SHARED, tiny_reward
+
+    if not SHARED.is_dir():
+        print(f"left out, no reference data in {SHARED}; set VIDEOALIGN_SHARED, or give --reward and --clips")
+        raise SystemExit(0)
+    tiny_reward().save_pretrained(folder / "reward")
+    return folder / "reward", SHARED / "data" / "videoalign_pairs"
+
+
+def measure(options: argparse.Namespace, reward: Path, clips: Path) -> tuple[Tally, dict[str, Any]]:
+    """One run: what the clients saw, and its figures."""
+    questions = ask_library(reward, [file.read_bytes() for file in sorted(clips.glob("*.mp4"))])
+    with server(reward, *options.settings) as (process, url):
         begin, figures = time.monotonic(), {}
         if options.stop_after is None:
             tally = Tally()
@@ -190,7 +201,27 @@ def main() -> int:
                 load_and_stop(process, url, questions, clients=options.clients, stop_after=options.stop_after)
             )
             figures["exit_code"] = process.wait(START_SECONDS)
-        print(json.dumps({**summary(tally, time.monotonic() - begin), **figures}, indent=2))
+        return tally, {**summary(tally, time.monotonic() - begin), **figures}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reward", type=Path, help="reward folder")
+    parser.add_argument("--clips", type=Path, help="folder of mp4 files")
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--stop-after", type=float, help="send SIGTERM after so many seconds")
+    parser.add_argument("--out", type=Path, help="where the JSON file goes")
+    parser.add_argument("settings", nargs="*", help="key=value of the server")
+    options = parser.parse_intermixed_args()
+    if (options.reward is None) != (options.clips is None):
+        parser.error("--reward and --clips go together")
+    with TemporaryDirectory() as folder:
+        reward, clips = (options.reward, options.clips) if options.reward else tiny_official(Path(folder))
+        tally, figures = measure(options, reward, clips)
+    print(json.dumps(figures, indent=2))
+    if options.out is not None:
+        write_json(options.out, figures)
     for problem in [*tally.lost, *tally.wrong][:10]:
         print(problem, file=sys.stderr)
     return 1 if tally.lost or tally.wrong else 0
