@@ -11,17 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from videoalign.contracts.progress import silent
-from videoalign.contracts.records import DatasetInfo, Dimension
+from videoalign.contracts.records import Clip, DatasetInfo, Dimension
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.recipes.clip_reader import ClipReader
+from videoalign.recipes.clip_scores import clips_in, score_rows
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_data import batcher, clips_of_split, groups_of_split, token_counts
 from videoalign.recipes.reward_start import start_reward
-from videoalign.recipes.scoring import raw_scores
 from videoalign.training.loop import bucketed_order, example_order
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
 
@@ -46,12 +45,20 @@ class Stop(Exception):
     pass
 
 
-def stop_after(step: int) -> Any:
+def train_with_a_stop(dataset: Dataset, base: Path, out: Path, config: RewardTrainConfig, after: int = 3) -> None:
+    """Trains, is stopped after so many steps, and goes on."""
+
     def on_step(row: dict[str, float]) -> None:
-        if row["step"] == step:
+        if row["step"] == after:
             raise Stop
 
-    return on_step
+    with pytest.raises(Stop):
+        train_reward(dataset, str(base), out, config, on_step=on_step)
+    train_reward(dataset, str(base), out, config)
+
+
+def raw_scores(reward: VideoReward, dataset: Dataset, clips: list[Clip]) -> np.ndarray:
+    return np.array(score_rows(reward, clips_in(dataset, clips), skip_broken=False))
 
 
 @pytest.mark.parametrize("loss", ["btt", "davidson", "bt"])
@@ -106,9 +113,7 @@ def test_the_best_validation_is_kept_and_a_stop_changes_nothing(
     assert same_weights(tmp_path / "best", tmp_path / "last") == (best == 6)  # seldom: the rate is that high
     for at in {min(best, 5), 5}:
         out = tmp_path / f"stopped{at}"
-        with pytest.raises(Stop):
-            train_reward(judged_dataset, str(tiny_base), out, settings(fit, keep="best"), on_step=stop_after(at))
-        train_reward(judged_dataset, str(tiny_base), out, settings(fit, keep="best"))
+        train_with_a_stop(judged_dataset, tiny_base, out, settings(fit, keep="best"), after=at)
         assert same_weights(tmp_path / "best", out)
 
 
@@ -155,9 +160,9 @@ def test_training_goes_on_from_a_reward_and_adds_what_it_lacks(
     assert child.settings.provenance == {**parent.settings.provenance, "parent": str(trained)}
     assert set(child.normalisation()) == {"VQ", "MQ", "TA", "Style"} == set(child.settings.ties.width)
     assert [name for name in result.history[0] if name.startswith("accuracy/")] == ["accuracy/Style"]
-    before, after = (raw_scores(model, dataset, dataset.clips(), silent) for model in (parent, child))
+    before, after = (raw_scores(model, dataset, dataset.clips()) for model in (parent, child))
     assert np.abs(after[:, :3] - before).max() < 1e-5  # the rate is next to nothing
-    raw = raw_scores(child, dataset, clips_of_split(dataset, "val"), silent)
+    raw = raw_scores(child, dataset, clips_of_split(dataset, "val"))
     assert child.normalise(raw).mean(0) == pytest.approx(np.zeros(4), abs=1e-6)
 
 
@@ -197,9 +202,7 @@ def test_settings_that_contradict_the_reward_are_refused(
 def test_going_on_can_be_stopped_and_resumed(judged_dataset: Dataset, trained: Path, tmp_path: Path) -> None:
     config = RewardTrainConfig.model_validate({"fit": {**FIT, "save_every_steps": 2}, "tuning": {"language": "lora"}})
     train_reward(judged_dataset, str(trained), tmp_path / "whole", config)
-    with pytest.raises(Stop):
-        train_reward(judged_dataset, str(trained), tmp_path / "r", config, on_step=stop_after(3))
-    train_reward(judged_dataset, str(trained), tmp_path / "r", config)
+    train_with_a_stop(judged_dataset, trained, tmp_path / "r", config)
     assert same_weights(tmp_path / "whole", tmp_path / "r")
 
 
@@ -232,9 +235,7 @@ def test_lengths_are_those_of_the_batches_and_buckets_save_padding(
     assert padding(bucketed_order(told, 2, seed=0)(0, num)) < 0.8 * padding(example_order(num, 0, num, seed=0))
     config = settings({"save_every_steps": 2}, bucket_by_length=True, max_clips=2)
     train_reward(judged_dataset, str(tiny_base), tmp_path / "whole", config)
-    with pytest.raises(Stop):
-        train_reward(judged_dataset, str(tiny_base), tmp_path / "r", config, on_step=stop_after(3))
-    train_reward(judged_dataset, str(tiny_base), tmp_path / "r", config)
+    train_with_a_stop(judged_dataset, tiny_base, tmp_path / "r", config)
     assert same_weights(tmp_path / "whole", tmp_path / "r")
 
 

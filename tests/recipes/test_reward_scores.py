@@ -17,7 +17,7 @@ from videoalign.data.dataset import Dataset
 from videoalign.data.formats import import_data
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError
 from videoalign.evaluation.reward import evaluate_reward
-from videoalign.recipes import clip_scores
+from videoalign.recipes.clip_scores import BATCH_SIZE
 from videoalign.recipes.reward_benchmark import Target, benchmark
 from videoalign.recipes.reward_scores import Counting, compare_on, eval_reward, eval_scores
 
@@ -183,10 +183,7 @@ def test_the_result_file_tells_figures_and_what_they_depend_on(table: Target, tm
     assert result["dataset"]["fingerprint"] in page
 
 
-def test_a_run_that_stopped_goes_on_and_ends_the_same(
-    table: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clip_scores, "CHUNK", 2)
+def test_a_run_that_stopped_goes_on_and_ends_the_same(table: Target, tmp_path: Path) -> None:
     whole = benchmark(Levels(), table, ALL)
     out, stopped = tmp_path / "out", Levels(stop_after=5)
     with pytest.raises(KeyboardInterrupt):
@@ -194,7 +191,7 @@ def test_a_run_that_stopped_goes_on_and_ends_the_same(
     assert not (out / "result.json").exists()
     rest = Levels()
     assert benchmark(rest, table, ALL, out=out)["figures"] == whole["figures"]
-    assert rest.num_scored == 9 - 5
+    assert rest.num_scored == 9 - BATCH_SIZE
     again = Levels()
     assert benchmark(again, table, replace(ALL, legacy=True, seed=1), out=out)["settings"]["legacy"] is True
     assert again.num_scored == 0
@@ -222,16 +219,16 @@ def test_broken_rows_and_clips_are_an_error_or_left_out_and_counted(table: Targe
 
 
 def test_clips_that_break_after_the_import_are_named_and_left_out_with_their_pairs(
-    table: Target, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: Target, clips: Path, tmp_path: Path
 ) -> None:
     import_data("rewardbench", table.location, tmp_path / "d", table.clips)
     dataset, reward = Dataset.open(tmp_path / "d"), Levels()
     (clips / "c5.mp4").write_bytes((clips / "c5.mp4").read_bytes()[:-300])
-    with pytest.raises(VideoError, match=r"1 clips cannot be scored \(c5-.*truncated.*--skip-broken"):
+    with pytest.raises(VideoError, match=r"1 clips cannot be scored \(c5\.mp4\).*truncated.*--skip-broken"):
         eval_reward(reward, dataset, split=None)
     (clips / "c3.mp4").unlink()
     untouched = Levels()
-    with pytest.raises(VideoError, match=r"1 clips cannot be scored \(c3-.*no such file"):
+    with pytest.raises(VideoError, match=r"1 clips cannot be scored \(c3\.mp4\).*no such file"):
         eval_reward(untouched, dataset, split=None)
     assert untouched.num_scored == 0
     target = Target(location=str(tmp_path / "d"))

@@ -107,9 +107,12 @@ def score(
     load: Load = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score the clips of a dataset, stored there, or files; exits 2 when one of them cannot be scored."""
+    """Score the clips of a dataset, stored there, or files; exits 2 when one of them cannot be scored.
+
+    With --dataset or --out a run that stopped goes on where it was.
+    """
     from videoalign.data.dataset import Dataset
-    from videoalign.recipes.scoring import read_clip_table, score_dataset_rows, score_files, write_score_table
+    from videoalign.recipes.scoring import read_clip_table, score_dataset_rows, score_files
 
     if sum((dataset is not None, bool(video), table is not None)) != 1:
         raise ConfigError("reward score: give one of --dataset D, --table FILE, or --video FILE with --prompt TEXT.")
@@ -118,11 +121,9 @@ def score(
     clips = read_clip_table(table) if table is not None else _named_clips(video or [], prompt or [])
     model = open_reward(reward, load)
     if dataset is not None:
-        rows = score_dataset_rows(model, Dataset.open(dataset), name=name, progress=progress)
+        rows = score_dataset_rows(model, Dataset.open(dataset), name=name, out=out, progress=progress)
     else:
-        rows = score_files(model, clips, progress=progress)
-    if out is not None:
-        write_score_table(out, model.dimensions, rows)
+        rows = score_files(model, clips, out=out, progress=progress)
     if as_json:
         print_json(rows)
     elif out is None:

@@ -2,120 +2,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.progress import Progress
+from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.scores import ClipScore
 from videoalign.data.dataset import Dataset
 from videoalign.data.tables import read_table, write_columns
 from videoalign.errors import DataError, VideoAlignError, VideoError
+from videoalign.models.generators.wan import weights_digest
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.scoring import stream_raw
+from videoalign.models.videoreward.scoring import BATCH_SIZE, stream_raw
+from videoalign.video.files import read_video
 
-CHUNK = 128
+CHUNK = 32 * BATCH_SIZE
 """Clips whose scores are written at a time."""
 
+NamedClip = tuple[str | Path, str]
+"""Path or address of a clip, and its prompt."""
 
-@dataclass(frozen=True)
-class ClipScores:
-    """Normalised scores by clip id, (D,), and what is wrong with each clip that has none."""
 
-    scores: Mapping[str, np.ndarray]
-    broken: Mapping[str, str]
+def clips_in(dataset: Dataset, clips: Sequence[Clip]) -> list[NamedClip]:
+    """Clips of a dataset as they are scored."""
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    return [(dataset.clip_source(clip), texts[clip.prompt_id]) for clip in clips]
 
 
 def score_clips(
     reward: RewardModel,
-    dataset: Dataset,
-    clips: Sequence[Clip],
+    clips: Sequence[NamedClip],
     *,
     skip_broken: bool,
-    keep: Path | None,
-    progress: Progress,
-) -> ClipScores:
-    """Scores the clips of a dataset.
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> list[ClipScore]:
+    """Normalised and raw scores of clips, which are the same of a reward that is no `VideoReward`; arguments and errors
+    as of `score_rows`.
+
+    Raises:
+        ModelError: the reward stores no normalisation.
+    """
+    if isinstance(reward, VideoReward):
+        reward.normalisation()
+    scored = []
+    for row in score_rows(reward, clips, skip_broken=skip_broken, keep=keep, progress=progress):
+        if isinstance(reward, VideoReward):
+            scored.append(reward.clip_score(row))
+        elif isinstance(row, VideoAlignError):
+            scored.append(ClipScore(None, None, str(row)))
+        else:
+            named = dict(zip(reward.dimensions, row.tolist(), strict=True))
+            scored.append(ClipScore(named, named))
+    return scored
+
+
+def score_rows(
+    reward: RewardModel,
+    clips: Sequence[NamedClip],
+    *,
+    skip_broken: bool,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> list[np.ndarray | VideoAlignError]:
+    """For each clip its scores, float64 (D,), raw ones of a `VideoReward`, or what is wrong with it.
+
+    Clips that go through the model together do so again in a run that goes on after a stop, so that it ends with the
+    very scores of an unbroken one.
 
     Args:
         reward: scores the clips.
-        dataset: that they belong to.
-        clips: to be scored.
-        skip_broken: leave out clips that cannot be scored; default: they are an error.
-        keep: folder where scores are written as they come and taken from if they are there, for this reward alone; None
-            keeps nothing.
+        clips: to be scored, in this order; one that stands twice is scored once.
+        skip_broken: tell what cannot be scored in its place; else it is an error.
+        keep: folder where scores are written as they come and taken from if they are there, for this reward alone; a
+            file that was changed since is scored again. None keeps nothing.
         progress: counts clips.
 
     Raises:
         VideoError: clips that cannot be scored: how many, and their names. Missing ones are found before any work.
         ModelError: the reward cannot score any clip.
     """
-    broken = {clip.clip_id: f"{clip.path}: no such file." for clip in clips if _is_missing(dataset, clip)}
     if not skip_broken:
-        _refuse(broken)
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    keys = {clip.clip_id: clip_key(clip, texts[clip.prompt_id]) for clip in clips}
-    kept = _Kept(keep, reward.dimensions)
-    todo = [clip for clip in clips if keys[clip.clip_id] not in kept.scores and clip.clip_id not in broken]
+        _refuse([(video, f"{video}: no such file.") for video, _ in clips if _is_missing(video)])
+    keys = [_key(video, prompt) for video, prompt in clips]
+    by_key, kept = dict(zip(keys, clips, strict=True)), _Kept(keep, reward.dimensions)
+    broken: dict[str, VideoAlignError] = {}
+    todo = _todo(list(by_key), kept.scores)
     with progress("score clips", len(todo)) as advance:
+        results = zip(todo, _rows(reward, [by_key[key] for key in todo]), strict=True)
         try:
-            for clip, row in zip(todo, _scored(reward, dataset, todo, texts), strict=True):
-                if isinstance(row, VideoAlignError):
-                    broken[clip.clip_id] = str(row)
-                else:
-                    kept.add(keys[clip.clip_id], row)
-                advance()
+            while batch := list(islice(results, BATCH_SIZE)):
+                broken |= {key: row for key, row in batch if isinstance(row, VideoAlignError)}
+                kept.add({key: row for key, row in batch if not isinstance(row, VideoAlignError)})
+                for _ in batch:
+                    advance()
         finally:
             kept.write()
     if not skip_broken:
-        _refuse(broken)
-    return ClipScores({name: kept.scores[key] for name, key in keys.items() if name not in broken}, broken)
+        _refuse([(by_key[key][0], str(error)) for key, error in broken.items()])
+    return [broken[key] if key in broken else kept.scores[key] for key in keys]
 
 
-def clip_key(clip: Clip, prompt: str) -> str:
-    """A clip's id with a short hash of the clip and its prompt, wherever the file is."""
-    about = [clip.clip_id, prompt, clip.fps, clip.num_frames, clip.height, clip.width]
-    return f"{clip.clip_id}:{fingerprint(about)}"
+def about_reward(reward: RewardModel) -> dict[str, Any]:
+    """Name and dimensions of a reward; of a VideoReward also a hash of its weights and how it reads a clip."""
+    about: dict[str, Any] = {"name": reward.name, "dimensions": list(reward.dimensions)}
+    if not isinstance(reward, VideoReward):
+        return about
+    settings = reward.settings.model_dump(mode="json")
+    read = {name: settings[name] for name in ("limits", "positions", "normalisation", "ties", "provenance")}
+    kind = str(next(reward.backbone.parameters()).dtype).removeprefix("torch.")
+    return {**about, **read, "dtype": kind, "weights": weights_digest(reward), "settings": fingerprint(settings)}
 
 
-def _scored(
-    reward: RewardModel, dataset: Dataset, clips: Sequence[Clip], texts: Mapping[str, str]
-) -> Iterator[np.ndarray | VideoAlignError]:
-    """Normalised scores (D,) of each clip, or what is wrong with it."""
+def _rows(reward: RewardModel, clips: Sequence[NamedClip]) -> Iterator[np.ndarray | VideoAlignError]:
     if isinstance(reward, VideoReward):
-        reward.normalisation()
-        sources = ((dataset.clip_source(clip), texts[clip.prompt_id]) for clip in clips)
-        for row in stream_raw(reward, sources):
-            yield row if isinstance(row, VideoAlignError) else reward.normalise(row)
+        yield from stream_raw(reward, clips, batch_size=BATCH_SIZE)
         return
-    for clip in clips:
+    for video, prompt in clips:
         try:
-            yield reward.score_videos([dataset.load(clip)], [texts[clip.prompt_id]])[0]
+            yield reward.score_videos([read_video(video)], [prompt])[0]
         except DataError as error:
             yield error
 
 
-def _is_missing(dataset: Dataset, clip: Clip) -> bool:
-    return "://" not in clip.path and not dataset.clip_path(clip).is_file()
+def _todo(keys: Sequence[str], kept: Container[str]) -> list[str]:
+    """What has no score: first whole batches of an unbroken run, then what is left of the others."""
+    batches = [keys[start : start + BATCH_SIZE] for start in range(0, len(keys), BATCH_SIZE)]
+    batches.sort(key=lambda batch: any(key in kept for key in batch))
+    return [key for batch in batches for key in batch if key not in kept]
 
 
-def _refuse(broken: Mapping[str, str]) -> None:
+def _key(video: str | Path, prompt: str) -> str:
+    """The same for a clip as long as its file and prompt are; of an address, as long as it is that address."""
+    if "://" in str(video):
+        return fingerprint([str(video), prompt])
+    state = None if _is_missing(video) else os.stat(video)
+    return fingerprint([os.path.abspath(video), prompt, *([state.st_size, state.st_mtime_ns] if state else [])])
+
+
+def _is_missing(video: str | Path) -> bool:
+    return "://" not in str(video) and not os.path.exists(video)
+
+
+def _refuse(broken: Sequence[tuple[str | Path, str]]) -> None:
     if not broken:
         return
-    first, *_ = broken.values()
-    names = ", ".join([*list(broken)[:5], *(["..."] if len(broken) > 5 else [])])
+    names = ", ".join([*[Path(video).name for video, _ in broken[:5]], *(["..."] if len(broken) > 5 else [])])
     raise VideoError(
-        f"{len(broken)} clips cannot be scored ({names}); the first: {first} Mend them, or leave their pairs out with "
-        "--skip-broken."
+        f"{len(broken)} clips cannot be scored ({names}); the first: {broken[0][1]} Mend them, or leave them out; "
+        "'videoalign reward eval' does so with --skip-broken."
     )
 
 
 class _Kept:
-    """Scores by `clip_key`, written to a folder in files of `CHUNK` clips, and those that are there already."""
+    """Scores by `_key`, written to a folder in files of at least `CHUNK` clips, and those that are there already."""
 
     def __init__(self, folder: Path | None, dimensions: Sequence[str]) -> None:
         self.folder, self.dimensions = folder, dimensions
@@ -127,12 +174,15 @@ class _Kept:
             rows = np.stack([table[name].to_numpy() for name in dimensions], axis=1)
             self.scores |= dict(zip(table["clip"].to_pylist(), rows, strict=True))
 
-    def add(self, key: str, row: np.ndarray) -> None:
-        self.scores[key] = self.waiting[key] = row
-        if len(self.waiting) == CHUNK:
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Takes in a batch."""
+        self.scores |= rows
+        self.waiting |= rows
+        if len(self.waiting) >= CHUNK:
             self.write()
 
     def write(self) -> None:
+        """Writes what is not yet written."""
         if self.folder is None or not self.waiting:
             return
         columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, list(self.waiting))}

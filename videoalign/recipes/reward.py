@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
@@ -20,6 +22,7 @@ from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_reader import ClipReader
+from videoalign.recipes.clip_scores import clips_in, score_rows
 from videoalign.recipes.reward_data import (
     batcher,
     clips_of_groups,
@@ -30,7 +33,6 @@ from videoalign.recipes.reward_data import (
 )
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward_start import start_reward
-from videoalign.recipes.scoring import raw_scores
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, bucketed_order, count_steps, fit
 from videoalign.training.objectives.reward import (
@@ -108,7 +110,8 @@ def train_reward(
         history = _fit(objective, lessons, config, folder, count_steps(advance, on_step), processes)
     merge_lora(reward.eval())
     reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})
-    reward.set_normalisation(raw_scores(reward, dataset, lessons.normalised_on, progress))
+    clips = clips_in(dataset, lessons.normalised_on)
+    reward.set_normalisation(np.array(score_rows(reward, clips, skip_broken=False, progress=progress)))
     reward.name = folder.resolve().name
     if processes.is_first:
         reward.save_pretrained(folder / MODEL_FOLDER)

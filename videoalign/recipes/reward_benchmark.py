@@ -16,6 +16,7 @@ from typing import Any
 from videoalign.contracts.output import claim_folder, fingerprint, whole_file, write_json
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.records import Clip
 from videoalign.data.counts import REJECTED_FILE
 from videoalign.data.dataset import INFO_FILE, Dataset, JudgedPair, flip
 from videoalign.data.formats import FORMATS, find_format, import_data
@@ -23,9 +24,7 @@ from videoalign.data.formats.builder import REPEATED
 from videoalign.data.formats.source import READERS
 from videoalign.errors import ConfigError
 from videoalign.evaluation.benchmark_page import benchmark_page
-from videoalign.models.generators.wan import weights_digest
-from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.clip_scores import clip_key
+from videoalign.recipes.clip_scores import about_reward
 from videoalign.recipes.evaluate import library_versions
 from videoalign.recipes.reward_scores import Counting, Evaluation, evaluate_on
 
@@ -97,7 +96,7 @@ def benchmark(
         DataError: see `import_data` and `evaluate_on`.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    about = _about_reward(reward)
+    about = about_reward(reward)
     folder = claim_folder(out, _identity(about, target), fresh=fresh) if out is not None else None
     times = [time.perf_counter()]
     with open_target(target, folder, skip_broken=how.skip_broken, progress=progress) as dataset:
@@ -171,22 +170,11 @@ def _identity(about: Mapping[str, Any], target: Target) -> dict[str, Any]:
     return {**identity, "table": digest, "format": target.format, "clips": where, "options": dict(target.options)}
 
 
-def _about_reward(reward: RewardModel) -> dict[str, Any]:
-    """Name and dimensions of a reward; of a VideoReward also a hash of its weights and how it reads a clip."""
-    about: dict[str, Any] = {"name": reward.name, "dimensions": list(reward.dimensions)}
-    if not isinstance(reward, VideoReward):
-        return about
-    settings = reward.settings.model_dump(mode="json")
-    read = {name: settings[name] for name in ("limits", "positions", "normalisation", "ties", "provenance")}
-    kind = str(next(reward.backbone.parameters()).dtype).removeprefix("torch.")
-    return {**about, **read, "dtype": kind, "weights": weights_digest(reward), "settings": fingerprint(settings)}
-
-
 def _about_dataset(dataset: Dataset, target: Target, split: str | None, pairs: list[JudgedPair]) -> dict[str, Any]:
     """What it is; the fingerprint is of prompts, clips and verdicts, wherever the files are, in whatever order."""
     names = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    clips = sorted(clip_key(clip, texts[clip.prompt_id]) for clip in dataset.clips() if clip.clip_id in names)
+    clips = sorted(_clip_key(clip, texts[clip.prompt_id]) for clip in dataset.clips() if clip.clip_id in names)
     return {
         "name": target.location.rstrip("/").rpartition("/")[2],
         "format": target.format,
@@ -198,6 +186,12 @@ def _about_dataset(dataset: Dataset, target: Target, split: str | None, pairs: l
         "clips": len(clips),
         "provenance": dataset.info.provenance,
     }
+
+
+def _clip_key(clip: Clip, prompt: str) -> str:
+    """A clip's id with a short hash of the clip and its prompt, wherever the file is."""
+    about = [clip.clip_id, prompt, clip.fps, clip.num_frames, clip.height, clip.width]
+    return f"{clip.clip_id}:{fingerprint(about)}"
 
 
 def _verdict(pair: JudgedPair) -> list[str]:

@@ -12,11 +12,12 @@ import numpy as np
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import OVERALL
+from videoalign.contracts.scores import ClipScore
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.errors import DataError, did_you_mean
 from videoalign.evaluation.reward import Figures, Law, compare_rewards, evaluate_reward
 from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.clip_scores import ClipScores, score_clips
+from videoalign.recipes.clip_scores import clips_in, score_clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def evaluate_on(
         reward: scores the clips; must know every other dimension of the dataset.
         dataset: judged pairs.
         how: which pairs are counted, and how.
-        keep: see `clip_scores.score_clips`.
+        keep: see `clip_scores.score_rows`.
         progress: counts clips.
 
     Raises:
@@ -86,9 +87,10 @@ def evaluate_on(
     _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
     pairs = _judged(dataset, how.split)
     scored = _score(reward, dataset, pairs, how.skip_broken, keep, progress)
-    table = _columns(scored.scores, reward.dimensions, dataset.dimensions, how.legacy)
+    table = _columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, how.legacy)
     figures = _figures(table, dataset, pairs, how, _laws(reward))
-    return Evaluation(figures=figures, pairs=pairs, broken=scored.broken)
+    broken = {clip_id: row.error for clip_id, row in scored.items() if row.error is not None}
+    return Evaluation(figures=figures, pairs=pairs, broken=broken)
 
 
 def compare_on(
@@ -107,7 +109,7 @@ def compare_on(
     pairs, tables = _judged(dataset, split), []
     for reward in (first, second):
         scored = _score(reward, dataset, pairs, skip_broken, None, progress)
-        tables.append(_columns(scored.scores, reward.dimensions, dataset.dimensions, legacy=False))
+        tables.append(_columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, legacy=False))
     whole = _whole(pairs, set(tables[0]) & set(tables[1]))
     return compare_rewards(tables[0], tables[1], whole, dataset.dimensions)
 
@@ -145,11 +147,18 @@ def _score(
     skip_broken: bool,
     keep: Path | None,
     progress: Progress,
-) -> ClipScores:
-    """Scores of the clips in the pairs."""
+) -> dict[str, ClipScore]:
+    """What the reward says about each clip in the pairs, by its id."""
     wanted = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
     clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
-    return score_clips(reward, dataset, clips, skip_broken=skip_broken, keep=keep, progress=progress)
+    rows = score_clips(reward, clips_in(dataset, clips), skip_broken=skip_broken, keep=keep, progress=progress)
+    return {clip.clip_id: row for clip, row in zip(clips, rows, strict=True)}
+
+
+def _rows(scored: Mapping[str, ClipScore], reward: RewardModel) -> dict[str, np.ndarray]:
+    """Normalised scores, (D,), of those that have any."""
+    found = {clip_id: row.scores for clip_id, row in scored.items() if row.scores is not None}
+    return {clip_id: np.array([row[name] for name in reward.dimensions]) for clip_id, row in found.items()}
 
 
 def _check_scored(dataset: Dataset, scored: Sequence[str], by: str) -> None:

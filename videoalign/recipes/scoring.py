@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.tables import write_columns
-from videoalign.errors import DataError, VideoAlignError
+from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.scoring import stream_raw
+from videoalign.recipes.clip_scores import NamedClip, about_reward, clips_in, score_clips
 
 
 def score_dataset(
@@ -23,54 +22,48 @@ def score_dataset(
 ) -> list[dict[str, Any]]:
     """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
 
+    Until all have one, scores stand in ``scores/<name>.part``; a run that stopped goes on from there.
+
     Returns:
         What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}}`` a clip.
 
     Raises:
-        DataError: an unreadable clip; nothing is stored then.
+        VideoError: clips that cannot be scored; no scores are stored under the name then.
         ModelError: the reward stores no normalisation.
     """
-    clips = dataset.clips()
-    reward.normalisation()
-    raw = raw_scores(reward, dataset, clips, progress)
+    name, clips = name or reward.name, dataset.clips()
+    keep = dataset.path / "scores" / f"{name}.part"
+    scored = score_clips(
+        reward, clips_in(dataset, clips), skip_broken=False, keep=_kept_by(reward, keep), progress=progress
+    )
     rows = [
-        {"clip_id": clip.clip_id, "raw": dict(zip(reward.dimensions, a, strict=True)), "normalised": b}
-        for clip, a, b in zip(clips, raw.tolist(), _named(reward, reward.normalise(raw)), strict=True)
+        {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores}
+        for clip, row in zip(clips, scored, strict=True)
     ]
-    dataset.write_scores(name or reward.name, rows)
+    dataset.write_scores(name, rows)
+    shutil.rmtree(keep, ignore_errors=True)
     return rows
 
 
 def score_dataset_rows(
-    reward: VideoReward, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
+    reward: VideoReward,
+    dataset: Dataset,
+    *,
+    name: str | None = None,
+    out: Path | None = None,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """`score_dataset`, with rows as `score_files` gives them."""
+    """`score_dataset`, with rows as `score_files` gives them; ``out`` is for `write_score_table`."""
     texts = {row.prompt_id: row.text for row in dataset.prompts()}
     about = {row.clip_id: {"video": row.path, "prompt": texts[row.prompt_id]} for row in dataset.clips()}
     scored = score_dataset(reward, dataset, name=name, progress=progress)
-    return [{**about[row["clip_id"]], "scores": row["normalised"], "raw": row["raw"]} for row in scored]
+    rows = [{**about[row["clip_id"]], "scores": row["normalised"], "raw": row["raw"]} for row in scored]
+    if out is not None:
+        write_score_table(out, reward.dimensions, rows)
+    return rows
 
 
-def raw_scores(reward: VideoReward, dataset: Dataset, clips: Sequence[Clip], progress: Progress) -> np.ndarray:
-    """Raw scores of a dataset's clips, float64 (N, D), in their order.
-
-    Raises:
-        VideoError: an unreadable clip.
-        DataError: a prompt that cannot be read.
-    """
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    sources = ((dataset.clip_source(clip), texts[clip.prompt_id]) for clip in clips)
-    rows = []
-    with progress("score clips", len(clips)) as advance:
-        for row in stream_raw(reward, sources):
-            if isinstance(row, VideoAlignError):
-                raise row
-            rows.append(row)
-            advance()
-    return np.array(rows).reshape(len(rows), len(reward.dimensions))
-
-
-def read_clip_table(location: str | Path) -> list[tuple[str, str]]:
+def read_clip_table(location: str | Path) -> list[NamedClip]:
     """(video, prompt) of each row of a CSV, JSONL or Parquet table with these two columns; a relative path starts at
     the table's folder.
 
@@ -79,7 +72,7 @@ def read_clip_table(location: str | Path) -> list[tuple[str, str]]:
     """
     table = SourceTable.open(location)
     table.require("video", "prompt")
-    pairs = []
+    pairs: list[NamedClip] = []
     for row in table.rows:
         try:
             video, prompt = row.text("video"), row.text("prompt")
@@ -90,13 +83,15 @@ def read_clip_table(location: str | Path) -> list[tuple[str, str]]:
 
 
 def score_files(
-    reward: VideoReward, clips: Sequence[tuple[str | Path, str]], *, progress: Progress = silent
+    reward: VideoReward, clips: Sequence[NamedClip], *, out: Path | None = None, progress: Progress = silent
 ) -> list[dict[str, Any]]:
     """Scores clips in files; a broken one keeps its place.
 
     Args:
         reward: with its normalisation.
         clips: (video, prompt) each.
+        out: file for `write_score_table`; until all clips have scores, those stand in ``<out>.part`` beside it, and a
+            run that stopped, or whose broken clips were mended, goes on from there.
         progress: counts clips.
 
     Returns:
@@ -105,13 +100,18 @@ def score_files(
 
     Raises:
         ModelError: the reward stores no normalisation.
+        OutputError: the disk is full or the place cannot be written.
     """
+    keep = None if out is None else out.with_name(f"{out.name}.part")
+    scored = score_clips(reward, clips, skip_broken=True, keep=_kept_by(reward, keep), progress=progress)
     rows = []
-    with progress("score clips", len(clips)) as advance:
-        for (video, prompt), result in zip(clips, reward.score_stream(clips), strict=True):
-            told = {"error": result.error} if result.error is not None else {}
-            rows.append({"video": str(video), "prompt": prompt, "scores": result.scores, "raw": result.raw, **told})
-            advance()
+    for (video, prompt), result in zip(clips, scored, strict=True):
+        told = {"error": result.error} if result.error is not None else {}
+        rows.append({"video": str(video), "prompt": prompt, "scores": result.scores, "raw": result.raw, **told})
+    if out is not None and keep is not None:
+        write_score_table(out, reward.dimensions, rows)
+        if not any("error" in row for row in rows):
+            shutil.rmtree(keep, ignore_errors=True)
     return rows
 
 
@@ -131,5 +131,6 @@ def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence
     write_columns(Path(out), columns)
 
 
-def _named(reward: VideoReward, scores: np.ndarray) -> list[dict[str, float]]:
-    return [dict(zip(reward.dimensions, row, strict=True)) for row in scores.tolist()]
+def _kept_by(reward: VideoReward, folder: Path | None) -> Path | None:
+    """The part of a folder that is for scores by this reward."""
+    return folder / fingerprint(about_reward(reward)) if folder is not None else None

@@ -1,0 +1,156 @@
+"""Scoring that was stopped or killed goes on, scores nothing twice, and leaves the bytes of an unbroken run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from videoalign.data.dataset import Dataset
+from videoalign.errors import VideoError
+from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.processing import Patches, ReadingLimits
+from videoalign.models.videoreward.settings import Normalisation
+from videoalign.recipes.clip_scores import BATCH_SIZE
+from videoalign.recipes.scoring import read_clip_table, score_dataset, score_files
+
+NUM_CLIPS = 24
+
+DIES_IN_BETWEEN = """
+import os, signal, sys
+from videoalign.cli.main import main
+from videoalign.recipes import clip_scores
+
+def write_and_die(path, columns, write=clip_scores.write_columns):
+    write(path, columns)
+    if path.name == "00001.parquet":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+clip_scores.CHUNK, clip_scores.write_columns = clip_scores.BATCH_SIZE, write_and_die
+main(sys.argv[1:])
+"""
+
+
+class Counted(VideoReward):
+    """Counts what it scores, and is interrupted before it has scored more than ``most``."""
+
+    num_scored, most = 0, 1000
+
+    def score_patches(self, clips: Sequence[Patches], prompts: Sequence[str], **options: Any) -> np.ndarray:
+        if self.num_scored + len(clips) > self.most:
+            raise KeyboardInterrupt
+        self.num_scored += len(clips)
+        return super().score_patches(clips, prompts, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random reward called r, with a normalisation."""
+    limits = ReadingLimits(fps=4.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
+    reward = VideoReward.from_base(tiny_base, limits=limits)
+    normalisation = dict.fromkeys(reward.dimensions, Normalisation(mean=0.1, std=0.7))
+    reward.settings = reward.settings.model_copy(update={"normalisation": normalisation})
+    folder = tmp_path_factory.mktemp("reward") / "r"
+    reward.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def dataset(judged_dataset: Dataset, tmp_path: Path) -> Dataset:
+    """A copy with clips of different lengths."""
+    shutil.copytree(judged_dataset.path, tmp_path / "d")
+    return Dataset.open(tmp_path / "d")
+
+
+@pytest.fixture
+def table(dataset: Dataset, tmp_path: Path) -> Path:
+    """The clips of the dataset, one of them absent."""
+    rows = [f"{dataset.clip_path(clip)},a red circle {number}" for number, clip in enumerate(dataset.clips())]
+    rows[2] = "absent.mp4,a cat"
+    (tmp_path / "clips.csv").write_text("\n".join(["video,prompt", *rows]) + "\n")
+    return tmp_path / "clips.csv"
+
+
+def counted(folder: Path, most: int = 1000) -> Counted:
+    reward = Counted.from_pretrained(folder)
+    reward.most = most
+    return reward
+
+
+def test_a_stopped_dataset_ends_with_the_bytes_of_an_unbroken_run(folder: Path, dataset: Dataset) -> None:
+    file = dataset.path / "scores" / "r.parquet"
+    rows = score_dataset(counted(folder), dataset)
+    whole = file.read_bytes()
+    file.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        score_dataset(counted(folder, most=10), dataset)
+    assert not file.exists()
+    rest = counted(folder)
+    assert score_dataset(rest, dataset) == rows
+    assert rest.num_scored == NUM_CLIPS - 2 * BATCH_SIZE
+    assert file.read_bytes() == whole
+    assert os.listdir(file.parent) == ["r.parquet"]
+
+
+def test_a_killed_table_ends_with_the_bytes_of_an_unbroken_run(folder: Path, table: Path, tmp_path: Path) -> None:
+    clips, out = read_clip_table(table), tmp_path / "out.parquet"
+    score_files(counted(folder), clips, out=tmp_path / "whole.parquet")
+    command = [
+        sys.executable,
+        "-c",
+        DIES_IN_BETWEEN,
+        "reward",
+        "score",
+        folder,
+        "--table",
+        table,
+        "--out",
+        out,
+    ]
+    died = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not out.exists()
+    rest = counted(folder)
+    assert "absent.mp4: no such file" in score_files(rest, clips, out=out)[2]["error"]
+    assert rest.num_scored == NUM_CLIPS - 3 * BATCH_SIZE
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_old_scores_are_not_of_another_reward_nor_of_a_changed_clip(folder: Path, dataset: Dataset) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        score_dataset(counted(folder, most=10), dataset)
+    other = counted(folder)
+    other.head.weight.data *= 1.5
+    assert score_dataset(other, dataset) != score_dataset(counted(folder), dataset)
+    assert other.num_scored == NUM_CLIPS
+    with pytest.raises(KeyboardInterrupt):
+        score_dataset(counted(folder, most=10), dataset)
+    clips = [dataset.clip_path(clip) for clip in dataset.clips()]
+    shutil.copy(clips[20], clips[1])
+    rest = counted(folder)
+    rows = score_dataset(rest, dataset)
+    assert rest.num_scored == NUM_CLIPS - 2 * BATCH_SIZE + 1
+    unbroken = score_dataset(counted(folder), dataset)
+    for row, wanted in zip(rows, unbroken, strict=True):
+        assert row["raw"] == pytest.approx(wanted["raw"], abs=1e-5)
+
+
+def test_broken_clips_leave_no_scores_but_those_of_the_others_are_kept(folder: Path, dataset: Dataset) -> None:
+    clip = dataset.clip_path(dataset.clips()[5])
+    content = clip.read_bytes()
+    clip.write_bytes(content[:300])
+    with pytest.raises(VideoError, match=rf"1 clips cannot be scored \({clip.name}\); the first: .*truncated"):
+        score_dataset(counted(folder), dataset)
+    assert dataset.names("scores") == []
+    clip.write_bytes(content)
+    rest = counted(folder)
+    assert len(score_dataset(rest, dataset)) == NUM_CLIPS
+    assert rest.num_scored == 1
