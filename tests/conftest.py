@@ -49,3 +49,17 @@ def make_clip() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2-VL of a few thousand weights, random."""
+    from videoalign.contracts.records import DEFAULT_DIMENSIONS
+    from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
+    from videoalign.models.videoreward.prompt import default_template
+
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    tokenizer = small_tokenizer(["a red circle moves left", default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
+    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
+    write_base(folder, model, tokenizer)
+    return folder

@@ -13,9 +13,7 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS, Clip, DatasetInfo, 
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
-from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import Ties
 from videoalign.recipes.reward_scores import eval_reward, eval_scores
 from videoalign.recipes.reward_settings import RewardTrainConfig
@@ -24,15 +22,6 @@ from videoalign.video.files import write_video
 
 SMALL = ["fit.num_steps=2", "fit.batch_size=2", "limits={fps: 2, min_frame_pixels: 1024, max_frame_pixels: 1024}"]
 PROMPTS = {"p0": ("a red circle", "train"), "p1": ("a blue cross", "train"), "q": ("a green square", "val")}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "base"
-    tokenizer = small_tokenizer([default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
-    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=1, num_heads=2, vision_dim=32, vision_heads=2)
-    write_base(folder, model, tokenizer)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +57,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tiny_base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("r") / "mine"
-    assert main(["reward", "train", str(dataset), "--model", str(base), "--out", str(out), *SMALL]) == 0
+    assert main(["reward", "train", str(dataset), "--model", str(tiny_base), "--out", str(out), *SMALL]) == 0
     return out
 
 
@@ -140,11 +129,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     says: str,
     trained: Path,
     dataset: Path,
-    base: Path,
+    tiny_base: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    places = {"R": trained, "D": dataset, "B": base, "O": tmp_path / "o", "F": dataset / "clips" / "qa.mp4"}
+    places = {"R": trained, "D": dataset, "B": tiny_base, "O": tmp_path / "o", "F": dataset / "clips" / "qa.mp4"}
     assert main([str(places.get(word, word)) for word in words]) == 2
     said = capsys.readouterr().err.strip()
     assert "\n" not in said
@@ -174,8 +163,8 @@ def test_stored_scores_give_the_figures_of_the_reward_itself(trained: Path, data
         eval_scores(data, "keptt")
 
 
-def test_the_law_of_ties_is_kept_with_the_reward(base: Path, dataset: Path, tmp_path: Path) -> None:
-    words = ["reward", "train", str(dataset), "--model", str(base), *SMALL, "--out"]
+def test_the_law_of_ties_is_kept_with_the_reward(tiny_base: Path, dataset: Path, tmp_path: Path) -> None:
+    words = ["reward", "train", str(dataset), "--model", str(tiny_base), *SMALL, "--out"]
     learnt = ["loss=davidson", "nu=2", "learn_ties=true", "fit.learning_rate=0.05"]
     assert main([*words, str(tmp_path / "r"), *learnt]) == 0
     ties = VideoReward.from_pretrained(tmp_path / "r").settings.ties

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import import_data
 from videoalign.data.formats.ratings import RatingsOptions
 from videoalign.data.formats.videoalign import VideoAlignOptions
 from videoalign.data.split import split_by_prompt
 from videoalign.errors import DataError
-from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.models.videoreward.prompt import default_template
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_scores import eval_reward
 from videoalign.recipes.scoring import score_dataset
@@ -27,15 +24,6 @@ LIMITS = ReadingLimits(fps=2.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 
 CONFIG = RewardTrainConfig(
     fit=FitConfig(num_steps=4, batch_size=4, learning_rate=1e-3, warmup_steps=1), limits=LIMITS, max_clips=4
 )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "base"
-    tokenizer = small_tokenizer([default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
-    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
-    write_base(folder, model, tokenizer)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +40,9 @@ def fetv(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def trained(fetv: Dataset, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(fetv: Dataset, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reward") / "fetv"
-    result = train_reward(fetv, str(base), out, CONFIG)
+    result = train_reward(fetv, str(tiny_base), out, CONFIG)
     assert [row["step"] for row in result.history] == [1, 2, 3, 4]
     assert all(math.isfinite(row["loss"]) for row in result.history)
     assert result.num_pairs == 14 * 6  # four generators a prompt, fourteen prompts to train on
@@ -78,16 +66,16 @@ def test_fetv_figures_stand_beside_knowing_the_generator(fetv: Dataset, trained:
 
 
 def test_a_finished_training_is_only_read_and_other_settings_are_refused(
-    fetv: Dataset, trained: Path, base: Path
+    fetv: Dataset, trained: Path, tiny_base: Path
 ) -> None:
     before = (trained / "model" / "reward.safetensors").read_bytes()
-    again = train_reward(fetv, str(base), trained, CONFIG)
+    again = train_reward(fetv, str(tiny_base), trained, CONFIG)
     assert (trained / "model" / "reward.safetensors").read_bytes() == before
     assert len(again.history) == 4
 
 
 def test_a_stopped_training_ends_with_the_weights_of_the_unbroken_one(
-    fetv: Dataset, trained: Path, base: Path, tmp_path: Path
+    fetv: Dataset, trained: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     class Stop(Exception):
         pass
@@ -98,8 +86,8 @@ def test_a_stopped_training_ends_with_the_weights_of_the_unbroken_one(
 
     saving = CONFIG.model_copy(update={"fit": CONFIG.fit.model_copy(update={"save_every_steps": 2})})
     with pytest.raises(Stop):
-        train_reward(fetv, str(base), tmp_path / "r", saving, on_step=stop)
-    train_reward(fetv, str(base), tmp_path / "r", saving)
+        train_reward(fetv, str(tiny_base), tmp_path / "r", saving, on_step=stop)
+    train_reward(fetv, str(tiny_base), tmp_path / "r", saving)
     for name in ("model.safetensors", "reward.safetensors"):
         assert (tmp_path / "r" / "model" / name).read_bytes() == (trained / "model" / name).read_bytes()
 

@@ -1,28 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from videoalign.contracts.records import DEFAULT_DIMENSIONS, Clip, DatasetInfo, Judgement, Prompt, Rating
+from videoalign.contracts.records import Clip, DatasetInfo, Judgement, Prompt, Rating
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
-from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
-from videoalign.models.videoreward.prompt import default_template
 from videoalign.video.files import write_video
 
 LABELS = ("A", "B", "tie", "both_bad", "invalid")
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen2-VL of a few thousand weights, random."""
-    folder = tmp_path_factory.mktemp("tiny") / "base"
-    tokenizer = small_tokenizer(["a red circle moves left", default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
-    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
-    write_base(folder, model, tokenizer)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 
 from videoalign.cli.main import main
-from videoalign.contracts.records import DEFAULT_DIMENSIONS, Clip, DatasetInfo, Prompt
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.evaluation.probes import PROBES
-from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.models.videoreward.prompt import default_template
 from videoalign.recipes.probe import BATCH_SIZE, ProbeConfig, probe_reward, spread_clips
 from videoalign.video.files import write_video
 from videoalign.worlds.sprites.oracle import Oracle
@@ -139,12 +137,9 @@ def test_a_dimension_that_must_not_see_the_prompt_is_caught_peeping(dataset: Dat
     assert (verdicts(result, "VQ")["prompt swapped"], verdicts(result, "MQ")["prompt swapped"]) == ("wrong", "ok")
 
 
-def test_dimensions_of_a_videoreward_before_the_prompt_do_not_move_with_it(dataset: Dataset, tmp_path: Path) -> None:
-    tokenizer = small_tokenizer([default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
-    base = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=1, num_heads=2, vision_dim=32, vision_heads=2)
-    write_base(tmp_path / "base", base, tokenizer)
+def test_dimensions_of_a_videoreward_before_the_prompt_do_not_move_with_it(dataset: Dataset, tiny_base: Path) -> None:
     limits = ReadingLimits(fps=4, min_frame_pixels=1024, max_frame_pixels=1024)
-    reward = VideoReward.from_base(tmp_path / "base", limits=limits).eval()
+    reward = VideoReward.from_base(tiny_base, limits=limits).eval()
     clips = dataset.clips()
     reward.set_normalisation(reward.score_raw([dataset.load(clip) for clip in clips], ["a red circle"] * len(clips)))
     swapped = probe_reward(reward, dataset, FEW)["probes"][-1]

@@ -9,7 +9,6 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.contracts.video import Video
 from videoalign.models.small_qwen import (
     small_qwen2_5_vl,
-    small_qwen2_vl,
     small_qwen3_vl,
     small_tokenizer,
     write_base,
@@ -19,16 +18,6 @@ from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
 
 LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen2-VL of a few thousand weights, random."""
-    folder = tmp_path_factory.mktemp("tiny") / "base"
-    tokenizer = small_tokenizer(["a red circle moves left", default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
-    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
-    write_base(folder, model, tokenizer)
-    return folder
 
 
 @pytest.fixture(scope="session")

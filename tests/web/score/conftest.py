@@ -12,12 +12,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.contracts.video import Video
-from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.models.videoreward.prompt import default_template
 from videoalign.video.files import write_video
 from videoalign.video.limits import ClipLimits
 from videoalign.web.score.app import build_app
@@ -39,13 +36,10 @@ Serve = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reward_folder(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random reward of a few thousand weights, normalised on noise."""
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = small_tokenizer([PROMPT, default_template(DEFAULT_DIMENSIONS)] * 9, vocab_size=400)
-    model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
-    write_base(folder / "base", model, tokenizer)
-    reward = VideoReward.from_base(folder / "base", limits=LIMITS)
+    reward = VideoReward.from_base(tiny_base, limits=LIMITS)
     rng = np.random.default_rng(0)
     clips = [Video(rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), 8.0) for _ in range(4)]
     reward.set_normalisation(reward.score_raw(clips, [PROMPT] * 4))
