@@ -76,7 +76,7 @@ def test_admin_pages_show_the_disagreement_and_the_decision(programme: Any) -> N
     alpha = page.get_by_role("row", name="Krippendorff's alpha, labels").first.locator("td").first.inner_text()
     assert float(alpha.split()[0]) == -0.5
     raw = page.get_by_role("row", name=re.compile("^Same verdict by two raters")).first.locator("td").first.inner_text()
-    assert raw == "0 %"
+    assert raw == "0%"
     page.get_by_role("link", name="Pairs", exact=True).press("Enter")
     page.wait_for_url("**/admin/pairs")
     assert page.locator("tbody tr").count() == page.get_by_role("row").filter(has_text="adjudicated").count() == 2

@@ -164,7 +164,7 @@ def test_the_pages_of_admins_show_agreement_raters_and_a_leaderboard(open_progra
     raters = admin.get("/api/admin/raters").json()["raters"]
     assert [row["quality"]["others"]["value"] for row in raters] == [1.0] * 3
     assert "12 of 12 judgements" in admin.get("/admin").text
-    assert "100 %" in admin.get("/admin/agreement").text
+    assert "100%" in admin.get("/admin/agreement").text
     for path in ("/admin/raters", "/admin/leaderboard", "/admin/pairs?state=decided", "/admin/audit"):
         assert admin.get(path).status_code == 200
     made = admin.post("/admin/raters/2/link", data={"csrf_token": admin.headers["x-csrf-token"]})

@@ -22,7 +22,7 @@ Open = Callable[..., Any]
 Make = Callable[..., Path]
 
 OPEN_TO_ALL = {"/health", "/join/{token}", "/signed-out"}
-ADMIN_PAGES = ["", "/raters", "/invitations", "/pairs", "/agreement", "/leaderboard", "/audit"]
+ADMIN_PAGES = ["", "/raters", "/invitations", "/pairs", "/pairs/1", "/agreement", "/leaderboard", "/audit"]
 SCRIPT = "<script>alert(1)</script>"
 
 

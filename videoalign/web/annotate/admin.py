@@ -8,17 +8,37 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy import func, select
 
+from videoalign.data.leaderboard import ALL
 from videoalign.web.annotate import figures, people
 from videoalign.web.annotate.admin_api import link_of
 from videoalign.web.annotate.pages import go, render
 from videoalign.web.annotate.schema import NewInvitation, Pause
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
-from videoalign.web.annotate.tables import Audit, Invitation, Pair, PairState, Person, Role
+from videoalign.web.annotate.tables import Audit, Invitation, PairState, Person, Role
 
 router = APIRouter(prefix="/admin", default_response_class=HTMLResponse)
 CHECKED = [Depends(require_csrf)]
 ROWS = 100
 """Rows on one page of a long table."""
+MEANINGS = {
+    PairState.OPEN: "want more raters",
+    PairState.FULL: "have their raters, still at it",
+    PairState.DECIDED: "by majority or adjudicator",
+    PairState.DISPUTED: "wait for an adjudicator",
+    PairState.EXCLUDED: "cannot be judged",
+    PairState.GOLD: "have known answers",
+    PairState.RETIRED: "left the dataset",
+}
+SUBJECTS = {
+    "session": "link",
+    "invitation": "link",
+    "pair": "pair",
+    "judgement": "assignment",
+    "person": "person",
+    "qualification": "person",
+    "gold": "person",
+}
+"""What the number in a row of the audit log counts, by the first word of its action."""
 
 
 class InvitationForm(NewInvitation):
@@ -33,7 +53,7 @@ def overview(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     with desk.database.read() as session:
         counts = figures.overview(desk, session)
     agreement = request.app.state.figures.agreement()
-    return render(request, "admin_overview.html.jinja", visitor, counts=counts, agreement=agreement)
+    return render(request, "admin_overview.html.jinja", visitor, counts=counts, meanings=MEANINGS, agreement=agreement)
 
 
 @router.get("/raters")
@@ -57,7 +77,9 @@ def act(
     """Pauses somebody, lets them go on, or makes them a new link."""
     if action == "link":
         token = desk.database.write(lambda session: people.link(desk, session, visitor.person_id, person))
-        return _invitations(request, desk, visitor, link_of(request, desk, token))
+        with desk.database.read() as session:
+            name = people.find(session, person).name
+        return _invitations(request, desk, visitor, link_of(request, desk, token), name)
     body = Pause(reason=reason)
     if action == "pause":
         desk.database.write(lambda session: people.pause(desk, session, visitor.person_id, person, body.reason))
@@ -69,7 +91,7 @@ def act(
 @router.get("/invitations")
 def invitations(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     """Links that were made."""
-    return _invitations(request, desk, visitor, "")
+    return _invitations(request, desk, visitor)
 
 
 @router.post("/invitations", dependencies=CHECKED)
@@ -77,7 +99,7 @@ def invite(request: Request, desk: AtDesk, visitor: AdminVisitor, form: Annotate
     """Makes a link for somebody new and shows it, this once."""
     role = Role(form.role)
     _, token = desk.database.write(lambda session: people.invite(desk, session, visitor.person_id, role, form.name))
-    return _invitations(request, desk, visitor, link_of(request, desk, token))
+    return _invitations(request, desk, visitor, link_of(request, desk, token), form.name)
 
 
 @router.post("/invitations/{invitation}/revoke", dependencies=CHECKED)
@@ -85,31 +107,6 @@ def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: int) -> Response:
     """Makes a link useless and closes the session that it opened."""
     desk.database.write(lambda session: people.revoke(desk, session, visitor.person_id, invitation))
     return go("/admin/invitations")
-
-
-@router.get("/pairs")
-def pairs(request: Request, desk: AtDesk, visitor: AdminVisitor, state: str = "", page: int = 1) -> Response:
-    """Where each pair stands."""
-    page = min(max(page, 1), 10**6)
-    wanted = select(*Pair.__table__.columns).order_by(Pair.id).limit(ROWS).offset(ROWS * (page - 1))
-    count = select(func.count()).select_from(Pair)
-    if state in set(PairState):
-        wanted, count = wanted.where(Pair.state == state), count.where(Pair.state == state)
-    with desk.database.read() as session:
-        rows, total = session.execute(wanted).all(), session.scalar(count) or 0
-    return render(
-        request,
-        "admin_pairs.html.jinja",
-        visitor,
-        pairs=rows,
-        prompts=desk.library.prompts,
-        clips=desk.library.clips,
-        states=list(PairState),
-        state=state,
-        page=page,
-        num_pages=max(1, -(-total // ROWS)),
-        total=total,
-    )
 
 
 @router.get("/agreement")
@@ -121,7 +118,9 @@ def agreement(request: Request, visitor: AdminVisitor) -> Response:
 @router.get("/leaderboard")
 def leaderboard(request: Request, visitor: AdminVisitor) -> Response:
     """Model against model."""
-    return render(request, "admin_leaderboard.html.jinja", visitor, boards=request.app.state.figures.leaderboard())
+    boards = request.app.state.figures.leaderboard()
+    whole_first = {ALL: boards[ALL]} | boards
+    return render(request, "admin_leaderboard.html.jinja", visitor, boards=whole_first, all=ALL)
 
 
 @router.get("/audit")
@@ -131,7 +130,14 @@ def audit(request: Request, desk: AtDesk, visitor: AdminVisitor, page: int = 1) 
     wanted = select(Audit, Person.name).outerjoin(Person, Person.id == Audit.person_id).order_by(Audit.id.desc())
     with desk.database.read() as session:
         rows = [
-            {"at": row.at, "who": name or "server", "action": row.action, "subject": row.subject, "detail": row.detail}
+            {
+                "at": row.at,
+                "who": name or "server",
+                "action": row.action,
+                "kind": SUBJECTS.get(row.action.partition(".")[0], ""),
+                "subject": row.subject,
+                "detail": row.detail,
+            }
             for row, name in session.execute(wanted.limit(ROWS).offset(ROWS * (page - 1)))
         ]
         total = session.scalar(select(func.count()).select_from(Audit)) or 0
@@ -139,7 +145,7 @@ def audit(request: Request, desk: AtDesk, visitor: AdminVisitor, page: int = 1) 
     return render(request, "admin_audit.html.jinja", visitor, rows=rows, page=page, num_pages=num_pages)
 
 
-def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: str) -> Response:
+def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: str = "", made_for: str = "") -> Response:
     wanted = (
         select(*Invitation.__table__.columns, Person.name, Person.role)
         .join(Person, Person.id == Invitation.person_id)
@@ -149,5 +155,12 @@ def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: st
     with desk.database.read() as session:
         rows = session.execute(wanted).all()
     return render(
-        request, "admin_invitations.html.jinja", visitor, invitations=rows, roles=list(Role), link=link, now=desk.now()
+        request,
+        "admin_invitations.html.jinja",
+        visitor,
+        invitations=rows,
+        link=link,
+        made_for=made_for,
+        link_hours=desk.settings.link_hours,
+        now=desk.now(),
     )

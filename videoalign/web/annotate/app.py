@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from videoalign import __version__
-from videoalign.web.annotate import adjudication, admin, admin_api, api, media, pages
+from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs, api, media, pages
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.figures import Figures
@@ -40,8 +40,8 @@ def create_app(desk: Desk) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _misshapen)
     app.add_exception_handler(HTTPException, _not_served)
     app.add_exception_handler(Exception, _failed)
-    for router in (api.router, admin_api.router, media.router, pages.router, adjudication.router, admin.router):
-        app.include_router(router)
+    for part in (api, admin_api, admin_pairs, media, pages, adjudication, admin):
+        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
 
     @app.get("/health")

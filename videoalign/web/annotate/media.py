@@ -14,15 +14,15 @@ from videoalign.web.annotate.tables import Assignment, Pair, Role
 from videoalign.web.score.refusals import Refusal
 
 router = APIRouter(prefix="/media")
-_NO_CLIP = Refusal(404, "no_clip", "no such clip.")
+NO_CLIP = Refusal(404, "no_clip", "no such clip.")
 
 
 @router.get("/examples/{number}")
 def example(desk: AtDesk, _: AnyVisitor, number: int) -> FileResponse:
     """A clip of the guideline."""
     if not 0 <= number < len(desk.settings.examples):
-        raise _NO_CLIP
-    return _clip(desk, desk.settings.examples[number].clip_id)
+        raise NO_CLIP
+    return clip_file(desk, desk.settings.examples[number].clip_id)
 
 
 @router.get("/{assignment}/{side}")
@@ -35,13 +35,14 @@ def clip(desk: AtDesk, visitor: AnyVisitor, assignment: str, side: Literal["left
             .where(Assignment.id == assignment)
         ).first()
     if row is None or (visitor.role == Role.RATER and row.person_id != visitor.person_id):
-        raise _NO_CLIP
-    return _clip(desk, row.clip_b if (side == "left") == row.swapped else row.clip_a)
+        raise NO_CLIP
+    return clip_file(desk, row.clip_b if (side == "left") == row.swapped else row.clip_a)
 
 
-def _clip(desk: Desk, clip_id: str) -> FileResponse:
+def clip_file(desk: Desk, clip_id: str) -> FileResponse:
+    """The file of a clip; whoever asks has been let in already."""
     if clip_id not in desk.library.clips:
-        raise _NO_CLIP
+        raise NO_CLIP
     path, media_type = desk.library.file(clip_id)
     if not path.is_file():
         raise Refusal(404, "clip_missing", f"the file of clip '{clip_id}' is missing; skip this pair and say so.")

@@ -92,6 +92,7 @@ function show(next) {
   drawProgress(next);
   $("pair").hidden = !assignment;
   $("panel").hidden = Boolean(assignment);
+  document.body.classList.toggle("resting", !assignment);
   if (assignment) showPair(next);
   else showPanel(next);
 }
@@ -119,8 +120,9 @@ function showPair({ state, message, upcoming }) {
   drawReady();
 }
 
-function showPanel({ state, message }) {
+function showPanel({ state, message, progress }) {
   players.clear();
+  $("panel-undo").hidden = state === "paused" || !progress.done || $("pair").dataset.role === "adjudicator";
   const [title, text] = PANELS[state] ?? ["No pair just now", "Other raters are at work on the pairs that are left."];
   $("panel-title").textContent = title;
   $("panel-text").textContent = message || text;
