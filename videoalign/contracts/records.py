@@ -20,6 +20,10 @@ class Label(StrEnum):
     INVALID = "invalid"
 
 
+VOTE_VALUES: dict[str, int | None] = {Label.A: 1, Label.TIE: 0, Label.BOTH_BAD: 0, Label.B: -1, Label.INVALID: None}
+"""What each verdict counts as; no verdict of a pair is None."""
+
+
 class Role(StrEnum):
     """As what a verdict was given."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
-from videoalign.contracts.records import Judgement, Label, Role
+from videoalign.contracts.records import VOTE_VALUES, Judgement, Label, Role
 from videoalign.stats.agreement import majority
 from videoalign.stats.dawid_skene import DawidSkene, fit_dawid_skene
 
@@ -22,8 +22,6 @@ Shares = tuple[float, float, float]
 
 VERDICTS = (Label.A, Label.TIE, Label.B)
 """What shares and votes are counted for, in their order."""
-
-_VALUES = {Label.A: 1, Label.TIE: 0, Label.BOTH_BAD: 0, Label.B: -1, Label.INVALID: None}
 
 
 class Vote(NamedTuple):
@@ -82,7 +80,7 @@ def collect_votes(judgements: Iterable[Judgement]) -> list[VotedPair]:
     pairs: dict[tuple[str, str, str], VotedPair] = {}
     votes: dict[Vote, Vote] = {}
     for row in judgements:
-        value = _VALUES[Label(row.label)]
+        value = VOTE_VALUES[row.label]
         flipped = (row.prompt_id, row.clip_b, row.clip_a)
         key = flipped if flipped in pairs else (row.prompt_id, row.clip_a, row.clip_b)
         if key not in pairs:

@@ -11,13 +11,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from videoalign.contracts.records import Label
+from videoalign.contracts.records import VOTE_VALUES
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
 from videoalign.stats.calibration import fit_tie_law, verdict_probabilities
 from videoalign.stats.pairwise import accuracy_without_ties, fit_threshold, legacy_right_with_ties
 
-VALUE = {Label.A: 1, Label.B: -1, Label.TIE: 0}
 NUM_FOLDS = 5
 
 
@@ -68,12 +67,12 @@ def build_table(
     rows = []
     for place, pair in enumerate(pairs):
         label = pair.labels.get(dimension)
-        if label in VALUE:
+        value = None if label is None else VOTE_VALUES[label]
+        if value is not None:
             for clip_id in (pair.clip_a, pair.clip_b):
                 if clip_id not in scores:
                     raise DataError(f"scores: clip '{clip_id}' has none; score the whole dataset first.")
-            value, (a, b) = VALUE[label], (pair.clip_a, pair.clip_b)
-            a, b, value = (a, b, value) if a < b else (b, a, -value)
+            a, b, value = min((pair.clip_a, pair.clip_b, value), (pair.clip_b, pair.clip_a, -value))
             rows.append((pair.prompt_id, a, b, value, place))
     rows.sort()
     return PairTable(
