@@ -18,16 +18,10 @@ from videoalign.data.formats import builder, import_data
 from videoalign.errors import DataError, VideoError
 from videoalign.video.files import probe
 
+from .tables import write_table
+
 GENAI_VOTES = ("leftvote", "rightvote", "tievote", "bothbad_vote")
 NAMES = ("v.mp4", "v.mp4", None, "w.mp4")
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def bench_row(a: int, b: int, labels: str = "A B same A", prompt: str = "a cat", **more: Any) -> dict[str, Any]:
@@ -60,7 +54,7 @@ def test_a_benchmark_table_gives_verdicts_on_four_dimensions_and_both_generators
     tmp_path: Path, six_clips: Path
 ) -> None:
     rows = [bench_row(0, 1), bench_row(2, 3, "same B A B", prompt="a dog"), bench_row(0, 3, "B B B B", prompt="a dog")]
-    counts = import_data("rewardbench", write_csv(tmp_path / "t.csv", rows), tmp_path / "d")
+    counts = import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "d")
     assert (counts.prompts, counts.clips, counts.pairs, counts.judgements) == (2, 5, 3, 12)
     assert counts.generators == {"m0": 3, "m1": 2}
     assert counts.labels["Overall"] == {"A": 1, "B": 2, "tie": 0, "both_bad": 0, "invalid": 0}
@@ -71,7 +65,7 @@ def test_a_benchmark_table_gives_verdicts_on_four_dimensions_and_both_generators
 
 def test_a_pair_is_known_by_both_paths(tmp_path: Path, six_clips: Path) -> None:
     rows = [bench_row(0, 1), bench_row(0, 2), bench_row(0, 1), bench_row(1, 0, "B A same B")]
-    counts = import_data("rewardbench", write_csv(tmp_path / "t.csv", rows), tmp_path / "d")
+    counts = import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "d")
     assert counts.pairs == 2
     assert [row["row"] for row in counts.rejected] == ["t.csv:4", "t.csv:5"]
 
@@ -85,7 +79,7 @@ def test_a_pair_is_known_by_both_paths(tmp_path: Path, six_clips: Path) -> None:
 def test_a_row_that_contradicts_its_files_is_told_with_its_line(
     tmp_path: Path, six_clips: Path, change: dict[str, str], says: str
 ) -> None:
-    source = write_csv(tmp_path / "t.csv", [bench_row(0, 1, fps_A="8.05"), {**bench_row(2, 3), **change}])
+    source = write_table(tmp_path / "t.csv", [bench_row(0, 1, fps_A="8.05"), {**bench_row(2, 3), **change}])
     with pytest.raises(DataError, match=says):
         import_data("rewardbench", source, tmp_path / "d")
     assert not (tmp_path / "d").exists()
@@ -99,18 +93,18 @@ def test_stated_rates_and_lengths_of_real_clips_are_those_of_the_files(shared: P
     folder = shared / "data" / "videoalign_pairs"
     with (folder / "pairs.csv").open(encoding="utf-8") as file:
         rows = [{**row, "A_model": "x", "B_model": "y", "Overall": row["TA"]} for row in csv.DictReader(file)]
-    counts = import_data("rewardbench", write_csv(tmp_path / "t.csv", rows), tmp_path / "d", folder)
+    counts = import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "d", folder)
     assert (counts.pairs, counts.labels["Overall"]) == (3, counts.labels["TA"])
     (wrong,) = [row for row in rows if row["path_B"] == "example_3_B.mp4"]
     wrong["fps_B"] = "24.0"
     with pytest.raises(VideoError, match=r"t\.csv:4: example_3_B\.mp4: .*60 frames, 16 fps; the table says"):
-        import_data("rewardbench", write_csv(tmp_path / "t.csv", rows), tmp_path / "e", folder)
+        import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "e", folder)
 
 
 def test_every_missing_clip_is_counted_and_named_in_one_line(tmp_path: Path, six_clips: Path) -> None:
     rows = [bench_row(0, 1), bench_row(0, 7), bench_row(1, 7), bench_row(8, 2), bench_row(9, 3)]
     with pytest.raises(VideoError) as caught:
-        import_data("rewardbench", write_csv(tmp_path / "t.csv", rows), tmp_path / "d")
+        import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "d")
     said = str(caught.value)
     assert said.startswith("t.csv:3: ") and "\n" not in said
     assert "c7.mp4: no such file" in said and "and 2 other clips (" in said and "c8.mp4" in said and "c9.mp4" in said
@@ -125,7 +119,7 @@ def test_a_clip_of_many_rows_is_opened_once(tmp_path: Path, six_clips: Path, mon
 
     monkeypatch.setattr(builder, "probe", counted)
     rows = [bench_row(a, b) for a in range(6) for b in range(a)] + [bench_row(a, 7) for a in range(6)]
-    import_data("rewardbench", write_csv(tmp_path / "t.csv", rows), tmp_path / "d", options={"skip_broken": True})
+    import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "d", options={"skip_broken": True})
     assert len(seen) == 7 and set(seen.values()) == {1}
 
 
@@ -135,7 +129,7 @@ def test_votes_read_alike_from_every_kind_of_table(tmp_path: Path, six_clips: Pa
             for k, vote in enumerate(GENAI_VOTES)]  # fmt: skip
     source = tmp_path / f"t.{kind}"
     if kind == "csv":
-        write_csv(source, rows)
+        write_table(source, rows)
     elif kind == "jsonl":
         source.write_text("\n".join(json.dumps(row) for row in rows))
     else:
@@ -172,10 +166,10 @@ def test_videos_may_be_addresses(tmp_path: Path, six_clips: Path) -> None:
     for number in range(2):
         memory.pipe(f"/genai/c{number}.mp4", (six_clips / f"c{number}.mp4").read_bytes())
     row = vote_row("memory://genai/c0.mp4", "memory://genai/c1.mp4", "leftvote")
-    assert import_data("genai-bench", write_csv(tmp_path / "t.csv", [row]), tmp_path / "d").pairs == 1
+    assert import_data("genai-bench", write_table(tmp_path / "t.csv", [row]), tmp_path / "d").pairs == 1
     row = vote_row("nowhere://genai/c0.mp4", "memory://genai/c1.mp4", "leftvote")
     with pytest.raises(VideoError, match=r"t\.csv:2: nowhere://genai/c0\.mp4: cannot be fetched"):
-        import_data("genai-bench", write_csv(tmp_path / "t.csv", [row]), tmp_path / "e")
+        import_data("genai-bench", write_table(tmp_path / "t.csv", [row]), tmp_path / "e")
     with pytest.raises(DataError, match=r"nowhere://t\.csv: cannot be fetched"):
         import_data("genai-bench", "nowhere://t.csv", tmp_path / "e")
 
@@ -205,10 +199,10 @@ def test_a_missing_column_is_named(
     row = bench_row(0, 1) if format == "rewardbench" else vote_row("videos/c0.mp4", "videos/c1.mp4", "leftvote")
     row.pop(column)
     with pytest.raises(DataError, match=rf"t\.csv: no column '{column}'"):
-        import_data(format, write_csv(tmp_path / "t.csv", [row]), tmp_path / "d")
+        import_data(format, write_table(tmp_path / "t.csv", [row]), tmp_path / "d")
 
 
 def test_the_vote_may_be_compared_with_one_dimension(tmp_path: Path, six_clips: Path) -> None:
-    source = write_csv(tmp_path / "t.csv", [vote_row("videos/c0.mp4", "videos/c1.mp4", "leftvote")])
+    source = write_table(tmp_path / "t.csv", [vote_row("videos/c0.mp4", "videos/c1.mp4", "leftvote")])
     import_data("genai-bench", source, tmp_path / "d", options={"rename": {"vote_type": "TA"}})
     assert Dataset.open(tmp_path / "d").dimensions == ("TA",)

@@ -14,27 +14,8 @@ from videoalign.data.dataset import Dataset
 from videoalign.data.formats import import_data
 from videoalign.errors import ConfigError, DataError, VideoError
 
-from .tables import (
-    DPO,
-    SETTINGS,
-    SOLI,
-    VISION,
-    arena,
-    choices,
-    clip,
-    feedback,
-    feedback2,
-    judger,
-    mj,
-    pairwise,
-    potato,
-    rapidata,
-    task,
-    uve,
-    vbench,
-    world,
-    write_table,
-)
+from . import tables as like
+from .tables import SETTINGS, clip, write_table
 
 
 def said(dataset: Dataset) -> list[tuple[str, str, str, str]]:
@@ -43,21 +24,22 @@ def said(dataset: Dataset) -> list[tuple[str, str, str, str]]:
 
 
 VERDICTS: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
-    ("visionreward", "jsonl", VISION, [("Overall", "B")]),
-    ("visionreward", "parquet", {**VISION, "standard_answer": "tie"}, [("Overall", "tie")]),
-    ("videodpo", "json", DPO, [("Overall", "A")]),
-    ("rapidata", "csv", rapidata(0, 1), [("Preference", "A")]),
-    ("rapidata", "parquet", rapidata(0, 1, (0.2, 0.8)), [("Preference", "B")]),
-    ("mj-bench", "json", mj(), [("Overall", "A"), ("Alignment", "tie"), ("Bias_Fairness", "B")]),
-    ("worldreward-bench", "jsonl", world(action="left", appearance="right", motion="tie"),
+    ("visionreward", "jsonl", like.VISION, [("Overall", "B")]),
+    ("visionreward", "parquet", {**like.VISION, "standard_answer": "tie"}, [("Overall", "tie")]),
+    ("videodpo", "json", like.DPO, [("Overall", "A")]),
+    ("rapidata", "csv", like.rapidata(0, 1), [("Preference", "A")]),
+    ("rapidata", "parquet", like.rapidata(0, 1, (0.2, 0.8)), [("Preference", "B")]),
+    ("mj-bench", "json", like.mj(), [("Overall", "A"), ("Alignment", "tie"), ("Bias_Fairness", "B")]),
+    ("worldreward-bench", "jsonl", like.world(action="left", appearance="right", motion="tie"),
      [("action", "A"), ("appearance", "B"), ("motion", "tie")]),
-    ("arena", "jsonl", arena("tie (bothbad)"), [("Overall", "both_bad")]),
-    ("arena", "jsonl", arena("model_b", dimension="motion"), [("motion", "B")]),
-    ("label-studio", "json", task(pairwise("VQ", "left"), choices("MQ_choice", "tie")), [("VQ", "A"), ("MQ", "tie")]),
-    ("uve-bench", "json", uve(), [("static_quality", "B")]),
-    ("uve-bench", "json", uve("both bad"), [("static_quality", "both_bad")]),
-    ("va-judger", "jsonl", judger(), [("Overall", "B")]),
-    ("solireward", "json", SOLI, [("quality", "A")]),
+    ("arena", "jsonl", like.arena("tie (bothbad)"), [("Overall", "both_bad")]),
+    ("arena", "jsonl", like.arena("model_b", dimension="motion"), [("motion", "B")]),
+    ("label-studio", "json", like.task(like.pairwise("VQ", "left"), like.choices("MQ_choice", "tie")),
+     [("VQ", "A"), ("MQ", "tie")]),
+    ("uve-bench", "json", like.uve(), [("static_quality", "B")]),
+    ("uve-bench", "json", like.uve("both bad"), [("static_quality", "both_bad")]),
+    ("va-judger", "jsonl", like.judger(), [("Overall", "B")]),
+    ("solireward", "json", like.SOLI, [("quality", "A")]),
 ]  # fmt: skip
 
 
@@ -75,7 +57,7 @@ def test_verdicts_of_each_layout_are_normalised(
 
 
 def test_scores_of_videofeedback_become_pairs_within_a_prompt(tmp_path: Path, six_clips: Path) -> None:
-    rows = [feedback(0, 3), feedback(1, 2), feedback(2, 4, "a dog")]
+    rows = [like.feedback(0, 3), like.feedback(1, 2), like.feedback(2, 4, "a dog")]
     counts = import_data("videofeedback", write_table(tmp_path / "t.parquet", rows), tmp_path / "d")
     assert (counts.ratings, counts.pairs, counts.judgements) == (15, 1, 5)
     better = {row.label for row in Dataset.open(tmp_path / "d").judgements()}
@@ -87,7 +69,7 @@ def test_scores_of_videofeedback_become_pairs_within_a_prompt(tmp_path: Path, si
 
 
 def test_names_with_brackets_and_spaces_are_read(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
-    rows = [feedback2(0, 1, 5, 3), feedback2(1, 2, 1, 3)]
+    rows = [like.feedback2(0, 1, 5, 3), like.feedback2(1, 2, 1, 3)]
     for number in range(2):
         make_clip(tmp_path / "27k" / f"c{number} [a b].mp4", tint=10 * number)
     source = write_table(tmp_path / "t.json", rows)
@@ -137,7 +119,7 @@ def test_pairs_of_videodpo_are_named_by_even_and_odd_numbers(tmp_path: Path, mak
 @pytest.mark.parametrize("as_text", [False, True])
 def test_each_vote_of_rapidata_is_a_judgement(tmp_path: Path, six_clips: Path, as_text: bool) -> None:
     votes = [{"votedFor": name, "userDetails": {"country": "CH"}} for name in ("c0.mp4", "videos/c1.mp4", "c0")]
-    row = rapidata(0, 1, detailedResults_Preference=json.dumps(votes) if as_text else votes)
+    row = like.rapidata(0, 1, detailedResults_Preference=json.dumps(votes) if as_text else votes)
     source = write_table(tmp_path / "t.parquet", [row])
     counts = import_data("rapidata", source, tmp_path / "d")
     assert counts.labels == {"Preference": {"A": 2, "B": 1, "tie": 0, "both_bad": 0, "invalid": 0}}
@@ -150,7 +132,7 @@ def test_each_vote_of_rapidata_is_a_judgement(tmp_path: Path, six_clips: Path, a
     assert counts.generators == {"m0": 1, "m1": 1}
     shares = import_data("rapidata", source, tmp_path / "e", options={"votes": False})
     assert shares.labels["Preference"]["A"] == shares.judgements == 1
-    bad = rapidata(0, 1, detailedResults_Preference=[{"votedFor": "c7.mp4"}])
+    bad = like.rapidata(0, 1, detailedResults_Preference=[{"votedFor": "c7.mp4"}])
     with pytest.raises(DataError, match=r"t\.parquet:1: a vote is for 'c7.mp4', which is neither"):
         import_data("rapidata", write_table(tmp_path / "t.parquet", [bad]), tmp_path / "f")
 
@@ -158,7 +140,7 @@ def test_each_vote_of_rapidata_is_a_judgement(tmp_path: Path, six_clips: Path, a
 @pytest.mark.parametrize(("band", "labels"), [(0.0, "A B tie"), (0.1, "A tie tie"), (0.5, "tie tie tie")])
 def test_shares_within_the_band_are_a_tie(tmp_path: Path, six_clips: Path, band: float, labels: str) -> None:
     shares = [(0.7, 0.3), (0.46, 0.54), (5.0, 5.0)]
-    rows = [rapidata(2 * k, 2 * k + 1, pair) for k, pair in enumerate(shares)]
+    rows = [like.rapidata(2 * k, 2 * k + 1, pair) for k, pair in enumerate(shares)]
     import_data("rapidata", write_table(tmp_path / "t.csv", rows), tmp_path / "d", options={"tie_band": band})
     assert [str(row.label) for row in Dataset.open(tmp_path / "d").judgements()] == labels.split()
 
@@ -182,7 +164,7 @@ def test_other_names_of_columns_of_rapidata_and_its_jobs_are_read(tmp_path: Path
 
 def test_human_labels_of_vbench_are_expanded_to_pairs_once(tmp_path: Path, six_clips: Path) -> None:
     anno = {"m0": {"m1": 1, "m2": 0.5}, "m1": {"m0": 0, "m2": 0}, "m2": {"m0": 0.5, "m1": 1}}
-    source = write_table(tmp_path / "motion smoothness.json", [vbench(**anno)])
+    source = write_table(tmp_path / "motion smoothness.json", [like.vbench(**anno)])
     counts = import_data("vbench-human", source, tmp_path / "d")
     assert said(Dataset.open(tmp_path / "d")) == [
         ("c0", "c1", "motion_smoothness", "A"),
@@ -198,19 +180,23 @@ def test_human_labels_of_vbench_are_expanded_to_pairs_once(tmp_path: Path, six_c
 def test_potato_joins_the_instances_and_knows_schemes_and_buttons(tmp_path: Path, six_clips: Path) -> None:
     items = [{"id": "i1", "prompt": "a cat", "video_a": clip(0), "video_b": clip(1)}]
     write_table(tmp_path / "items.jsonl", items)
-    rows = [potato("u", VQ="A", MQ="tie"), potato("v", scheme={"VQ": "B", "MQ": "A"}), potato("w", VQ={"B": True})]
+    rows = [
+        like.potato("u", VQ="A", MQ="tie"),
+        like.potato("v", scheme={"VQ": "B", "MQ": "A"}),
+        like.potato("w", VQ={"B": True}),
+    ]
     options = {"items": str(tmp_path / "items.jsonl")}
     import_data("potato", write_table(tmp_path / "t.jsonl", rows), tmp_path / "d", options=options)
     rows_of = [(row.rater, row.dimension, row.label) for row in Dataset.open(tmp_path / "d").judgements()]
     assert rows_of == [("u", "VQ", "A"), ("u", "MQ", "tie"), ("v", "VQ", "B"), ("v", "MQ", "A"), ("w", "VQ", "B")]
-    write_table(tmp_path / "t.jsonl", [{**potato(VQ="A"), "id": "i2"}])
+    write_table(tmp_path / "t.jsonl", [{**like.potato(VQ="A"), "id": "i2"}])
     with pytest.raises(DataError, match=r"t\.jsonl:1: instance 'i2' is not in .*items\.jsonl"):
         import_data("potato", tmp_path / "t.jsonl", tmp_path / "e", options=options)
 
 
 def test_label_studio_keeps_raters_and_times_and_leaves_out_what_was_cancelled(tmp_path: Path, six_clips: Path) -> None:
-    one = task(pairwise("VQ", "right"), completed_by={"email": "a@b.c"}, lead_time=4.5)
-    one["annotations"].append({"completed_by": 4, "was_cancelled": True, "result": [pairwise("VQ", "left")]})
+    one = like.task(like.pairwise("VQ", "right"), completed_by={"email": "a@b.c"}, lead_time=4.5)
+    one["annotations"].append({"completed_by": 4, "was_cancelled": True, "result": [like.pairwise("VQ", "left")]})
     import_data("label-studio", write_table(tmp_path / "t.json", [one]), tmp_path / "d")
     (row,) = Dataset.open(tmp_path / "d").judgements()
     assert (row.rater, row.label, row.seconds) == ("a@b.c", "B", 4.5)
@@ -235,14 +221,14 @@ def test_a_folder_of_clips_is_a_dataset_to_judge(tmp_path: Path, six_clips: Path
 
 
 def test_prompts_of_other_actions_are_others(tmp_path: Path, six_clips: Path) -> None:
-    rows = [world(action="left"), {**world(action="right"), "actions": "stop"}]
+    rows = [like.world(action="left"), {**like.world(action="right"), "actions": "stop"}]
     import_data("worldreward-bench", write_table(tmp_path / "t.jsonl", rows), tmp_path / "d")
     texts = [one.text for one in Dataset.open(tmp_path / "d").prompts()]
     assert texts == ['a room Actions: ["W", "A"]', "a room Actions: stop"]
 
 
 def test_pairs_of_any_prompt_need_something_in_its_place(tmp_path: Path, six_clips: Path) -> None:
-    source = write_table(tmp_path / "t.json", [SOLI])
+    source = write_table(tmp_path / "t.json", [like.SOLI])
     with pytest.raises(ConfigError, match="setting 'prompt' is required"):
         import_data("solireward", source, tmp_path / "d")
     import_data("solireward", source, tmp_path / "d", options=SETTINGS["solireward"])
@@ -251,7 +237,7 @@ def test_pairs_of_any_prompt_need_something_in_its_place(tmp_path: Path, six_cli
 
 
 def test_aspects_that_are_not_wanted_are_passed_over(tmp_path: Path, six_clips: Path) -> None:
-    source = write_table(tmp_path / "t.json", [uve(), uve("A is better", "motion")])
+    source = write_table(tmp_path / "t.json", [like.uve(), like.uve("A is better", "motion")])
     counts = import_data("uve-bench", source, tmp_path / "d", options={"dimensions": ("motion",)})
     assert counts.labels == {"motion": {"A": 1, "B": 0, "tie": 0, "both_bad": 0, "invalid": 0}}
 
@@ -265,7 +251,7 @@ def test_a_clip_that_is_missing_is_told_by_every_layout(tmp_path: Path, six_clip
 
 
 def test_judgements_are_records_of_one_kind_whatever_the_layout(tmp_path: Path, six_clips: Path) -> None:
-    import_data("arena", write_table(tmp_path / "t.jsonl", [arena(judge="r")]), tmp_path / "d")
+    import_data("arena", write_table(tmp_path / "t.jsonl", [like.arena(judge="r")]), tmp_path / "d")
     (row,) = Dataset.open(tmp_path / "d").judgements()
     assert row == Judgement(
         prompt_id=row.prompt_id,

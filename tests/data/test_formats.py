@@ -19,13 +19,7 @@ from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats import export_data, import_data
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError
 
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+from .tables import write_table
 
 
 def official(a: int, b: int, labels: str = "A B same", prompt: str = "a cat", **more: Any) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def test_tie_band_decides_what_is_a_tie(tmp_path: Path, six_clips: Path) -> None
         {"clip": f"c{k}.mp4", "prompt": "a cat", "rater": "r", "look": score}
         for k, score in enumerate([1.0, 2.0, 4.0, 4.0])
     ]
-    source = write_csv(six_clips / "ratings.csv", rows)
+    source = write_table(six_clips / "ratings.csv", rows)
     decided = {}
     for band in (0.0, 1.0, 2.0, 3.0):
         counts = import_data("ratings", source, tmp_path / f"d{band}", options={"tie_band": band})
@@ -100,7 +94,7 @@ def test_ratings_of_different_prompts_or_raters_are_not_compared(tmp_path: Path,
         {"clip": f"c{k}.mp4", "prompt": prompt, "rater": rater, "look": k}
         for k, (prompt, rater) in enumerate([("a", "r"), ("b", "r"), ("a", "s"), ("a", "r"), ("b", "s")])
     ]
-    import_data("ratings", write_csv(six_clips / "ratings.csv", rows), tmp_path / "d")
+    import_data("ratings", write_table(six_clips / "ratings.csv", rows), tmp_path / "d")
     (row,) = Dataset.open(tmp_path / "d").judgements()
     assert {row.clip_a[:2], row.clip_b[:2]} == {"c0", "c3"}
     assert row.source_row in ("ratings.csv:2+5", "ratings.csv:5+2")
@@ -109,7 +103,7 @@ def test_ratings_of_different_prompts_or_raters_are_not_compared(tmp_path: Path,
 def test_columns_may_be_called_otherwise(tmp_path: Path, six_clips: Path) -> None:
     rows = [{"file": f"c{k}.mp4", "text": "a cat", "who": "r", "visual quality": k, "seed": k} for k in range(2)]
     columns = {"clip": "file", "prompt": "text", "rater": "who", "rename": {"visual quality": "VQ"}}
-    counts = import_data("ratings", write_csv(six_clips / "r.csv", rows), tmp_path / "d", options=columns)
+    counts = import_data("ratings", write_table(six_clips / "r.csv", rows), tmp_path / "d", options=columns)
     assert list(counts.labels) == ["VQ"]
     with pytest.raises(DataError, match="no column 'fle'"):
         import_data("ratings", six_clips / "r.csv", tmp_path / "e", options={**columns, "clip": "fle"})
@@ -129,7 +123,7 @@ def test_plain_pairs_read_alike_from_every_kind_of_table(tmp_path: Path, six_cli
     ]
     source = six_clips / f"pairs.{kind}"
     if kind == "csv":
-        write_csv(source, rows)
+        write_table(source, rows)
     elif kind == "jsonl":
         source.write_text("\n".join(json.dumps(row) for row in rows))
     else:
@@ -159,7 +153,7 @@ def test_a_pair_said_twice_either_way_round_is_taken_once(tmp_path: Path, six_cl
         official(0, 1, "A B same"),
         official(1, 0, "A A same"),
     ]
-    counts = import_data("videoalign", write_csv(six_clips.parent / "t.csv", rows), tmp_path / "d")
+    counts = import_data("videoalign", write_table(six_clips.parent / "t.csv", rows), tmp_path / "d")
     assert counts.rejected == [
         {"row": "t.csv:3", "reason": "says the same as row 2."},
         {"row": "t.csv:4", "reason": "says the same as row 2."},
@@ -169,7 +163,7 @@ def test_a_pair_said_twice_either_way_round_is_taken_once(tmp_path: Path, six_cl
 
 def test_one_file_under_two_prompts_is_two_clips(tmp_path: Path, six_clips: Path) -> None:
     rows = [official(0, 1, prompt="a cat"), official(0, 1, prompt="a dog")]
-    counts = import_data("videoalign", write_csv(six_clips.parent / "t.csv", rows), tmp_path / "d")
+    counts = import_data("videoalign", write_table(six_clips.parent / "t.csv", rows), tmp_path / "d")
     assert (counts.prompts, counts.clips, counts.pairs) == (2, 4, 2)
 
 
@@ -179,7 +173,7 @@ def test_opinion_scores_beside_the_verdicts_become_ratings(tmp_path: Path, six_c
         official(0, 2, MOS_A_VQ=4, MOS_B_VQ=0),
         official(1, 2, MOS_A_VQ="", MOS_B_VQ=3),
     ]
-    import_data("videoalign", write_csv(six_clips.parent / "t.csv", rows), tmp_path / "d")
+    import_data("videoalign", write_table(six_clips.parent / "t.csv", rows), tmp_path / "d")
     found = [(row.clip_id[:2], row.dimension, row.score) for row in Dataset.open(tmp_path / "d").ratings()]
     assert found == [("c0", "VQ", 4.0), ("c1", "VQ", 2.5), ("c2", "VQ", 3.0)]
 
@@ -189,7 +183,9 @@ def test_export_reads_back_as_the_same_pairs(tmp_path: Path, six_clips: Path) ->
         official(0, 1, "A B same", A_model="m", B_model="n", MOS_A_VQ=4, MOS_B_VQ=2),
         official(2, 3, "invalid same B", prompt="a dog", A_model="m", B_model="n", MOS_A_VQ=1, MOS_B_VQ=5),
     ]
-    import_data("videoalign", write_csv(six_clips.parent / "t.csv", rows), tmp_path / "d", options={"copy_clips": True})
+    import_data(
+        "videoalign", write_table(six_clips.parent / "t.csv", rows), tmp_path / "d", options={"copy_clips": True}
+    )
     assert export_data("videoalign", Dataset.open(tmp_path / "d"), tmp_path / "out" / "e.csv") == 2
     with (tmp_path / "out" / "e.csv").open(encoding="utf-8") as file:
         written = list(csv.DictReader(file))
@@ -214,7 +210,7 @@ def test_export_reads_back_as_the_same_pairs(tmp_path: Path, six_clips: Path) ->
 
 
 def test_clips_stay_or_are_copied_as_asked(tmp_path: Path, six_clips: Path) -> None:
-    source = write_csv(six_clips.parent / "t.csv", [official(0, 1)])
+    source = write_table(six_clips.parent / "t.csv", [official(0, 1)])
     for name, options in {"stay": {}, "copy": {"copy_clips": True}}.items():
         import_data("videoalign", source, tmp_path / name, options=options)
         dataset = Dataset.open(tmp_path / name)
@@ -225,7 +221,7 @@ def test_clips_stay_or_are_copied_as_asked(tmp_path: Path, six_clips: Path) -> N
 
 
 def test_clips_folder_may_be_elsewhere(tmp_path: Path, six_clips: Path) -> None:
-    source = write_csv(
+    source = write_table(
         tmp_path / "t.csv", [{**official(0, 1), "path_A": "c0.mp4", "path_B": str(six_clips / "c1.mp4")}]
     )
     assert import_data("videoalign", source, tmp_path / "d", six_clips).clips == 2
@@ -248,7 +244,7 @@ def test_bad_row_stops_the_import_or_is_listed(
     (six_clips / "cut.mp4").write_bytes((six_clips / "c3.mp4").read_bytes()[:-200])
     more = {"A_model": "m", "MOS_A_VQ": "3"}
     rows = [official(0, 1, **more), {**official(2, 3, **more), **change}, official(4, 5, **more)]
-    source = write_csv(six_clips.parent / "t.csv", rows)
+    source = write_table(six_clips.parent / "t.csv", rows)
     with pytest.raises(DataError, match=message):
         import_data("videoalign", source, tmp_path / "d")
     assert not (tmp_path / "d").exists()
@@ -261,17 +257,17 @@ def test_bad_row_stops_the_import_or_is_listed(
 
 def test_ratings_that_contradict_are_refused_and_repeated_ones_listed(tmp_path: Path, six_clips: Path) -> None:
     row = {"clip": "c0.mp4", "prompt": "a", "rater": "r", "look": 3}
-    source = write_csv(six_clips / "r.csv", [row, {**row, "clip": "c1.mp4"}, row])
+    source = write_table(six_clips / "r.csv", [row, {**row, "clip": "c1.mp4"}, row])
     assert import_data("ratings", source, tmp_path / "d").rejected == [
         {"row": "r.csv:4", "reason": "says the same as row 2."}
     ]
-    write_csv(source, [row, {**row, "look": 4}])
+    write_table(source, [row, {**row, "look": 4}])
     with pytest.raises(DataError, match=r"r\.csv:3: rater 'r' gave c0\.mp4 3 for look in row 2, here 4"):
         import_data("ratings", source, tmp_path / "e")
 
 
 def test_nothing_usable_is_an_error_even_when_rows_may_be_left_out(tmp_path: Path, six_clips: Path) -> None:
-    source = write_csv(six_clips / "t.csv", [official(7, 8)])
+    source = write_table(six_clips / "t.csv", [official(7, 8)])
     with pytest.raises(DataError, match=r"no row can be used; the first one: .*no such file"):
         import_data("videoalign", source, tmp_path / "d", options={"skip_broken": True})
     assert not (tmp_path / "d").exists()
@@ -293,7 +289,7 @@ def test_malformed_tables_are_refused(tmp_path: Path, content: bytes, message: s
 
 
 def test_a_place_that_is_taken_is_left_alone_unless_told_otherwise(tmp_path: Path, six_clips: Path) -> None:
-    source = write_csv(six_clips.parent / "t.csv", [official(0, 1)])
+    source = write_table(six_clips.parent / "t.csv", [official(0, 1)])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("x")
     with pytest.raises(OutputError, match="holds files that are no dataset"):
@@ -301,7 +297,7 @@ def test_a_place_that_is_taken_is_left_alone_unless_told_otherwise(tmp_path: Pat
     import_data("videoalign", source, tmp_path / "d")
     with pytest.raises(OutputError, match="holds a dataset already"):
         import_data("videoalign", source, tmp_path / "d")
-    write_csv(source, [official(0, 1), official(2, 3)])
+    write_table(source, [official(0, 1), official(2, 3)])
     assert import_data("videoalign", source, tmp_path / "d", fresh=True).pairs == 2
 
 
@@ -320,18 +316,18 @@ def test_addresses_go_through_fsspec(tmp_path: Path, six_clips: Path) -> None:
     memory = fsspec.filesystem("memory")
     for number in range(2):
         memory.pipe(f"/bucket/videos/c{number}.mp4", (six_clips / f"c{number}.mp4").read_bytes())
-    memory.pipe("/bucket/t.csv", write_csv(tmp_path / "t.csv", [official(0, 1)]).read_bytes())
+    memory.pipe("/bucket/t.csv", write_table(tmp_path / "t.csv", [official(0, 1)]).read_bytes())
     import_data("videoalign", "memory://bucket/t.csv", tmp_path / "d")
     dataset = Dataset.open(tmp_path / "d")
     assert [clip.path for clip in dataset.clips()] == ["memory://bucket/videos/c0.mp4", "memory://bucket/videos/c1.mp4"]
     assert dataset.load(dataset.clips()[0]).frames.shape == (5, 16, 16, 3)
-    memory.pipe("/bucket/bad.csv", write_csv(tmp_path / "t.csv", [official(0, 7)]).read_bytes())
+    memory.pipe("/bucket/bad.csv", write_table(tmp_path / "t.csv", [official(0, 7)]).read_bytes())
     with pytest.raises(VideoError, match=r"bad\.csv:2: memory://bucket/videos/c7\.mp4: no such file"):
         import_data("videoalign", "memory://bucket/bad.csv", tmp_path / "e")
 
 
 def test_import_depends_on_the_table_alone(tmp_path: Path, six_clips: Path, make_clip: Callable[..., Path]) -> None:
-    source = write_csv(six_clips.parent / "t.csv", [official(0, 1), official(2, 3, "B A A", prompt="a dog")])
+    source = write_table(six_clips.parent / "t.csv", [official(0, 1), official(2, 3, "B A A", prompt="a dog")])
     for name in ("one", "two"):
         import_data("videoalign", source, tmp_path / name)
     for table in ("prompts", "clips", "judgements"):
