@@ -115,7 +115,10 @@ def test_a_saved_reward_scores_the_same_and_lora_is_merged_into_it(
     assert all(torch.equal(weight, weights[name]) for name, weight in reward.state_dict().items())
     assert np.abs(again.score_raw(clips, PROMPTS) - raw).max() < 1e-6
     prepare_tuning(again, Tuning(language="lora", vision="frozen", lora_rank=2, lora_alpha=4))
-    assert {part_of(name) for name, p in again.named_parameters() if p.requires_grad} == {"language", "tokens", "head"}
+    trained = {name for name, p in again.named_parameters() if p.requires_grad}
+    assert {part_of(name) for name in trained} == {"language", "tokens", "head"}
+    assert all("lora_" in name for name in trained if part_of(name) == "language")
+    assert np.abs(again.score_raw(clips, PROMPTS) - raw).max() < 1e-6  # new adapters change nothing
     with torch.no_grad():
         for name, parameter in again.named_parameters():
             if "lora_B" in name:
@@ -123,6 +126,8 @@ def test_a_saved_reward_scores_the_same_and_lora_is_merged_into_it(
     tuned = again.score_raw(clips, PROMPTS)
     assert np.abs(tuned - raw).max() > 1e-3
     merge_lora(again)
+    assert not any("lora" in name for name, _ in again.named_parameters())
+    assert np.abs(again.score_raw(clips, PROMPTS) - tuned).max() < 1e-5
     again.save_pretrained(tmp_path / "tuned")
     assert np.abs(VideoReward.from_pretrained(tmp_path / "tuned").score_raw(clips, PROMPTS) - tuned).max() < 1e-5
 

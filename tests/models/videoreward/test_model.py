@@ -18,7 +18,7 @@ from videoalign.models.videoreward.extend import extend_reward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import Ties
-from videoalign.models.videoreward.tuning import PARTS, Tuning, merge_lora, part_of, prepare_tuning
+from videoalign.models.videoreward.tuning import PARTS, Tuning, part_of, prepare_tuning
 
 LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
 PROMPTS = ["a red circle moves left", "one cross , blue , grows", "the yellow square moves up and stays there for long"]
@@ -154,28 +154,6 @@ def test_gradients_reach_every_part(reward: VideoReward, clips: list[Video]) -> 
     reward(reward.inputs([reward.processor.read(clips[0])], PROMPTS[:1])).sum().backward()
     reached = {part_of(name) for name, p in reward.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert reached == set(PARTS)
-
-
-def test_lora_stays_off_the_vision_tower_and_merges_into_the_same_scores(
-    reward: VideoReward, clips: list[Video], tmp_path: Path
-) -> None:
-    before = reward.score_raw(clips, PROMPTS)
-    prepare_tuning(reward, Tuning(language="lora", vision="frozen", lora_rank=2, lora_alpha=4))
-    trained = {name for name, p in reward.named_parameters() if p.requires_grad}
-    assert {part_of(name) for name in trained} == {"language", "tokens", "head"}
-    assert all("lora_" in name for name in trained if part_of(name) == "language")
-    assert np.abs(reward.score_raw(clips, PROMPTS) - before).max() < 1e-6  # new adapters change nothing
-    with torch.no_grad():
-        for name, parameter in reward.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
-    tuned = reward.score_raw(clips, PROMPTS)
-    assert np.abs(tuned - before).max() > 1e-3
-    merge_lora(reward)
-    assert not any("lora" in name for name, _ in reward.named_parameters())
-    assert np.abs(reward.score_raw(clips, PROMPTS) - tuned).max() < 1e-5
-    reward.save_pretrained(tmp_path / "r")
-    assert np.abs(VideoReward.from_pretrained(tmp_path / "r").score_raw(clips, PROMPTS) - tuned).max() < 1e-5
 
 
 def test_a_reward_without_its_head_or_backbone_never_scores(reward: VideoReward, tmp_path: Path) -> None:
