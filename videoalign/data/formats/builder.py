@@ -21,7 +21,22 @@ from videoalign.video.files import Encoded, VideoInfo, probe
 REPEATED = "says the same as row"
 """How the reason of a `DuplicateRow` begins."""
 
-_prompt_id_of = lru_cache(maxsize=4096)(prompt_id_of)
+
+@lru_cache(maxsize=4096)
+def _whole(text: str) -> str:
+    """The same text.
+
+    Raises:
+        DataError: it holds half a character or a zero byte, which no table or database keeps.
+    """
+    if re.search("[\0\ud800-\udfff]", text):
+        raise DataError(f"{ascii(text)[:80]} holds a character that is no text; write it anew.")
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _prompt_id_of(text: str) -> str:
+    return prompt_id_of(_whole(text))
 
 
 class DuplicateRow(DataError):
@@ -70,6 +85,7 @@ class Builder:
             self._add_clip(number, entry)
 
     def _add_pair(self, number: int, entry: PairEntry) -> None:
+        _whole(entry.rater)
         prompt_id = _prompt_id_of(entry.prompt)
         clip_a, clip_b = self._id_of(entry.clip_a, prompt_id), self._id_of(entry.clip_b, prompt_id)
         if clip_a == clip_b:
@@ -98,6 +114,7 @@ class Builder:
             self._rate(number, clip_a if side == "a" else clip_b, entry.rater, name, score)
 
     def _add_rating(self, number: int, entry: RatingEntry) -> None:
+        _whole(entry.rater)
         prompt_id = _prompt_id_of(entry.prompt)
         clip_id = self._id_of(entry.clip, prompt_id)
         if not entry.scores:
@@ -189,12 +206,14 @@ class Builder:
         clip_id = _clip_id(path, path if clip.content is None else _hash_of(clip.content), prompt_id)
         _require_stated(clip, self._look_at(clip))
         known = self._clips.get(clip_id)
+        _whole(clip.generator)
         if known is not None and known[1] != clip.generator:
             raise DataError(f"{clip.path}: was by '{known[1]}' before, here by '{clip.generator}'; correct one.")
         return clip_id
 
     def _place(self, path: str) -> tuple[str, str]:
         """The path as it is written most plainly, and where it leads."""
+        _whole(path)
         if "://" in path:
             return path, path
         plain = str(PurePosixPath(path))

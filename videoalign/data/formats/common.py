@@ -243,7 +243,9 @@ def judged_columns(table: SourceTable, taken: Sequence[str | None], looks_judged
     names = [name for name in table.columns if name not in taken and not _is_bookkeeping(name)]
     left = set(names)
     for row in table.rows:
-        left -= {name for name in left if looks_judged(row.optional(name))}
+        for name in tuple(left):
+            with suppress(DataError):
+                left -= {name} if looks_judged(row.optional(name)) else set()
         if not left:
             break
     found = [name for name in names if name not in left]

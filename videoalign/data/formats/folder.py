@@ -16,6 +16,7 @@ from videoalign.data.formats.common import (
     RatingEntry,
     SourceClip,
     name_dimensions,
+    names_in,
     optional_column,
 )
 from videoalign.data.formats.source import Row, SourceTable
@@ -56,7 +57,8 @@ class FolderImporter:
             self._require_all_named(table)
 
     def _require_all_named(self, table: SourceTable) -> None:
-        named = {(Path(table.folder) / row.optional(self.clip)).resolve() for row in table.rows}
+        paths = names_in(table, lambda row: [row.optional(self.clip)])
+        named = {(Path(table.folder) / path).resolve() for path in paths if "\0" not in path}
         there = [file for file in sorted(Path(table.folder).rglob("*")) if file.suffix.lower() in _ENDINGS]
         missing = [str(file.relative_to(table.folder)) for file in there if file.resolve() not in named]
         if missing:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -49,9 +49,17 @@ class Row:
         return text
 
     def optional(self, column: str | None) -> str:
-        """A cell as text; empty where the column, or what it should hold, is missing."""
+        """A cell as text; empty where the column, or what it should hold, is missing.
+
+        Raises:
+            DataError: it holds a list, an object or bytes.
+        """
         value = self.cells.get(column) if column is not None else None
-        return "" if value is None or value != value else str(value).strip()
+        if isinstance(value, str):
+            return value.strip()
+        if isinstance(value, Mapping | list | bytes):
+            raise DataError(f"column '{column}' must hold text or a number; got {type(value).__name__}.")
+        return "" if value is None or value != value else str(value)
 
     def number_or_none(self, column: str) -> float | None:
         """A cell as a number; None where it is empty.
@@ -104,7 +112,7 @@ class Row:
             return value
         try:
             return json.loads(value) if value.strip() else None
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"column '{column}' is not JSON ({error}).") from None
 
 
@@ -201,8 +209,7 @@ def _csv_rows(location: str) -> Iterator[Row]:
         reader = csv.reader(text, strict=True)
         try:
             columns = tuple(name.strip() for name in next(reader, []))
-            if len(set(columns)) < len(columns):
-                raise DataError(f"{location}:1: a column name stands twice in {', '.join(columns)}.")
+            _require_different(f"{location}:1", columns)
             first_line = reader.line_num + 1
             for cells in reader:
                 if cells:
@@ -215,9 +222,23 @@ def _csv_rows(location: str) -> Iterator[Row]:
         except csv.Error as error:
             raise DataError(f"{location}:{reader.line_num}: is not CSV ({error}).") from None
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{location}: is not UTF-8 ({error.reason}, after line {reader.line_num}); save it as UTF-8."
-            ) from None
+            line = _line_of_wrong_bytes(location)
+            raise DataError(f"{location}:{line}: is not UTF-8 ({error.reason}); save it as UTF-8.") from None
+
+
+def _line_of_wrong_bytes(location: str) -> int:
+    """The line that is not UTF-8; the decoder reads ahead and cannot tell."""
+    number = 0
+    with _opened(location) as file, suppress(UnicodeDecodeError):
+        for line in file:
+            number += 1
+            line.decode("utf-8")
+    return number
+
+
+def _require_different(where: str, columns: Sequence[str]) -> None:
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{where}: a column name stands twice in {', '.join(columns)}.")
 
 
 def _jsonl_rows(location: str) -> Iterator[Row]:
@@ -233,7 +254,8 @@ def _json_rows(location: str) -> Iterator[Row]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{location}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{location}:{line}: is not UTF-8 ({error.reason}); save it as UTF-8.") from None
     if not text.lstrip().startswith("["):
         for number, item in enumerate(_items_of(location, _parsed(location, content)), start=1):
             yield Row(number, _object(f"{location}:{number}", item))
@@ -264,7 +286,7 @@ def _array_items(location: str, text: str) -> Iterator[tuple[int, Any]]:
             break
         try:
             item, position = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             where = getattr(error, "lineno", line)
             raise DataError(f"{location}:{where}: is not JSON ({getattr(error, 'msg', error)}).") from None
         yield line, item
@@ -290,7 +312,7 @@ def _parsed(where: str, content: bytes) -> Any:
     except json.JSONDecodeError as error:
         line = f":{error.lineno}" if error.lineno > 1 else ""
         raise DataError(f"{where}{line}: is not JSON ({error.msg}).") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         reason = f"UTF-8 ({error.reason})" if isinstance(error, UnicodeDecodeError) else f"JSON ({error})"
         raise DataError(f"{where}: is not {reason}; mend it.") from None
 
@@ -312,7 +334,9 @@ def _parquet_rows(location: str) -> Iterator[Row]:
 
 def _parquet_scan(location: str) -> tuple[tuple[str, ...], int]:
     with _parquet(location) as file:
-        return tuple(file.schema_arrow.names), file.metadata.num_rows
+        columns = tuple(file.schema_arrow.names)
+        _require_different(location, columns)
+        return columns, file.metadata.num_rows
 
 
 @contextmanager

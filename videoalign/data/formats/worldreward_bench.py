@@ -20,6 +20,7 @@ from videoalign.data.formats.common import (
     normalise_label,
 )
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.errors import DataError
 
 VERDICTS = {"left": Label.A, "right": Label.B, **LABELS}
 
@@ -65,5 +66,8 @@ def _prompt(row: Row) -> str:
     actions = row.cells.get("actions")
     if not actions:
         return row.text("input_caption")
-    written = actions if isinstance(actions, str) else json.dumps(actions, ensure_ascii=False)
+    try:
+        written = actions if isinstance(actions, str) else json.dumps(actions, ensure_ascii=False)
+    except TypeError as error:
+        raise DataError(f"column 'actions' cannot be written as JSON ({error}).") from None
     return f"{row.text('input_caption')} Actions: {written}"
