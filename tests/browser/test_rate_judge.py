@@ -68,6 +68,7 @@ def test_ten_real_pairs_by_keyboard_alone(open_programme: Callable[..., Any], re
         submit(page, "1", "2", "4")
     wait_until(lambda: page.locator("#panel").is_visible())
     assert page.inner_text("#panel-title") == "All done"
+    assert page.locator("#panel-undo").is_visible()
     assert page.complaints == []
     page.close()
     rows = judgements(programme)
@@ -161,7 +162,7 @@ def test_a_judgement_made_signed_out_is_taken_once_its_rater_is_back(programme: 
     programme.admin.goto(f"{programme.url}/admin/raters")
     mine = programme.admin.get_by_role("row").filter(has_text="test_a_judgement_made_signed_out")
     mine.get_by_role("button", name="New link").press("Enter")
-    page.goto(programme.admin.get_by_label("Link").input_value())
+    page.goto(programme.admin.get_by_label("Link for").input_value())
     page.get_by_role("button", name="Come in").press("Enter")
     wait_until(lambda: count(page) == "1")
 

@@ -25,7 +25,7 @@ TEXTS = [
     ("ink", "paper"), ("ink", "card"), ("ink", "rail"), ("ink", "tint"), ("soft", "paper"), ("soft", "card"),
     ("soft", "rail"), ("accent", "paper"), ("accent", "card"), ("accent-ink", "accent"), ("warn", "warn-paper"),
     ("warn", "paper"), ("bad", "card"), ("bad-ink", "bad"), ("a-ink", "a"), ("b-ink", "b"), ("tie-ink", "tie"),
-    ("a", "card"), ("b", "card"),
+    ("a", "card"), ("b", "card"), ("accent", "tint"),
 ]  # fmt: skip
 """Colours of text and of what is behind it, by their names in the style sheet."""
 
@@ -82,6 +82,21 @@ def test_a_phone_needs_no_sideways_scrolling_and_keeps_submit_in_sight(phone: An
 
 def test_targets_for_a_thumb_are_44_pixels_high(phone: Any) -> None:
     assert phone.evaluate(SMALL_TARGETS) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/raters", "/invitations", "/pairs", "/pairs/1", "/agreement", "/leaderboard", "/audit"]
+)
+def test_a_page_of_admins_fits_a_phone_and_names_its_controls(programme: Any, phone: Any, path: str) -> None:
+    page = programme.admin
+    page.set_viewport_size(PHONE["viewport"])
+    page.goto(f"{programme.url}/admin{path}")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate(UNNAMED.replace("#pair ", "")) == []
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.locator("nav [aria-current]").count() == (path != "/pairs/1")
+    assert page.evaluate("[...document.querySelectorAll('table')].every(t => t.scrollWidth <= innerWidth)")
+    assert page.complaints == []
 
 
 def test_every_control_has_a_name(page: Any) -> None:

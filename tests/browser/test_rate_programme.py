@@ -62,6 +62,7 @@ def test_an_adjudicator_sees_what_was_said_and_decides(programme: Any) -> None:
         assert page.inner_text("#round") == "Adjudication: your verdict is final"
         judge(page, "1" if left else "3", number)
     wait_until(lambda: page.locator("#panel").is_visible())
+    assert page.locator("#panel-undo").is_hidden(), "a decision is final"
     assert sorted(comments) == ["", "<b>short</b> & steady"]
     page.goto(f"{programme.url}/adjudicate")
     assert "No pair waits for a decision now." in page.inner_text("main")
