@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from videoalign.data.dataset import Dataset
-from videoalign.errors import VideoError
+from videoalign.errors import DataError, VideoError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.settings import Normalisation
@@ -150,6 +150,8 @@ def test_broken_clips_leave_no_scores_but_those_of_the_others_are_kept(folder: P
     with pytest.raises(VideoError, match=rf"1 clips cannot be scored \({clip.name}\); the first: .*truncated"):
         score_dataset(counted(folder), dataset)
     assert dataset.names("scores") == []
+    with pytest.raises(DataError, match="the name 'a/b' must be made of"):
+        score_dataset(counted(folder, most=0), dataset, name="a/b")
     clip.write_bytes(content)
     rest = counted(folder)
     assert len(score_dataset(rest, dataset)) == NUM_CLIPS

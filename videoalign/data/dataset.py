@@ -255,7 +255,7 @@ class Dataset:
         Raises:
             DataError: no scores of that name.
         """
-        file = self._named("scores", name)
+        file = self.named_path("scores", name)
         if not file.is_file():
             raise DataError(
                 f"{self.path}: no scores '{name}'.{did_you_mean(name, self.names('scores') or ['none yet'])} "
@@ -283,7 +283,7 @@ class Dataset:
                     columns[f"{kind}_{dimension}"] = [to_float(row[kind][dimension]) for row in rows]
                 except ValueError as error:
                     raise DataError(f"scores '{name}', {kind} {dimension}: {error}.") from None
-        write_table(self._named("scores", name), pa.table(columns))
+        write_table(self.named_path("scores", name), pa.table(columns))
 
     def pairs(self, name: str) -> list[WinLosePair]:
         """The pairs of that name.
@@ -291,7 +291,7 @@ class Dataset:
         Raises:
             DataError: no pairs of that name.
         """
-        file = self._named("pairs", name)
+        file = self.named_path("pairs", name)
         if not file.is_file():
             raise DataError(
                 f"{self.path}: no pairs '{name}'.{did_you_mean(name, self.names('pairs') or ['none yet'])} "
@@ -307,13 +307,18 @@ class Dataset:
         """
         if not rows:
             raise DataError(f"pairs '{name}': the set is empty; nothing was written.")
-        write_records(self._named("pairs", name), WinLosePair, rows)
+        write_records(self.named_path("pairs", name), WinLosePair, rows)
 
     def names(self, kind: str) -> list[str]:
         """Names of the tables of a kind, ``scores`` or ``pairs``."""
         return sorted(file.stem for file in (self.path / kind).glob("*.parquet"))
 
-    def _named(self, kind: str, name: str) -> Path:
+    def named_path(self, kind: str, name: str) -> Path:
+        """Where a table of a kind, ``scores`` or ``pairs``, is; it may be absent.
+
+        Raises:
+            DataError: the name is made of other signs than letters, digits, ``_``, ``-`` and ``.``.
+        """
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise DataError(f"{kind}: the name '{name}' must be made of letters, digits, '_', '-' and '.'.")
         return self.path / kind / f"{name}.parquet"

@@ -28,11 +28,12 @@ def score_dataset(
         What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}}`` a clip.
 
     Raises:
+        DataError: the name cannot be one of a file.
         VideoError: clips that cannot be scored; no scores are stored under the name then.
         ModelError: the reward stores no normalisation.
     """
     name, clips = name or reward.name, dataset.clips()
-    keep = dataset.path / "scores" / f"{name}.part"
+    keep = dataset.named_path("scores", name).with_suffix(".part")
     scored = score_clips(
         reward, clips_in(dataset, clips), skip_broken=False, keep=_kept_by(reward, keep), progress=progress
     )
