@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -50,3 +51,12 @@ def test_scores_that_are_absent_at_first_are_numbers_in_parquet(
     assert (again.judgements, again.ratings) == (12, 1)
     export_data("videoalign", dataset, tmp_path / "out.csv")
     assert import_data("videoalign", tmp_path / "out.csv", tmp_path / "third").ratings == 1
+
+
+def test_questions_for_fine_tuning_are_answered_with_the_verdict_of_most(dataset: Dataset, tmp_path: Path) -> None:
+    assert export_data("sharegpt-sft", dataset, tmp_path / "out.jsonl") == 12
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["conversations"][1] for row in rows[:3]] == [{"from": "gpt", "value": v} for v in ("A", "B", "tie")]
+    question = rows[0]["conversations"][0]["value"]
+    assert question.count("<video>") == len(rows[0]["videos"]) == 2 and question.endswith("Answer with A, B or tie.")
+    assert export_data("sharegpt", dataset, tmp_path / "pairs.jsonl") == 8

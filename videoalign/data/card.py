@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
 from videoalign.contracts.output import whole_file
+from videoalign.contracts.records import Clip
 from videoalign.data.agreement import measure_agreement
 from videoalign.data.counts import Counts, count
 from videoalign.data.dataset import Dataset
+from videoalign.data.tables import read_columns
 from videoalign.errors import OutputError
 
 CARD_FILE = "README.md"
@@ -94,12 +96,31 @@ def _body(dataset: Dataset, counts: Counts, licence: str | None) -> str:
         "## Generators",
         _table(["generator", "clips"], [(name or "unknown", number) for name, number in counts.generators.items()]),
         "## Where the data come from",
-        _table(["what", "value"], dataset.info.provenance.items()) if dataset.info.provenance else "Nothing is known.",
+        _table(["what", "value"], _provenance(dataset)) if dataset.info.provenance else "Nothing is known.",
+        _where_clips_are(dataset),
         "" if licence else "The licence is not stated yet: add a line `license:` to the header of this page.",
         "## How to load",
         _how_to_load(dataset),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _provenance(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """What is known, but of a file on this machine only its name."""
+    for what, value in dataset.info.provenance.items():
+        yield what, PurePath(value).name if what == "source" and "://" not in value else value
+
+
+def _where_clips_are(dataset: Dataset) -> str:
+    parts = read_columns(dataset.table_path(Clip), Clip, ["path"])
+    paths = [path for part in parts for path in part["path"].to_pylist()]
+    outside = sum(PurePath(path).is_absolute() for path in paths)
+    if not outside:
+        return ""
+    return (
+        f"{outside} of the {len(paths)} clips are not in this folder; `clips.path` says where they were on the machine "
+        "that made it. To publish them too, import again with `copy_clips=true`."
+    )
 
 
 def _agreement(dataset: Dataset, counts: Counts) -> Iterator[str]:
@@ -135,6 +156,11 @@ def _how_to_load(dataset: Dataset) -> str:
             "`PATH` is this folder or its name on the hub. `clips.path` starts from this folder where it is not "
             "absolute; `judgements.clip_a` and `clip_b` are ids of `clips`, whose `prompt_id` is one of `prompts`. "
             'With videoalign: `Dataset.open("PATH")`.',
+            "",
+            "A judgement is what one `rater` said of one pair on one dimension: `label` is `A` or `B` for the better "
+            "clip, `tie`, `both_bad`, or `invalid` where the pair could not be judged. `role` is `rater`, `repeat` for "
+            "a second look, `adjudicator` for a last word, or `gold` for a known answer. `left` is the clip that stood "
+            "on the left, empty where unknown; `seconds` is the time taken, -1 where unknown.",
         ]
     )
 

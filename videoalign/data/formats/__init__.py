@@ -25,7 +25,7 @@ from videoalign.data.formats.potato import PotatoImporter, PotatoOptions
 from videoalign.data.formats.rapidata import RapidataImporter, RapidataOptions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
 from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions, export_rewardbench
-from videoalign.data.formats.sharegpt import export_sharegpt
+from videoalign.data.formats.sharegpt import export_sharegpt, export_sharegpt_sft
 from videoalign.data.formats.solireward import SoliRewardImporter, SoliRewardOptions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.uve_bench import UVEBenchImporter, UVEBenchOptions
@@ -78,6 +78,7 @@ EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {
     "visionreward": export_visionreward,
     "dpo": export_dpo,
     "sharegpt": export_sharegpt,
+    "sharegpt-sft": export_sharegpt_sft,
     "label-studio": export_label_studio,
     "arena": export_arena,
 }

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's preference pairs in the ShareGPT layout: two videos, a question, a chosen and a rejected answer."""
+"""LLaMA-Factory's ShareGPT layout: two videos and a question, with the verdict as answer or as the chosen of two."""
 
 from __future__ import annotations
 
@@ -10,27 +10,44 @@ from videoalign.contracts.records import Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.writing import Contents, write_rows
 
+_LAYOUTS = (".json", ".jsonl", ".parquet")
+
 
 def export_sharegpt(dataset: Dataset, out: Path) -> int:
     """The decided verdicts as questions with a chosen and a rejected answer, for LLaMA-Factory; ties are left out."""
-    rows = _rows(dataset, Contents(dataset, out))
-    nothing = f"{dataset.path}: no decided pair to export."
-    return write_rows(out, rows, nothing, endings=(".json", ".jsonl", ".parquet"))
+    return write_rows(out, _ranked(dataset, out), f"{dataset.path}: no decided pair to export.", endings=_LAYOUTS)
 
 
-def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+def export_sharegpt_sft(dataset: Dataset, out: Path) -> int:
+    """The verdicts of most raters as questions with their answer, A, B or tie, for LLaMA-Factory's fine-tuning."""
+    return write_rows(out, _answered(dataset, out), f"{dataset.path}: no judged pair to export.", endings=_LAYOUTS)
+
+
+def _ranked(dataset: Dataset, out: Path) -> Iterator[dict[str, Any]]:
+    for question, label, videos in _questions(dataset, out, "A or B"):
+        if label in (Label.A, Label.B):
+            other = Label.B if label == Label.A else Label.A
+            yield {
+                "conversations": [{"from": "human", "value": question}],
+                "chosen": {"from": "gpt", "value": str(label)},
+                "rejected": {"from": "gpt", "value": str(other)},
+                "videos": videos,
+            }
+
+
+def _answered(dataset: Dataset, out: Path) -> Iterator[dict[str, Any]]:
+    for question, label, videos in _questions(dataset, out, "A, B or tie"):
+        answer = {"from": "gpt", "value": str(label)}
+        yield {"conversations": [{"from": "human", "value": question}, answer], "videos": videos}
+
+
+def _questions(dataset: Dataset, out: Path, answers: str) -> Iterator[tuple[str, Label, list[str]]]:
+    """A question, its label and both clips, for each labelled pair and dimension."""
+    contents = Contents(dataset, out)
     guidelines = {dimension.name: dimension.guideline for dimension in dataset.info.dimensions}
     for pair in dataset.stream_judged_pairs():
+        videos = [contents.path(pair.clip_a), contents.path(pair.clip_b)]
+        shown = f"Video A: <video>\nVideo B: <video>\nPrompt: {contents.prompt(pair.clip_a)}\n"
         for name, label in pair.labels.items():
-            if label in (Label.A, Label.B):
-                question = (
-                    f"Video A: <video>\nVideo B: <video>\nPrompt: {contents.prompt(pair.clip_a)}\n"
-                    f"Which video is better? {guidelines[name]} Answer with A or B."
-                )
-                other = Label.B if label == Label.A else Label.A
-                yield {
-                    "conversations": [{"from": "human", "value": question}],
-                    "chosen": {"from": "gpt", "value": str(label)},
-                    "rejected": {"from": "gpt", "value": str(other)},
-                    "videos": [contents.path(pair.clip_a), contents.path(pair.clip_b)],
-                }
+            if label is not None:
+                yield f"{shown}Which video is better? {guidelines[name]} Answer with {answers}.", label, videos
