@@ -60,6 +60,7 @@ def test_an_adjudicator_sees_what_was_said_and_decides(programme: Any) -> None:
         comments.append(said[1][10:].strip())
         assert [one[:10] for one in said] == [f"Rater 1: {'AB'[not left]}", f"Rater 2: {'AB'[left]}"]
         assert page.inner_text("#round") == "Adjudication: your verdict is final"
+        assert page.locator("#undo").is_hidden()
         judge(page, "1" if left else "3", number)
     wait_until(lambda: page.locator("#panel").is_visible())
     assert page.locator("#panel-undo").is_hidden(), "a decision is final"

@@ -14,6 +14,7 @@ const PANELS = {
   done: ["All done", "There is no pair left for you. Thank you."],
   paused: ["A pause", "The programme is paused for you."],
 };
+/** Rounds whose verdicts are final. */
 const ROUNDS = { qualification: "Qualification round", adjudication: "Adjudication: your verdict is final" };
 
 const $ = (id) => document.getElementById(id);
@@ -98,11 +99,12 @@ function show(next) {
 }
 
 function showPair({ state, message, upcoming }) {
-  const { prompt, left, right, dimensions, said, allow_undo, ratings } = assignment;
+  const { prompt, left, right, dimensions, said, ratings } = assignment;
+  assignment.allow_undo &&= !(state in ROUNDS);
   $("prompt").textContent = prompt;
   $("round").textContent = message || ROUNDS[state] || "";
   $("round").hidden = !$("round").textContent;
-  $("undo").hidden = !allow_undo;
+  $("undo").hidden = !assignment.allow_undo;
   $("rate-clips").hidden = ratings === false;
   $("pair").classList.toggle("tall", left.width < left.height * 1.15);
   $("pair").style.setProperty("--aspect", left.width / left.height);
