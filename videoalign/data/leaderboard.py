@@ -116,8 +116,9 @@ def choose_pairs(
     duels = _compare(pairs, generators, dimensions)
     models = sorted({*duels.models, *(model for place in telling for model in named[place])})
     number = {model: place for place, model in enumerate(models)}
-    known = [[number[duels.models[i]], number[duels.models[j]]] for i, j in duels.sides.tolist()]
-    now = fit(known, duels.shares, len(models))
+    compared, shares = duels.totals()
+    known = [[number[duels.models[i]], number[duels.models[j]]] for i, j in compared.tolist()]
+    now = fit(known, shares, len(models))
     best = most_informative(now, [[number[a], number[b]] for a, b in (named[place] for place in telling)], num)
     rest = sorted(set(range(len(candidates))) - set(telling))
     return [*(telling[place] for place in best), *rest][:num]
@@ -133,6 +134,14 @@ class _Comparisons:
     prompts: list[str]
     num_pairs: int
     left_out: int
+
+    def totals(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Each two models that were compared, (P, 2), once, and their shares in all, (P, 3)."""
+        count = len(self.models)
+        table = np.zeros((count, count, 3))
+        np.add.at(table, tuple(self.sides.T), self.shares)
+        compared = np.argwhere(table.any(2))
+        return compared, table[tuple(compared.T)]
 
 
 def _compare(pairs: Sequence[JudgedPair], generators: Mapping[str, str], dimensions: Sequence[str]) -> _Comparisons:
@@ -161,11 +170,13 @@ def _compare(pairs: Sequence[JudgedPair], generators: Mapping[str, str], dimensi
 
 def _board(duels: _Comparisons, seed: int, num: int) -> Leaderboard:
     count = len(duels.models)
-    table = np.zeros((count, count, 3))
-    np.add.at(table, tuple(duels.sides.T), duels.shares)
-    both = table + table.transpose(1, 0, 2)[:, :, ::-1]
-    groups = linked_groups(duels.sides, duels.shares, count)
-    strongly = linked_groups(duels.sides, duels.shares, count, strongly=True)
+    compared, shares = duels.totals()
+    of_first, of_second = (np.zeros((count, 3)) for _ in range(2))
+    np.add.at(of_first, compared[:, 0], shares)
+    np.add.at(of_second, compared[:, 1], shares)
+    both = of_first + of_second[:, ::-1]
+    groups = linked_groups(compared, shares, count)
+    strongly = linked_groups(compared, shares, count, strongly=True)
     places = standings(duels.sides, duels.shares, duels.prompts, count, rng=np.random.default_rng(seed), num=num)
     rows = [
         ModelStanding(
@@ -174,9 +185,9 @@ def _board(duels: _Comparisons, seed: int, num: int) -> Leaderboard:
             rank_low=place.rank_low,
             rank_high=place.rank_high,
             strength=place.strength,
-            wins=float(both[m, :, 0].sum()),
-            ties=float(both[m, :, 1].sum()),
-            losses=float(both[m, :, 2].sum()),
+            wins=float(both[m, 0]),
+            ties=float(both[m, 1]),
+            losses=float(both[m, 2]),
             group=int(groups[m]),
         )
         for m, (model, place) in enumerate(zip(duels.models, places, strict=True))
@@ -185,10 +196,9 @@ def _board(duels: _Comparisons, seed: int, num: int) -> Leaderboard:
         models=tuple(sorted(rows, key=lambda row: (row.group, row.rank, row.model))),
         duels=tuple(
             Duel(first=duels.models[i], second=duels.models[j], wins=float(w), ties=float(t), losses=float(x))
-            for (i, j), (w, t, x) in ((place, table[place]) for place in np.ndindex(count, count))
-            if w + t + x > 0
+            for (i, j), (w, t, x) in zip(compared, shares, strict=True)
         ),
-        nu=fit(duels.sides, duels.shares, count).nu,
+        nu=fit(compared, shares, count).nu,
         pairs=duels.num_pairs,
         prompts=len(set(duels.prompts)),
         left_out=duels.left_out,

@@ -110,11 +110,15 @@ def test_a_pair_that_an_adjudicator_skips_is_excluded(open_programme: Open, make
     assert decision(programme)[0] == PairState.EXCLUDED
 
 
-@pytest.mark.parametrize(("answer", "state"), [("A", "rating"), ("B", "paused")])
+@pytest.mark.parametrize(
+    ("truth", "answer", "state"),
+    [("A", "A", "rating"), ("A", "B", "paused"), ("tie", "both_bad", "rating"), ("both_bad", "tie", "rating")],
+)
 def test_a_new_rater_judges_gold_first_and_passes_or_not(
-    open_programme: Open, make_dataset: Make, tmp_path: Path, answer: str, state: str
+    open_programme: Open, make_dataset: Make, tmp_path: Path, truth: str, answer: str, state: str
 ) -> None:
-    programme = open_programme(make_dataset(5), gold=gold_table(tmp_path, 3), qualification_pairs=2, pass_mark=0.7)
+    gold = gold_table(tmp_path, 3, truth)
+    programme = open_programme(make_dataset(5), gold=gold, qualification_pairs=2, pass_mark=0.7)
     rater = programme.invite()
     assert rater.next()["state"] == "qualification"
     assert rater.next()["progress"] == {"done": 0, "total": 2}
@@ -123,7 +127,7 @@ def test_a_new_rater_judges_gold_first_and_passes_or_not(
     assert last["state"] == state
     with programme.desk.database.read() as session:
         pairs = set(session.scalars(select(Pair.state).join(Assignment, Assignment.pair_id == Pair.id)))
-    assert pairs == ({PairState.GOLD, PairState.OPEN} if answer == "A" else {PairState.GOLD})
+    assert pairs == ({PairState.GOLD, PairState.OPEN} if state == "rating" else {PairState.GOLD})
 
 
 def test_a_rater_who_misses_hidden_gold_is_paused_and_may_be_let_go_on(

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.records import Label
+from videoalign.contracts.records import VOTE_VALUES, Label
 from videoalign.stats.agreement import majority
 from videoalign.web.annotate import assigning
 from videoalign.web.annotate.desk import Desk
@@ -95,15 +95,16 @@ def count_votes(desk: Desk, session: Session, pair: Pair) -> None:
 
 
 def gold_score(session: Session, person_id: int, *kinds: str) -> tuple[int, int, int]:
-    """Right answers on gold, all of them, and the pairs that they were given on."""
+    """Right answers on gold, all of them, and the pairs that they were given on. Both bad counts as a tie."""
     rows = session.execute(
         select(Said.verdicts, Pair.answers)
         .join(Assignment, Assignment.id == Said.assignment_id)
         .join(Pair, Pair.id == Assignment.pair_id)
         .where(Assignment.person_id == person_id, Assignment.kind.in_(kinds), Said.withdrawn_at.is_(None))
     ).all()
-    right = sum(verdicts.get(name) == label for verdicts, answers in rows for name, label in (answers or {}).items())
-    return right, sum(len(row.answers or {}) for row in rows), len(rows)
+    known = [(verdicts.get(name), label) for verdicts, answers in rows for name, label in (answers or {}).items()]
+    right = sum(said is not None and VOTE_VALUES[said] == VOTE_VALUES[label] for said, label in known)
+    return right, len(known), len(rows)
 
 
 def _skips(session: Session, pair_id: int) -> int:

@@ -47,7 +47,7 @@ def require_role(*roles: Role) -> Callable[[Visitor], Awaitable[Visitor]]:
 
     async def check(visitor: AnyVisitor) -> Visitor:
         if visitor.role not in roles:
-            raise Refusal(403, "forbidden", f"this is for {' and '.join(roles)} alone.")
+            raise Refusal(403, "forbidden", f"this is for {' and '.join(f'{role}s' for role in roles)} alone.")
         return visitor
 
     return check
