@@ -42,7 +42,8 @@ def vote(programme: Any, *votes: dict[str, str]) -> list[Any]:
 
 def gold_table(folder: Path, num: int, label: str = "A") -> Path:
     file = folder / "gold.csv"
-    rows = [f"c{p:03}-1,c{p:03}-0,{'B' if label == 'A' else 'A'},," for p in range(num)]
+    turned = {"A": "B", "B": "A"}.get(label, label)
+    rows = [f"c{p:03}-1,c{p:03}-0,{turned},," for p in range(num)]
     file.write_text("\n".join(["clip_a,clip_b,VQ,MQ,TA", *rows]) + "\n", encoding="utf-8")
     return file
 
