@@ -114,6 +114,9 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=30, help="measurements of each ratio")
     parser.add_argument("--num-scoring", type=int, default=5, help="measurements of the rates of scoring")
     options = parser.parse_args()
+    results = {}
+    if SHARED.is_dir():  # first, as long as nothing else has filled the memory
+        results["score_memory_growth"] = memory_growth()
     train, sample = training_steps(), sampling_steps()
     pairs = f"{NUM_PAIRS} pairs, the small Wan of the embedded world, LoRA"
     what = {
@@ -133,11 +136,10 @@ def main() -> None:
             f"denoising step with classifier-free guidance and Flow-NRG over one without Flow-NRG; {NUM_PAIRS} clips",
         ),
     }
-    results = {name: {**ratio(slow, fast, options.num), "what": text} for name, (slow, fast, text) in what.items()}
+    for name, (slow, fast, text) in what.items():
+        results[name] = {**ratio(slow, fast, options.num), "what": text}
     for name, (baseline, score, text) in scoring_rates().items():
         results[name] = {**ratio(baseline, score, options.num_scoring), "what": text}
-    if SHARED.is_dir():
-        results["score_memory_growth"] = memory_growth()
     for name, row in results.items():
         print(f"{name}: {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
     write_json(options.out, results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import pytest
 
 from videoalign.data.card import write_card
@@ -26,7 +27,6 @@ def folder(tmp_path: Path, six_clips: Path) -> Callable[..., Dataset]:
 
 
 def test_every_table_loads_by_its_name(folder: Callable[..., Dataset], tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     dataset = folder()
     write_card(dataset)
     cache = str(tmp_path / "cache")

@@ -1,9 +1,8 @@
-"""The small base and the judged clips that the recipes are tested on."""
+"""The judged clips that the recipes are tested on."""
 
 from __future__ import annotations
 
 import runpy
 from pathlib import Path
 
-_recipes = runpy.run_path(str(Path(__file__).parents[1] / "recipes" / "conftest.py"))
-tiny_base, judged_dataset = _recipes["tiny_base"], _recipes["judged_dataset"]
+judged_dataset = runpy.run_path(str(Path(__file__).parents[1] / "recipes" / "conftest.py"))["judged_dataset"]
