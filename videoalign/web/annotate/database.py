@@ -42,8 +42,9 @@ class DatabaseGone(Exception):
 class Database:
     """One database and the thread that writes to it; close it in the end.
 
-    All writes go through one thread. Those that wait together share a commit, each in a savepoint of its own, so a slow
-    disk limits the time of an answer but not their number.
+    All writes go through one thread. Those that wait together share a commit, so a slow disk limits the time of an
+    answer but not their number; what one of them refuses does not touch the others. A write may be run twice, so it
+    changes nothing but the database.
     """
 
     def __init__(self, url: str) -> None:
@@ -135,20 +136,29 @@ class Database:
             self._write_together(batch)
 
     def _write_together(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
-        outcomes: list[tuple[Any, BaseException | None]] = []
+        works = [work for work, _ in batch]
+        outcomes: list[tuple[Any, BaseException | None]]
         try:
-            self._require_same_file()
-            with Session(self._writing) as session, session.begin():
-                self._lock(session)
-                alone = len(batch) == 1
-                outcomes = [(work(session), None) if alone else _attempt(session, work) for work, _ in batch]
-                session.flush()
-                self._require_same_file()
+            try:
+                outcomes = self._commit(works, _plainly)
+            except (OperationalError, InterfaceError, OSError, DatabaseGone):
+                raise
+            except Exception:  # one of them raised: once more, so that the others are written none the less
+                outcomes = self._commit(works, _attempt)
         except Exception as error:
             failure = plain(error) if isinstance(error, OperationalError | InterfaceError | OSError) else error
             outcomes = [(None, failure)] * len(batch)
         for (_, future), (result, failed) in zip(batch, outcomes, strict=True):
             future.set_exception(failed) if failed is not None else future.set_result(result)
+
+    def _commit(self, works: list[Callable[[Session], Any]], run: Callable[..., Any]) -> list[Any]:
+        """What becomes of each, all in one transaction."""
+        self._require_same_file()
+        with Session(self._writing) as session, session.begin():
+            self._lock(session)
+            outcomes = [run(session, work) for work in works]
+            self._require_same_file()
+        return outcomes
 
     def _lock(self, connection: Any) -> None:
         if not self.is_sqlite:
@@ -175,7 +185,15 @@ def _session(engine: Engine) -> Iterator[Session]:
         raise plain(error) from error
 
 
+def _plainly(session: Session, work: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
+    session.expunge_all()
+    result = work(session)
+    session.flush()
+    return result, None
+
+
 def _attempt(session: Session, work: Callable[[Session], Any]) -> tuple[Any, BaseException | None]:
+    """As `_plainly`, in a savepoint: costs two more messages, and keeps the others' work when this one raises."""
     session.expunge_all()
     try:
         with session.begin_nested():
