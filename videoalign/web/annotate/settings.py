@@ -79,7 +79,8 @@ class AnnotateSettings(Config):
     """How long somebody stays signed in."""
     max_body_bytes: int = Field(64 * KIB, gt=0)
     """Largest request."""
-    sync_seconds: float = Field(60.0, gt=0)
-    """How often new judgements are written to the dataset's tables; also done when the server stops."""
+    sync_seconds: float = Field(300.0, gt=0)
+    """How often new judgements are written to the dataset's tables; also done when the server stops, and at any time by
+    ``annotate export``."""
     shutdown_seconds: float = Field(20.0, gt=0)
     """Longest time for answering what was taken in once told to stop."""

@@ -85,7 +85,7 @@ def write_aside(desk: Desk) -> None:
 
 
 def _write(folder: Path, settings: AnnotateSettings, outcome: Connection) -> None:
-    os.nice(10)
+    os.nice(19)  # whoever waits for an answer comes first
     try:
         export.export_programme(folder, settings)
         outcome.send(None)
