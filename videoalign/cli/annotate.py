@@ -50,7 +50,7 @@ def serve(
 
 
 def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: ConfigFile = None) -> None:
-    """Write the judgements of a programme's database to the dataset folder, as its server does every minute.
+    """Write the judgements of a programme's database to the dataset folder, as its server does every `sync_seconds`.
 
     Takes the settings of 'serve', so that one file does for both; where the database is, is all that counts.
     """
