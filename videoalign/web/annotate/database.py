@@ -144,6 +144,8 @@ class Database:
             except (OperationalError, InterfaceError, OSError, DatabaseGone):
                 raise
             except Exception:  # one of them raised: once more, so that the others are written none the less
+                if len(works) == 1:
+                    raise
                 outcomes = self._commit(works, _attempt)
         except Exception as error:
             failure = plain(error) if isinstance(error, OperationalError | InterfaceError | OSError) else error
