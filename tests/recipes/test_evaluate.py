@@ -55,6 +55,8 @@ def test_a_model_against_itself_is_exactly_one_half(against_itself: tuple[Path, 
     out, results = against_itself
     for row in results["alignment"]["candidate"].values():
         assert (row["win_rate"], row["low"], row["high"], row["ties"], row["n"]) == (0.5, 0.5, 0.5, 6, 6)
+    clips = [sorted((out / arm).glob("clips/*.mp4")) for arm in ("base", "candidate")]
+    assert [file.read_bytes() for file in clips[0]] == [file.read_bytes() for file in clips[1]]
     assert json.loads((out / "results.json").read_text()) == results
     assert (out / "report.html").stat().st_size > 10_000
     assert len(list((out / "base" / "clips").glob("*.mp4"))) == len(TEXTS) * CONFIG.per_prompt
