@@ -152,7 +152,7 @@ def test_another_runs_folder_is_refused_with_what_differs(tmp_path: Path) -> Non
     claim_folder(tmp_path / "run", {"seed": 0, "steps": 5, "old": 1})
     with pytest.raises(OutputError, match=r"belongs to another run \(differs in new, old, seed\)") as caught:
         claim_folder(tmp_path / "run", {"seed": 1, "steps": 5, "new": 1})
-    assert "--fresh" in str(caught.value)
+    assert "fresh" not in str(caught.value), "an error recommends nothing that destroys"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 0
 
 
@@ -178,3 +178,44 @@ def test_fingerprint_depends_on_content_and_not_on_order() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     assert len(fingerprint([])) == 16
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["annotate.sqlite", "annotate.sqlite-wal", "annotate.json", "annotations.parquet", "judgements.parquet",
+     "ratings.parquet", "deep/down/annotate.sqlite", "deep/down/judgements.parquet"],
+)  # fmt: skip
+def test_a_folder_with_what_people_said_is_neither_emptied_nor_replaced(tmp_path: Path, file: str) -> None:
+    out = claim_folder(tmp_path / "run", {"seed": 0})
+    (out / file).parent.mkdir(parents=True, exist_ok=True)
+    (out / file).write_bytes(b"x")
+    before = listing(tmp_path)
+    with pytest.raises(OutputError, match=r"give another folder, or move this one away\.$") as caught:
+        claim_folder(out, {"seed": 1}, fresh=True)
+    assert str(out / file) in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(OutputError, match="move this one away"), whole_folder(out):
+        raise AssertionError("nothing is made for a folder that may not be replaced")
+    assert claim_folder(out, {"seed": 0}) == out
+    assert listing(tmp_path) == before
+
+
+def test_a_folder_whose_programme_is_beside_it_is_not_replaced(tmp_path: Path) -> None:
+    out = claim_folder(tmp_path / "run", {"seed": 0})
+    (tmp_path / "run.annotations").mkdir()
+    (tmp_path / "run.annotations" / "annotate.sqlite").write_bytes(b"x")
+    with pytest.raises(OutputError, match="move this one away"):
+        claim_folder(out, {"seed": 1}, fresh=True)
+    assert (out / "run.json").is_file()
+
+
+def test_what_people_say_while_the_new_folder_is_made_keeps_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+
+    def make() -> None:
+        with whole_folder(tmp_path / "out") as aside:
+            (aside / "new.txt").write_text("new")
+            (tmp_path / "out" / "annotate.json").write_text("{}")
+
+    with pytest.raises(OutputError, match="move this one away"):
+        make()
+    assert listing(tmp_path) == ["out", "out/annotate.json"]

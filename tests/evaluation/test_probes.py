@@ -285,7 +285,7 @@ def test_the_plot_has_a_panel_per_dimension_and_every_interval_in_it(result: dic
 def test_a_report_never_takes_the_place_of_other_files(result: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_probe_report(out, result)
-    with pytest.raises(OutputError, match="holds a probe report already.*--fresh"):
+    with pytest.raises(OutputError, match="holds a probe report already; give another folder"):
         write_probe_report(out, result)
     write_probe_report(out, {**result, "reward": "other"}, fresh=True)
     assert json.loads((out / "probes.json").read_text())["reward"] == "other"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from videoalign.contracts.people import Said, said_in
 from videoalign.errors import OutputError
 
 RUN_FILE = "run.json"
@@ -37,18 +38,24 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def whole_folder(path: str | Path, *, said: Said = said_in) -> Iterator[Path]:
     """A folder beside ``path`` to fill; it takes the name (replacing an old one) when the block ends well.
 
+    Args:
+        path: of the folder.
+        said: tells what people said in the old folder, which is then not replaced.
+
     Raises:
-        OutputError: the disk is full or the place cannot be written.
+        OutputError: people said something in the old folder, the disk is full or the place cannot be written.
     """
     path = Path(path)
+    require_nothing_said(path, said)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with plain_errors(path):
         try:
             aside.mkdir(parents=True)
             yield aside
+            require_nothing_said(path, said)
             if path.exists():
                 old = aside.with_suffix(".old")
                 os.replace(path, old)
@@ -60,22 +67,34 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def require_nothing_said(path: Path, said: Said = said_in) -> None:
+    """Checks that a folder may be removed.
+
+    Raises:
+        OutputError: people said something there.
+    """
+    if path.is_dir() and (what := said(path)) is not None:
+        raise OutputError(f"--out: {path} is not replaced, since {what}; give another folder, or move this one away.")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """``value`` as indented JSON, whole or not at all; NaN is refused."""
     with whole_file(path) as aside:
         aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool = False) -> Path:
+def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool = False, said: Said = said_in) -> Path:
     """Makes ``path`` the output folder of the run with this identity, or confirms that it already is.
 
     Args:
         path: the folder; made when absent.
         identity: settings and inputs that decide the result; a run with the same ones resumes.
-        fresh: empty the folder first, when it belongs to a run of ours.
+        fresh: empty the folder first, when it belongs to a run of ours and holds nothing that people said.
+        said: tells what people said in the folder.
 
     Raises:
-        OutputError: the folder belongs to another run, holds files that are no run's, or cannot be written.
+        OutputError: the folder belongs to another run, holds files that are no run's or, with ``fresh``, something that
+            people said, or cannot be written.
     """
     path = Path(path)
     want = json.loads(json.dumps(identity, sort_keys=True, default=str))
@@ -87,12 +106,12 @@ def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool =
             raise OutputError(f"--out: {path} holds files that are no run of videoalign; give a new or empty folder.")
         have = json.loads(mark.read_text(encoding="utf-8"))
         if fresh:
+            require_nothing_said(path, said)
             shutil.rmtree(path)
         elif have != want:
             changed = sorted(key for key in {*have, *want} if have.get(key) != want.get(key))
             raise OutputError(
-                f"--out: {path} belongs to another run (differs in {', '.join(changed)}); "
-                "give another folder or pass --fresh."
+                f"--out: {path} belongs to another run (differs in {', '.join(changed)}); give another folder."
             )
     if not mark.is_file():
         write_json(mark, want)

@@ -33,6 +33,10 @@ class Role(StrEnum):
     GOLD = "gold"
 
 
+SIMULATED = "simulated:"
+"""What ``source_row`` begins with where no person judged."""
+
+
 class Dimension(Config):
     """One aspect that raters judge."""
 

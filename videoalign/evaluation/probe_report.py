@@ -47,7 +47,7 @@ def require_free(out: str | Path, *, fresh: bool = False) -> None:
     if held - set(FILES):
         raise OutputError(f"--out: {out} holds other files than a probe report; give a new or empty folder.")
     if held and not fresh:
-        raise OutputError(f"--out: {out} holds a probe report already; give another folder, or --fresh to replace it.")
+        raise OutputError(f"--out: {out} holds a probe report already; give another folder.")
 
 
 def write_probe_report(out: str | Path, result: Mapping[str, Any], *, fresh: bool = False) -> None:

@@ -18,6 +18,7 @@ from videoalign.contracts.protocols import RewardModel, SchedulerWrapper
 from videoalign.contracts.records import Prompt
 from videoalign.data.dataset import Dataset, prompt_id_of
 from videoalign.data.pairs import PairsConfig, make_pairs
+from videoalign.data.people import said_only_in
 from videoalign.evaluation.compare import compare, guidance_entry
 from videoalign.evaluation.report import ReportMedia, write_report
 from videoalign.models.videoreward import VideoReward
@@ -147,7 +148,9 @@ def run(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or QuickstartConfig()
-    folder = claim_folder(out, {"command": "quickstart", **config.model_dump(mode="json")}, fresh=fresh)
+    folder = claim_folder(
+        out, {"command": "quickstart", **config.model_dump(mode="json")}, fresh=fresh, said=said_only_in
+    )
     return _Quickstart(folder, config, progress).run()
 
 

@@ -22,6 +22,7 @@ from videoalign.data.dataset import INFO_FILE, Dataset, JudgedPair, flip
 from videoalign.data.formats import FORMATS, find_format, import_data
 from videoalign.data.formats.builder import REPEATED
 from videoalign.data.formats.source import READERS
+from videoalign.data.people import said_only_in
 from videoalign.errors import ConfigError
 from videoalign.evaluation.benchmark_page import benchmark_page
 from videoalign.recipes.clip_scores import about_reward
@@ -97,7 +98,9 @@ def benchmark(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     about = about_reward(reward)
-    folder = claim_folder(out, _identity(about, target), fresh=fresh) if out is not None else None
+    folder = None
+    if out is not None:
+        folder = claim_folder(out, _identity(about, target), fresh=fresh, said=said_only_in)
     times = [time.perf_counter()]
     with open_target(target, folder, skip_broken=how.skip_broken, progress=progress) as dataset:
         times.append(time.perf_counter())

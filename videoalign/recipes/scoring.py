@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoalign.contracts.output import fingerprint
+from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.source import SourceTable
@@ -55,6 +56,8 @@ def score_dataset_rows(
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """`score_dataset`, with rows as `score_files` gives them; ``out`` is for `write_score_table`."""
+    if out is not None:
+        require_no_own_table(out)
     texts = {row.prompt_id: row.text for row in dataset.prompts()}
     about = {row.clip_id: {"video": row.path, "prompt": texts[row.prompt_id]} for row in dataset.clips()}
     scored = score_dataset(reward, dataset, name=name, progress=progress)
@@ -101,8 +104,10 @@ def score_files(
 
     Raises:
         ModelError: the reward stores no normalisation.
-        OutputError: the disk is full or the place cannot be written.
+        OutputError: a table of a dataset, the disk is full or the place cannot be written.
     """
+    if out is not None:
+        require_no_own_table(out)
     keep = None if out is None else out.with_name(f"{out.name}.part")
     scored = score_clips(reward, clips, skip_broken=True, keep=_kept_by(reward, keep), progress=progress)
     rows = []

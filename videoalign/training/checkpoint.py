@@ -73,7 +73,7 @@ class Checkpoint:
         changed = sorted(key for key in {*have, *self.identity} if have.get(key) != self.identity.get(key))
         if changed:
             told = ", ".join(f"{key} was {have.get(key)}, now {self.identity.get(key)}" for key in changed)
-            raise OutputError(f"{self.folder} belongs to another run ({told}); give another folder or start fresh.")
+            raise OutputError(f"{self.folder} belongs to another run ({told}); give another folder.")
         objective.load_state_dict(weights)
         _restore_moments(optimizer, moments)
         return int(state["step"]), list(state["pending"])

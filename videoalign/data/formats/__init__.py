@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videoalign.contracts.output import whole_folder, write_json
+from videoalign.contracts.output import require_nothing_said, whole_folder, write_json
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import DatasetInfo
 from videoalign.data.counts import REJECTED_FILE, Counts, count
@@ -37,6 +37,7 @@ from videoalign.data.formats.videofeedback import VideoFeedbackImporter, VideoFe
 from videoalign.data.formats.videofeedback2 import VideoFeedback2Importer, VideoFeedback2Options
 from videoalign.data.formats.visionreward import VisionRewardImporter, VisionRewardOptions, export_visionreward
 from videoalign.data.formats.worldreward_bench import WorldRewardBenchImporter, WorldRewardBenchOptions
+from videoalign.data.people import said_only_in
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
 
 
@@ -116,13 +117,13 @@ def import_data(
         out: folder to make.
         clips: what relative paths in the table start from; default: the table's folder.
         options: settings of this importer, as an object of its class or a dictionary.
-        fresh: replace a dataset that is there.
+        fresh: replace a dataset that is there, unless people said something in it that stands in no imported table.
 
     Raises:
         ConfigError: unknown format or setting.
         DataError: a row cannot be used (says file and line), unless ``skip_broken`` is set; or no row can. Of missing
             and broken clips it says how many there are.
-        OutputError: ``out`` holds something already, or cannot be written.
+        OutputError: ``out`` holds something already, or something that people said, or cannot be written.
     """
     found = find_format(format)
     if not isinstance(options, ImportOptions):
@@ -139,7 +140,7 @@ def import_data(
             "options": options.model_dump_json(exclude_unset=True),
         },
     )
-    with whole_folder(out) as aside:
+    with whole_folder(out, said=said_only_in) as aside:
         dataset = Dataset.create(aside, info)
         builder = Builder(dataset, str(clips) if clips is not None else table.folder, table.name, options)
         rejected = _take_rows(table, importer, builder, options, progress)
@@ -195,7 +196,8 @@ def _require_free(out: Path, fresh: bool) -> None:
         if not (out / INFO_FILE).is_file():
             raise OutputError(f"--out: {out} holds files that are no dataset; give a new or empty folder.")
         if not fresh:
-            raise OutputError(f"--out: {out} holds a dataset already; give another folder, or --fresh to replace it.")
+            raise OutputError(f"--out: {out} holds a dataset already; give another folder.")
+        require_nothing_said(out, said_only_in)
     elif out.exists() and not out.is_dir():
         raise OutputError(f"--out: {out} is a file; give a folder.")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videoalign.contracts.output import whole_file
+from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.records import Clip, Judgement
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
@@ -83,8 +84,9 @@ def write_rows(out: Path, rows: Iterable[dict[str, Any]], nothing: str, *, endin
     Raises:
         ConfigError: another ending.
         DataError: there is no row.
-        OutputError: the disk is full or the place cannot be written.
+        OutputError: a table of a dataset, the disk is full or the place cannot be written.
     """
+    require_no_own_table(out)
     if out.suffix not in (endings or WRITERS):
         raise ConfigError(f"--out: {out} must end in {', '.join(endings or WRITERS)}; rename it.")
     iterator = iter(rows)

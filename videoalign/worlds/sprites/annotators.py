@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from videoalign.contracts.records import Judgement, Label
+from videoalign.contracts.records import SIMULATED, Judgement, Label
 
 NOTICEABLE: Mapping[str, float] = {"VQ": 0.03, "MQ": 0.08, "TA": 0.06}
 """Least difference of scores that people notice: half the deviation among the base's clips of one sentence."""
@@ -67,6 +67,7 @@ def judge_pairs(
             rater=rater.name,
             dimension=dimension,
             label=rater.judge((scores[clip_a][index] - scores[clip_b][index]) / NOTICEABLE[dimension], rng).value,
+            source_row=f"{SIMULATED}{rater.name}",
         )
         for prompt_id, clip_a, clip_b in pairs
         for rater in panel
