@@ -45,7 +45,7 @@ def training_steps() -> dict[str, Callable[[], object]]:
     generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
     parameters = add_lora(generator.transformer, LoraSettings())
     times, plain = TimeSettings(), examples(generator)
-    cached = reference_errors(generator.velocity, plain, num_draws=NUM_DRAWS, times=times)
+    cached = reference_errors(generator.velocity, plain, seeds=range(len(plain)), num_draws=NUM_DRAWS, times=times)
     with_reference = [
         PairExample(
             win=example.win,

@@ -1,17 +1,17 @@
-"""Laws of the latent cache."""
+"""Laws of the tensors on disk."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from videoalign.contracts.records import WinLosePair
-from videoalign.data.latents import LatentCache, ReferenceErrors
-from videoalign.errors import DataError, OutputError
+from videoalign.data.latents import LatentCache, TensorStore, read_stored
+from videoalign.errors import DataError
 
-MODEL = {"name": "m", "autoencoder": "1"}
+MADE = {"autoencoder": "1"}
 
 
 def some(*names: str) -> dict[str, torch.Tensor]:
@@ -19,56 +19,49 @@ def some(*names: str) -> dict[str, torch.Tensor]:
 
 
 def test_what_was_added_is_read_back_in_the_order_asked_also_by_the_next_run(tmp_path: Path) -> None:
-    cache = LatentCache.open(tmp_path / "latents", MODEL)
-    cache.add_clips(some("a", "b"))
-    cache.add_clips(some("c"))
-    cache.add_texts(some("p"))
-    for reader in (cache, LatentCache.open(tmp_path / "latents", MODEL)):
-        assert reader.clip_ids == {"a", "b", "c"}
-        assert reader.prompt_ids == {"p"}
-        got = reader.clips(["c", "a", "c"])
-        assert list(got) == ["c", "a"]
-        assert torch.equal(got["a"], some("a")["a"])
-        assert torch.equal(reader.texts(["p"])["p"], some("p")["p"])
-    cache.add_clips(some("d"))
-    assert len(list((tmp_path / "latents").glob("clips-*.safetensors"))) == 3
+    store = TensorStore(tmp_path, "clips", MADE)
+    store.add(some("a", "b"))
+    store.add(some("c"))
+    for reader in (store, TensorStore(tmp_path, "clips", MADE)):
+        assert [key for key in "abcd" if key in reader] == ["a", "b", "c"]
+        cache = LatentCache(tmp_path, {f"clip {key}": reader.place(key) for key in "abc"}, {})
+        got = cache.clips(["clip c", "clip a", "clip c"])
+        assert list(got) == ["clip c", "clip a"]
+        assert torch.equal(got["clip a"], some("a")["a"])
+    store.add({"a": torch.zeros(1)})
+    assert len(list(tmp_path.glob("clips-*.safetensors"))) == 3
+    for reader in (store, TensorStore(tmp_path, "clips", MADE)):
+        assert read_stored([reader.place("a")])[reader.place("a")].tolist() == [0.0]
+
+
+def test_tensors_made_in_another_way_are_not_found_and_the_folder_says_what_they_are(tmp_path: Path) -> None:
+    store = TensorStore(tmp_path, "clips", MADE)
+    store.add(some("a"))
+    for other in (TensorStore(tmp_path, "clips", {"autoencoder": "2"}), TensorStore(tmp_path, "texts", MADE)):
+        assert "a" not in other
+        other.add(some("a"))
+        assert other.place("a").name != store.place("a").name
+    told = json.loads((tmp_path / "latents.json").read_text())
+    assert sorted(map(str, told.values())) == sorted(map(str, [MADE, MADE, {"autoencoder": "2"}]))
+    assert all(len(list(tmp_path.glob(f"{group}-*.safetensors"))) == 1 for group in told)
 
 
 def test_half_precision_is_stored_as_given_and_read_as_float32(tmp_path: Path) -> None:
-    cache = LatentCache.open(tmp_path, MODEL)
-    value = torch.tensor([0.1], dtype=torch.float16)
-    cache.add_clips({"a": value})
-    assert cache.clips(["a"])["a"].dtype == torch.float32
-    assert torch.equal(cache.clips(["a"])["a"], value.float())
+    store, value = TensorStore(tmp_path, "clips", MADE), torch.tensor([0.1], dtype=torch.float16)
+    store.add({"a": value})
+    read = read_stored([store.place("a")])[store.place("a")]
+    assert read.dtype == torch.float32
+    assert torch.equal(read, value.float())
 
 
 def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
-    cache = LatentCache.open(tmp_path, MODEL)
-    cache.add_clips(some("a"))
+    store = TensorStore(tmp_path, "clips", MADE)
+    store.add(some("a"))
+    cache = LatentCache(tmp_path, {"a": store.place("a")}, {})
     with pytest.raises(DataError, match="1 of 2 clips are not encoded, such as 'z'"):
         cache.clips(["a", "z"])
-    with pytest.raises(OutputError, match=r"another model \(differs in autoencoder\)"):
-        LatentCache.open(tmp_path, {**MODEL, "autoencoder": "2"})
-    shard = tmp_path / "clips-00000.safetensors"
+    shard = next(tmp_path.glob("clips-*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:20])
-    with pytest.raises(DataError, match="is damaged"):
-        LatentCache.open(tmp_path, MODEL)
-
-
-def test_reference_errors_belong_to_their_pairs_and_settings(tmp_path: Path) -> None:
-    cache = LatentCache.open(tmp_path, MODEL)
-    pairs = [WinLosePair(prompt_id="p", clip_win="a", clip_lose="b", reward_win=1, reward_lose=0)]
-    file = cache.reference_file(pairs, {"num_draws": 2})
-    assert cache.read_reference(file) is None
-    errors = ReferenceErrors(torch.rand(1, 2), torch.tensor([[1, 2**55]]), torch.rand(1, 2), torch.rand(1, 2))
-    cache.write_reference(file, errors)
-    back = cache.read_reference(file)
-    assert back is not None
-    for name, value in vars(errors).items():
-        assert torch.equal(getattr(back, name), value)
-    assert cache.reference_file(pairs, {"num_draws": 3}) != file
-    swapped = [WinLosePair(prompt_id="p", clip_win="b", clip_lose="a", reward_win=1, reward_lose=0)]
-    assert cache.reference_file(swapped, {"num_draws": 2}) != file
-    file.write_bytes(b"123")
-    with pytest.raises(DataError, match="is damaged"):
-        cache.read_reference(file)
+    for read in (lambda: TensorStore(tmp_path, "clips", MADE), lambda: cache.clips(["a"])):
+        with pytest.raises(DataError, match="is damaged"):
+            read()

@@ -140,7 +140,7 @@ def test_dpo_tells_its_training_pairs_apart_and_its_adapter_changes_the_samples(
     for one, other in zip(before, adapted.sample(TEXTS, [1, 2, 3]), strict=True):
         assert np.abs(one.frames.astype(int) - other.frames).mean() > 0.05
     load_adapter(generator.transformer, run.adapter, base=generator.identity(), scale=0.0)
-    assert np.array_equal(generator.sample(TEXTS[:1], [1])[0].frames, before[0].frames)
+    assert np.array_equal(generator.sample(TEXTS, [1, 2, 3])[0].frames, before[0].frames)
     open_again = open_generator(folder / "model")
     generator.pipeline.transformer = open_again.transformer
 
@@ -172,12 +172,12 @@ def test_generate_resumes_after_a_stop_and_makes_nothing_twice(generator: WanGen
     calls = 0
 
     class Stopping(WanGenerator):
-        def sample(self, *args: object, **kwargs: object) -> list:
+        def sample_latents(self, *args: object, **kwargs: object) -> torch.Tensor:
             nonlocal calls
             calls += 1
             if calls == 3:
                 raise KeyboardInterrupt
-            return super().sample(*args, **kwargs)  # type: ignore[arg-type]
+            return super().sample_latents(*args, **kwargs)  # type: ignore[arg-type]
 
     stopping = Stopping(generator.pipeline, generator.settings, generator.name)
     with pytest.raises(KeyboardInterrupt):
@@ -231,9 +231,6 @@ def test_encoding_resumes_and_names_what_does_not_fit(
     )
     with pytest.raises(DataError, match=r"has \(frames, height, width\) \(9, 32, 32\); 'other' works in \(5, 32, 32\)"):
         encode(copy, small, [pair])
-    stranger = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, name="model", seed=5)
-    with pytest.raises(OutputError, match="latents of another model"):
-        encode(copy, stranger, [pair])
 
 
 def test_align_refuses_what_cannot_be_meant(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:

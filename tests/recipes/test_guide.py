@@ -15,7 +15,7 @@ from videoalign.contracts.protocols import SchedulerWrapper
 from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement, Label, Prompt, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
-from videoalign.data.latents import LatentCache
+from videoalign.data.latents import LatentCache, TensorStore
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
@@ -99,10 +99,12 @@ def test_a_table_of_pairs_chooses_among_the_labelled_ones_whichever_way_round(da
 
 def test_groups_hold_every_pair_once_with_its_label(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
     pairs = labelled_pairs(dataset, CONFIG, scores="light")
-    cache = LatentCache.open(tmp_path / "latents", {"name": "made up"})
+    stores = [TensorStore(tmp_path, kind, {"name": "made up"}) for kind in ("clips", "texts")]
     clips = {clip.clip_id: torch.full((2, 1, 2, 2), float(clip.clip_id[3:])) for clip in dataset.clips()}
-    cache.add_clips(clips)
-    cache.add_texts({prompt.prompt_id: torch.ones(3, 4) for prompt in dataset.prompts()})
+    tensors = clips, {prompt.prompt_id: torch.ones(3, 4) for prompt in dataset.prompts()}
+    for store, some in zip(stores, tensors, strict=True):
+        store.add(some)
+    cache = LatentCache(tmp_path, *({key: s.place(key) for key in t} for s, t in zip(stores, tensors, strict=True)))
     for max_clips in (2, 3, 8):
         groups = latent_groups(dataset, cache, pairs, CONFIG.model_copy(update={"max_clips": max_clips}))
         assert max(len(group.latents) for group in groups) <= max_clips

@@ -32,10 +32,10 @@ def test_clips_come_in_order_and_those_done_are_passed_over(generator: WanGenera
     plans = plan_clips(PROMPTS, 2, 0, "m")
     counted: list[int] = []
     whole = list(make_clips(generator, plans, batch_size=3, num_steps=1, on_clip=lambda: counted.append(1)))
-    assert [plan for plan, _ in whole] == plans
+    assert [plan for plan, *_ in whole] == plans
     assert len(counted) == 4
     done = {plans[0].clip_id, plans[2].clip_id}
     rest = list(make_clips(generator, plans, done=done, num_steps=1, on_clip=lambda: counted.append(1)))
-    assert [plan for plan, _ in rest] == [plans[1], plans[3]]
+    assert [plan for plan, *_ in rest] == [plans[1], plans[3]]
     assert len(counted) == 8
     assert np.abs(rest[0][1].frames.astype(int) - whole[1][1].frames).max() <= 1

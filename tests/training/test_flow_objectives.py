@@ -126,7 +126,9 @@ def test_a_small_step_against_the_gradient_favours_the_winners() -> None:
 def test_cached_reference_errors_equal_live_ones_and_give_the_same_loss() -> None:
     model, batch = Affine(0.4, 0.3), pairs()
     with model.off():
-        cached = reference_errors(model, batch, num_draws=3, times=TimeSettings(shift=2.0), batch_size=3)
+        cached = reference_errors(
+            model, batch, seeds=range(4), num_draws=3, times=TimeSettings(shift=2.0), batch_size=3
+        )
     assert cached.times.shape == cached.errors_win.shape == (4, 3)
     for k in range(3):
         noise = torch.stack([noise_of_seed(int(seed), SHAPE) for seed in cached.noise_seeds[:, k]])
@@ -148,7 +150,7 @@ def test_cached_reference_errors_equal_live_ones_and_give_the_same_loss() -> Non
 
 
 def test_cached_draws_are_spread_over_the_law_and_differ_between_pairs() -> None:
-    cached = reference_errors(Affine(), pairs(), num_draws=5, times=TimeSettings())
+    cached = reference_errors(Affine(), pairs(), seeds=range(4), num_draws=5, times=TimeSettings())
     strata = (cached.times * 5).floor().long()
     assert torch.equal(strata, torch.arange(5).expand(4, 5))
     assert len(cached.noise_seeds.unique()) == 20

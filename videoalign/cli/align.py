@@ -77,7 +77,7 @@ def encode(
     folder = Dataset.open(dataset)
     rows = folder.pairs(pairs)
     generator = load_generator(model)
-    cache = run(folder, generator, rows, batch_size=options.batch_size, progress=progress)
+    cache = run(folder, generator, rows, options, progress=progress)
     if options.reference_draws:
         draws, times = options.reference_draws, options.times
         encode_reference(generator, cache, rows, num_draws=draws, times=times, progress=progress)

@@ -72,10 +72,10 @@ def sample(
     fresh: Fresh = False,
 ) -> None:
     """Make clips of a prompt to look at."""
-    from videoalign.recipes.generate import GenerateConfig
+    from videoalign.recipes.generate import SampleConfig
     from videoalign.recipes.generate import sample as run
 
-    options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
+    options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
     generator, steering = _open(model, adapter, guide, weights, strength)
     for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
         print(path)

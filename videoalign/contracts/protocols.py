@@ -83,7 +83,7 @@ class Generator(LatentCodec, Protocol):
         """Predicted v at latents (B, C, F, H, W) and times (B,); gradients flow."""
         ...
 
-    def sample(
+    def sample_latents(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
@@ -92,8 +92,10 @@ class Generator(LatentCodec, Protocol):
         guidance_scale: float | None = None,
         wrap_scheduler: SchedulerWrapper | None = None,
         on_step: Callable[[], None] | None = None,
-    ) -> list[Video]:
-        """One clip per (prompt, seed); the noise of a clip depends on its seed alone, not on its batch.
+    ) -> Tensor:
+        """Latents of one clip per (prompt, seed), float32 (B, C, F, H, W); `decode` makes the clips of them.
+
+        The noise of a clip depends on its seed alone, not on its batch.
 
         Args:
             prompts: one text per clip.

@@ -17,10 +17,11 @@ from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
+from videoalign.data.latents import LatentCache
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter, save_adapter
-from videoalign.recipes.encode import encode, encode_reference, pair_examples
+from videoalign.recipes.encode import ClipSettings, encode, encode_reference, pair_examples
 from videoalign.training.callbacks import Callback
 from videoalign.training.loop import FitConfig, Objective, Row, count_steps, fit
 from videoalign.training.objectives.dpo import DpoObjective
@@ -44,6 +45,8 @@ class AlignConfig(Config):
     """Size and place of the adapter."""
     times: TimeSettings = TimeSettings()
     """How training times are drawn."""
+    encode: ClipSettings = ClipSettings()
+    """How clips become latents, where they have none yet."""
 
 
 class SftConfig(AlignConfig):
@@ -145,12 +148,14 @@ def align(
     """
     config = _checked(method, config)
     rows = dataset.pairs(pairs)
-    cache = encode(dataset, generator, rows, progress=progress)
-    folder = claim_folder(out, _identity(method, config, generator, rows), fresh=fresh)
+    cache = encode(dataset, generator, rows, config.encode, progress=progress)
+    folder = claim_folder(out, _identity(method, config, generator, rows, cache), fresh=fresh)
     references = None
     draws = getattr(config, "reference_draws", 0)
     if draws:
-        stored = encode_reference(generator, cache, rows, num_draws=draws, times=config.times, progress=progress)
+        stored = encode_reference(
+            generator, cache, rows, num_draws=draws, times=config.times, dtype=config.fit.dtype, progress=progress
+        )
         references = [PairReference(*values) for values in zip(*vars(stored).values(), strict=True)]
     with _new_adapter(generator, config) as parameters:
         job = _Job(generator, rows, pair_examples(cache, rows), parameters, config, references)
@@ -241,12 +246,13 @@ def _checked(method: str, config: AlignConfig | None) -> AlignConfig:
 
 
 def _identity(
-    method: str, config: AlignConfig, generator: WanGenerator, pairs: Sequence[WinLosePair]
+    method: str, config: AlignConfig, generator: WanGenerator, pairs: Sequence[WinLosePair], cache: LatentCache
 ) -> dict[str, Any]:
-    settings = config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}})
+    settings = config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}, "encode": True})
     return {
         "command": f"align {method}",
         **settings,
         "model": generator.identity(),
         "pairs": fingerprint([list(vars(pair).values()) for pair in pairs]),
+        "latents": cache.identity(),
     }

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
 
+import fsspec
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from videoalign.config import Config
+from videoalign.contracts.digests import FileDigests
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import Generator
-from videoalign.contracts.records import Clip, WinLosePair
+from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
-from videoalign.data.latents import LatentCache, ReferenceErrors
-from videoalign.errors import DataError
-from videoalign.training.objectives.dpo import reference_errors
-from videoalign.training.objectives.flow import PairExample, TimeSettings
+from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
+from videoalign.errors import DataError, VideoError
+from videoalign.flow.times import fold_in
+from videoalign.training.objectives.dpo import fixed_draws, reference_errors
+from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
+
+Row = TypeVar("Row")
 
 
-class EncodeConfig(Config):
-    """How latents and reference errors are made."""
+class ClipSettings(Config):
+    """How clips become latents."""
 
     batch_size: int = Field(default=8, gt=0)
-    """Clips that go through the autoencoder at once."""
+    """Clips, or prompts, that go through the model at once."""
+    sampler_latents: bool = True
+    """Of a clip that `generate` made, take the latents that it came from where they were kept; else, and of every other
+    clip, the autoencoder reads the file, which lost something when it was written."""
+
+
+class EncodeConfig(ClipSettings):
+    """How latents and reference errors are made."""
+
     reference_draws: int = Field(default=0, ge=0)
     """Fixed draws of time and noise per pair at which the reference's error is stored; 0 stores none."""
     times: TimeSettings = TimeSettings()
@@ -34,54 +48,80 @@ class EncodeConfig(Config):
 SHARD_CLIPS = 64
 """Clips of one shard; a run that stops encodes at most so many again."""
 
-REFERENCE_SEED = 0
-"""Decides the fixed draws of the reference errors."""
+LATENTS_FOLDER = "latents"
+"""Folder of a dataset that holds what is made here; see docs/reference/dataset.md."""
 
 
 def encode(
     dataset: Dataset,
     generator: Generator,
     pairs: Sequence[WinLosePair],
+    settings: ClipSettings | None = None,
     *,
-    batch_size: int = 8,
     progress: Progress = silent,
 ) -> LatentCache:
     """The latents of all clips in ``pairs`` and the text states of their prompts; what is there is not made again.
 
+    What is there is found by the content of a clip's file, or the text of a prompt, and by all of the model that
+    decides the result; so a clip that was replaced, or an autoencoder that was corrected, is encoded again.
+
     Args:
-        dataset: holds clips and prompts; the cache is its ``latents/<model>`` folder.
+        dataset: holds clips and prompts; what is made stands in its ``latents`` folder.
         generator: its autoencoder and text encoder are used.
         pairs: what is to be trained on.
-        batch_size: clips in one pass.
+        settings: see `ClipSettings`.
         progress: counts clips.
 
     Raises:
         DataError: no pairs, a pair of unknown clips, or a clip of another size than the generator's.
         VideoError: a clip that is missing or damaged.
-        OutputError: the folder holds latents of another model, or cannot be written.
+        OutputError: the folder cannot be written.
     """
-    if not pairs:
-        raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
-    cache = LatentCache.open(latents_folder(dataset, generator), codec_identity(generator))
-    clips, prompts = ({clip.clip_id: clip for clip in dataset.clips()}, {p.prompt_id: p for p in dataset.prompts()})
-    clip_ids = list(dict.fromkeys(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose)))
-    prompt_ids = list(dict.fromkeys(pair.prompt_id for pair in pairs))
-    for wanted, known, kind in ((clip_ids, clips.keys(), "clip"), (prompt_ids, prompts.keys(), "prompt")):
-        strangers = [key for key in wanted if key not in known]
-        if strangers:
-            raise DataError(f"pairs: {kind} '{strangers[0]}' is not in {dataset.path}; make the pairs again.")
-    missing = [key for key in prompt_ids if key not in cache.prompt_ids]
-    for begin in range(0, len(missing), SHARD_CLIPS):
-        some = missing[begin : begin + SHARD_CLIPS]
-        cache.add_texts(dict(zip(some, generator.encode_text([prompts[key].text for key in some]), strict=True)))
-    waiting = [clips[key] for key in clip_ids if key not in cache.clip_ids]
-    for clip in waiting:
+    settings = settings or ClipSettings()
+    clips, prompts = _asked(dataset, pairs)
+    for clip in clips:
         _check_size(clip, generator)
-    with progress("encode", len(clip_ids)) as advance:
-        for _ in range(len(clip_ids) - len(waiting)):
+    texts = _encode_texts(dataset, generator, prompts, settings)
+    keys = clip_keys(dataset, clips)
+    stores = [sampler_store(dataset, generator)] if settings.sampler_latents else []
+    stores.append(TensorStore(dataset.path / LATENTS_FOLDER, "clips", _about_clips(generator, "file")))
+    waiting = [(key, clip) for key, clip in zip(keys, clips, strict=True) if not any(key in s for s in stores)]
+    with progress("encode", len(clips)) as advance:
+        for _ in range(len(clips) - len(waiting)):
             advance()
-        _encode_clips(dataset, generator, cache, waiting, batch_size, advance)
-    return cache
+        _encode_clips(dataset, generator, stores[-1], waiting, settings.batch_size, advance)
+    stored = {c.clip_id: next(s.place(key) for s in stores if key in s) for key, c in zip(keys, clips, strict=True)}
+    return LatentCache(dataset.path / LATENTS_FOLDER, stored, texts)
+
+
+def sampler_store(dataset: Dataset, generator: Generator) -> TensorStore:
+    """Where the latents that the generator's own clips came from are kept, by `clip_keys`."""
+    return TensorStore(dataset.path / LATENTS_FOLDER, "clips", _about_clips(generator, "sampler"))
+
+
+def clip_keys(dataset: Dataset, clips: Iterable[Clip]) -> list[str]:
+    """What stands for the content of each clip's file: another file under the same name has another key.
+
+    Of an address that fsspec reads, what the place says of the file's version.
+
+    Raises:
+        VideoError: a clip that is missing.
+    """
+    digests, keys = FileDigests(dataset.path / LATENTS_FOLDER / "files.json"), []
+    for clip in clips:
+        source = dataset.clip_source(clip)
+        try:
+            if isinstance(source, str):
+                system, path = fsspec.url_to_fs(source)
+                keys.append(fingerprint([source, system.ukey(path)]))
+            else:
+                keys.append(digests.of(source))
+        except FileNotFoundError:
+            raise VideoError(f"{source}: no such file.") from None
+        except (OSError, ImportError, ValueError) as error:
+            raise VideoError(f"{source}: cannot be read ({' '.join(str(error).split())[:160]}).") from None
+    digests.save()
+    return keys
 
 
 def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> list[PairExample]:
@@ -101,48 +141,91 @@ def encode_reference(
     *,
     num_draws: int,
     times: TimeSettings,
+    dtype: Literal["float32", "bfloat16"] = "float32",
     batch_size: int = 16,
     progress: Progress = silent,
-) -> ReferenceErrors:
-    """The generator's errors on ``num_draws`` fixed draws of every pair, made once and stored beside the latents.
+) -> PairReference:
+    """The generator's errors on ``num_draws`` fixed draws of every pair, all tensors (P, K), kept beside the latents.
 
-    The generator must carry no adapter. Times are spread evenly over the draws whatever ``times.stratified`` says.
+    The draws of a pair follow from what the pair is (its latents, its text) and from what decides the errors (the
+    transformer, the law of times, the number of draws, the precision), not from its place; so what was made for other
+    tables of pairs serves here too, and only what is missing is made.
+
+    Args:
+        generator: the reference; must carry no adapter.
+        cache: holds the pairs, see `encode`.
+        pairs: P of them.
+        num_draws: K.
+        times: law and shift of the times; they are spread evenly over the draws whatever ``stratified`` says.
+        dtype: precision of the forward passes; the one that training uses.
+        batch_size: pairs in one forward pass.
+        progress: counts pairs.
+
+    Raises:
+        DataError: a pair that is not in the cache.
+        OutputError: the folder cannot be written.
     """
-    settings = {
-        "transformer": generator.identity()["transformer"],
-        "num_draws": num_draws,
-        "seed": REFERENCE_SEED,
-        **times.model_dump(exclude={"stratified"}),
-    }
-    file = cache.reference_file(pairs, settings)
-    stored = cache.read_reference(file)
-    if stored is not None:
-        return stored
-    examples = pair_examples(cache, pairs)
-    with progress("reference", num_draws * -(-len(examples) // batch_size)) as advance:
-        errors = reference_errors(
-            generator.velocity,
-            examples,
-            num_draws=num_draws,
-            times=times,
-            seed=REFERENCE_SEED,
-            batch_size=batch_size,
-            device=next(generator.transformer.parameters()).device,
-            on_batch=advance,
-        )
-    made = ReferenceErrors(**vars(errors))
-    cache.write_reference(file, made)
-    return made
+    law = times.model_dump(exclude={"stratified"})
+    about = {"transformer": generator.identity()["transformer"], "num_draws": num_draws, "dtype": dtype, **law}
+    store = TensorStore(cache.folder, "reference", about)
+    keys = [_pair_key(cache, pair) for pair in pairs]
+    seeds = {key: fold_in(0, store.group, key).initial_seed() for key in keys}
+    waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in store}
+    device = next(generator.transformer.parameters()).device
+    with progress("reference", len(keys)) as advance:
+        for _ in range(len(keys) - len(waiting)):
+            advance()
+        for some in _parts(list(waiting), SHARD_CLIPS):
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                made = reference_errors(
+                    generator.velocity,
+                    pair_examples(cache, [waiting[key] for key in some]),
+                    seeds=[seeds[key] for key in some],
+                    num_draws=num_draws,
+                    times=times,
+                    batch_size=batch_size,
+                    device=device,
+                )
+            store.add(dict(zip(some, torch.stack([made.errors_win, made.errors_lose], dim=1), strict=True)))
+            for _ in some:
+                advance()
+    errors = read_stored(store.place(key) for key in keys)
+    win, lose = torch.stack([errors[store.place(key)] for key in keys]).unbind(1)
+    drawn = [fixed_draws(seeds[key], num_draws, times) for key in keys]
+    return PairReference(torch.stack([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn]), win, lose)
 
 
-def latents_folder(dataset: Dataset, generator: Generator) -> Path:
-    """Where the latents of this model stand."""
-    return dataset.path / "latents" / re.sub(r"[^A-Za-z0-9_.-]+", "-", generator.name)
+def _pair_key(cache: LatentCache, pair: WinLosePair) -> str:
+    clips = [cache.stored_clips.get(clip_id) for clip_id in (pair.clip_win, pair.clip_lose)]
+    places = [*clips, cache.stored_texts.get(pair.prompt_id)]
+    return fingerprint([None if place is None else place.name for place in places])
 
 
-def codec_identity(generator: Generator) -> dict[str, str]:
-    """What latents and text states depend on; the transformer is no part of it."""
-    return {name: value for name, value in generator.identity().items() if name != "transformer"}
+def _asked(dataset: Dataset, pairs: Sequence[WinLosePair]) -> tuple[list[Clip], list[Prompt]]:
+    """Clips and prompts of the pairs, each once."""
+    if not pairs:
+        raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
+    clips, prompts = ({clip.clip_id: clip for clip in dataset.clips()}, {p.prompt_id: p for p in dataset.prompts()})
+    for pair in pairs:
+        for kind, key, known in (
+            ("clip", pair.clip_win, clips.keys()),
+            ("clip", pair.clip_lose, clips.keys()),
+            ("prompt", pair.prompt_id, prompts.keys()),
+        ):
+            if key not in known:
+                raise DataError(f"pairs: {kind} '{key}' is not in {dataset.path}; make the pairs again.")
+        for clip in (clips[pair.clip_win], clips[pair.clip_lose]):
+            if clip.prompt_id != pair.prompt_id:
+                raise DataError(
+                    f"pairs: clip '{clip.clip_id}' is of prompt '{clip.prompt_id}', its pair of '{pair.prompt_id}'; "
+                    "both clips of a pair show its prompt. Make the pairs again."
+                )
+    clip_ids = dict.fromkeys(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
+    return [clips[key] for key in clip_ids], [prompts[key] for key in dict.fromkeys(p.prompt_id for p in pairs)]
+
+
+def _about_clips(generator: Generator, source: str) -> dict[str, str]:
+    return {"autoencoder": generator.identity()["autoencoder"], "latents_of": source}
 
 
 def _check_size(clip: Clip, generator: Generator) -> None:
@@ -154,21 +237,36 @@ def _check_size(clip: Clip, generator: Generator) -> None:
         )
 
 
+def _encode_texts(
+    dataset: Dataset, generator: Generator, prompts: Sequence[Prompt], settings: ClipSettings
+) -> dict[str, Stored]:
+    about = {"text_encoder": generator.identity()["text_encoder"]}
+    store = TensorStore(dataset.path / LATENTS_FOLDER, "texts", about)
+    keys = {prompt.prompt_id: fingerprint(prompt.text) for prompt in prompts}
+    waiting = list(dict.fromkeys(p.text for p in prompts if keys[p.prompt_id] not in store))
+    for shard in _parts(waiting, SHARD_CLIPS):
+        states = [generator.encode_text(batch) for batch in _parts(shard, settings.batch_size)]
+        store.add(dict(zip(map(fingerprint, shard), torch.cat(states), strict=True)))
+    return {prompt_id: store.place(key) for prompt_id, key in keys.items()}
+
+
 def _encode_clips(
     dataset: Dataset,
     generator: Generator,
-    cache: LatentCache,
-    clips: list[Clip],
+    store: TensorStore,
+    clips: Sequence[tuple[str, Clip]],
     batch_size: int,
     advance: Callable[[], None],
 ) -> None:
-    shard: dict[str, Tensor] = {}
-    for begin in range(0, len(clips), batch_size):
-        batch = clips[begin : begin + batch_size]
-        latents = generator.encode([dataset.load(clip) for clip in batch])
-        shard |= {clip.clip_id: value for clip, value in zip(batch, latents, strict=True)}
-        if len(shard) >= SHARD_CLIPS or begin + batch_size >= len(clips):
-            cache.add_clips(shard)
-            shard = {}
-        for _ in batch:
-            advance()
+    for shard in _parts(clips, SHARD_CLIPS):
+        made: dict[str, Tensor] = {}
+        for batch in _parts(shard, batch_size):
+            latents = generator.encode([dataset.load(clip) for _, clip in batch])
+            made |= {key: value for (key, _), value in zip(batch, latents, strict=True)}
+            for _ in batch:
+                advance()
+        store.add(made)
+
+
+def _parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))

@@ -24,14 +24,14 @@ from videoalign.data.prompts_file import read_prompts
 from videoalign.errors import DataError
 from videoalign.evaluation.compare import compare, judge_clips
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
-from videoalign.recipes.generate import GenerateConfig, generate, open_generator
+from videoalign.recipes.generate import GenerateConfig, SampleConfig, generate, open_generator
 from videoalign.worlds.sprites.oracle import Oracle
 
 ORACLE = "oracle"
 LIBRARIES = ("videoalign", "torch", "diffusers", "transformers", "peft", "numpy")
 
 
-class EvaluateConfig(GenerateConfig):
+class EvaluateConfig(SampleConfig):
     """How two models are compared."""
 
     per_prompt: int = Field(default=4, gt=0)
@@ -239,7 +239,8 @@ def _make_and_judge(
     started = time.perf_counter()
     generator = open_generator(name, adapter)
     variant = Path(adapter).name if adapter else ""
-    dataset = generate(generator, prompts, folder / arm, config, variant=variant, progress=progress)
+    options = GenerateConfig(**config.model_dump(exclude={"num_shown"}), keep_latents=False)
+    dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
     made = time.perf_counter()
     judged = judge_dataset(judge, dataset, prompts, progress=progress)
     seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}

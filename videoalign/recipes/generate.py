@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -18,17 +18,20 @@ from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.errors import DataError
+from videoalign.recipes.encode import clip_keys, sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
 from videoalign.video.files import write_video
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from videoalign.models.generators.wan import WanGenerator
 
 FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written; a run that stops makes at most so many again."""
 
 
-class GenerateConfig(Config):
+class SampleConfig(Config):
     """How clips are made."""
 
     per_prompt: int = Field(default=1, gt=0)
@@ -41,6 +44,14 @@ class GenerateConfig(Config):
     """Sampling steps; default: the model's own."""
     guidance_scale: float | None = Field(default=None, ge=0)
     """Scale of classifier-free guidance; default: the model's own."""
+
+
+class GenerateConfig(SampleConfig):
+    """How clips of a dataset are made."""
+
+    keep_latents: bool = True
+    """Keep the latents that each clip was decoded from beside the dataset, for `encode`: the file lost something when
+    it was written, and training would learn that loss."""
 
 
 def generate(
@@ -62,7 +73,7 @@ def generate(
         out: dataset, or its folder, made when absent.
         config: how many and how.
         variant: what was done to the model, such as the name of an adapter; it joins the model's name.
-        wrap_scheduler: see `Generator.sample`; give ``variant`` another name with it.
+        wrap_scheduler: see `Generator.sample_latents`; give ``variant`` another name with it.
         info: dimensions of a new dataset; the default three when absent.
         progress: counts clips.
 
@@ -80,19 +91,19 @@ def generate(
     name = f"{generator.name}+{variant}" if variant else generator.name
     plans = plan_clips(records, config.per_prompt, config.seed, _maker(generator, name, config))
     done = {clip.clip_id for clip in dataset.clips() if dataset.clip_path(clip).is_file()}
-    made: list[Clip] = []
+    made: list[tuple[Clip, Tensor]] = []
     with progress("generate", len(plans)) as advance:
-        options = config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
-        clips = make_clips(generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **options)
+        clips = make_clips(
+            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **_options(config)
+        )
         try:
-            for plan, video in clips:
-                made.append(_store(dataset, plan, video, name))
+            for plan, video, latents in clips:
+                made.append((_store(dataset, plan, video, name), latents))
                 if len(made) >= FLUSH_CLIPS:
-                    dataset.add(clips=made)
+                    _add(dataset, generator, made, config.keep_latents)
                     made = []
         finally:
-            if made:
-                dataset.add(clips=made)
+            _add(dataset, generator, made, config.keep_latents)
     return dataset
 
 
@@ -100,7 +111,7 @@ def sample(
     generator: Generator,
     prompts: Sequence[str],
     out: str | Path,
-    config: GenerateConfig | None = None,
+    config: SampleConfig | None = None,
     *,
     variant: str = "",
     wrap_scheduler: SchedulerWrapper | None = None,
@@ -115,7 +126,7 @@ def sample(
         DataError: a prompt that the model cannot read; nothing is written then.
         OutputError: ``out`` belongs to another run or cannot be written.
     """
-    config = config or GenerateConfig()
+    config = config or SampleConfig()
     generator.check_prompts(prompts)
     records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
     identity = {
@@ -123,16 +134,15 @@ def sample(
         "model": generator.identity(),
         "variant": variant,
         "prompts": list(prompts),
-        "settings": config.model_dump(exclude={"batch_size"}),
+        "settings": config.model_dump(include={"per_prompt", "seed", "num_steps", "guidance_scale"}),
     }
     folder = claim_folder(out, identity, fresh=fresh)
     plans = plan_clips(records, config.per_prompt, config.seed, "")
     paths = {plan.clip_id: folder / f"{_slug(plan.text)}-{plan.seed}.mp4" for plan in plans}
     done = {clip_id for clip_id, path in paths.items() if path.is_file()}
     with progress("sample", len(plans)) as advance:
-        options = config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
-        for plan, video in make_clips(
-            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **options
+        for plan, video, _ in make_clips(
+            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **_options(config)
         ):
             write_video(paths[plan.clip_id], video)
     return [paths[plan.clip_id] for plan in plans]
@@ -156,7 +166,7 @@ def open_generator(model: str | Path, adapter: str | Path | None = None, *, scal
 def guide_wrapper(
     generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
 ) -> SchedulerWrapper:
-    """What `Generator.sample` takes to steer with a noisy-latent reward.
+    """What `Generator.sample_latents` takes to steer with a noisy-latent reward.
 
     Args:
         generator: that the reward was made for.
@@ -202,7 +212,11 @@ def _hash_files(folder: Path) -> str:
     return digest.hexdigest()[:8]
 
 
-def _maker(generator: Generator, name: str, config: GenerateConfig) -> str:
+def _options(config: SampleConfig) -> dict[str, Any]:
+    return config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
+
+
+def _maker(generator: Generator, name: str, config: SampleConfig) -> str:
     settings = config.model_dump(include={"num_steps", "guidance_scale"})
     return f"{_slug(name)}-{fingerprint([generator.identity(), name, settings])[:6]}"
 
@@ -222,6 +236,15 @@ def _store(dataset: Dataset, plan: ClipPlan, video: Video, name: str) -> Clip:
         height=height,
         width=width,
     )
+
+
+def _add(dataset: Dataset, generator: Generator, made: Sequence[tuple[Clip, Tensor]], keep_latents: bool) -> None:
+    """Takes clips into the tables, after their latents, so that a clip in the table has them."""
+    clips = [clip for clip, _ in made]
+    if keep_latents and made:
+        keys = clip_keys(dataset, clips)
+        sampler_store(dataset, generator).add(dict(zip(keys, (latents for _, latents in made), strict=True)))
+    dataset.add(clips=clips)
 
 
 def _slug(text: str) -> str:

@@ -22,7 +22,7 @@ from videoalign.flow.times import fold_in
 from videoalign.losses.preference import share_labels
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
-from videoalign.recipes.encode import encode
+from videoalign.recipes.encode import ClipSettings, encode
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
@@ -46,6 +46,8 @@ class GuideTrainConfig(Config):
     """Length, batch and rate of the training; an example is a group of clips of one prompt."""
     times: TimeSettings = TimeSettings()
     """How training times are drawn."""
+    encode: ClipSettings = ClipSettings()
+    """How clips become latents, where they have none yet."""
     num_blocks: int | None = Field(default=None, gt=0)
     """Blocks of the generator to copy; default: a quarter of its depth, at least 1."""
     learning_rate_head: float | None = Field(default=None, gt=0)
@@ -115,8 +117,8 @@ def train_guide(
     judged = labelled_pairs(dataset, config, scores=scores, pairs=pairs)
     train, held_out = _split(judged, config)
     reward = _fresh_reward(dataset, generator, config)
-    folder = claim_folder(out, _identity(config, generator, train), fresh=fresh)
-    cache = encode(dataset, generator, _rows(train + held_out), progress=progress)
+    cache = encode(dataset, generator, _rows(train + held_out), config.encode, progress=progress)
+    folder = claim_folder(out, _identity(config, generator, train, cache), fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
 
@@ -250,10 +252,13 @@ def _rows(pairs: Sequence[JudgedPair]) -> list[WinLosePair]:
     ]
 
 
-def _identity(config: GuideTrainConfig, generator: WanGenerator, pairs: Sequence[JudgedPair]) -> dict[str, Any]:
+def _identity(
+    config: GuideTrainConfig, generator: WanGenerator, pairs: Sequence[JudgedPair], cache: LatentCache
+) -> dict[str, Any]:
     return {
         "command": "guide train",
-        **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}}),
+        **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}, "encode": True}),
         "model": generator.identity(),
         "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),
+        "latents": cache.identity(),
     }

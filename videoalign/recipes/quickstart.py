@@ -23,7 +23,7 @@ from videoalign.evaluation.compare import compare, guidance_entry
 from videoalign.evaluation.report import ReportMedia, write_report
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.align import AlignConfig, DpoConfig, RwrConfig, SftConfig, align
-from videoalign.recipes.encode import encode
+from videoalign.recipes.encode import ClipSettings, encode
 from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_versions, shown_rows
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
@@ -236,7 +236,8 @@ class _Quickstart:
         return len(pairs)
 
     def _encode(self) -> None:
-        encode(self.dataset, self.generator, self.dataset.pairs(PAIRS_NAME), batch_size=16, progress=self.progress)
+        pairs, settings = self.dataset.pairs(PAIRS_NAME), ClipSettings(batch_size=16)
+        encode(self.dataset, self.generator, pairs, settings, progress=self.progress)
 
     def _align(self, method: str) -> None:
         name, config = METHODS[method](self.config)
@@ -253,7 +254,9 @@ class _Quickstart:
 
     def _sample(self) -> None:
         """Clips of the held-out prompts from every arm, with the same seeds."""
-        options = GenerateConfig(per_prompt=self.config.judged_per_prompt, seed=self.config.seed + 1, batch_size=24)
+        options = GenerateConfig(
+            per_prompt=self.config.judged_per_prompt, seed=self.config.seed + 1, batch_size=24, keep_latents=False
+        )
 
         def make(arm: str, generator: Any, wrap: SchedulerWrapper | None = None) -> None:
             out = self.folder / "arms" / arm

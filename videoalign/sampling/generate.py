@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from videoalign.contracts.protocols import Generator, SchedulerWrapper
 from videoalign.contracts.records import Prompt
 from videoalign.contracts.video import Video
 from videoalign.flow.times import fold_in
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +60,17 @@ def make_clips(
     guidance_scale: float | None = None,
     wrap_scheduler: SchedulerWrapper | None = None,
     on_clip: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[ClipPlan, Video]]:
-    """The planned clips that are not done yet, as they come.
+) -> Iterator[tuple[ClipPlan, Video, Tensor]]:
+    """The planned clips that are not done yet, as they come, each with the latents (C, F, H, W) that it came from.
 
     Args:
         generator: makes them.
         plans: see `plan_clips`.
         done: clip ids that are passed over.
         batch_size: clips in one call of the generator.
-        num_steps: see `Generator.sample`.
-        guidance_scale: see `Generator.sample`.
-        wrap_scheduler: see `Generator.sample`.
+        num_steps: see `Generator.sample_latents`.
+        guidance_scale: see `Generator.sample_latents`.
+        wrap_scheduler: see `Generator.sample_latents`.
         on_clip: called for every plan, the ones passed over included.
     """
     waiting = [plan for plan in plans if plan.clip_id not in done]
@@ -74,13 +78,13 @@ def make_clips(
         on_clip()
     for begin in range(0, len(waiting), batch_size):
         batch = waiting[begin : begin + batch_size]
-        videos = generator.sample(
+        latents = generator.sample_latents(
             [plan.text for plan in batch],
             [plan.seed for plan in batch],
             num_steps=num_steps,
             guidance_scale=guidance_scale,
             wrap_scheduler=wrap_scheduler,
         )
-        for plan, video in zip(batch, videos, strict=True):
-            yield plan, video
+        for plan, video, its_latents in zip(batch, generator.decode(latents), latents, strict=True):
+            yield plan, video, its_latents
             on_clip()

@@ -164,13 +164,13 @@ class WanGenerator:
     def identity(self) -> dict[str, str]:
         """What latents and adapters made with this model depend on; adapters on the transformer are left out."""
         pipeline = self.pipeline
-        size = self.settings.model_dump(include={"num_frames", "height", "width", "max_text_tokens"})
+        words = [pipeline.tokenizer.get_vocab(), self.settings.max_text_tokens, _config(pipeline.text_encoder)]
         return {
             "name": self.name,
             "transformer": weights_digest(pipeline.transformer),
-            "autoencoder": weights_digest(pipeline.vae),
-            "text_encoder": weights_digest(pipeline.text_encoder),
-            "size": fingerprint(size),
+            "autoencoder": fingerprint([weights_digest(pipeline.vae), _config(pipeline.vae)]),
+            "text_encoder": fingerprint([weights_digest(pipeline.text_encoder), *words]),
+            "size": fingerprint(self.settings.model_dump(include={"num_frames", "height", "width"})),
         }
 
     @torch.no_grad()
@@ -200,11 +200,12 @@ class WanGenerator:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Video]:
-        """The clips behind normalised latents (B, C, F, H, W)."""
+        """The clips behind normalised latents (B, C, F, H, W), by the very arithmetic of the pipeline's own call."""
         vae = self.pipeline.vae
-        mean, std = self._latent_moments()
-        decoded = vae.decode((latents.to(mean) * std + mean).to(vae.dtype), return_dict=False)[0]
-        return self._videos(self.pipeline.video_processor.postprocess_video(decoded, output_type="np"))
+        mean, std = (moment.to(vae.dtype) for moment in self._latent_moments())
+        decoded = vae.decode(latents.to(vae.device, vae.dtype) / (1.0 / std) + mean, return_dict=False)[0]
+        pixels = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")  # (B, F, H, W, 3)
+        return [Video(frames=clip, fps=self.settings.fps) for clip in (pixels * 255).round().astype(np.uint8)]
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Nothing when the model can read every prompt; it is tokenised and no more.
@@ -262,7 +263,11 @@ class WanGenerator:
         """The noise (C, F, H, W) that a clip of this seed starts from, float32 on the CPU."""
         return torch.randn(self.latent_shape, generator=fold_in(seed, "noise"))
 
-    def sample(
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], **options: Any) -> list[Video]:
+        """One clip per (prompt, seed): `sample_latents`, decoded; equal to what the pipeline's own call returns."""
+        return self.decode(self.sample_latents(prompts, seeds, **options))
+
+    def sample_latents(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
@@ -271,8 +276,8 @@ class WanGenerator:
         guidance_scale: float | None = None,
         wrap_scheduler: SchedulerWrapper | None = None,
         on_step: Callable[[], None] | None = None,
-    ) -> list[Video]:
-        """One clip per (prompt, seed), by the pipeline's own call; see `contracts.protocols.Generator`.
+    ) -> Tensor:
+        """Latents float32 (B, C, F, H, W), by the pipeline's own call; see `contracts.protocols.Generator`.
 
         Raises:
             ConfigError: a number of steps below 1, or a negative scale.
@@ -288,7 +293,7 @@ class WanGenerator:
         text = self.encode_text(prompts)
         negative = self.encode_text([settings.negative_prompt]) if scale > 1 else None
         with self._scheduler(wrap_scheduler, text):
-            frames = self.pipeline(
+            latents: Tensor = self.pipeline(
                 prompt_embeds=text,
                 negative_prompt_embeds=None if negative is None else negative.expand_as(text),
                 latents=torch.stack([self.noise(seed) for seed in seeds]),
@@ -297,9 +302,10 @@ class WanGenerator:
                 width=settings.width,
                 num_inference_steps=num_steps,
                 guidance_scale=scale,
+                output_type="latent",
                 callback_on_step_end=None if on_step is None else _each_step(on_step),
             ).frames
-        return self._videos(frames)
+        return latents.float()
 
     @contextmanager
     def _scheduler(self, wrap: SchedulerWrapper | None, text: Tensor) -> Iterator[None]:
@@ -316,10 +322,6 @@ class WanGenerator:
         mean, std = (torch.tensor(values, device=device) for values in (config.latents_mean, config.latents_std))
         return mean.reshape(1, -1, 1, 1, 1), std.reshape(1, -1, 1, 1, 1)
 
-    def _videos(self, frames: np.ndarray) -> list[Video]:
-        pixels = (frames * 255).round().astype(np.uint8)  # (B, F, H, W, 3)
-        return [Video(frames=clip, fps=self.settings.fps) for clip in pixels]
-
 
 def weights_digest(module: nn.Module) -> str:
     """A short hash of names, shapes and a sample of the values of a module's weights; adapter layers do not count."""
@@ -332,6 +334,12 @@ def weights_digest(module: nn.Module) -> str:
         some = flat[:: max(1, len(flat) // 64)].float().cpu().numpy()
         digest.update(json.dumps([name, list(value.shape)]).encode() + some.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _config(module: Any) -> dict[str, Any]:
+    """What a part was built from, but for where it was read from."""
+    values = module.config.to_dict() if hasattr(module.config, "to_dict") else dict(module.config)
+    return {name: value for name, value in values.items() if not name.startswith("_")}
 
 
 @contextmanager

@@ -107,28 +107,33 @@ class DpoObjective(FlowObjective):
         return batch.reference.times[rows, chosen], noise, known
 
 
+def fixed_draws(seed: int, num_draws: int, times: TimeSettings) -> tuple[Tensor, Tensor]:
+    """Times float32 (K,), spread evenly over the law, and seeds of noise int64 (K,), by the pair's seed alone."""
+    u = torch.cat([torch.rand(1, generator=fold_in(seed, "reference time", k)) for k in range(num_draws)])
+    noise_seeds = [fold_in(seed, "reference noise", k).initial_seed() for k in range(num_draws)]
+    return times.from_uniform((torch.arange(num_draws) + u) / num_draws), torch.tensor(noise_seeds)
+
+
 @torch.no_grad()
 def reference_errors(
     predict: Velocity,
     examples: Sequence[PairExample],
     *,
+    seeds: Sequence[int],
     num_draws: int,
     times: TimeSettings,
-    seed: int = 0,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
     on_batch: Callable[[], None] = lambda: None,
 ) -> PairReference:
-    """Errors of the reference on ``num_draws`` fixed draws of every pair: all tensors (P, K).
-
-    The K times of a pair are spread evenly over the law; the draws depend on the seed and the pair's place alone.
+    """Errors of the reference on the `fixed_draws` of every pair: all tensors (P, K).
 
     Args:
         predict: the reference's velocity.
         examples: the pairs, P of them.
+        seeds: of each pair; they alone decide its draws.
         num_draws: K.
         times: law and shift of the times.
-        seed: decides times and noise.
         batch_size: pairs in one forward pass.
         device: where ``predict`` runs.
         on_batch: called after each forward pass, K ceil(P / batch_size) of them.
@@ -136,17 +141,16 @@ def reference_errors(
     parts = []
     for begin in range(0, len(examples), batch_size):
         group = examples[begin : begin + batch_size]
+        draws = [fixed_draws(seed, num_draws, times) for seed in seeds[begin : begin + batch_size]]
         columns = []
         for k in range(num_draws):
-            places = range(begin, begin + len(group))
-            u = [torch.rand(1, generator=fold_in(seed, "reference time", place, k)) for place in places]
-            t = times.from_uniform((k + torch.cat(u)) / num_draws)
-            seeds = [fold_in(seed, "reference noise", place, k).initial_seed() for place in places]
-            noise = torch.stack([noise_of_seed(s, e.win.shape) for s, e in zip(seeds, group, strict=True)]).to(device)
+            t, noise_seeds = (torch.stack([draw[side][k] for draw in draws]) for side in (0, 1))
+            noises = [noise_of_seed(int(seed), e.win.shape) for seed, e in zip(noise_seeds, group, strict=True)]
+            noise = torch.stack(noises).to(device)
             data = torch.stack([e.win for e in group] + [e.lose for e in group]).to(device)
             text = torch.stack([e.text for e in group]).to(device).repeat(2, 1, 1)
             errors = velocity_errors(predict, data, text, t.to(device).repeat(2), noise.repeat(2, 1, 1, 1, 1)).cpu()
-            columns.append(PairReference(t, torch.tensor(seeds), *errors.chunk(2)))
+            columns.append(PairReference(t, noise_seeds, *errors.chunk(2)))
             on_batch()
         parts.append(stack_references(columns))  # (K, B) each
     return PairReference(*(torch.cat([vars(part)[name].T for part in parts]) for name in vars(parts[0])))
