@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from videoalign.contracts.records import Judgement, Label
-from videoalign.data.aggregate import VERDICTS, Aggregation, aggregate_pairs, collect_votes
+from videoalign.contracts.records import Aggregation, Judgement, Label, Role
+from videoalign.data.aggregate import aggregate_pairs
 from videoalign.data.dataset import flip
+from videoalign.data.votes import VERDICTS, Vote, collect_votes, count_votes, disputed, standing
 
 SPLITS = {"p": "train", "q": "val"}
 
@@ -51,20 +52,67 @@ def test_the_word_of_an_adjudicator_is_final() -> None:
     assert decide([*votes, word, replace(word, label="B")], "adjudicated") == ("B", (0, 0, 1))
     assert decide([*votes, replace(word, label="invalid")], "adjudicated") == (None, (0, 0, 0))
     assert decide([word], "adjudicated") == ("tie", (0, 1, 0))
-    for how in ("majority", "shares", "dawid_skene"):
-        assert decide([*votes, word], how) == decide(votes, how)
+    for how in ("shares", "dawid_skene"):
+        assert decide([*votes, word], how) == ("tie", (0, 1, 0))
+        assert decide([*votes, replace(word, label="invalid")], how) == (None, (0, 0, 0))
+    assert decide([*votes, word], "majority") == decide(votes, "majority")
 
 
-def test_known_answers_and_second_looks_are_no_votes() -> None:
-    rows = [
-        *votes_of("AAB"),
-        said("B", "gold", role="gold"),
-        said("B", "r0", role="repeat"),
-        said("B", "r1", role="repeat"),
-    ]
+def test_the_known_answer_is_the_label_whatever_anybody_says() -> None:
+    known = said("B", "gold", role="gold")
+    word = said("tie", "judge", role="adjudicator")
+    for rows in ([known], [known, *votes_of("AAA")], [*votes_of("AAA"), known, word]):
+        for how in ("adjudicated", "shares", "dawid_skene"):
+            assert decide(rows, how) == ("B", (0, 0, 1))
+    assert decide([known, *votes_of("AAA")], "majority") == ("A", (1, 0, 0))
+    assert decide([known], "majority") == (None, (0, 0, 0))
+
+
+@pytest.mark.parametrize("role", ["repeat", "qualification", "hidden_gold"])
+def test_second_looks_and_answers_that_test_a_rater_are_no_votes(role: str) -> None:
+    tests = [said("B", f"r{place}", role=role) for place in range(5)]
+    (pair,) = aggregate_pairs([*votes_of("AAB"), *tests], ["VQ"], SPLITS)
+    assert (pair.labels["VQ"], pair.votes["VQ"]) == ("A", (2, 0, 1))
+    for how in Aggregation:
+        assert aggregate_pairs(tests, ["VQ"], SPLITS, how) == [], "nobody voted and nothing is known"
+        assert decide([*votes_of("AAB"), *tests], how) == decide(votes_of("AAB"), how)
+    (only_known,) = aggregate_pairs([*tests, said("A", "gold", role="gold")], ["VQ", "MQ"], SPLITS)
+    assert only_known.labels == {"VQ": "A", "MQ": None}
+    assert only_known.votes["VQ"] == (0, 0, 0)
+
+
+def test_a_rater_has_one_vote_the_first_valid_one_and_those_without_a_name_one_each() -> None:
+    rows = [said("invalid", "r"), said("A", "r"), said("B", "r"), said("B", "s"), said("A", "t")]
     (pair,) = aggregate_pairs(rows, ["VQ"], SPLITS)
     assert (pair.labels["VQ"], pair.votes["VQ"]) == ("A", (2, 0, 1))
-    assert aggregate_pairs([said("B", "gold", role="gold")], ["VQ"], SPLITS) == []
+    (unnamed,) = aggregate_pairs([said("A", ""), said("B", ""), said("B", "")], ["VQ"], SPLITS)
+    assert (unnamed.labels["VQ"], unnamed.votes["VQ"]) == ("B", (1, 0, 2))
+
+
+def test_what_has_no_label_is_disputed() -> None:
+    counts = {
+        "even": count_votes([Vote("r", 1, "rater"), Vote("s", -1, "rater")]),
+        "decided": count_votes([Vote("r", 1, "rater"), Vote("s", -1, "rater"), Vote("j", 0, "adjudicator")]),
+        "bad": count_votes([Vote("r", 0, "rater"), Vote("s", 0, "rater"), Vote("t", 1, "rater")]),
+        "empty": count_votes([]),
+    }
+    assert disputed(counts) == ["even", "empty"]
+    assert [(count.label, count.by) for count in counts.values()] == [
+        (None, None), ("tie", "adjudicator"), ("tie", None), (None, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_come_from_the_judgements_that_stand_alone(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [
+        said(str(rng.choice([*Label])), f"r{rng.integers(4)}", role=str(rng.choice([*Role, *[Role.RATER] * 6])))
+        for _ in range(rng.integers(1, 9))
+    ]
+    kept = standing(rows)
+    assert [pair.labels for pair in aggregate_pairs(kept, ["VQ"], SPLITS)] == [
+        pair.labels for pair in aggregate_pairs(rows, ["VQ"], SPLITS)
+    ]
 
 
 def test_a_verdict_on_b_and_a_is_turned_round() -> None:
@@ -111,7 +159,7 @@ def test_dawid_skene_is_right_more_often_than_the_majority() -> None:
         assert label is None or pair.shares["VQ"][VERDICTS.index(label)] == max(pair.shares["VQ"])
 
 
-@pytest.mark.parametrize("how", ["majority", "adjudicated", "dawid_skene", "shares"])
+@pytest.mark.parametrize("how", [*Aggregation])
 def test_turning_every_pair_turns_every_label(how: Aggregation) -> None:
     _, rows = panel(0, 30)
     turned = [replace(row, clip_a=row.clip_b, clip_b=row.clip_a, label=flip(row.label)) for row in rows]
@@ -122,7 +170,7 @@ def test_turning_every_pair_turns_every_label(how: Aggregation) -> None:
         assert other.shares["VQ"] == pytest.approx(one.shares["VQ"][::-1])
 
 
-@pytest.mark.parametrize("how", ["majority", "adjudicated", "dawid_skene", "shares"])
+@pytest.mark.parametrize("how", [*Aggregation])
 def test_a_dimension_that_nobody_judged_has_no_label(how: Aggregation) -> None:
     (pair,) = aggregate_pairs([said("A")], ["VQ", "MQ"], SPLITS, how)
     assert (pair.labels["MQ"], pair.shares["MQ"], pair.votes["MQ"]) == (None, (0, 0, 0), (0, 0, 0))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from videoalign.contracts.records import Judgement
-from videoalign.data.aggregate import VERDICTS
 from videoalign.data.dataset import flip
 from videoalign.data.rater_quality import RaterQuality, rater_quality
+from videoalign.data.votes import VERDICTS
 
 
 def said(label: str, rater: str, pair: int = 0, **changes: object) -> Judgement:
@@ -37,6 +37,26 @@ def test_gold_counts_verdicts_that_are_the_known_answer() -> None:
     assert (found["y"].gold.value, found["y"].num_gold) == (0, 1)
     assert (found["x"].pairs, found["x"].verdicts, found["x"].ties) == (3, 3, pytest.approx(1 / 3))
     assert (found["y"].pairs, found["y"].verdicts) == (2, 1)
+
+
+def test_answers_that_test_a_rater_count_against_gold_alone() -> None:
+    rows = [
+        said("A", "key", 0, role="gold"), said("A", "key", 1, role="gold"),
+        said("A", "x", 0, role="qualification", seconds=30.0, left="A"), said("B", "x", 1, role="hidden_gold"),
+        said("B", "y", 1), said("A", "y", 2), said("A", "x", 2),
+    ]  # fmt: skip
+    found = quality(rows)
+    assert list(found) == ["x", "y"]
+    assert (found["x"].gold.value, found["x"].num_gold) == (pytest.approx(0.5), 2)
+    assert (found["x"].pairs, found["x"].verdicts, found["x"].num_others, found["x"].num_times) == (3, 1, 1, 1)
+    assert found["x"].left.num == 1
+    assert (found["y"].verdicts, found["y"].num_gold, found["y"].num_others) == (2, 1, 1)
+
+
+def test_nobody_is_as_fast_as_that_even_where_everybody_is() -> None:
+    rows = [said("A", rater, pair, seconds=0.1 + 0.01 * pair) for rater in "xy" for pair in range(9)]
+    rows += [said("A", "z", pair, seconds=2.0) for pair in range(9)]
+    assert [row.num_fast for row in quality(rows).values()] == [9, 9, 0]
 
 
 def test_repeats_are_held_against_the_first_look_whichever_side_was_shown() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from videoalign.cli.common import AsJson, Seed, print_json, print_table
+from videoalign.contracts.records import Aggregation
 
 if TYPE_CHECKING:
     from videoalign.data.agreement import DimensionAgreement, RatingAgreement
@@ -56,23 +57,23 @@ def agreement(
 def leaderboard(
     dataset: Folder,
     aggregate: Annotated[
-        Literal["majority", "adjudicated", "dawid_skene", "shares"],
-        typer.Option("--aggregate", help="How a pair's label comes from its raters; shares counts every vote."),
-    ] = "shares",
+        Aggregation,
+        typer.Option("--aggregate", help="How a label comes from what was said; shares counts every vote."),
+    ] = Aggregation.SHARES,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Rank the generators of a dataset by what raters preferred, with ties and intervals over prompts."""
     from videoalign.contracts.plain import plain
     from videoalign.data.dataset import Dataset
-    from videoalign.data.leaderboard import ALL, build_leaderboards
+    from videoalign.data.leaderboard import build_leaderboards, pooled_name
     from videoalign.errors import DataError
 
     data = Dataset.open(dataset)
     generators = {clip.clip_id: clip.generator for clip in data.clips()}
     pairs = data.judged_pairs(aggregate=aggregate)
     boards = build_leaderboards(pairs, generators, data.dimensions, seed=seed)
-    if not boards[ALL].models:
+    if not boards[pooled_name(data.dimensions)].models:
         raise DataError(f"{dataset}: no judged pair by two known generators; name them in clips.parquet.")
     if as_json:
         print_json(plain(boards))

@@ -19,6 +19,7 @@ from videoalign.cli.common import (
     print_table,
     progress,
 )
+from videoalign.contracts.records import Aggregation
 
 Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
 
@@ -67,12 +68,16 @@ def export(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="As 'videoalign data formats' lists them.")],
     dataset: Folder,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table to write; its ending says the layout.")],
+    aggregate: Annotated[
+        Aggregation | None,
+        typer.Option("--aggregate", help="How a label comes from what was said; default: adjudicated."),
+    ] = None,
 ) -> None:
     """Write judgements in the layout that other tools read."""
     from videoalign.data.dataset import Dataset
     from videoalign.data.formats import export_data
 
-    rows = export_data(format, Dataset.open(dataset), out)
+    rows = export_data(format, Dataset.open(dataset), out, aggregate)
     print(f"{out}: {rows} rows")
 
 

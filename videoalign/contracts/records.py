@@ -28,9 +28,33 @@ class Role(StrEnum):
     """As what a verdict was given."""
 
     RATER = "rater"
+    """A vote on the label."""
     REPEAT = "repeat"
+    """The same rater's second look; no vote."""
     ADJUDICATOR = "adjudicator"
+    """The last word on what raters disagree about; it is the label."""
     GOLD = "gold"
+    """The known answer; it is the label, whatever anybody says."""
+    QUALIFICATION = "qualification"
+    """An answer of a rater who is tested before the work begins; no vote."""
+    HIDDEN_GOLD = "hidden_gold"
+    """An answer of a rater at work to a pair whose label is known, unknown to the rater; no vote."""
+
+
+class Aggregation(StrEnum):
+    """How what was said of a pair becomes its label; `videoalign.data.votes` says what counts as a vote.
+
+    Under every rule but `MAJORITY` a known answer or an adjudicator's last word is the label where there is one.
+    """
+
+    MAJORITY = "majority"
+    """The label that most raters gave, whatever an adjudicator or a known answer says."""
+    ADJUDICATED = "adjudicated"
+    """The known answer, else the last word of an adjudicator, else the majority."""
+    DAWID_SKENE = "dawid_skene"
+    """Without a last word the likeliest label, when raters count by how reliable they are."""
+    SHARES = "shares"
+    """Without a last word the majority, and beside it the shares of the votes."""
 
 
 SIMULATED = "simulated:"
@@ -123,8 +147,7 @@ class Judgement:
     source_row: str = ""
     """Where it stood in what was imported, as in ``pairs.csv:3``."""
     role: str = Role.RATER.value
-    """A value of `Role`: a rater's vote, the same rater's second look, an adjudicator's final word, or the known answer
-    of a gold pair."""
+    """A value of `Role`: whether it is a vote, the label itself, or neither."""
     left: str = ""
     """Which clip the rater saw on the left, ``A`` or ``B``; empty when unknown."""
     seconds: float = -1.0

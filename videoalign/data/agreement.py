@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from videoalign.contracts.records import Judgement, Rating
-from videoalign.data.aggregate import VotedPair, collect_votes
+from videoalign.data.votes import VotedPair, collect_votes
 from videoalign.stats.agreement import (
     HumanCeiling,
     RawAgreement,

@@ -158,9 +158,10 @@ def _how_to_load(dataset: Dataset) -> str:
             'With videoalign: `Dataset.open("PATH")`.',
             "",
             "A judgement is what one `rater` said of one pair on one dimension: `label` is `A` or `B` for the better "
-            "clip, `tie`, `both_bad`, or `invalid` where the pair could not be judged. `role` is `rater`, `repeat` for "
-            "a second look, `adjudicator` for a last word, or `gold` for a known answer. `left` is the clip that stood "
-            "on the left, empty where unknown; `seconds` is the time taken, -1 where unknown.",
+            "clip, `tie`, `both_bad`, or `invalid` where the pair could not be judged. `role` is `rater` for a vote, "
+            "`repeat` for a second look, `qualification` or `hidden_gold` for an answer that tests the rater, "
+            "`adjudicator` for a last word and `gold` for a known answer, which both are labels. `left` is the clip "
+            "that stood on the left, empty where unknown; `seconds` is the time taken, -1 where unknown.",
         ]
     )
 

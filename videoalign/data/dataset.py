@@ -18,6 +18,7 @@ import pyarrow as pa
 from videoalign.contracts.output import fingerprint, write_json
 from videoalign.contracts.records import (
     SCHEMA_VERSION,
+    Aggregation,
     Clip,
     DatasetInfo,
     Judgement,
@@ -28,7 +29,7 @@ from videoalign.contracts.records import (
     WinLosePair,
 )
 from videoalign.contracts.video import Video
-from videoalign.data.aggregate import Aggregation, JudgedPair, aggregate_pairs
+from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
 from videoalign.data.whole_pairs import whole_pairs
 from videoalign.errors import DataError, OutputError, did_you_mean
@@ -234,18 +235,20 @@ class Dataset:
         """
         return read_video(self.clip_source(clip), indices)
 
-    def judged_pairs(self, split: str | None = None, aggregate: Aggregation = "majority") -> list[JudgedPair]:
+    def judged_pairs(
+        self, split: str | None = None, aggregate: Aggregation | str = Aggregation.ADJUDICATED
+    ) -> list[JudgedPair]:
         """Every judged pair with one label per dimension, in the order and side order of its first judgement.
 
-        ``both_bad`` counts as a tie. With ``split``, only the pairs of its prompts. ``aggregate`` says how the label
-        comes from what the raters said, see `videoalign.data.aggregate`.
+        With ``split``, only the pairs of its prompts. What is a vote says `videoalign.data.votes`; ``aggregate`` says
+        how the label comes from what was said, see `Aggregation`.
         """
         return [pair for pair in self.stream_judged_pairs(aggregate) if split in (None, pair.split)]
 
-    def stream_judged_pairs(self, aggregate: Aggregation = "majority") -> Iterator[JudgedPair]:
+    def stream_judged_pairs(self, aggregate: Aggregation | str = Aggregation.ADJUDICATED) -> Iterator[JudgedPair]:
         """As `judged_pairs`, one after the other; those before are not held, but under ``dawid_skene``."""
         splits = {prompt.prompt_id: prompt.split for prompt in self.prompts()}
-        whole = aggregate == "dawid_skene"
+        whole = aggregate == Aggregation.DAWID_SKENE
         for part in [self.stream_judgements()] if whole else self.judgements_by_pair():
             yield from aggregate_pairs(part, self.dimensions, splits, aggregate)
 

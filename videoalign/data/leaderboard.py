@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from videoalign.stats.ranking import fit, linked_groups, most_informative, stand
 from videoalign.stats.resampling import Estimate
 
 ALL = "overall"
-"""Name of the leaderboard over all dimensions together."""
+"""Name of the leaderboard over all dimensions together, see `pooled_name`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +80,23 @@ def build_leaderboards(
     seed: int = 0,
     num: int = 1000,
 ) -> dict[str, Leaderboard]:
-    """A leaderboard for each dimension, and one named `ALL` in which every dimension of a pair counts once.
+    """A leaderboard for each dimension, and one named `pooled_name` in which every dimension of a pair counts once.
 
     Args:
-        pairs: with their shares; ``judged_pairs(aggregate="shares")`` counts every vote, other rules one label a pair.
+        pairs: with their shares; ``judged_pairs(aggregate="shares")`` splits a pair by its votes where nobody had the
+            last word, other rules count one label a pair.
         generators: model by clip id; empty when unknown.
         dimensions: those wanted.
         seed: of the draws of whole prompts for the intervals.
         num: number of resamples.
     """
     boards = {name: _board(_compare(pairs, generators, [name]), seed, num) for name in dimensions}
-    return {**boards, ALL: _board(_compare(pairs, generators, dimensions), seed, num)}
+    return {**boards, pooled_name(dimensions): _board(_compare(pairs, generators, dimensions), seed, num)}
+
+
+def pooled_name(dimensions: Iterable[str]) -> str:
+    """`ALL`, or, where a dimension is called that, a name that no dimension can have."""
+    return ALL if ALL not in dimensions else "all dimensions"
 
 
 def choose_pairs(

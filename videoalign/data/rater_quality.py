@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from videoalign.contracts.records import Judgement, Label, Role
-from videoalign.data.aggregate import VotedPair, collect_votes, fit_raters
+from videoalign.data.aggregate import fit_raters
+from videoalign.data.votes import TESTED, VotedPair, collect_votes
 from videoalign.stats.agreement import majority
 from videoalign.stats.raters import FAR, LeftBias, left_bias, robust_z, share_with_interval
 from videoalign.stats.resampling import Estimate
+
+FASTEST_SECONDS = 2.0
+"""Nobody compares two clips and answers in less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,8 @@ class RaterQuality:
     num_times: int
     """Pairs with a known time."""
     num_fast: int
-    """Of these, far faster than everybody's usual time: the robust z of the log of the seconds is below -3.5."""
+    """Of these, far faster than everybody's usual time: the robust z of the log of the seconds is below -3.5; or faster
+    than anybody can be."""
     num_slow: int
     """Far slower: above 3.5."""
 
@@ -58,8 +63,9 @@ def rater_quality(judgements: Iterable[Judgement], dimensions: Sequence[str]) ->
     """One row a rater, in the order of their names.
 
     Args:
-        judgements: raw. Rows in the role ``gold`` are the known answers; rows in the role ``repeat``, and any further
-            verdict of a rater on a pair, are held against that rater's first.
+        judgements: raw. Rows in the role ``gold`` are the known answers, against which all of a rater's first verdicts
+            are held; rows in the role ``repeat``, and any further verdict of a rater on a pair, are held against that
+            rater's first. All the rest is counted of votes, as `videoalign.data.votes` says.
         dimensions: those counted.
     """
     tally: dict[str, _Tally] = defaultdict(_Tally)
@@ -127,7 +133,9 @@ def _count_pair(tally: dict[str, _Tally], pair: VotedPair, dimension: str) -> No
         others = majority(said for other, said in row.items() if other != rater)
         if others is not None:
             tally[rater].note("others", value == others)
-        if answers:
+    if answers:
+        for rater, value in pair.table_row(dimension, *TESTED).items():
+            tally[rater].pairs.add((pair.prompt_id, pair.clip_a, pair.clip_b))
             tally[rater].note("gold", value == answers[-1])
 
 
@@ -146,7 +154,7 @@ def _noting_looks(
     The rows of one pair, rater and role, one a dimension, share their time.
     """
     for row in judgements:
-        if row.role in (Role.RATER, Role.REPEAT):
+        if row.role in (Role.REPEAT, *TESTED):
             if row.left and row.label in (Label.A, Label.B) and row.dimension in wanted:
                 tally[row.rater].note("side", row.label == row.left)
             if row.seconds > 0:
@@ -160,5 +168,5 @@ def _count_times(tally: dict[str, _Tally], looks: Mapping[tuple[Any, ...], float
     far = robust_z(np.log(list(looks.values())))
     for (rater, *_), seconds, z in zip(looks, looks.values(), far.tolist(), strict=True):
         tally[rater].times.append(seconds)
-        tally[rater].counts["fast"] += z < -FAR
+        tally[rater].counts["fast"] += z < -FAR or seconds < FASTEST_SECONDS
         tally[rater].counts["slow"] += z > FAR

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoalign.contracts.records import Judgement
-from videoalign.data.aggregate import JudgedPair, collect_votes
+from videoalign.data.aggregate import JudgedPair
+from videoalign.data.votes import collect_votes
 from videoalign.errors import DataError
 from videoalign.evaluation.pair_table import (
     PairTable,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from videoalign.contracts.records import Clip
-from videoalign.data.aggregate import Aggregation
+from videoalign.contracts.records import Aggregation, Clip
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
@@ -30,10 +29,15 @@ def require_lessons(dataset: Dataset, groups: Sequence[JudgedGroup], loss: str) 
 
 
 def groups_of_split(
-    dataset: Dataset, split: str, dimensions: Sequence[str], *, labels: Aggregation = "majority", max_clips: int
+    dataset: Dataset,
+    split: str,
+    dimensions: Sequence[str],
+    *,
+    labels: Aggregation | str = Aggregation.ADJUDICATED,
+    max_clips: int,
 ) -> list[JudgedGroup]:
     """Groups of the prompts of one split, see `training.judged_groups.make_groups`, labelled as
-    `data.aggregate.Aggregation` says; dimensions that the dataset does not judge have no verdicts."""
+    `contracts.records.Aggregation` says; dimensions that the dataset does not judge have no verdicts."""
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     pairs, ratings = dataset.judged_pairs(split, labels), dataset.ratings()
     return make_groups(pairs, texts, dimensions, ratings=ratings, max_clips=max_clips)

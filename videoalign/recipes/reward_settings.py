@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.data.aggregate import Aggregation
+from videoalign.contracts.records import Aggregation
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.losses.preference import NU, THETA
 from videoalign.models.videoreward.processing import ReadingLimits
@@ -31,9 +31,10 @@ class RewardTrainConfig(Config):
     """Weight of the tie of davidson."""
     learn_ties: bool = False
     """Train theta or nu, one per dimension, from where it stands."""
-    labels: Aggregation = "majority"
-    """Each pair counts with the verdict of most raters, with that of an adjudicator where there is one, with the shares
-    of the votes for A, tie and B, or with their chances by Dawid and Skene, where reliable raters count for more."""
+    labels: Aggregation = Aggregation.ADJUDICATED
+    """Each pair counts with the known answer or an adjudicator's last word where there is one. Else with the verdict of
+    most raters (adjudicated), with the shares of the votes for A, tie and B (shares), or with their chances by Dawid
+    and Skene, where reliable raters count for more (dawid_skene). With majority, votes alone count."""
     tuning: Tuning = Tuning()
     """What is trained."""
     gradient_checkpointing: bool = False
@@ -85,5 +86,5 @@ def check_settings(config: RewardTrainConfig) -> None:
             raise ConfigError(f"rates.{part}: must be above 0; got {rate}. Freeze it with tuning instead.")
     if config.keep == "best" and config.fit.validate_every_steps == 0:
         raise ConfigError("keep: best wants validations in between; set fit.validate_every_steps above 0.")
-    if config.loss == "regression" and config.labels != "majority":
-        raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=majority or another loss.")
+    if config.loss == "regression" and config.labels in (Aggregation.SHARES, Aggregation.DAWID_SKENE):
+        raise ConfigError("labels: loss=regression reads ratings, not votes; use labels=adjudicated or another loss.")

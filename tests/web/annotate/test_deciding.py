@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
-from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person
+from videoalign.web.annotate.export import write_tables
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person
 
 Open = Callable[..., Any]
 Make = Callable[..., Path]
@@ -109,6 +112,77 @@ def test_a_pair_that_an_adjudicator_skips_is_excluded(open_programme: Open, make
     body = {"assignment": adjudicator.next()["assignment"]["id"], "reason": "not safe"}
     assert adjudicator.http.post("/api/skip", json=body).json()["next"]["state"] == "done"
     assert decision(programme)[0] == PairState.EXCLUDED
+
+
+def test_what_is_decided_in_the_programme_is_the_label_in_the_tables(
+    open_programme: Open, make_dataset: Make, tmp_path: Path
+) -> None:
+    folder = make_dataset(3)
+    programme = open_programme(folder, gold=gold_table(tmp_path, 1), qualification_pairs=1, pass_mark=0.0)
+    raters = [programme.invite() for _ in range(3)]
+    says = {"prompt 0": "BBB", "prompt 1": ["A", "B", "both_bad"], "prompt 2": "BAA"}
+    for place, rater in enumerate(raters):
+        while (assignment := rater.next()["assignment"]) is not None:
+            label = says[assignment["prompt"]][place]
+            rater.judge(of_clips(programme, dict.fromkeys(("VQ", "MQ", "TA"), label)))
+    programme.invite("adjudicator").judge(of_clips(programme, dict.fromkeys(("VQ", "MQ", "TA"), "B")))
+    write_tables(programme.desk)
+    dataset = Dataset.open(folder)
+    labels = {pair.prompt_id: pair.labels for pair in dataset.judged_pairs()}
+    assert labels == {
+        "p000": {"VQ": "A", "MQ": None, "TA": None},
+        "p001": dict.fromkeys(("VQ", "MQ", "TA"), "B"),
+        "p002": dict.fromkeys(("VQ", "MQ", "TA"), "A"),
+    }
+    by = {number: "majority" if number == 3 else "adjudicator" for number in (2, 3)}
+    for number, who in by.items():
+        decided = {name: {"label": label, "by": who} for name, label in labels[f"p00{number - 1}"].items()}
+        assert decision(programme, number) == (PairState.DECIDED, decided)
+    votes = {pair.prompt_id: pair.votes["VQ"] for pair in dataset.judged_pairs("train", "majority")}
+    assert votes == {"p000": (0, 0, 0), "p001": (1, 1, 1), "p002": (2, 0, 1)}
+    page = programme.admin.http.get("/admin/pairs/1").text
+    assert re.search(r"VQ <strong>A</strong> *<span[^>]*>gold", page)
+    board = programme.admin.http.get("/api/admin/leaderboard").json()["VQ"]
+    assert (board["pairs"], board["duels"][0]["wins"]) == (3, pytest.approx(1 + 0 + 2 / 3))
+    agreement = programme.admin.http.get("/api/admin/agreement").json()["VQ"]
+    assert (agreement["pairs"], agreement["votes"]) == (2, 6)
+
+
+def skip(rater: Any) -> dict[str, Any]:
+    body = {"assignment": rater.next()["assignment"]["id"], "reason": "A clip does not play"}
+    return rater.http.post("/api/skip", json=body).json()["next"]
+
+
+def test_skipping_a_qualification_is_not_knowing_it(open_programme: Open, make_dataset: Make, tmp_path: Path) -> None:
+    settings = {"gold": gold_table(tmp_path, 8), "qualification_pairs": 5, "pass_mark": 0.7}
+    programme = open_programme(make_dataset(12), **settings)
+    right = of_clips(programme, {"VQ": "A", "MQ": "A", "TA": "A"})
+    for skipped, state in ((4, "paused"), (2, "paused"), (1, "rating")):
+        rater = programme.invite()
+        for _ in range(skipped):
+            assert skip(rater)["state"] == "qualification"
+        for _ in range(5 - skipped):
+            last = rater.judge(right)
+        assert last["state"] == state, skipped
+    rater = programme.invite()
+    for _ in range(5):
+        last = skip(rater)
+    assert last["state"] == "paused"
+
+
+def test_skipping_hidden_gold_is_not_knowing_it(open_programme: Open, make_dataset: Make, tmp_path: Path) -> None:
+    programme = open_programme(
+        make_dataset(40), gold=gold_table(tmp_path, 8), gold_share=0.5, min_gold=3, raters_per_pair=3
+    )
+    rater = programme.invite()
+    right = of_clips(programme, {"VQ": "A", "MQ": "A", "TA": "A"})
+    skipped = 0
+    while (assignment := rater.next()["assignment"]) is not None:
+        with programme.desk.database.read() as session:
+            gold = session.get(Assignment, assignment["id"]).kind == Kind.GOLD
+        skipped += gold
+        skip(rater) if gold else rater.judge(right)
+    assert (rater.next()["state"], skipped) == ("paused", 3)
 
 
 @pytest.mark.parametrize(

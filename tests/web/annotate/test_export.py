@@ -108,7 +108,13 @@ def test_gold_repeats_and_adjudicators_are_told_apart_by_their_role(
     write_tables(programme.desk)
     rows = Dataset.open(folder).judgements()
     roles = {role: {row.rater.partition("-")[0] for row in rows if row.role == role} for role in {r.role for r in rows}}
-    assert roles == {"rater": {"rater"}, "repeat": {"rater"}, "adjudicator": {"adjudicator"}, "gold": {"gold"}}
+    assert roles == {
+        "rater": {"rater"},
+        "repeat": {"rater"},
+        "hidden_gold": {"rater"},
+        "adjudicator": {"adjudicator"},
+        "gold": {"gold"},
+    }
     assert [(row.clip_a, row.label) for row in rows if row.role == "gold"] == [("c000-0", "A")]
     invalid = [row for row in rows if row.label == "invalid"]
     assert len(invalid) == 3

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from videoalign.contracts.output import require_nothing_said, whole_folder, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import DatasetInfo
+from videoalign.contracts.records import Aggregation, DatasetInfo
 from videoalign.data.counts import REJECTED_FILE, Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.formats.arena import ArenaImporter, ArenaOptions, export_arena
@@ -71,7 +71,7 @@ FORMATS: dict[str, Format] = {
     "folder": Format(FolderOptions, FolderImporter),
 }
 
-EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {
+EXPORTS: dict[str, Callable[..., int]] = {
     "videoalign": export_videoalign,
     "rewardbench": export_rewardbench,
     "pairs": export_pairs,
@@ -83,6 +83,9 @@ EXPORTS: dict[str, Callable[[Dataset, Path], int]] = {
     "label-studio": export_label_studio,
     "arena": export_arena,
 }
+
+VERDICTS_KEPT = {"pairs", "label-studio", "arena"}
+"""Exporters that write single verdicts, with whose they are, rather than one label a pair."""
 
 
 def find_format(name: str) -> Format:
@@ -152,17 +155,32 @@ def import_data(
     return count(Dataset.open(out))
 
 
-def export_data(format: str, dataset: Dataset, out: str | Path) -> int:
+def export_data(format: str, dataset: Dataset, out: str | Path, aggregate: Aggregation | str | None = None) -> int:
     """Writes a dataset as another tool's table and returns the number of rows.
 
+    Args:
+        format: a name of `EXPORTS`.
+        dataset: is only read.
+        out: table to write; its ending says the layout.
+        aggregate: how the label of a pair comes from what was said of it, see `Aggregation`; default: adjudicated.
+
     Raises:
-        ConfigError: unknown format.
+        ConfigError: unknown format or rule, or a rule for a format that writes single verdicts.
         DataError: nothing to write.
         OutputError: the disk is full or the place cannot be written.
     """
     if format not in EXPORTS:
         raise ConfigError(f"FORMAT: no exporter '{format}'.{did_you_mean(format, EXPORTS)}")
-    return EXPORTS[format](dataset, Path(out))
+    if aggregate is None:
+        return EXPORTS[format](dataset, Path(out))
+    if aggregate not in set(Aggregation):
+        raise ConfigError(f"--aggregate: no rule '{aggregate}'.{did_you_mean(aggregate, Aggregation)}")
+    if format in VERDICTS_KEPT:
+        labelled = ", ".join(name for name in EXPORTS if name not in VERDICTS_KEPT)
+        raise ConfigError(
+            f"--aggregate: {format} holds single verdicts, not one label a pair; leave it out, or export {labelled}."
+        )
+    return EXPORTS[format](dataset, Path(out), Aggregation(aggregate))
 
 
 class Described(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import Label, Role
+from videoalign.contracts.records import Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
     ImportOptions,
@@ -22,6 +22,7 @@ from videoalign.data.formats.common import (
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.votes import standing
 
 WINNERS = {
     "model_a": Label.A,
@@ -73,14 +74,17 @@ class ArenaImporter:
 
 
 def export_arena(dataset: Dataset, out: Path) -> int:
-    """One vote of one rater on one dimension a row, with both models; invalid votes are left out."""
+    """What counts on each dimension, one vote a row, with both models; invalid votes are left out.
+
+    That is the known answer or an adjudicator's last word where there is one, else the vote of each rater.
+    """
     return write_rows(out, _rows(dataset, Contents(dataset, out)), f"{dataset.path}: no vote to export.")
 
 
 def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
     written = {Label.A: "model_a", Label.B: "model_b", Label.TIE: "tie", Label.BOTH_BAD: "both_bad"}
-    for row in dataset.stream_judgements():
-        if row.role == Role.RATER and row.label in written:
+    for row in (row for part in dataset.judgements_by_pair() for row in standing(part)):
+        if row.label in written:
             pair = contents.pair(row.clip_a, row.clip_b)
             yield {
                 **{name: pair[name] for name in ("prompt", "model_a", "model_b")},

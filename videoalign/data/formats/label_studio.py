@@ -2,7 +2,7 @@
 
 A task has ``data`` with ``prompt, video_a, video_b`` (and ``model_a, model_b``) and ``annotations``; the name of a
 tag is the dimension. ``Pairwise`` knows left and right only, so ties and more come from a ``Choices`` tag of the same
-name, or of that name with ``_choice`` behind it.
+name, or of that name with ``_choice`` behind it. An annotation marked as ground truth is the known answer of its pair.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from videoalign.data.formats.common import (
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
+from videoalign.data.votes import FINAL
 from videoalign.errors import DataError
 
 _CHOICES = {**LABELS, "left": Label.A, "right": Label.B}
@@ -68,6 +69,7 @@ class LabelStudioImporter:
                         clip_b=clip_b,
                         rater=_rater(given),
                         labels=labels,
+                        role=Role.GOLD if given.cells.get("ground_truth") else Role.RATER,
                         seconds=-1.0 if seconds is None else seconds,
                     )
                 )
@@ -110,7 +112,10 @@ def _rater(given: Row) -> str:
 
 
 def export_label_studio(dataset: Dataset, out: Path) -> int:
-    """Tasks with each rater's annotation, ``Pairwise`` for A and B and ``Choices`` for the rest; JSON."""
+    """Tasks with each rater's annotation, ``Pairwise`` for A and B and ``Choices`` for the rest; JSON.
+
+    Known answers and the last words of adjudicators are marked as ground truth.
+    """
     rows, nothing = _tasks(dataset, Contents(dataset, out)), f"{dataset.path}: no judgement to export."
     return write_rows(out, rows, nothing, endings=(".json", ".jsonl"))
 
@@ -131,11 +136,12 @@ def _annotations_of(judgements: Iterable[Judgement]) -> dict[tuple[str, str], li
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for group in judged_together(judgements):
         first = group[0]
-        if first.role == Role.RATER:
+        if first.role in (Role.RATER, *FINAL):
             found.setdefault((first.clip_a, first.clip_b), []).append(
                 {
                     "completed_by": {"email": first.rater or "unknown"},
                     "was_cancelled": False,
+                    "ground_truth": first.role in FINAL,
                     "lead_time": None if first.seconds < 0 else first.seconds,
                     "result": [_result(row.dimension, Label(row.label)) for row in group],
                 }

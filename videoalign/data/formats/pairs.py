@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import Label, Role
+from videoalign.contracts.records import Aggregation, Label, Role
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
     LABELS,
@@ -114,13 +114,15 @@ def _judged_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any
         }
 
 
-def export_aggregated(dataset: Dataset, out: Path) -> int:
-    """One verdict a pair and dimension, that of most raters, with the votes beside it; JSONL, CSV, JSON or Parquet."""
-    return write_rows(out, _pair_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+def export_aggregated(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:
+    """One label a pair and dimension, with the raters' votes beside it; JSONL, CSV, JSON or Parquet."""
+    return write_rows(
+        out, _pair_rows(dataset, Contents(dataset, out), aggregate), f"{dataset.path}: no judged pair to export."
+    )
 
 
-def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
-    for pair in dataset.stream_judged_pairs():
+def _pair_rows(dataset: Dataset, contents: Contents, aggregate: Aggregation) -> Iterator[dict[str, Any]]:
+    for pair in dataset.stream_judged_pairs(aggregate):
         row = {**contents.pair(pair.clip_a, pair.clip_b), "split": pair.split}
         for name in dataset.dimensions:
             votes = pair.votes.get(name, (0, 0, 0))

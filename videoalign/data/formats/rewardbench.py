@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import OVERALL
+from videoalign.contracts.records import OVERALL, Aggregation
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, official_row
@@ -39,20 +39,22 @@ class RewardBenchImporter(VideoAlignImporter):
         super().__init__(table, options, check_stated=options.check_stated)
 
 
-def export_rewardbench(dataset: Dataset, out: Path) -> int:
+def export_rewardbench(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:
     """VideoGen-RewardBench's table (CSV): one row a pair, both generators, VQ, MQ, TA, Overall and what else there is.
 
-    Where there is no verdict, ``invalid`` is written.
+    Where there is no label, ``invalid`` is written.
 
     Raises:
         DataError: no pair to write, or a clip whose generator is unknown.
     """
-    return write_rows(out, _pair_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+    return write_rows(
+        out, _pair_rows(dataset, Contents(dataset, out), aggregate), f"{dataset.path}: no judged pair to export."
+    )
 
 
-def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+def _pair_rows(dataset: Dataset, contents: Contents, aggregate: Aggregation) -> Iterator[dict[str, Any]]:
     names = dict.fromkeys(("VQ", "MQ", "TA", OVERALL, *dataset.dimensions))
-    for pair in dataset.stream_judged_pairs():
+    for pair in dataset.stream_judged_pairs(aggregate):
         row = official_row(contents, pair, names)
         for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
             if not clip.generator:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from videoalign.contracts.records import Label
+from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
@@ -73,23 +73,25 @@ class VideoAlignImporter:
         return SourceClip(path=path, generator=generator, fps=fps, num_frames=num_frames)
 
 
-def export_videoalign(dataset: Dataset, out: Path) -> int:
-    """The official training table (CSV): one row a pair, the verdict of most raters, opinion scores where there are.
+def export_videoalign(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:
+    """The official training table (CSV): one row a pair, its labels, opinion scores where there are.
 
-    Paths are relative to the folder of the table. Where there is no verdict, ``invalid`` is written. MOS columns appear
+    Paths are relative to the folder of the table. Where there is no label, ``invalid`` is written. MOS columns appear
     when the dataset has ratings, and hold the mean over raters.
 
     Raises:
         DataError: no pair to write.
     """
-    return write_rows(out, _pair_rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+    return write_rows(
+        out, _pair_rows(dataset, Contents(dataset, out), aggregate), f"{dataset.path}: no judged pair to export."
+    )
 
 
-def _pair_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+def _pair_rows(dataset: Dataset, contents: Contents, aggregate: Aggregation) -> Iterator[dict[str, Any]]:
     scores: dict[tuple[str, str], list[float]] = {}
     for rating in dataset.ratings():
         scores.setdefault((rating.clip_id, rating.dimension), []).append(rating.score)
-    for pair in dataset.stream_judged_pairs():
+    for pair in dataset.stream_judged_pairs(aggregate):
         row = official_row(contents, pair, dataset.dimensions)
         for side, clip in contents.sides(pair.clip_a, pair.clip_b).items():
             row[f"{side}_model"] = clip.generator

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import Label
+from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import ImportOptions, PairEntry, RowDimension, SourceClip
 from videoalign.data.formats.source import Row, SourceTable
@@ -87,13 +87,15 @@ def _index(row: Row, column: str) -> int:
     return int(number)
 
 
-def export_dpo(dataset: Dataset, out: Path) -> int:
+def export_dpo(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:
     """The decided pairs, as prompt, chosen and rejected clip, with a column ``dimension``; ties are left out."""
-    return write_rows(out, _rows(dataset, Contents(dataset, out)), f"{dataset.path}: no decided pair to export.")
+    return write_rows(
+        out, _rows(dataset, Contents(dataset, out), aggregate), f"{dataset.path}: no decided pair to export."
+    )
 
 
-def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
-    for number, pair in enumerate(dataset.stream_judged_pairs()):
+def _rows(dataset: Dataset, contents: Contents, aggregate: Aggregation) -> Iterator[dict[str, Any]]:
+    for number, pair in enumerate(dataset.stream_judged_pairs(aggregate)):
         for name, label in pair.labels.items():
             if label in (Label.A, Label.B):
                 better, worse = (pair.clip_a, pair.clip_b) if label == Label.A else (pair.clip_b, pair.clip_a)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import Label
+from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import (
     PairEntry,
@@ -86,14 +86,16 @@ class VisionRewardImporter:
         ]
 
 
-def export_visionreward(dataset: Dataset, out: Path) -> int:
+def export_visionreward(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:
     """One verdict a pair and dimension, as VisionReward's tests have them, with a column ``dimension`` besides."""
-    return write_rows(out, _rows(dataset, Contents(dataset, out)), f"{dataset.path}: no judged pair to export.")
+    return write_rows(
+        out, _rows(dataset, Contents(dataset, out), aggregate), f"{dataset.path}: no judged pair to export."
+    )
 
 
-def _rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+def _rows(dataset: Dataset, contents: Contents, aggregate: Aggregation) -> Iterator[dict[str, Any]]:
     written = {label: answer for answer, label in ANSWERS.items()}
-    for pair in dataset.stream_judged_pairs():
+    for pair in dataset.stream_judged_pairs(aggregate):
         for name, label in pair.labels.items():
             if label in written:
                 yield {

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy import func, select
 
-from videoalign.data.leaderboard import ALL
+from videoalign.data.leaderboard import pooled_name
 from videoalign.web.annotate import figures, people
 from videoalign.web.annotate.admin_api import link_of
 from videoalign.web.annotate.pages import go, render
@@ -116,11 +116,11 @@ def agreement(request: Request, visitor: AdminVisitor) -> Response:
 
 
 @router.get("/leaderboard")
-def leaderboard(request: Request, visitor: AdminVisitor) -> Response:
+def leaderboard(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     """Model against model."""
-    boards = request.app.state.figures.leaderboard()
-    whole_first = {ALL: boards[ALL]} | boards
-    return render(request, "admin_leaderboard.html.jinja", visitor, boards=whole_first, all=ALL)
+    boards, pooled = request.app.state.figures.leaderboard(), pooled_name(desk.library.dataset.dimensions)
+    whole_first = {pooled: boards[pooled]} | boards
+    return render(request, "admin_leaderboard.html.jinja", visitor, boards=whole_first, all=pooled)
 
 
 @router.get("/audit")

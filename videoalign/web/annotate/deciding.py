@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.records import VOTE_VALUES, Label
-from videoalign.stats.agreement import majority
+from videoalign.contracts.records import VOTE_VALUES
+from videoalign.contracts.records import Role as Voice
+from videoalign.data.votes import Count, Vote, count_votes, disputed, is_right
 from videoalign.web.annotate import assigning
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Said, Status, Work
 from videoalign.web.score.refusals import Refusal
 
+PAIRS_AT_ONCE = 500
+VOICES = {
+    Kind.RATING: Voice.RATER,
+    Kind.REPEAT: Voice.REPEAT,
+    Kind.QUALIFICATION: Voice.QUALIFICATION,
+    Kind.GOLD: Voice.HIDDEN_GOLD,
+    Kind.ADJUDICATION: Voice.ADJUDICATOR,
+}
+"""As what a verdict counts, by why its pair was given."""
+
 
 def asked(desk: Desk, kind: str, pair: Any) -> list[str]:
-    """Dimensions that somebody is asked about: all, but an adjudicator only those without a majority."""
+    """Dimensions that somebody is asked about: all, but an adjudicator only those without a label."""
     names = list(desk.library.dataset.dimensions)
     if kind == Kind.ADJUDICATION and pair.decision is not None:
         return [name for name in names if name not in pair.decision]
@@ -27,14 +40,12 @@ def after_judgement(desk: Desk, session: Session, person: Person, row: Assignmen
     """Draws the consequences of a verdict that was just taken."""
     if row.kind == Kind.RATING:
         pair.judged += 1
-        if pair.judged >= desk.settings.raters_per_pair and pair.state in (PairState.OPEN, PairState.FULL):
-            count_votes(desk, session, pair)
+        if pair.judged >= desk.settings.raters_per_pair:
+            settle(desk, session, [pair.id])
     elif row.kind == Kind.ADJUDICATION:
-        said = session.scalar(select(Said).where(Said.assignment_id == row.id, Said.withdrawn_at.is_(None)))
-        assert said is not None
-        final = {name: {"label": label, "by": "adjudicator"} for name, label in said.verdicts.items()}
-        pair.decision, pair.state = (pair.decision or {}) | final, PairState.DECIDED
-        desk.audit(session, person.id, "pair.adjudicated", pair.id, **said.verdicts)
+        settle(desk, session, [pair.id])
+        said = session.scalar(select(Said.verdicts).where(Said.assignment_id == row.id, Said.withdrawn_at.is_(None)))
+        desk.audit(session, person.id, "pair.adjudicated", pair.id, **(said or {}))
     elif row.kind == Kind.QUALIFICATION:
         _qualify(desk, session, person)
     elif row.kind == Kind.GOLD:
@@ -42,74 +53,108 @@ def after_judgement(desk: Desk, session: Session, person: Person, row: Assignmen
 
 
 def after_skip(desk: Desk, session: Session, person: Person, row: Assignment) -> None:
-    """Excludes a pair that an adjudicator skips; disputes one that as many raters skip as should judge it."""
-    pair = session.get(Pair, row.pair_id)
-    assert pair is not None
-    session.refresh(pair)
+    """Excludes a pair that an adjudicator skips; disputes one that as many raters skip as should judge it.
+
+    Skipping a pair whose answer is known is not knowing it.
+    """
     if row.kind == Kind.ADJUDICATION:
-        pair.state = PairState.EXCLUDED
-        desk.audit(session, person.id, "pair.excluded", pair.id, reason=row.reason)
+        settle(desk, session, [row.pair_id])
+        desk.audit(session, person.id, "pair.excluded", row.pair_id, reason=row.reason)
     elif row.kind == Kind.QUALIFICATION:
         _qualify(desk, session, person)
-    elif row.kind == Kind.RATING and _skips(session, pair.id) >= desk.settings.raters_per_pair:
-        pair.state, pair.decision = PairState.DISPUTED, {}
-        for other in session.scalars(
-            select(Assignment).where(Assignment.pair_id == pair.id, Assignment.state == Work.LEASED)
-        ):
-            assigning.release(session, other.id, pair.id, other.kind, Work.EXPIRED, desk.now())
+    elif row.kind == Kind.GOLD:
+        _watch(desk, session, person)
+    elif row.kind == Kind.RATING:
+        settle(desk, session, [row.pair_id])
+        if session.scalar(select(Pair.state).where(Pair.id == row.pair_id)) == PairState.DISPUTED:
+            mine = (Assignment.pair_id == row.pair_id, Assignment.state == Work.LEASED)
+            for other in session.scalars(select(Assignment).where(*mine)):
+                assigning.release(session, other.id, row.pair_id, other.kind, Work.EXPIRED, desk.now())
 
 
-def before_undo(session: Session, row: Assignment, pair: Pair) -> None:
-    """Takes the consequences of a verdict back.
-
+def before_undo(session: Session, row: Assignment) -> None:
+    """
     Raises:
-        Refusal: an adjudicator has it, or it counted for more than its pair.
+        Refusal: an adjudicator has the pair, or the verdict counted for more than its pair.
     """
     if row.kind in (Kind.QUALIFICATION, Kind.ADJUDICATION):
         raise Refusal(409, "final", "this verdict is final.")
     if row.kind != Kind.RATING:
         return
-    others = select(Assignment.id).where(Assignment.pair_id == pair.id, Assignment.kind == Kind.ADJUDICATION)
+    others = select(Assignment.id).where(Assignment.pair_id == row.pair_id, Assignment.kind == Kind.ADJUDICATION)
     if session.scalar(others.where(Assignment.state != Work.EXPIRED).limit(1)) is not None:
         raise Refusal(409, "final", "an adjudicator is at this pair; its verdicts are final.")
-    pair.judged -= 1
-    if pair.state in (PairState.DECIDED, PairState.DISPUTED):
-        pair.state, pair.decision = PairState.FULL, None
 
 
-def count_votes(desk: Desk, session: Session, pair: Pair) -> None:
-    """The majority on each dimension; a dispute where one has none. Both bad counts as a tie."""
-    votes = session.scalars(
-        select(Said.verdicts)
-        .join(Assignment, Assignment.id == Said.assignment_id)
-        .where(Assignment.pair_id == pair.id, Assignment.kind == Kind.RATING, Said.withdrawn_at.is_(None))
-    ).all()
-    decision: dict[str, Any] = {}
-    for name in desk.library.dataset.dimensions:
-        labels = [Label.TIE if said[name] == Label.BOTH_BAD else said[name] for said in votes if name in said]
-        label = majority(labels)
-        if label is not None:
-            decision[name] = {"label": str(label), "by": "majority"}
-    whole = len(decision) == len(desk.library.dataset.dimensions)
-    pair.decision, pair.state = decision, PairState.DECIDED if whole else PairState.DISPUTED
+def settle(desk: Desk, session: Session, pairs: Sequence[int]) -> None:
+    """Counts anew what was said of these pairs, from the verdicts that stand: who judged them and is at them, what is
+    decided, and what each waits for. Pairs that are retired stay so."""
+    session.flush()
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        chunk = pairs[start : start + PAIRS_AT_ONCE]
+        work: dict[int, list[Any]] = defaultdict(list)
+        for row in session.execute(_WORK.where(Assignment.pair_id.in_(chunk))):
+            work[row.pair_id].append(row)
+        found = select(Pair).where(Pair.id.in_(chunk), Pair.state != PairState.RETIRED)
+        for pair in session.scalars(found.execution_options(populate_existing=True)):
+            _settle(desk, pair, work[pair.id])
+    session.flush()
+
+
+def _settle(desk: Desk, pair: Pair, work: Sequence[Any]) -> None:
+    wanted = desk.settings.raters_per_pair
+    rating, final = ([row.state for row in work if row.kind == kind] for kind in (Kind.RATING, Kind.ADJUDICATION))
+    pair.judged = rating.count(Work.SUBMITTED)
+    pair.taken = pair.judged + rating.count(Work.LEASED)
+    counts = _count(desk.library.dataset.dimensions, pair, work)
+    words = {name: count for name, count in counts.items() if count.by is not None}
+    if pair.answers is not None:
+        pair.state, counts = PairState.GOLD, counts if pair.judged >= wanted else words
+    elif Work.SKIPPED in final:
+        pair.state, counts = PairState.EXCLUDED, {}
+    elif len(words) == len(counts) or pair.judged >= wanted:
+        pair.state = PairState.DISPUTED if disputed(counts) else PairState.DECIDED
+    elif rating.count(Work.SKIPPED) >= wanted:
+        pair.state, counts = PairState.DISPUTED, words
+    else:
+        pair.state, counts = PairState.OPEN if pair.taken < wanted else PairState.FULL, words
+    waits = pair.state in (PairState.OPEN, PairState.FULL, PairState.GOLD, PairState.EXCLUDED)
+    decision = {
+        name: {"label": str(count.label), "by": str(count.by or "majority")}
+        for name, count in counts.items()
+        if count.label is not None
+    }
+    pair.decision = decision or (None if waits else {})
+
+
+def _count(dimensions: Iterable[str], pair: Pair, work: Sequence[Any]) -> dict[str, Count]:
+    votes: dict[str, list[Vote]] = {name: [] for name in dimensions}
+    for row in work:
+        for name, label in (row.verdicts or {}).items():
+            if name in votes:
+                votes[name].append(Vote(str(row.person_id), VOTE_VALUES[label], VOICES[Kind(row.kind)]))
+    for name, label in (pair.answers or {}).items():
+        if name in votes:
+            votes[name].append(Vote("", VOTE_VALUES[label], Voice.GOLD))
+    return {name: count_votes(said) for name, said in votes.items()}
 
 
 def gold_score(session: Session, person_id: int, *kinds: str) -> tuple[int, int, int]:
-    """Right answers on gold, all of them, and the pairs that they were given on. Both bad counts as a tie."""
+    """Right answers on gold, all of them, and the pairs that they were given on; what was skipped was not known."""
+    ended = (Assignment.kind.in_(kinds), Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED]))
     rows = session.execute(
         select(Said.verdicts, Pair.answers)
-        .join(Assignment, Assignment.id == Said.assignment_id)
+        .select_from(Assignment)
         .join(Pair, Pair.id == Assignment.pair_id)
-        .where(Assignment.person_id == person_id, Assignment.kind.in_(kinds), Said.withdrawn_at.is_(None))
+        .outerjoin(Said, _STANDS)
+        .where(Assignment.person_id == person_id, *ended)
     ).all()
-    known = [(verdicts.get(name), label) for verdicts, answers in rows for name, label in (answers or {}).items()]
-    right = sum(said is not None and VOTE_VALUES[said] == VOTE_VALUES[label] for said, label in known)
-    return right, len(known), len(rows)
-
-
-def _skips(session: Session, pair_id: int) -> int:
-    mine = (Assignment.pair_id == pair_id, Assignment.kind == Kind.RATING, Assignment.state == Work.SKIPPED)
-    return session.scalar(select(func.count()).select_from(Assignment).where(*mine)) or 0
+    known = [
+        is_right((verdicts or {}).get(name), label)
+        for verdicts, answers in rows
+        for name, label in (answers or {}).items()
+    ]
+    return sum(known), len(known), len(rows)
 
 
 def _qualify(desk: Desk, session: Session, person: Person) -> None:
@@ -138,9 +183,19 @@ def _mark(desk: Desk, session: Session, person: Person, right: int, of: int, wha
         person.status = Status.ACTIVE
     elif not passed:
         person.status = Status.PAUSED
-        person.reason = "Thank you. Your answers differ from the known ones more often than this programme allows."
+        person.reason = "Thank you. Of the pairs whose answer is known you knew fewer than this programme asks for."
         assigning.release_all(desk, session, person.id)
     else:
         return
     desk.audit(session, person.id, f"{what}.{'passed' if passed else 'failed'}", person.id, right=right, of=of)
     session.flush()
+
+
+_STANDS = and_(Said.assignment_id == Assignment.id, Said.withdrawn_at.is_(None))
+"""The verdict of an assignment, where it was not taken back."""
+_WORK = (
+    select(Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.state, Said.verdicts)
+    .outerjoin(Said, _STANDS)
+    .where(Assignment.kind.in_([Kind.RATING, Kind.ADJUDICATION]), Assignment.state != Work.EXPIRED)
+    .order_by(Said.id)
+)

@@ -71,9 +71,7 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
     holds = session.scalar(mine.where(Assignment.state == Work.LEASED).order_by(Assignment.turn).limit(1))
     if row is None or row.state != Work.SUBMITTED or (holds is not None and holds.turn < row.turn):
         raise Refusal(409, "nothing_to_undo", "there is no verdict to take back.")
-    pair = session.get(Pair, row.pair_id)
-    assert pair is not None
-    deciding.before_undo(session, row, pair)
+    deciding.before_undo(session, row)
     now = desk.now()
     live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
     said = session.scalar(select(Said).where(*live))
@@ -82,7 +80,8 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
     row.state, row.ended_at, row.lease_until = Work.LEASED, None, now + desk.settings.lease_seconds
     row.draft = draft_of(row, said)
     desk.audit(session, person.id, "judgement.withdrawn", row.id)
-    session.flush()
+    if row.kind == Kind.RATING:
+        deciding.settle(desk, session, [row.pair_id])
 
 
 def heartbeat(desk: Desk, session: Session, person: Person, assignment: str, draft: dict[str, Any]) -> None:

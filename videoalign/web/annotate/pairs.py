@@ -86,8 +86,7 @@ def _follow_settings(desk: Desk, session: Session) -> None:
     unsettled = Pair.state.in_([PairState.OPEN, PairState.FULL])
     waiting = case((Pair.taken < wanted, PairState.OPEN), else_=PairState.FULL)
     session.execute(update(Pair).where(unsettled).values(state=waiting))
-    for pair in session.scalars(select(Pair).where(unsettled, Pair.judged >= wanted)):
-        deciding.count_votes(desk, session, pair)
+    deciding.settle(desk, session, session.scalars(select(Pair.id).where(unsettled, Pair.judged >= wanted)).all())
     has_gold = session.scalar(select(Pair.id).where(Pair.state == PairState.GOLD).limit(1)) is not None
     if not has_gold or not desk.settings.qualification_pairs:
         qualifying = update(Person).where(Person.status == Status.QUALIFYING)

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import Judgement, Label, Rating
 from videoalign.contracts.records import Role as Voice
+from videoalign.web.annotate.deciding import VOICES
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Work
 
-_VOICES = {Kind.REPEAT: Voice.REPEAT, Kind.ADJUDICATION: Voice.ADJUDICATOR}
 GOLD = "gold"
 """Rater id of the known answers."""
 
@@ -59,7 +59,7 @@ def judgements(desk: Desk, session: Session) -> list[Judgement]:
             dimension=name,
             label=row.verdicts[name],
             source_row=source(desk) + row.assignment_id,
-            role=_VOICES.get(Kind(row.kind), Voice.RATER),
+            role=VOICES[Kind(row.kind)],
             left="B" if row.swapped else "A",
             seconds=row.seconds,
         )
