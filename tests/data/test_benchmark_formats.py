@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats import builder, import_data
+from videoalign.data.formats import clips, import_data
 from videoalign.errors import DataError, VideoError
 from videoalign.video.files import probe
 
@@ -117,7 +117,7 @@ def test_a_clip_of_many_rows_is_opened_once(tmp_path: Path, six_clips: Path, mon
         seen[clip] += 1
         return probe(clip)
 
-    monkeypatch.setattr(builder, "probe", counted)
+    monkeypatch.setattr(clips, "probe", counted)
     rows = [bench_row(a, b) for a in range(6) for b in range(a)] + [bench_row(a, 7) for a in range(6)]
     import_data("rewardbench", write_table(tmp_path / "t.csv", rows), tmp_path / "d", options={"skip_broken": True})
     assert len(seen) == 7 and set(seen.values()) == {1}

@@ -190,6 +190,16 @@ def test_prompt_id_depends_on_the_text_alone() -> None:
     assert prompt_id_of("a red circle") == prompt_id_of("a red circle") != prompt_id_of("a red square")
 
 
+def test_a_prompt_that_is_there_keeps_the_id_it_has(dataset: Dataset) -> None:
+    old = Prompt(prompt_id="p-0123456789ab", text="a dog", split="val")
+    dataset.add(prompts=[old])
+    given = dataset.own_prompts(
+        ["a dog", "a fox", Prompt(prompt_id="x", text="a dog"), Prompt(prompt_id="y", text="z")]
+    )
+    assert given == [old, Prompt(prompt_id=prompt_id_of("a fox"), text="a fox"), old, given[3]]
+    assert given[3].prompt_id == "y"
+
+
 def test_create_refuses_what_is_there_and_bad_names(tmp_path: Path) -> None:
     one = DatasetInfo(dimensions=(Dimension(name="VQ", guideline="x"),))
     Dataset.create(tmp_path, one)

@@ -45,7 +45,7 @@ _FLIPPED: dict[str, Label] = {**{label: label for label in Label}, Label.A: Labe
 
 def prompt_id_of(text: str) -> str:
     """The id of a prompt: the same wherever the same text comes from."""
-    return f"p-{fingerprint(text)[:12]}"
+    return f"p-{fingerprint(text)}"
 
 
 def flip(label: str) -> Label:
@@ -159,6 +159,12 @@ class Dataset:
     def write_ratings(self, rows: Iterable[Rating]) -> None:
         """Replaces the table."""
         write_records(self.path / "ratings.parquet", Rating, rows)
+
+    def own_prompts(self, prompts: Iterable[str | Prompt]) -> list[Prompt]:
+        """Prompts as this dataset holds them: one whose text is there keeps its id and split, whatever ids are now."""
+        known = {prompt.text: prompt for prompt in reversed(self.prompts())}
+        given = (Prompt(prompt_id=prompt_id_of(one), text=one) if isinstance(one, str) else one for one in prompts)
+        return [known.get(prompt.text, prompt) for prompt in given]
 
     def add(
         self,

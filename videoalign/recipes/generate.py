@@ -86,7 +86,7 @@ def generate(
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
     generator.check_prompts([p.text if isinstance(p, Prompt) else p for p in prompts])
     dataset = out if isinstance(out, Dataset) else Dataset.create(out, info or DatasetInfo(), exist_ok=True)
-    records = [p if isinstance(p, Prompt) else Prompt(prompt_id=prompt_id_of(p), text=p) for p in prompts]
+    records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
     name = f"{generator.name}+{variant}" if variant else generator.name
     plans = plan_clips(records, config.per_prompt, config.seed, _maker(generator, name, config))

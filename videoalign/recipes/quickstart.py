@@ -344,8 +344,9 @@ class _Quickstart:
 
     def _with_scores(self, arm: str, scores: list[list[float]]) -> JudgedClips:
         dataset = Dataset.open(self.folder / "arms" / arm)
-        place = {prompt_id_of(text): number for number, text in enumerate(self.held_out)}
-        clips = sorted(dataset.clips(), key=lambda clip: (place[clip.prompt_id], clip.seed))
+        place = {text: number for number, text in enumerate(self.held_out)}
+        texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+        clips = sorted(dataset.clips(), key=lambda clip: (place[texts[clip.prompt_id]], clip.seed))
         return JudgedClips(dataset=dataset, clips=clips, prompts=self._judged_prompts(), scores=np.array(scores))
 
     def _history(self, part: str) -> list[dict[str, float]]:

@@ -20,7 +20,8 @@ import numpy as np
 
 from videoalign.contracts.output import whole_file
 from videoalign.contracts.video import Video
-from videoalign.errors import VideoError
+from videoalign.errors import DataError, VideoError
+from videoalign.video.addresses import local_copy
 from videoalign.video.limits import UNLIMITED, ClipLimits, Guard
 
 Encoded = str | Path | bytes
@@ -212,19 +213,15 @@ class _InMemory(io.BytesIO):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
 
 
-def _local(path: str | Path) -> str:
-    """The path itself, or for an address such as s3://... that of a copy on this machine."""
-    if "://" not in str(path):
-        if Path(path).is_dir():
-            raise IsADirectoryError(str(path))
-        return str(path)
-    import fsspec
-
+def _local(place: str | Path) -> str:
+    """The path of a clip, or for an address that of a copy on this machine."""
     try:
-        local: str = fsspec.open_local(f"simplecache::{path}")
-    except (ImportError, ValueError) as error:
-        raise VideoError(f"{path}: cannot be fetched from here ({error}); fetch the file by other means.") from None
-    return local
+        path = local_copy(place)
+    except DataError as error:
+        raise VideoError(str(error)) from None
+    if Path(path).is_dir():
+        raise IsADirectoryError(path)
+    return path
 
 
 def _require_whole_boxes(name: str, file: IO[bytes]) -> None:

@@ -39,6 +39,7 @@ from videoalign.data.formats.visionreward import VisionRewardImporter, VisionRew
 from videoalign.data.formats.worldreward_bench import WorldRewardBenchImporter, WorldRewardBenchOptions
 from videoalign.data.people import said_only_in
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
+from videoalign.video.addresses import unsigned
 
 
 class Format(NamedTuple):
@@ -139,7 +140,7 @@ def import_data(
         dimensions=describe_dimensions(list(importer.dimensions), options),
         provenance={
             "format": format,
-            "source": table.location,
+            "source": unsigned(table.location),
             "options": options.model_dump_json(exclude_unset=True),
         },
     )

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import shutil
 from functools import lru_cache
 from itertools import combinations
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
-from videoalign.data.dataset import CLIP_FOLDER, Dataset, flip, prompt_id_of
+from videoalign.data.dataset import Dataset, flip, prompt_id_of
+from videoalign.data.formats.clips import Clips, require_text
 from videoalign.data.formats.common import ClipEntry, Entry, ImportOptions, PairEntry, RatingEntry, SourceClip
 from videoalign.data.tables import RecordWriter
-from videoalign.errors import DataError, VideoError
-from videoalign.video.files import Encoded, VideoInfo, probe
+from videoalign.errors import DataError
 
 REPEATED = "says the same as row"
 """How the reason of a `DuplicateRow` begins."""
 
 
 @lru_cache(maxsize=4096)
-def _whole(text: str) -> str:
-    """The same text.
-
-    Raises:
-        DataError: it holds half a character or a zero byte, which no table or database keeps.
-    """
-    if re.search("[\0\ud800-\udfff]", text):
-        raise DataError(f"{ascii(text)[:80]} holds a character that is no text; write it anew.")
-    return text
-
-
-@lru_cache(maxsize=4096)
 def _prompt_id_of(text: str) -> str:
-    return prompt_id_of(_whole(text))
+    return prompt_id_of(require_text(text))
 
 
 class DuplicateRow(DataError):
@@ -54,20 +39,17 @@ class Builder:
     """
 
     def __init__(self, dataset: Dataset, clips: str, source: str, options: ImportOptions) -> None:
-        self.dataset, self.clip_root, self.source, self.options = dataset, clips, source, options
+        self.dataset, self.source = dataset, source
+        self._clips = Clips(dataset.path, clips, copy=options.copy_clips)
         self._writers: dict[type, RecordWriter[Any]] = {}
-        self._prompts: set[str] = set()
-        self._clips: dict[str, tuple[str, str]] = {}  # prompt and generator by clip
-        self._copies: list[tuple[str, Path]] = []
-        self._probed: dict[str, VideoInfo | VideoError] = {}
-        self._places: dict[str, tuple[str, str]] = {}
+        self._prompts: dict[str, str] = {}  # text by id
         self._said: dict[int, int] = {}  # row by what it says
         self._scores: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     @property
     def num_clips(self) -> int:
         """Clips that are in."""
-        return len(self._clips)
+        return len(self._clips.known)
 
     def add(self, number: int, entry: Entry) -> None:
         """Takes in what one row says, wholly or not at all.
@@ -85,9 +67,9 @@ class Builder:
             self._add_clip(number, entry)
 
     def _add_pair(self, number: int, entry: PairEntry) -> None:
-        _whole(entry.rater)
+        require_text(entry.rater)
         prompt_id = _prompt_id_of(entry.prompt)
-        clip_a, clip_b = self._id_of(entry.clip_a, prompt_id), self._id_of(entry.clip_b, prompt_id)
+        clip_a, clip_b = self._clips.id_of(entry.clip_a, prompt_id), self._clips.id_of(entry.clip_b, prompt_id)
         if clip_a == clip_b:
             raise DataError(f"both sides are the same clip, {entry.clip_a.path}; a pair needs two.")
         if not entry.labels:
@@ -114,9 +96,9 @@ class Builder:
             self._rate(number, clip_a if side == "a" else clip_b, entry.rater, name, score)
 
     def _add_rating(self, number: int, entry: RatingEntry) -> None:
-        _whole(entry.rater)
+        require_text(entry.rater)
         prompt_id = _prompt_id_of(entry.prompt)
-        clip_id = self._id_of(entry.clip, prompt_id)
+        clip_id = self._clips.id_of(entry.clip, prompt_id)
         if not entry.scores:
             raise DataError("no dimension is rated; fill in one at least.")
         known = {name: self._scores.get((clip_id, entry.rater, name)) for name in entry.scores}
@@ -135,7 +117,7 @@ class Builder:
 
     def _add_clip(self, number: int, entry: ClipEntry) -> None:
         prompt_id = _prompt_id_of(entry.prompt)
-        clip_id = self._id_of(entry.clip, prompt_id)
+        clip_id = self._clips.id_of(entry.clip, prompt_id)
         self._say(number, ("clip", clip_id))
         self._keep(entry.prompt, prompt_id, {clip_id: entry.clip})
 
@@ -158,40 +140,13 @@ class Builder:
     def _keep(self, text: str, prompt_id: str, clips: dict[str, SourceClip]) -> None:
         """Writes the prompt and those of its clips, by id, that are not in yet."""
         if prompt_id not in self._prompts:
-            self._prompts.add(prompt_id)
+            self._prompts[prompt_id] = text
             self._write(Prompt(prompt_id=prompt_id, text=text))
+        elif self._prompts[prompt_id] != text:
+            raise DataError(f"'{text}' and '{self._prompts[prompt_id]}' get the same prompt id; change one of the two.")
         for clip_id, clip in clips.items():
-            if clip_id not in self._clips:
-                self._clips[clip_id] = (prompt_id, clip.generator)
-                self._write(self._record(clip_id, prompt_id, clip))
-
-    def _record(self, clip_id: str, prompt_id: str, clip: SourceClip) -> Clip:
-        info = self._look_at(clip)
-        return Clip(
-            clip_id=clip_id,
-            prompt_id=prompt_id,
-            path=self._stored(clip_id, clip),
-            generator=clip.generator,
-            seed=clip.seed,
-            fps=info.fps,
-            num_frames=info.num_frames,
-            height=info.height,
-            width=info.width,
-        )
-
-    def _stored(self, clip_id: str, clip: SourceClip) -> str:
-        """Where the clip will be; bytes are written at once, files are copied when all rows are in."""
-        _, place = self._places[clip.path]
-        if clip.content is None and not self.options.copy_clips:
-            return place
-        inside = f"{CLIP_FOLDER}/{clip_id}{PurePosixPath(clip.path).suffix or '.mp4'}"
-        target = self.dataset.path / inside
-        target.parent.mkdir(exist_ok=True)
-        if clip.content is None:
-            self._copies.append((place, target))
-        else:
-            target.write_bytes(clip.content)
-        return inside
+            if clip_id not in self._clips.known:
+                self._write(self._clips.record(clip_id, prompt_id, clip))
 
     def _write(self, record: Prompt | Clip | Judgement | Rating) -> None:
         writer = self._writers.get(type(record))
@@ -199,46 +154,6 @@ class Builder:
             path = self.dataset.table_path(type(record))
             writer = self._writers[type(record)] = RecordWriter(path, type(record))
         writer.add(record)
-
-    def _id_of(self, clip: SourceClip, prompt_id: str) -> str:
-        """Id of a clip that can be used; one file under two prompts is two clips."""
-        path, _ = self._places.get(clip.path) or self._places.setdefault(clip.path, self._place(clip.path))
-        clip_id = _clip_id(path, path if clip.content is None else _hash_of(clip.content), prompt_id)
-        _require_stated(clip, self._look_at(clip))
-        known = self._clips.get(clip_id)
-        _whole(clip.generator)
-        if known is not None and known[1] != clip.generator:
-            raise DataError(f"{clip.path}: was by '{known[1]}' before, here by '{clip.generator}'; correct one.")
-        return clip_id
-
-    def _place(self, path: str) -> tuple[str, str]:
-        """The path as it is written most plainly, and where it leads."""
-        _whole(path)
-        if "://" in path:
-            return path, path
-        plain = str(PurePosixPath(path))
-        if "://" in self.clip_root:
-            return plain, f"{self.clip_root.rstrip('/')}/{plain}"
-        return plain, str((Path(self.clip_root) / plain).absolute())
-
-    def _look_at(self, clip: SourceClip) -> VideoInfo:
-        """What the file says of itself; it is opened once.
-
-        Raises:
-            VideoError: it is missing or damaged.
-        """
-        place = self._places[clip.path][1]
-        encoded: Encoded = place if clip.content is None else clip.content
-        key = place if clip.content is None else _hash_of(clip.content)
-        if key not in self._probed:
-            try:
-                self._probed[key] = probe(encoded)
-            except VideoError as error:
-                self._probed[key] = error
-        found = self._probed[key]
-        if isinstance(found, VideoError):
-            raise VideoError(str(found))
-        return found
 
     def derive_judgements(self, tie_band: float) -> None:
         """Judgements from ratings: each rater compares each two clips of a prompt that he or she rated.
@@ -248,7 +163,9 @@ class Builder:
         """
         by_rater: dict[tuple[str, str, str], list[tuple[str, float, int]]] = {}
         for (clip_id, rater, dimension), (score, number) in self._scores.items():
-            by_rater.setdefault((self._clips[clip_id][0], rater, dimension), []).append((clip_id, score, number))
+            by_rater.setdefault((self._clips.known[clip_id].prompt_id, rater, dimension), []).append(
+                (clip_id, score, number)
+            )
         for (prompt_id, rater, dimension), ratings in by_rater.items():
             for pair in combinations(ratings, 2):
                 ids = sorted(clip_id for clip_id, _, _ in pair)
@@ -276,40 +193,7 @@ class Builder:
         """
         for writer in self._writers.values():
             writer.close()
-        for place, target in self._copies:
-            if "://" in place:
-                import fsspec
-
-                with fsspec.open(place, "rb") as source, target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-            else:
-                shutil.copyfile(place, target)
-
-
-@lru_cache(maxsize=4)
-def _hash_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-@lru_cache(maxsize=65536)
-def _clip_id(path: str, known_by: str, prompt_id: str) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(path).stem)[:40]
-    return f"{stem}-{fingerprint([known_by, prompt_id])[:8]}"
-
-
-def _require_stated(clip: SourceClip, info: VideoInfo) -> None:
-    """Nothing when the file is what the table says of it; rates may differ by a hundredth, as 23.98 does from 23.976.
-
-    Raises:
-        VideoError: it is not.
-    """
-    same_rate = clip.fps is None or abs(clip.fps - info.fps) <= 0.01 * info.fps
-    if not same_rate or clip.num_frames not in (None, info.num_frames):
-        stated = (f"{value:g} {unit}" for value, unit in ((clip.num_frames, "frames"), (clip.fps, "fps")) if value)
-        raise VideoError(
-            f"{clip.path}: is not the file that the table means: {info.num_frames} frames, {info.fps:g} fps; "
-            f"the table says {', '.join(stated)}. Fetch it again, or set check_stated=false."
-        )
+        self._clips.copy()
 
 
 def _verdict_key(entry: PairEntry, clip_a: str, clip_b: str) -> tuple[str, ...]:

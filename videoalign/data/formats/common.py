@@ -27,6 +27,9 @@ LABELS: dict[str, Label] = {
 }
 """How verdicts are written, in small letters."""
 
+CLIP_ENDINGS = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif"}
+"""Of names of clips, in small letters."""
+
 Side = str
 """``a`` or ``b``."""
 

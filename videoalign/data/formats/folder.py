@@ -11,6 +11,7 @@ from pathlib import Path
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.data.formats.common import (
+    CLIP_ENDINGS,
     ClipEntry,
     PointwiseOptions,
     RatingEntry,
@@ -21,8 +22,6 @@ from videoalign.data.formats.common import (
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
-
-_ENDINGS = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif"}
 
 
 class FolderOptions(PointwiseOptions):
@@ -59,7 +58,7 @@ class FolderImporter:
     def _require_all_named(self, table: SourceTable) -> None:
         paths = names_in(table, lambda row: [row.optional(self.clip)])
         named = {(Path(table.folder) / path).resolve() for path in paths if "\0" not in path}
-        there = [file for file in sorted(Path(table.folder).rglob("*")) if file.suffix.lower() in _ENDINGS]
+        there = [file for file in sorted(Path(table.folder).rglob("*")) if file.suffix.lower() in CLIP_ENDINGS]
         missing = [str(file.relative_to(table.folder)) for file in there if file.resolve() not in named]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

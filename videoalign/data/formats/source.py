@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from videoalign.data.tables import to_float
 from videoalign.errors import DataError, did_you_mean
+from videoalign.video.addresses import folder_of, is_address, opened, path_of, plain_place
 
 _LONGEST_CELL = 1 << 27
 """Characters in a CSV cell; the csv module's own limit is too short for the votes that some tables hold."""
@@ -134,10 +135,10 @@ class SourceTable:
         Raises:
             DataError: missing, of an unknown kind, malformed or empty; or a folder with no table or several.
         """
-        location = str(location)
-        if "://" not in location and Path(location).is_dir():
+        location = plain_place(location)
+        if not is_address(location) and Path(location).is_dir():
             location = _only_table(Path(location))
-        suffix = location.rpartition(".")[2].lower()
+        suffix = _suffix(location)
         if suffix not in READERS:
             raise DataError(f"{location}: a table must end in .{', .'.join(READERS)}; convert it or rename it.")
         columns, num_rows = READERS[suffix].scan(location)
@@ -152,18 +153,17 @@ class SourceTable:
         Raises:
             DataError: the file can no longer be read.
         """
-        return READERS[self.location.rpartition(".")[2].lower()].rows(self.location)
+        return READERS[_suffix(self.location)].rows(self.location)
 
     @property
     def name(self) -> str:
         """Last part of the location."""
-        return self.location.rpartition("/")[2]
+        return path_of(self.location).name
 
     @property
     def folder(self) -> str:
         """The folder or address that the table stands in."""
-        head, slash, _ = self.location.rpartition("/")
-        return head if slash else "."
+        return folder_of(self.location)
 
     def require(self, *columns: str) -> None:
         """Nothing when the table has these columns.
@@ -174,6 +174,10 @@ class SourceTable:
         for column in columns:
             if column not in self.columns:
                 raise DataError(f"{self.location}: no column '{column}'.{did_you_mean(column, self.columns)}")
+
+
+def _suffix(location: str) -> str:
+    return path_of(location).suffix.lower().removeprefix(".")
 
 
 def _only_table(folder: Path) -> str:
@@ -187,20 +191,12 @@ def _only_table(folder: Path) -> str:
 @contextmanager
 def _opened(location: str) -> Iterator[BinaryIO]:
     try:
-        if "://" in location:
-            import fsspec
-
-            with fsspec.open(location, "rb") as file:
-                yield file
-        else:
-            with Path(location).open("rb") as file:
-                yield file
+        with opened(location) as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{location}: no such file.") from None
     except (IsADirectoryError, PermissionError) as error:
-        raise DataError(f"{location}: cannot be read ({error.strerror}).") from None
-    except (ImportError, ValueError) as error:
-        raise DataError(f"{location}: cannot be fetched from here ({error}).") from None
+        raise DataError(f"{location}: cannot be read ({error.strerror or 'no permission'}).") from None
 
 
 def _csv_rows(location: str) -> Iterator[Row]:
