@@ -18,11 +18,11 @@ from scoring import SHARED, memory_growth, scoring_rates
 
 from videoalign.contracts.output import write_json
 from videoalign.flow.guidance import classifier_free
-from videoalign.flow.times import fold_in
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.lora import LoraSettings, adapter_off, add_lora
 from videoalign.models.small_wan import small_wan_generator
+from videoalign.randomness import Draws, fold_in
 from videoalign.sampling.guided import RewardGuide
 from videoalign.training.objectives.dpo import DpoObjective, reference_errors
 from videoalign.training.objectives.flow import FlowObjective, PairExample, TimeSettings, collate_pairs
@@ -61,7 +61,7 @@ def training_steps() -> dict[str, Callable[[], object]]:
 
         def run() -> None:
             optimizer.zero_grad()
-            objective.loss(batch, fold_in(0, "step"))[0].backward()
+            objective.loss(batch, Draws(0, 0, range(NUM_PAIRS), NUM_PAIRS)).value.mean().backward()
             optimizer.step()
 
         return run

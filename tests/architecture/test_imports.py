@@ -11,6 +11,7 @@ RANKS = {
     "": 0,
     "errors": 0,
     "config": 1,
+    "randomness": 1,
     "flow": 1,
     "losses": 1,
     "stats": 1,
@@ -35,6 +36,7 @@ NEVER = {"training": {"models"}, "evaluation": {"models"}}
 PURE = {
     "errors": set(),
     "config": {"pydantic", "yaml"},
+    "randomness": {"torch"},
     "flow": {"torch"},
     "losses": {"torch"},
     "stats": {"numpy", "scipy"},

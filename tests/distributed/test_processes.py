@@ -79,6 +79,16 @@ def test_the_law_holds_for_a_reward(two: list[dict[str, Any]], one: dict[str, An
             torch.testing.assert_close(value, one["reward"]["weights"][name], rtol=0, atol=1e-6, msg=name)
 
 
+def test_the_law_holds_for_an_objective_that_draws(two: list[dict[str, Any]], one: dict[str, Any]) -> None:
+    """Flow-DPO: one process with batches of eight, two with batches of four, and steps cut into two and eight."""
+    whole, *cut = one["dpo"]
+    for part in (*(each["dpo"] for each in two), *cut):
+        for name, value in whole["weights"].items():
+            torch.testing.assert_close(part["weights"][name], value, rtol=0, atol=1e-5)
+        for row, wanted in zip(part["rows"], whole["rows"], strict=True):
+            assert row == pytest.approx(wanted, abs=1e-5)
+
+
 def test_only_the_first_process_shows_steps_and_both_end_alike(two: list[dict[str, Any]], folder: Path) -> None:
     assert [row["shown"] for row in two] == [5, 0]
     assert torch.equal(two[0]["tokens"], two[1]["tokens"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from videoalign.distributed import ALONE, Processes, join
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.tuning import part_of
+from videoalign.randomness import Draws
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_data import batcher, groups_of_split
 from videoalign.training.loop import FitConfig, fit
+from videoalign.training.objective import Loss
+from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.objectives.flow import PairExample, TimeSettings, collate_pairs
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
 
 LIMITS = {"fps": 4.0, "min_frame_pixels": 32 * 32, "max_frame_pixels": 32 * 32}
@@ -40,10 +45,10 @@ class Uneven:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.model.parameters())}]
 
-    def loss(self, batch: list[Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = [row for row in batch if counts(row)] or [torch.zeros(3).double()]
-        x = torch.stack(rows)
-        return (self.model(x[:, :2]).squeeze(1) - x[:, 0] + 2 * x[:, 1] - 1).square().mean(), {"rows": float(len(rows))}
+    def loss(self, batch: list[Tensor], draws: Draws) -> Loss:
+        x = torch.stack(batch)
+        errors = (self.model(x[:, :2]).squeeze(1) - x[:, 0] + 2 * x[:, 1] - 1).square()
+        return Loss(errors, torch.tensor([counts(row) for row in batch]).double())
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -59,7 +64,7 @@ def fit_uneven(
     sizes = {"batch_size": batch_size, "accumulate_steps": accumulate_steps}
     config = FitConfig(num_steps=9, learning_rate=0.05, save_every_steps=2, **sizes)
     task = Uneven()
-    rows = fit(task, examples, collate, config, out, weigh=lambda rows: sum(map(counts, rows)), processes=processes)
+    rows = fit(task, examples, collate, config, out, processes=processes)
     return {"weights": task.state_dict(), "losses": [row["loss"] for row in rows]}
 
 
@@ -91,13 +96,48 @@ def fit_reward(out: Path, dataset: Path, base: Path, batch_size: int, processes:
     groups = groups_of_split(data, "train", reward.dimensions, max_clips=2)
     collate = batcher(reward, ClipReader(data, reward.processor), {clip.clip_id: clip for clip in data.clips()})
     config = FitConfig(num_steps=2, batch_size=batch_size, learning_rate=1e-3, warmup_steps=0)
-    rows = fit(task, groups, collate, config, out, weigh=task.weigh, processes=processes)
+    rows = fit(task, groups, collate, config, out, processes=processes)
     counts = [task.weigh([group]) for group in groups]
     starts = range(2 * processes.rank, len(groups), 2 * processes.count)
     measured = task.measure((collate(groups[start : start + 2]) for start in starts), processes)
     return {"losses": [row["loss"] for row in rows], "weights": dict(task.state_dict()), "counts": counts} | {
         "measured": measured
     }
+
+
+class Affine(nn.Module):
+    """v = x_t a + b + mean text; b alone is trained on top of the reference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(4, 1, 1, 1))
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return text.mean((1, 2)).reshape(-1, 1, 1, 1, 1) + self.a * x_t + self.b * t.reshape(-1, 1, 1, 1, 1)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        a, b = self.a.data, self.b.data
+        self.a.data, self.b.data = torch.zeros_like(a), torch.zeros_like(b)
+        yield
+        self.a.data, self.b.data = a, b
+
+
+def fit_dpo(out: Path, batch_size: int, processes: Processes, *, accumulate_steps: int = 1) -> dict[str, Any]:
+    """Flow-DPO over 20 steps, its times and noise drawn at every step."""
+    generator = torch.Generator().manual_seed(2)
+
+    def clip() -> Tensor:
+        return torch.randn(4, 3, 2, 2, generator=generator)
+
+    pairs = [PairExample(win=clip() + 0.3, lose=clip(), text=torch.full((3, 2), 0.1 * k)) for k in range(13)]
+    model = Affine()
+    task = DpoObjective(model, dict(model.named_parameters()), TimeSettings(), model.off, beta=20.0)
+    sizes = {"batch_size": batch_size, "accumulate_steps": accumulate_steps}
+    config = FitConfig(num_steps=20, learning_rate=0.02, warmup_steps=0, **sizes)
+    rows = fit(task, pairs, collate_pairs, config, out, processes=processes)
+    same = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return {"rows": same, "weights": dict(task.state_dict())}
 
 
 def reward_config() -> RewardTrainConfig:
@@ -117,6 +157,7 @@ def main(folder: Path, dataset: Path, base: Path) -> None:
         "uneven": fit_uneven(folder / "uneven", 2, processes),
         "stopped": fit_stopped(folder / "stopped", processes),
         "reward": fit_reward(folder / "reward", dataset, base, 2, processes),
+        "dpo": fit_dpo(folder / "dpo", 4, processes),
     }
     trained = train_reward(
         Dataset.open(dataset), str(base), folder / "whole", reward_config(), on_step=lambda row: shown.append(1)
@@ -130,6 +171,7 @@ def alone(folder: Path, dataset: Path, base: Path) -> dict[str, Any]:
         "uneven": fit_uneven(folder / "alone-uneven", 4, ALONE),
         "accumulated": fit_uneven(folder / "alone-accumulated", 2, ALONE, accumulate_steps=2),
         "reward": fit_reward(folder / "alone-reward", dataset, base, 4, ALONE),
+        "dpo": [fit_dpo(folder / f"alone-dpo-{size}", size, ALONE, accumulate_steps=8 // size) for size in (8, 4, 1)],
     }
 
 

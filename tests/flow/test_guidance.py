@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from videoalign.flow.guidance import classifier_free, reward_guided
-from videoalign.flow.times import fold_in
+from videoalign.randomness import fold_in
 
 SLOPE = 0.7
 """a: how much reward one unit of x gives."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoalign.flow.path import data_from_velocity, expand_time, interpolate, noise_from_velocity, velocity
-from videoalign.flow.times import fold_in
+from videoalign.randomness import fold_in
 
 SHAPE = (4, 3, 2, 8, 4)
 """(B, C, F, H, W), the last size equal to B so that a wrong broadcast would pass a shape check."""

@@ -8,27 +8,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoalign.flow.path import interpolate, velocity
-from videoalign.flow.times import fold_in
 from videoalign.losses.flow_dpo import beta_schedule, flow_dpo_loss, gradient_factor, implicit_margin
 from videoalign.losses.flow_matching import per_sample_mse
+from videoalign.randomness import fold_in
 
 errors = st.lists(st.floats(0, 10), min_size=3, max_size=3).map(lambda x: torch.tensor(x, dtype=torch.float64))
 
 
 @given(win=errors, lose=errors, beta=st.floats(0.01, 8000))
 def test_loss_is_log_two_where_policy_is_the_reference(win: torch.Tensor, lose: torch.Tensor, beta: float) -> None:
-    loss = flow_dpo_loss(win, lose, win, lose, beta=beta)
+    margin = implicit_margin(win, lose, win, lose, beta=beta)
+    loss, factor = flow_dpo_loss(margin), gradient_factor(margin)
     torch.testing.assert_close(loss, torch.full_like(loss, math.log(2)), rtol=0, atol=1e-15)
-    factor = gradient_factor(win, lose, win, lose, beta=beta)
     torch.testing.assert_close(factor, torch.full_like(factor, 0.5), rtol=0, atol=0)
 
 
 def test_loss_by_hand() -> None:
     """excess_win = -0.1, excess_lose = 0.2, beta = 20: m = -10 (-0.1 - 0.2) = 3; loss = log(1 + e^-3)."""
     errors = [torch.tensor([x], dtype=torch.float64) for x in (0.4, 0.9, 0.5, 0.7)]
-    assert implicit_margin(*errors, beta=20.0).item() == pytest.approx(3.0)
-    assert flow_dpo_loss(*errors, beta=20.0).item() == pytest.approx(math.log1p(math.exp(-3)))
-    assert gradient_factor(*errors, beta=20.0).item() == pytest.approx(1 / (1 + math.exp(3)))
+    margin = implicit_margin(*errors, beta=20.0)
+    assert margin.item() == pytest.approx(3.0)
+    assert flow_dpo_loss(margin).item() == pytest.approx(math.log1p(math.exp(-3)))
+    assert flow_dpo_loss(margin, cap=2.0).item() == pytest.approx(math.log1p(math.exp(-2)))
+    assert flow_dpo_loss(margin, cap=4.0).item() == pytest.approx(math.log1p(math.exp(-3)))
+    assert gradient_factor(margin).item() == pytest.approx(1 / (1 + math.exp(3)))
 
 
 def test_gradient_on_each_error_is_half_beta_times_the_gradient_factor() -> None:
@@ -36,8 +39,9 @@ def test_gradient_on_each_error_is_half_beta_times_the_gradient_factor() -> None
     win.requires_grad_()
     lose.requires_grad_()
     beta = torch.tensor([1.0, 5.0, 20.0, 100.0, 500.0], dtype=torch.float64)
-    flow_dpo_loss(win, lose, ref_win, ref_lose, beta=beta).sum().backward()
-    expected = 0.5 * beta * gradient_factor(win, lose, ref_win, ref_lose, beta=beta).detach()
+    margin = implicit_margin(win, lose, ref_win, ref_lose, beta=beta)
+    flow_dpo_loss(margin).sum().backward()
+    expected = 0.5 * beta * gradient_factor(margin).detach()
     assert win.grad is not None
     assert lose.grad is not None
     torch.testing.assert_close(win.grad, expected)
@@ -51,13 +55,14 @@ def test_a_step_down_the_gradient_moves_the_policy_from_loser_to_winner() -> Non
     target_win, target_lose = velocity(x_win, x_noise), velocity(x_lose, x_noise)
     policy = velocity(x_ref, x_noise).clone().requires_grad_()
     reference = policy.detach()
-    loss = flow_dpo_loss(
+    margin = implicit_margin(
         per_sample_mse(policy, target_win),
         per_sample_mse(policy, target_lose),
         per_sample_mse(reference, target_win),
         per_sample_mse(reference, target_lose),
         beta=3.0,
-    ).sum()
+    )
+    loss = flow_dpo_loss(margin).sum()
     (gradient,) = torch.autograd.grad(loss, policy)
     torch.testing.assert_close(-gradient, (target_win - target_lose) * 3.0 / 2 / 96)
     step = policy.detach() - gradient
@@ -80,7 +85,7 @@ def test_swapping_winner_and_loser_turns_the_margin_round(
 def test_loss_and_gradient_stay_finite_when_saturated(gap: float) -> None:
     win = torch.tensor([gap], requires_grad=True)
     zero = torch.zeros(1)
-    loss = flow_dpo_loss(win, zero, zero, zero, beta=8000.0)
+    loss = flow_dpo_loss(implicit_margin(win, zero, zero, zero, beta=8000.0))
     loss.backward()
     assert win.grad is not None
     assert loss.item() == pytest.approx(max(0.0, 4000 * gap))
@@ -110,16 +115,16 @@ def test_a_beta_that_is_no_positive_number_is_refused(beta: float) -> None:
         beta_schedule(zero, beta)
     if beta != math.inf:
         with pytest.raises(ValueError, match="beta must be above 0"):
-            flow_dpo_loss(zero, zero, zero, zero, beta=beta)
+            implicit_margin(zero, zero, zero, zero, beta=beta)
 
 
 def test_shapes_and_kinds_are_checked() -> None:
     zero = torch.zeros(2)
     with pytest.raises(ValueError, match="errors must all have shape"):
-        flow_dpo_loss(zero, zero, zero, torch.zeros(1), beta=1.0)
+        implicit_margin(zero, zero, zero, torch.zeros(1), beta=1.0)
     with pytest.raises(ValueError, match="errors must all have shape"):
-        flow_dpo_loss(*[torch.zeros(())] * 4, beta=1.0)
+        implicit_margin(*[torch.zeros(())] * 4, beta=1.0)
     with pytest.raises(ValueError, match="beta must be one number or have shape"):
-        flow_dpo_loss(zero, zero, zero, zero, beta=torch.ones(2, 1))
+        implicit_margin(zero, zero, zero, zero, beta=torch.ones(2, 1))
     with pytest.raises(ValueError, match="kind must be one of constant, squared; got 'cubic'"):
         beta_schedule(zero, 1.0, "cubic")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videoalign.flow.times import fold_in
 from videoalign.losses.flow_matching import per_sample_mse
+from videoalign.randomness import fold_in
 
 
 def test_error_is_the_mean_square_of_each_sample_by_hand() -> None:

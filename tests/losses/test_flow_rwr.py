@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoalign.flow.times import fold_in
 from videoalign.losses.flow_rwr import rwr_weights
+from videoalign.randomness import fold_in
 
 
 def test_weights_by_hand() -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from videoalign.flow.times import fold_in
 from videoalign.losses.preference import (
     bt_log_probs,
     bt_loss,
@@ -24,6 +23,7 @@ from videoalign.losses.preference import (
     share_labels,
     share_loss,
 )
+from videoalign.randomness import fold_in
 
 
 def double(*values: float) -> Tensor:

@@ -16,13 +16,15 @@ from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
+from videoalign.randomness import Draws
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.clip_scores import clips_in, score_rows
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_data import batcher, clips_of_split, groups_of_split, token_counts
 from videoalign.recipes.reward_start import start_reward
-from videoalign.training.loop import bucketed_order, example_order
+from videoalign.training.objective import means
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
+from videoalign.training.order import bucketed_order, example_order
 
 LIMITS = {"fps": 4.0, "min_frame_pixels": 32 * 32, "max_frame_pixels": 32 * 32}
 FIT = {"num_steps": 4, "batch_size": 2, "learning_rate": 3e-3, "warmup_steps": 1}
@@ -91,11 +93,13 @@ def test_validation_is_loss_and_accuracy_over_all_held_out_pairs_together(
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=str, rates={})
     batch = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)(groups)
     with torch.no_grad():
-        loss, accuracy = task.loss(batch, torch.Generator())
-    assert last["val/loss"] == pytest.approx(float(loss), abs=1e-6)
-    assert {name: last[f"val/{name}"] for name in accuracy} == accuracy
+        names, table = task.loss(batch, Draws(0, 0, range(len(groups)), len(groups))).sums()
+    accuracy = means([(names, table.tolist())])
+    loss = accuracy.pop("loss")
+    assert last["val/loss"] == pytest.approx(loss, abs=1e-6)
+    assert {name: last[f"val/{name}"] for name in accuracy} == pytest.approx(accuracy)
     single = task.measure(batcher(reward, ClipReader(judged_dataset, reward.processor), clips)([g]) for g in groups)
-    assert single == pytest.approx({"loss": float(loss), **accuracy}, abs=1e-6)  # however it is cut
+    assert single == pytest.approx({"loss": loss, **accuracy}, abs=1e-6)  # however it is cut
 
 
 def test_the_best_validation_is_kept_and_a_stop_changes_nothing(
@@ -176,7 +180,7 @@ def test_what_the_dataset_does_not_judge_is_left_out_of_the_loss(
     clips = {clip.clip_id: clip for clip in dataset.clips()}
     groups = groups_of_split(dataset, "train", reward.dimensions, max_clips=8)
     batch = batcher(reward, ClipReader(dataset, reward.processor), clips)(groups)
-    task.loss(batch, torch.Generator())[0].backward()
+    task.loss(batch, Draws(0, 0, range(len(groups)), len(groups))).value.sum().backward()
     assert reward.head.weight.grad.abs().amax(1).gt(0).tolist() == [False, False, False, True]
 
 

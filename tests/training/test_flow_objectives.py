@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from videoalign.flow.times import fold_in
+from videoalign.randomness import Draws
+from videoalign.training.objective import Loss, means
 from videoalign.training.objectives.dpo import DpoObjective, reference_errors
 from videoalign.training.objectives.flow import (
     ClipExample,
@@ -20,7 +21,6 @@ from videoalign.training.objectives.flow import (
     TimeSettings,
     collate_clips,
     collate_pairs,
-    draw,
     noise_of_seed,
     velocity_errors,
 )
@@ -28,7 +28,23 @@ from videoalign.training.objectives.rwr import RwrObjective, clip_weights
 from videoalign.training.objectives.sft import SftObjective
 
 SHAPE = (2, 3, 2, 2)
-IN_ORDER = TimeSettings(stratified=False)
+TIMES = TimeSettings()
+
+
+def draws(num: int, seed: int = 0) -> Draws:
+    """Those of a whole step of ``num`` examples."""
+    return Draws(seed, 0, range(num), num)
+
+
+def drawn(num: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Its times and noise."""
+    return TIMES.draw(draws(num, seed)), draws(num, seed).normal("noise", SHAPE)
+
+
+def told(loss: Loss) -> tuple[Tensor, dict[str, float]]:
+    """The mean loss and the numbers to log."""
+    names, table = loss.sums()
+    return (loss.weight * loss.value).sum() / loss.weight.sum(), means([(names, table.tolist())])
 
 
 class Affine(nn.Module):
@@ -54,17 +70,17 @@ class Affine(nn.Module):
 
 
 def pairs(num: int = 4) -> list[PairExample]:
-    draws = torch.Generator().manual_seed(11)
+    generator = torch.Generator().manual_seed(11)
 
     def clip() -> Tensor:
-        return torch.randn(SHAPE, generator=draws)
+        return torch.randn(SHAPE, generator=generator)
 
     return [PairExample(win=clip(), lose=clip(), text=torch.full((3, 2), 0.1 * i)) for i in range(num)]
 
 
 def dpo(model: Affine, **options: object) -> DpoObjective:
     named = dict(model.named_parameters())
-    return DpoObjective(model, named, IN_ORDER, model.off, **{"beta": 10.0, **options})  # type: ignore[arg-type]
+    return DpoObjective(model, named, TIMES, model.off, **{"beta": 10.0, **options})  # type: ignore[arg-type]
 
 
 def by_hand(model: Affine, batch: list[PairExample], t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +97,7 @@ def by_hand(model: Affine, batch: list[PairExample], t: Tensor, noise: Tensor) -
 
 
 def test_dpo_is_log_two_at_the_reference_with_half_of_the_gradient() -> None:
-    loss, panel = dpo(Affine()).loss(collate_pairs(pairs()), fold_in(0))
+    loss, panel = told(dpo(Affine()).loss(collate_pairs(pairs()), draws(4)))
     assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
     assert panel["gradient_factor"] == pytest.approx(0.5)
     assert panel["win_excess"] == panel["lose_excess"] == panel["margin"] == 0.0
@@ -90,14 +106,17 @@ def test_dpo_is_log_two_at_the_reference_with_half_of_the_gradient() -> None:
 @pytest.mark.parametrize(("schedule", "power"), [("constant", 0), ("squared", 2)])
 def test_dpo_and_its_panel_equal_the_formula_written_out(schedule: str, power: int) -> None:
     model, batch = Affine(0.3, -0.2), pairs()
-    loss, panel = dpo(model, schedule=schedule).loss(collate_pairs(batch), fold_in(5))
-    t, noise = draw(4, SHAPE, IN_ORDER, fold_in(5))
+    loss, panel = told(dpo(model, schedule=schedule).loss(collate_pairs(batch), draws(4, 5)))
+    t, noise = drawn(4, 5)
     win, lose = by_hand(model, batch, t, noise)
     margin = -0.5 * 10.0 * (1 - t) ** power * (win - lose)
-    want = torch.log1p((-margin).exp()).mean()
+    want, margin = torch.log1p((-margin).exp()).mean(), margin.detach()
     torch.testing.assert_close(loss, want)
     assert panel["margin"] == pytest.approx(float(margin.mean()), rel=1e-4)
     assert panel["implicit_accuracy"] == float((margin > 0).float().mean())
+    for low, high in ((0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1)):
+        inside = (t >= low) & (t < high)
+        assert panel[f"margin/t{low:.2f}-{high:.2f}"] == pytest.approx(float(margin[inside].mean()), rel=1e-4)
     assert panel["win_excess"] == pytest.approx(float(win.mean()), rel=1e-4)
     assert panel["lose_excess"] == pytest.approx(float(lose.mean()), rel=1e-4)
     assert panel["gradient_factor"] == pytest.approx(float((1 / (1 + margin.exp())).mean()), rel=1e-4)
@@ -105,19 +124,19 @@ def test_dpo_and_its_panel_equal_the_formula_written_out(schedule: str, power: i
 
 def test_dpo_takes_one_forward_for_policy_and_one_for_reference() -> None:
     model = Affine(0.1)
-    dpo(model).loss(collate_pairs(pairs(3)), fold_in(0))
+    dpo(model).loss(collate_pairs(pairs(3)), draws(3))
     assert model.calls == [6, 6]
 
 
 def test_a_small_step_against_the_gradient_favours_the_winners() -> None:
     model, batch = Affine(0.0, 0.0), collate_pairs(pairs())
     objective = dpo(model)
-    loss, _ = objective.loss(batch, fold_in(1))
+    loss, _ = told(objective.loss(batch, draws(4, 1)))
     loss.backward()
     with torch.no_grad():
         for value in model.parameters():
             value -= 1e-3 * value.grad
-    after, panel = objective.loss(batch, fold_in(1))
+    after, panel = told(objective.loss(batch, draws(4, 1)))
     assert after.item() < loss.item()
     assert panel["margin"] > 0
     assert panel["win_excess"] < panel["lose_excess"]
@@ -142,7 +161,7 @@ def test_cached_reference_errors_equal_live_ones_and_give_the_same_loss() -> Non
         for pair, parts in zip(batch, zip(*vars(cached).values(), strict=True), strict=True)
     ]
     model.calls.clear()
-    loss, _ = dpo(model).loss(collate_pairs(one), fold_in(0))
+    loss, _ = told(dpo(model).loss(collate_pairs(one), draws(4)))
     assert model.calls == [8]  # no pass of the reference
     noise = torch.stack([noise_of_seed(int(seed), SHAPE) for seed in cached.noise_seeds[:, 0]])
     win, lose = by_hand(model, batch, cached.times[:, 0], noise)
@@ -161,39 +180,39 @@ def test_a_margin_above_the_cap_stops_pushing() -> None:
     model = Affine(0.0, 0.0)
     with torch.no_grad():
         model.b.fill_(0.5)
-    _, panel = dpo(model).loss(batch, fold_in(2))
+    _, panel = told(dpo(model).loss(batch, draws(1, 2)))
     sign = math.copysign(1.0, panel["margin"])
     if sign < 0:
         batch = replace(batch, win=batch.lose, lose=batch.win)
-        _, panel = dpo(model).loss(batch, fold_in(2))
+        _, panel = told(dpo(model).loss(batch, draws(1, 2)))
     assert panel["margin"] > 0
-    capped, _ = dpo(model, margin_cap=panel["margin"] / 2).loss(batch, fold_in(2))
+    capped, _ = told(dpo(model, margin_cap=panel["margin"] / 2).loss(batch, draws(1, 2)))
     capped.backward()
     assert float(model.b.grad) == 0.0
     model.zero_grad()
-    free, _ = dpo(model, margin_cap=panel["margin"] * 2).loss(batch, fold_in(2))
+    free, _ = told(dpo(model, margin_cap=panel["margin"] * 2).loss(batch, draws(1, 2)))
     free.backward()
     assert float(model.b.grad) != 0.0
 
 
 def test_the_anchor_adds_the_winners_error_and_weights_scale_pairs() -> None:
     model, batch = Affine(0.3, 0.1), pairs(2)
-    plain, panel = dpo(model).loss(collate_pairs(batch), fold_in(3))
-    anchored, _ = dpo(model, sft_weight=0.25).loss(collate_pairs(batch), fold_in(3))
+    plain, panel = told(dpo(model).loss(collate_pairs(batch), draws(2, 3)))
+    anchored, _ = told(dpo(model, sft_weight=0.25).loss(collate_pairs(batch), draws(2, 3)))
     assert (anchored - plain).item() == pytest.approx(0.25 * panel["error_win"], rel=1e-4)
-    t, noise = draw(2, SHAPE, IN_ORDER, fold_in(3))
+    t, noise = drawn(2, 3)
     win, lose = by_hand(model, batch, t, noise)
     each = torch.log1p((5.0 * (win - lose)).exp())
     weighted = [replace(pair, weight=weight) for pair, weight in zip(batch, (0.5, 1.5), strict=True)]
-    loss, _ = dpo(model).loss(collate_pairs(weighted), fold_in(3))
+    loss, _ = told(dpo(model).loss(collate_pairs(weighted), draws(2, 3)))
     torch.testing.assert_close(loss, (0.5 * each[0] + 1.5 * each[1]) / 2)
 
 
 def test_sft_is_the_winners_flow_matching_error() -> None:
     model, batch = Affine(0.2, 0.1), pairs()
-    objective = SftObjective(model, dict(model.named_parameters()), IN_ORDER)
-    loss, _ = objective.loss(collate_pairs(batch), fold_in(4))
-    t, noise = draw(4, SHAPE, IN_ORDER, fold_in(4))
+    objective = SftObjective(model, dict(model.named_parameters()), TIMES)
+    loss, _ = told(objective.loss(collate_pairs(batch), draws(4, 4)))
+    t, noise = drawn(4, 4)
     x, text = torch.stack([p.win for p in batch]), torch.stack([p.text for p in batch])
     torch.testing.assert_close(loss, velocity_errors(model, x, text, t, noise).mean())
 
@@ -205,25 +224,53 @@ def test_rwr_weighs_clips_by_their_exponential_reward() -> None:
     assert sharper == pytest.approx({"a": 0.2, "b": 1.8})
     model, batch = Affine(0.2), pairs(2)
     clips = [ClipExample(latents=p.win, text=p.text, weight=w) for p, w in zip(batch, (0.5, 1.5), strict=True)]
-    loss, panel = RwrObjective(model, dict(model.named_parameters()), IN_ORDER).loss(collate_clips(clips), fold_in(6))
-    t, noise = draw(2, SHAPE, IN_ORDER, fold_in(6))
+    objective = RwrObjective(model, dict(model.named_parameters()), TIMES)
+    loss, panel = told(objective.loss(collate_clips(clips), draws(2, 6)))
+    t, noise = drawn(2, 6)
     errors = velocity_errors(model, collate_clips(clips).latents, collate_clips(clips).text, t, noise)
     torch.testing.assert_close(loss, (0.5 * errors[0] + 1.5 * errors[1]) / 2)
-    assert panel["effective_share"] == pytest.approx(4 / (2 * 2.5))
+    assert panel["effective_share"] == pytest.approx((0.5 + 1.5) / (0.25 + 2.25))
 
 
-def test_draws_in_order_do_not_depend_on_how_the_batch_is_cut() -> None:
-    whole, cut = fold_in(9), fold_in(9)
-    t, noise = draw(6, SHAPE, IN_ORDER, whole)
-    parts = [draw(num, SHAPE, IN_ORDER, cut) for num in (1, 2, 3)]
-    assert torch.equal(t, torch.cat([part[0] for part in parts]))
-    assert torch.equal(noise, torch.cat([part[1] for part in parts]))
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_a_pair_costs_the_same_however_the_step_is_cut_and_whatever_stands_beside_it(
+    stratified: bool, cached: bool
+) -> None:
+    model, batch = Affine(0.3, -0.2), pairs(6)
+    if cached:
+        with model.off():
+            stored = reference_errors(model, batch, seeds=range(6), num_draws=3, times=TIMES)
+        rows = zip(*vars(stored).values(), strict=True)
+        batch = [replace(pair, reference=PairReference(*row)) for pair, row in zip(batch, rows, strict=True)]
+    objective = dpo(model)
+    objective.times = TimeSettings(stratified=stratified)
+    whole = objective.loss(collate_pairs(batch), draws(6))
+    parts = [
+        objective.loss(collate_pairs([batch[place] for place in places]), Draws(0, 0, places, 6))
+        for places in ([0], [5, 2], [1, 3, 4])
+    ]
+    places = torch.tensor([0, 5, 2, 1, 3, 4])
+    torch.testing.assert_close(torch.cat([part.value for part in parts]), whole.value[places])
+    assert torch.equal(torch.cat([part.t for part in parts]), whole.t[places])
 
 
-def test_stratified_times_fall_one_into_each_part_of_equal_probability() -> None:
-    t, _ = draw(8, SHAPE, TimeSettings(), fold_in(0))
+def test_times_fall_one_into_each_part_of_the_law_over_the_whole_step() -> None:
+    """Eight batches of one are as even as one batch of eight."""
+    t = torch.cat([TIMES.draw(Draws(0, 3, [place], 8)) for place in range(8)])
     assert sorted((t * 8).floor().long().tolist()) == list(range(8))
     assert t.tolist() != sorted(t.tolist())
+    means_of_steps = [float(TIMES.draw(Draws(0, step, range(16), 16)).mean()) for step in range(100)]
+    assert torch.tensor(means_of_steps).std() == pytest.approx(1 / 16 / math.sqrt(12 * 16), rel=0.2)
+
+
+def test_stored_draws_are_taken_as_often_one_as_another_over_a_step() -> None:
+    model, batch = Affine(), pairs(8)
+    stored = reference_errors(model, batch, seeds=range(8), num_draws=4, times=TIMES)
+    rows = zip(*vars(stored).values(), strict=True)
+    batch = [replace(pair, reference=PairReference(*row)) for pair, row in zip(batch, rows, strict=True)]
+    t = torch.cat([dpo(model).loss(collate_pairs([pair]), Draws(0, 0, [n], 8)).t for n, pair in enumerate(batch)])
+    assert torch.equal((t * 4).floor().long().bincount(), torch.tensor([2, 2, 2, 2]))
 
 
 def test_time_laws_have_the_quantiles_that_they_should() -> None:

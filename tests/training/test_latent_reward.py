@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
 from videoalign.errors import ConfigError
-from videoalign.flow.times import fold_in
 from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.randomness import Draws
 from videoalign.training.loop import FitConfig, fit
-from videoalign.training.objectives.flow import TimeSettings, draw
+from videoalign.training.objective import Loss, means
+from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.latent_reward import (
     LatentGroup,
     LatentRewardObjective,
@@ -26,6 +28,18 @@ from videoalign.training.objectives.latent_reward import (
 )
 
 SHAPE = (4, 3, 4, 4)
+
+
+def draws(num: int, seed: int = 0) -> Draws:
+    """Those of a whole step of ``num`` groups."""
+    return Draws(seed, 0, range(num), num)
+
+
+def told(loss: Loss) -> tuple[Tensor, dict[str, float]]:
+    """The mean loss and the numbers to log."""
+    names, table = loss.sums()
+    mean = (loss.weight * loss.value).sum() / loss.weight.sum().clamp_min(1)
+    return mean, {k: v for k, v in means([(names, table.tolist())]).items() if not k.startswith("loss")}
 
 
 class Probe(nn.Module):
@@ -58,7 +72,7 @@ def two_clips(a: Tensor, b: Tensor, text: Tensor, labels: tuple[int, ...], other
 def test_both_clips_get_the_same_noise_at_the_same_time() -> None:
     reward = Probe()
     batch = collate_latent_groups([pair(1.0, -1.0, (1, 0)), pair(0.5, 2.0, (-1, 1))])
-    LatentRewardObjective(reward).loss(batch, fold_in(3))
+    LatentRewardObjective(reward).loss(batch, draws(2, 3))
     x_t, t, text = reward.seen
     assert torch.equal(t[::2], t[1::2])
     assert text.shape == (4, 2, 3)
@@ -79,8 +93,8 @@ def test_pure_noise_tells_nothing() -> None:
 
 def test_the_loss_is_the_hand_worked_mean_over_decided_entries() -> None:
     batch = collate_latent_groups([pair(1.0, -1.0, (1, 0)), pair(0.0, 2.0, (1, -1)), pair(3.0, 0.0, (0, 0))])
-    loss, metrics = LatentRewardObjective(Probe()).loss(batch, fold_in(0))
-    t, _ = draw(3, SHAPE, TimeSettings(), fold_in(0))
+    loss, metrics = told(LatentRewardObjective(Probe()).loss(batch, draws(3)))
+    t = TimeSettings().draw(draws(3))
     # differences: 2 (1 - t) told right, -2 (1 - t) told wrong, and 0 on the flat dimension
     first, second = (2 * (1 - float(time)) for time in t[:2])
     wanted = [math.log1p(math.exp(-first)), math.log1p(math.exp(second)), math.log(2)]
@@ -90,7 +104,7 @@ def test_the_loss_is_the_hand_worked_mean_over_decided_entries() -> None:
 
 def test_a_batch_without_a_decided_entry_costs_nothing_and_teaches_nothing() -> None:
     reward = Probe()
-    loss, metrics = LatentRewardObjective(reward).loss(collate_latent_groups([pair(1.0, 0.0, (0, 0))]), fold_in(0))
+    loss, metrics = told(LatentRewardObjective(reward).loss(collate_latent_groups([pair(1.0, 0.0, (0, 0))]), draws(1)))
     loss.backward()
     assert (float(loss.detach()), float(reward.gain.grad), metrics) == (0.0, 0.0, {})
 
@@ -103,8 +117,8 @@ def test_a_group_costs_one_score_a_clip_and_the_same_as_its_pairs() -> None:
     clips = torch.stack([torch.full(SHAPE, level) for level in levels])
     three = LatentGroup(clips, torch.zeros(2, 3), pairs, labels, torch.zeros(0, 2, 3))
     batch = collate_latent_groups([three, pair(0.3, 0.1, (1, 22))])
-    loss, metrics = LatentRewardObjective(reward).loss(batch, fold_in(5))
-    t, _ = draw(2, SHAPE, TimeSettings(), fold_in(5))
+    loss, metrics = told(LatentRewardObjective(reward).loss(batch, draws(2, 5)))
+    t = TimeSettings().draw(draws(2, 5))
     assert len(reward.seen[0]) == 5
     torch.testing.assert_close(reward.seen[1], t[[0, 0, 0, 1, 1]])
     gaps = [0.8 * (1 - t[0]), 1.5 * (1 - t[0]), 0.7 * (1 - t[0]), 0.2 * (1 - t[1])]
@@ -116,33 +130,36 @@ def test_a_group_costs_one_score_a_clip_and_the_same_as_its_pairs() -> None:
 def test_swapping_a_pair_and_its_labels_changes_nothing() -> None:
     one = collate_latent_groups([pair(1.0, 0.2, (1, -1))])
     other = collate_latent_groups([pair(0.2, 1.0, (-1, 1))])
-    losses = [LatentRewardObjective(Probe()).loss(batch, fold_in(1))[0] for batch in (one, other)]
+    losses = [LatentRewardObjective(Probe()).loss(batch, draws(1, 1)).value for batch in (one, other)]
     torch.testing.assert_close(losses[0], losses[1])
 
 
-def test_draws_do_not_depend_on_how_a_step_is_cut_into_batches() -> None:
-    reward, pairs = Probe(), [pair(float(i), 0.0, (1, 1)) for i in range(4)]
-    objective, seen = LatentRewardObjective(reward, TimeSettings(stratified=False)), []
-    for cut in ([pairs], [pairs[:1], pairs[1:]]):
-        generator = fold_in(9)
-        parts = []
-        for part in cut:
-            objective.loss(collate_latent_groups(part), generator)
-            parts.append(reward.seen[0])
-        seen.append(torch.cat(parts))
-    assert torch.equal(seen[0], seen[1])
+def test_a_group_costs_the_same_however_the_step_is_cut_and_counts_by_its_decided_entries() -> None:
+    """Also the other prompt that each of its clips is held against."""
+    groups = [titled(1.0, -1.0, 2.0, 0.5), pair(1.0, 0.0, (1, 1)), pair(0.3, 0.0, (1, 0)), pair(2.0, 0.0, (-1, 0))]
+    texts = torch.linspace(-1, 1, 3).reshape(-1, 1, 1).expand(-1, 2, 3)
+    groups = [replace(group, others=texts) for group in groups]
+    objective = LatentRewardObjective(Reader(), contrast_dimensions=("up",), contrast_weight=0.7)
+    whole = objective.loss(collate_latent_groups(groups), draws(4, 9))
+    assert whole.weight.tolist() == [0, 2, 1, 1]
+    parts = [
+        objective.loss(collate_latent_groups([groups[place] for place in places]), Draws(9, 0, places, 4))
+        for places in ([3], [1, 0], [2])
+    ]
+    torch.testing.assert_close(torch.cat([part.value for part in parts]), whole.value[[3, 1, 0, 2]])
+    assert torch.equal(torch.cat([part.weight for part in parts]), whole.weight[[3, 1, 0, 2]])
 
 
 def test_shifted_times_lean_towards_noise() -> None:
     reward = Probe()
     batch = collate_latent_groups([pair(1.0, 0.0, (1, 1))] * 400)
-    means = []
+    found = []
     for shift in (0.2, 1.0, 5.0):
         objective = LatentRewardObjective(reward, TimeSettings(shift=shift))
-        objective.loss(batch, fold_in(0))
-        means.append(float(reward.seen[1].mean()))
+        objective.loss(batch, draws(400))
+        found.append(float(reward.seen[1].mean()))
     # the mean of s u / (1 + (s - 1) u) for uniform u is s / (s - 1) - s ln s / (s - 1)^2
-    for mean, shift in zip(means, (0.2, None, 5.0), strict=True):
+    for mean, shift in zip(found, (0.2, None, 5.0), strict=True):
         wanted = 0.5 if shift is None else shift / (shift - 1) - shift * math.log(shift) / (shift - 1) ** 2
         assert mean == pytest.approx(wanted, abs=0.05)
 
@@ -256,18 +273,17 @@ def test_the_contrast_term_is_bradley_terry_of_the_own_prompt_against_another() 
     reward = Reader()
     batch = collate_latent_groups([titled(1.0, -1.0), titled(-1.0, 3.0)])  # no verdicts: contrast alone
     objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=0.5)
-    loss, metrics = objective.loss(batch, fold_in(0))
+    loss = objective.loss(batch, draws(2))
     own, other = (text[:, 0, 0].tolist() for text in reward.texts)
     assert own == [1, 1, -1, -1] and other == [-1, -1, 3, 3]
-    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(4))) / 2
-    assert float(loss.detach()) == pytest.approx(0.5 * wanted, rel=1e-6)
-    assert metrics["contrast/up"] == 0.5
+    assert loss.value.tolist() == pytest.approx([0.5 * math.log1p(math.exp(-2)), 0.5 * math.log1p(math.exp(4))])
+    assert told(loss)[1]["contrast/up"] == 0.5
 
 
 def test_every_other_prompt_has_its_turn() -> None:
     reward = Reader()
     objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=1.0)
-    objective.loss(collate_latent_groups([titled(0.0, 1.0, 2.0, 3.0)] * 30), fold_in(0))
+    objective.loss(collate_latent_groups([titled(0.0, 1.0, 2.0, 3.0)] * 30), draws(30))
     assert sorted(set(reward.texts[1][:, 0, 0].tolist())) == [1.0, 2.0, 3.0]
 
 
@@ -275,9 +291,9 @@ def test_without_a_weight_or_another_prompt_there_is_no_contrast() -> None:
     for weight, groups in ((0.0, [titled(1.0, -1.0)]), (1.0, [titled(1.0)])):
         reward = Reader()
         objective = LatentRewardObjective(reward, contrast_dimensions=("up",), contrast_weight=weight)
-        _, metrics = objective.loss(collate_latent_groups(groups), fold_in(0))
+        loss = objective.loss(collate_latent_groups(groups), draws(1))
         assert len(reward.texts) == 1
-        assert "contrast/up" not in metrics
+        assert "contrast/up" not in loss.metrics
 
 
 def test_near_prompts_share_words_and_are_never_the_prompt_itself() -> None:

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from videoalign.errors import ConfigError, DataError, OutputError
+from videoalign.randomness import Draws
 from videoalign.training.callbacks import Every, KeepBest
-from videoalign.training.loop import FitConfig, bucketed_order, example_order, fit, rate_factor
+from videoalign.training.loop import FitConfig, fit, rate_factor
+from videoalign.training.objective import Loss
+from videoalign.training.order import bucketed_order, example_order
 
 
 class Line:
-    """y = w x + b by least squares, with noise on x drawn example by example."""
+    """y = w x + b by least squares, with noise on x."""
 
     def __init__(self, noise: float = 0.1, dropout: float = 0.0) -> None:
         self.model = nn.Linear(3, 1)
@@ -28,11 +31,11 @@ class Line:
     def parameter_groups(self) -> list[dict]:
         return [{"params": [self.model.weight]}, {"params": [self.model.bias], "lr": 0.02}]
 
-    def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor], draws: Draws) -> Loss:
         x, y = batch
-        x = x + self.noise * torch.stack([torch.randn(3, generator=generator) for _ in x])
-        error = (self.model(self.dropout(x)).squeeze(1) - y).square().mean()
-        return error, {"bias": float(self.model.bias.detach())}
+        x = x + self.noise * draws.normal("noise", (3,))
+        error = (self.model(self.dropout(x)).squeeze(1) - y).square()
+        return Loss(error, torch.ones_like(error), draws.uniform("time"), {"y": y})
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -107,12 +110,15 @@ def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
     assert torch.equal(first.model.weight, second.model.weight)
 
 
-def test_one_batch_of_eight_equals_eight_of_one(tmp_path: Path) -> None:
+def test_one_batch_of_eight_equals_eight_of_one_and_its_rows_are_the_same_means(tmp_path: Path) -> None:
     wide, narrow = Line(), Line()
-    fit(wide, examples(), collate, CONFIG, tmp_path / "wide")
+    rows = fit(wide, examples(), collate, CONFIG, tmp_path / "wide")
     config = CONFIG.model_copy(update={"batch_size": 1, "accumulate_steps": 8})
-    fit(narrow, examples(), collate, config, tmp_path / "narrow")
+    others = fit(narrow, examples(), collate, config, tmp_path / "narrow")
     torch.testing.assert_close(wide.model.weight, narrow.model.weight, rtol=1e-4, atol=1e-6)
+    for row, other in zip(rows, others, strict=True):
+        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-3)
+    assert {"y/t0.00-0.33", "y/t0.33-0.67", "loss/t0.67-1.00"} <= set().union(*rows)
 
 
 def test_it_finds_the_line(tmp_path: Path) -> None:
@@ -238,23 +244,44 @@ def test_another_order_resumes_exactly(tmp_path: Path) -> None:
     assert not torch.equal(plain.model.weight, whole.model.weight)
 
 
-def test_batches_of_one_step_count_by_what_their_loss_is_a_mean_of(tmp_path: Path) -> None:
-    """One batch of eight equals two of four when a batch counts by its rows above zero, which the loss is a mean of."""
+def test_examples_count_by_their_weight_over_the_whole_step(tmp_path: Path) -> None:
+    """One batch of eight equals two of four where half of the rows, unevenly spread, count for nothing."""
 
     class Above(Line):
-        def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        def loss(self, batch: tuple[Tensor, Tensor], draws: Draws) -> Loss:
             x, y = batch
-            errors, kept = (self.model(x).squeeze(1) - y).square(), x[:, 0] > 0
-            return errors[kept].sum() / kept.sum().clamp_min(1), {}
+            return Loss((self.model(x).squeeze(1) - y).square(), (x[:, 0] > 0).float() * (1 + x[:, 1].square()))
 
     losses, weights = [], []
     for size, times in ((8, 1), (4, 2), (1, 8)):
         line, config = Above(), CONFIG.model_copy(update={"batch_size": size, "accumulate_steps": times})
-        rows = fit(
-            line, examples(), collate, config, tmp_path / str(size), weigh=lambda rows: sum(x[0] > 0 for x, _ in rows)
-        )
+        rows = fit(line, examples(), collate, config, tmp_path / str(size))
         losses.append([row["loss"] for row in rows])
         weights.append(line.model.weight.detach())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[2] == pytest.approx(losses[0], rel=1e-4)
     for weight in weights[1:]:
         torch.testing.assert_close(weight, weights[0], rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_in_which_nothing_counts_leaves_the_weights(tmp_path: Path) -> None:
+    class Nothing(Line):
+        def loss(self, batch: tuple[Tensor, Tensor], draws: Draws) -> Loss:
+            error = super().loss(batch, draws).value
+            return Loss(error, torch.zeros_like(error))
+
+    line = Nothing()
+    rows = fit(line, examples(), collate, CONFIG, tmp_path)
+    assert torch.equal(line.model.weight, torch.zeros(1, 3))
+    assert {row["loss"] for row in rows} == {0.0}
+
+
+def test_a_loss_is_one_number_per_example() -> None:
+    one = torch.ones(3)
+    for wrong in (
+        {"value": one[:1].squeeze()},
+        {"weight": one[:2]},
+        {"t": one[None]},
+        {"metrics": {"m": (one, one[:1])}},
+    ):
+        with pytest.raises(ValueError, match="one number per example"):
+            Loss(**{"value": one, "weight": one, **wrong})

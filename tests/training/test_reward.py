@@ -11,7 +11,9 @@ from videoalign.contracts.records import Label, Rating
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import ConfigError
 from videoalign.losses.preference import btt_loss
+from videoalign.randomness import Draws
 from videoalign.training.judged_groups import make_groups
+from videoalign.training.objective import Loss, means
 from videoalign.training.objectives.reward import (
     JudgedGroup,
     RewardObjective,
@@ -37,6 +39,17 @@ class Table(nn.Module):
         return self.scores[rows]
 
 
+def told(loss: Loss) -> tuple[torch.Tensor, dict[str, float]]:
+    """The mean loss over all judgements, and the accuracies."""
+    names, table = loss.sums()
+    mean = (loss.weight * loss.value).sum() / loss.weight.sum()
+    return mean, {k: v for k, v in means([(names, table.tolist())]).items() if k != "loss"}
+
+
+def draws(num: int) -> Draws:
+    return Draws(0, 0, range(num), num)
+
+
 def objective(scores: list[list[float]], loss: str = "btt", **ties: Any) -> RewardObjective:
     return RewardObjective(
         Table(scores), find_criterion(loss, 2, **ties), ["VQ", "TA"], part_of=lambda name: name, rates={}
@@ -56,16 +69,36 @@ def test_each_clip_is_scored_once_and_every_pair_counts() -> None:
     batch = batch_of_two()
     assert batch.pairs.tolist() == [[0, 1], [2, 0], [3, 4]]
     scores = [[1.0, 0.0], [0.5, 2.0], [-1.0, 0.3], [0.1, 0.2], [0.4, 0.9]]
-    loss, metrics = objective(scores).loss(batch, torch.Generator())
+    loss, metrics = told(objective(scores).loss(batch, draws(2)))
     cases = [(1.0, 0.5, 1), (0.0, 2.0, 0), (-1.0, 1.0, -1), (0.1, 0.4, 0), (0.2, 0.9, -1)]
     by_hand = [float(btt_loss(*(torch.tensor(float(x)) for x in case))) for case in cases]
     assert float(loss) == pytest.approx(sum(by_hand) / 5, abs=1e-6)
     assert metrics == {"accuracy/VQ": 1.0, "accuracy/TA": 1.0}
 
 
+def test_groups_count_by_their_judgements_and_their_clips_are_drawn_for_by_place() -> None:
+    seen: list[float] = []
+
+    def augment(inputs: list[int], generators: list[tuple[torch.Generator, int]]) -> list[int]:
+        seen.extend(float(torch.rand((), generator=generator)) for generator, num in generators for _ in range(num))
+        return inputs
+
+    task = objective([[1.0, 0.0], [0.5, 2.0], [-1.0, 0.3], [0.1, 0.2], [0.4, 0.9]])
+    task.augment = augment
+    whole = task.loss(batch_of_two(), draws(2))
+    assert whole.weight.tolist() == [3, 2]
+    pairs = [[judged("p", "a", "b", VQ=A, TA=TIE), judged("p", "c", "a", VQ=B, TA=None)]]
+    pairs.append([judged("q", "d", "e", VQ=TIE, TA=B)])
+    for place, clips in ((1, [3, 4]), (0, [0, 1, 2])):
+        groups = make_groups(pairs[place], {"p": "P", "q": "Q"}, ["VQ", "TA"])
+        alone = task.loss(collate_groups(groups, clips), Draws(0, 0, [place], 2))
+        torch.testing.assert_close(alone.value[0], whole.value[place])
+    assert seen[5:] == [*seen[3:5], *seen[:3]]
+
+
 def test_a_missing_verdict_gives_no_gradient() -> None:
     task = objective([[0.0, 0.0]] * 5)
-    loss, _ = task.loss(batch_of_two(), torch.Generator())
+    loss, _ = told(task.loss(batch_of_two(), draws(2)))
     loss.backward()
     gradient = task.reward.scores.grad
     assert float(gradient[2, 1]) == 0  # clip c has no verdict on TA
@@ -74,7 +107,7 @@ def test_a_missing_verdict_gives_no_gradient() -> None:
 
 def test_davidson_counts_every_verdict_with_its_own_law() -> None:
     scores = [[1.0, 0.0], [0.5, 2.0], [-1.0, 0.3], [0.1, 0.2], [0.4, 0.9]]
-    loss, _ = objective(scores, "davidson", nu=3.0).loss(batch_of_two(), torch.Generator())
+    loss, _ = told(objective(scores, "davidson", nu=3.0).loss(batch_of_two(), draws(2)))
     cases = [(1.0, 0.5, 1), (0.0, 2.0, 0), (-1.0, 1.0, -1), (0.1, 0.4, 0), (0.2, 0.9, -1)]
     by_hand = []
     for a, b, label in cases:
@@ -95,7 +128,7 @@ def test_a_learnt_width_finds_the_share_of_ties(law: str, start: float) -> None:
     optimiser = torch.optim.Adam(widths, lr=0.1)
     for _ in range(300):
         optimiser.zero_grad()
-        task.loss(batch, torch.Generator())[0].backward()
+        task.loss(batch, draws(1)).value.sum().backward()
         optimiser.step()
     found, untouched = task.criterion.widths()
     assert found == pytest.approx(5 / 3 if law == "btt" else 2 / 3, rel=1e-3)
@@ -111,10 +144,12 @@ def test_learnt_widths_are_kept_and_put_back() -> None:
     assert other.criterion.widths() == one.criterion.widths()
     assert torch.equal(other.reward.scores, one.reward.scores)
     assert "ties" not in objective([[0.0, 0.0]] * 5).state_dict()
+    with pytest.raises(ValueError, match="names differ, such as ties"):
+        objective([[0.0, 0.0]] * 5).load_state_dict(one.state_dict())
 
 
 def test_bt_leaves_ties_out() -> None:
-    loss, _ = objective([[0.0, 0.0]] * 5, "bt").loss(batch_of_two(), torch.Generator())
+    loss, _ = told(objective([[0.0, 0.0]] * 5, "bt").loss(batch_of_two(), draws(2)))
     assert float(loss) == pytest.approx(math.log(2), abs=1e-6)
 
 
@@ -126,7 +161,7 @@ def test_regression_aims_at_the_mean_rating_less_three() -> None:
     ]
     groups = make_groups([judged("p", "a", "b", VQ=A, TA=None)], {"p": "P"}, ["VQ", "TA"], ratings=ratings)
     batch = collate_groups(groups, [0, 1])
-    loss, _ = objective([[1.0, 9.0], [9.0, -1.0]], "regression").loss(batch, torch.Generator())
+    loss, _ = told(objective([[1.0, 9.0], [9.0, -1.0]], "regression").loss(batch, draws(1)))
     assert float(loss) == pytest.approx(((1.0 - 1.5) ** 2 + (-1.0 + 2.0) ** 2) / 2)
 
 
@@ -170,7 +205,7 @@ def loss_on(pairs: list[JudgedPair], loss: str, **ties: Any) -> tuple[torch.Tens
     groups = make_groups(pairs, {"p": "P"}, ["VQ"], max_clips=20)
     batch = collate_groups(groups, [int(clip) for clip in groups[0].clip_ids])
     task = RewardObjective(Table(SCORES).double(), find_criterion(loss, 1, **ties), ["VQ"], part_of=str, rates={})
-    value, _ = task.loss(batch, torch.Generator())
+    value, _ = told(task.loss(batch, draws(1)))
     value.backward()
     return value.detach(), task.reward.scores.grad
 
@@ -200,7 +235,7 @@ def test_unanimous_raters_cost_exactly_what_their_verdict_costs(loss: str) -> No
 def test_accuracy_goes_by_the_majority_of_the_votes() -> None:
     groups = make_groups([voted("p", "a", "b", VQ=(2, 0, 1)), voted("p", "c", "d", VQ=(1, 0, 1))], {"p": "P"}, ["VQ"])
     task = RewardObjective(Table([[0.0], [1.0], [0.0], [1.0]]), find_criterion("btt", 1), ["VQ"], part_of=str, rates={})
-    assert task.loss(collate_groups(groups, [0, 1, 2, 3]), torch.Generator())[1] == {"accuracy/VQ": 0.0}
+    assert told(task.loss(collate_groups(groups, [0, 1, 2, 3]), draws(1)))[1] == {"accuracy/VQ": 0.0}
 
 
 def test_parts_have_their_own_rates_and_vectors_no_decay() -> None:

@@ -1,17 +1,17 @@
-"""How training times are drawn, and where randomness comes from."""
+"""How training times are spread over (0, 1): from uniform numbers to times."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-
-def fold_in(seed: int, *ids: int | str) -> torch.Generator:
-    """A CPU generator that depends on (seed, ids) alone, so a resumed run draws what the first would have drawn."""
-    digest = hashlib.sha256(repr((seed, *ids)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+LAWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "uniform": lambda u: u,
+    "logit_normal": lambda u: torch.special.ndtri(u).sigmoid(),
+}
+"""Quantile functions: uniform numbers in, times before the shift out."""
 
 
 def shift_time(t: Tensor, shift: float) -> Tensor:
@@ -19,11 +19,23 @@ def shift_time(t: Tensor, shift: float) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-def uniform_times(num: int, generator: torch.Generator, *, shift: float = 1.0) -> Tensor:
-    """Shifted uniform times, float32 (num,), in (0, 1)."""
-    return shift_time(torch.rand(num, generator=generator).clamp(1e-4, 1 - 1e-4), shift)
+def stratified(stratum: Tensor | int, u: Tensor, num: int) -> Tensor:
+    """(stratum + u) / num, (B,): uniform inside one of ``num`` equal parts of [0, 1), the first being 0.
+
+    Args:
+        stratum: which part, int64 (B,) or one number for all.
+        u: uniform on [0, 1), (B,).
+        num: how many parts there are.
+    """
+    return (stratum + u) / num
 
 
-def logit_normal_times(num: int, generator: torch.Generator, *, shift: float = 1.0) -> Tensor:
-    """Shifted sigmoid of a standard normal, float32 (num,), in (0, 1)."""
-    return shift_time(torch.sigmoid(torch.randn(num, generator=generator)), shift)
+def time_quantiles(u: Tensor, *, law: str = "uniform", shift: float = 1.0) -> Tensor:
+    """Times of a law at the quantiles ``u``, (B,), in (0, 1): uniform numbers in, times of that law out.
+
+    Args:
+        u: in [0, 1], (B,); kept 1e-4 away from the ends, where the velocity tells nothing and logits are infinite.
+        law: a key of `LAWS`.
+        shift: see `shift_time`, above 0.
+    """
+    return shift_time(LAWS[law](u.clamp(1e-4, 1 - 1e-4)), shift)

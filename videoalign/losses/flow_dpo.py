@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def flow_dpo_loss(
+def implicit_margin(
     error_win: Tensor, error_lose: Tensor, ref_error_win: Tensor, ref_error_lose: Tensor, *, beta: float | Tensor
 ) -> Tensor:
-    """-log sigmoid(m) of each pair, (B,), with m of `implicit_margin`: log 2 where the policy is the reference.
+    """m = -(beta / 2) [(error_win - ref_error_win) - (error_lose - ref_error_lose)], (B,).
+
+    Above 0 where the policy already tells winner from loser (implicit accuracy is the share of such pairs), 0 where the
+    policy is the reference.
 
     Args:
         error_win: policy's mean squared velocity error on the preferred clips, (B,).
@@ -27,17 +30,6 @@ def flow_dpo_loss(
 
     Raises:
         ValueError: shapes that are not all (B,), or a beta that is not above 0.
-    """
-    return -F.logsigmoid(implicit_margin(error_win, error_lose, ref_error_win, ref_error_lose, beta=beta))
-
-
-def implicit_margin(
-    error_win: Tensor, error_lose: Tensor, ref_error_win: Tensor, ref_error_lose: Tensor, *, beta: float | Tensor
-) -> Tensor:
-    """m = -(beta / 2) [(error_win - ref_error_win) - (error_lose - ref_error_lose)], (B,).
-
-    Above 0 where the policy already tells winner from loser (implicit accuracy is the share of such pairs).
-    Arguments and errors as in `flow_dpo_loss`.
     """
     shapes = {tuple(error.shape) for error in (error_win, error_lose, ref_error_win, ref_error_lose)}
     if len(shapes) != 1 or error_win.ndim != 1:
@@ -50,16 +42,26 @@ def implicit_margin(
     return -0.5 * beta * ((error_win - ref_error_win) - (error_lose - ref_error_lose))
 
 
-def gradient_factor(
-    error_win: Tensor, error_lose: Tensor, ref_error_win: Tensor, ref_error_lose: Tensor, *, beta: float | Tensor
-) -> Tensor:
+def flow_dpo_loss(margin: Tensor, *, cap: float | None = None) -> Tensor:
+    """-log sigmoid(m) of each pair, (B,): log 2 where the policy is the reference.
+
+    Args:
+        margin: m of `implicit_margin`, (B,).
+        cap: pairs whose margin is above it stop pushing; None for no cap.
+    """
+    return -F.logsigmoid(margin if cap is None else margin.clamp(max=cap))
+
+
+def gradient_factor(margin: Tensor) -> Tensor:
     """sigmoid(-m), (B,), in (0, 1): the share of its full gradient that a pair still gives.
 
     The gradient of the loss with respect to error_win is (beta / 2) sigmoid(-m), and minus that for error_lose. One
     half at the reference; near 0 a pair is learnt (or beta too large), near 1 it is held the wrong way round.
-    Arguments and errors as in `flow_dpo_loss`.
+
+    Args:
+        margin: m of `implicit_margin`, (B,).
     """
-    return (-implicit_margin(error_win, error_lose, ref_error_win, ref_error_lose, beta=beta)).sigmoid()
+    return (-margin).sigmoid()
 
 
 BETA_SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -19,7 +19,7 @@ from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
 from videoalign.errors import DataError, VideoError
-from videoalign.flow.times import fold_in
+from videoalign.randomness import fold_in
 from videoalign.training.objectives.dpo import fixed_draws, reference_errors
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
 

@@ -18,10 +18,10 @@ from videoalign.contracts.records import Label, WinLosePair
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import DataError
-from videoalign.flow.times import fold_in
 from videoalign.losses.preference import share_labels
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.randomness import fold_in
 from videoalign.recipes.encode import ClipSettings, encode
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups

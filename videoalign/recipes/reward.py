@@ -34,13 +34,9 @@ from videoalign.recipes.reward_data import (
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward_start import start_reward
 from videoalign.training.callbacks import KeepBest
-from videoalign.training.loop import Row, bucketed_order, count_steps, fit
-from videoalign.training.objectives.reward import (
-    JudgedGroup,
-    RewardObjective,
-    TieCriterion,
-    find_criterion,
-)
+from videoalign.training.loop import Row, count_steps, fit
+from videoalign.training.objectives.reward import JudgedGroup, RewardObjective, TieCriterion, find_criterion
+from videoalign.training.order import bucketed_order
 
 BEST_FILE = "best.safetensors"
 """The trained weights of the best validation, in the output folder."""
@@ -186,7 +182,6 @@ def _fit(
         callbacks=[keeper] if config.keep == "best" else [],
         validate=measure if objective.weigh(unseen) else None,
         order=order,
-        weigh=objective.weigh,
         processes=processes,
     )
     if config.keep == "best":

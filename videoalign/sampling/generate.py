@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from videoalign.contracts.protocols import Generator, SchedulerWrapper
 from videoalign.contracts.records import Prompt
 from videoalign.contracts.video import Video
-from videoalign.flow.times import fold_in
+from videoalign.randomness import fold_in
 
 if TYPE_CHECKING:
     from torch import Tensor

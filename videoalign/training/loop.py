@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -17,36 +17,14 @@ from torch import Tensor
 from videoalign.config import Config
 from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, DataError
-from videoalign.flow.times import fold_in
+from videoalign.randomness import Draws, fold_in
 from videoalign.training.callbacks import Callback
 from videoalign.training.checkpoint import Checkpoint, RunLog
+from videoalign.training.objective import Objective, means
+from videoalign.training.order import Order, example_order
 
 Row = dict[str, float]
 """A line of the log: ``step``, ``loss``, ``learning_rate``, ``gradient_norm``, ``seconds`` and the objective's own."""
-
-
-class Objective(Protocol):
-    """What a method brings to the loop: what it trains and what a batch costs."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups for AdamW, each with ``params`` and, where it differs from the run's, ``lr`` or ``weight_decay``."""
-        ...
-
-    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The mean loss over the batch, a scalar with gradients, and the numbers to log.
-
-        ``generator`` belongs to the step. An objective that draws example by example, in order, gets the same draws
-        however the step is cut into accumulated batches.
-        """
-        ...
-
-    def state_dict(self) -> Mapping[str, Tensor]:
-        """The trained tensors, by name; all that a checkpoint holds of the model."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Puts the tensors of `state_dict` back in place."""
-        ...
 
 
 class FitConfig(Config):
@@ -95,59 +73,6 @@ def rate_factor(step: int, config: FitConfig) -> float:
     return config.final_rate_share + (1 - config.final_rate_share) * falling
 
 
-Order = Callable[[int, int], list[int]]
-"""From a first place and a count to the indices of that many examples of an endless walk over the training set."""
-
-
-def example_order(num_examples: int, first: int, count: int, seed: int) -> list[int]:
-    """``count`` example indices from place ``first`` of an endless walk; each epoch is a permutation of its own."""
-    order: list[int] = []
-    epoch, offset = divmod(first, num_examples)
-    while len(order) < count:
-        permutation = torch.randperm(num_examples, generator=fold_in(seed, "epoch", epoch)).tolist()
-        order += permutation[offset : offset + count - len(order)]
-        epoch, offset = epoch + 1, 0
-    return order
-
-
-def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, *, num_mixed: int = 64) -> Order:
-    """An `Order` whose batches hold examples of near lengths, so that little is padded; each epoch has each once.
-
-    An epoch is a permutation of its own, cut into stretches of ``num_mixed`` batches; each stretch is sorted by length
-    and cut into batches, and the batches of the epoch are shuffled. A batch that two epochs share is not sorted.
-
-    Args:
-        lengths: of each example.
-        batch_size: examples of one batch, as in `FitConfig`.
-        seed: decides the permutations, with the epoch.
-        num_mixed: more makes lengths nearer, fewer makes batches differ more from epoch to epoch.
-    """
-    num = len(lengths)
-
-    @lru_cache(maxsize=2)
-    def epoch_order(epoch: int) -> list[int]:
-        generator = fold_in(seed, "epoch", epoch)
-        walk = torch.randperm(num, generator=generator).tolist()
-        lead = min(num, -epoch * num % batch_size)  # completes the batch that the epoch before began
-        tail = (num - lead) % batch_size
-        whole, stretch, batches = walk[lead : num - tail], num_mixed * batch_size, []
-        for begin in range(0, len(whole), stretch):
-            near = sorted(whole[begin : begin + stretch], key=lengths.__getitem__)
-            batches += [near[start : start + batch_size] for start in range(0, len(near), batch_size)]
-        shuffled = torch.randperm(len(batches), generator=generator).tolist()
-        return [*walk[:lead], *(index for number in shuffled for index in batches[number]), *walk[num - tail :]]
-
-    def order(first: int, count: int) -> list[int]:
-        found: list[int] = []
-        epoch, offset = divmod(first, num)
-        while len(found) < count:
-            found += epoch_order(epoch)[offset : offset + count - len(found)]
-            epoch, offset = epoch + 1, 0
-        return found
-
-    return order
-
-
 def count_steps(advance: Callable[[], None], on_step: Callable[[Row], None] | None = None) -> Callable[[Row], None]:
     """For `fit`'s ``on_step``: advances a bar once a step, those before a resume included, then calls ``on_step``."""
     shown = 0
@@ -174,17 +99,16 @@ def fit(
     callbacks: Sequence[Callback] = (),
     validate: Callable[[], Mapping[str, float]] | None = None,
     order: Order | None = None,
-    weigh: Callable[[Sequence[Any]], float] | None = None,
     processes: Processes = ALONE,
 ) -> list[Row]:
     """Trains ``objective`` and leaves its weights in place; picks up where a run in ``out`` stopped, bit for bit.
 
-    N processes with batches of B take the steps of one process with batches of N B, up to rounding: the examples are
-    the same, and so is the loss where ``weigh`` counts what it is a mean of. Only what an objective draws differs, for
-    each process draws from a generator of its own. Process 0 alone writes and calls ``on_step`` and ``callbacks``.
+    N processes with batches of B, or N accumulated batches, take the steps of one process with batches of N B, up to
+    rounding: the examples, their draws and what each counts are the same. Only layers that draw for themselves, as
+    dropout does, draw anew for each batch. Process 0 alone writes and calls ``on_step`` and ``callbacks``.
 
     Args:
-        objective: what is trained; see `Objective`.
+        objective: what is trained; see `training.objective.Objective`.
         examples: the training set, of any type, the same in every process.
         collate: makes a batch of a list of examples.
         config: length, batch, rates.
@@ -194,9 +118,7 @@ def fit(
             a run cut short between the two calls them again.
         validate: called every ``validate_every_steps`` and at the end, in all processes; its numbers join the row as
             ``val/<name>``.
-        order: see `Order`; by default `example_order`.
-        weigh: how many numbers the loss of a batch of these examples is a mean of; by default all batches of a step
-            count alike.
+        order: see `training.order.Order`; by default `example_order`.
         processes: those that train together.
 
     Returns:
@@ -210,7 +132,7 @@ def fit(
     if not len(examples):
         raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
     order = order or partial(example_order, len(examples), seed=config.seed)
-    trainer = _Trainer(objective, examples, collate, config, order, weigh, processes)
+    trainer = _Trainer(objective, examples, collate, config, order, processes)
     run = _Run(trainer, Path(out))
     for step in range(run.first, config.num_steps):
         row = trainer.step(step)
@@ -271,11 +193,10 @@ class _Trainer:
         collate: Callable[[list[Any]], Any],
         config: FitConfig,
         order: Order,
-        weigh: Callable[[Sequence[Any]], float] | None,
         processes: Processes,
     ) -> None:
         self.objective, self.examples, self.collate, self.config = objective, examples, collate, config
-        self.order, self.weigh, self.processes = order, weigh, processes
+        self.order, self.processes = order, processes
         self.parameters, self.optimizer = _optimizer(objective, config)
 
     def step(self, step: int) -> Row:
@@ -285,11 +206,14 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         self.optimizer.zero_grad(set_to_none=True)
-        rows = self.processes.gather(self._gradients(step))
+        parts = [part for each in self.processes.gather(self._gradients(step)) for part in each]
         self.processes.sum_gradients(self.parameters)
+        weight = sum(table[0][1] for _, table in parts)
+        if weight:
+            for gradient in (parameter.grad for parameter in self.parameters if parameter.grad is not None):
+                gradient.div_(weight)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm))
-        every = [row for part in rows for row in part]
-        row = {**mean_row(every), "loss": sum(row["loss"] for row in every)}
+        row = {"loss": 0.0, **means(parts), "step": step + 1}
         if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
             raise ConfigError(
                 f"learning_rate: at step {step + 1} the loss is {row['loss']} and the gradient norm {norm}; "
@@ -297,25 +221,23 @@ class _Trainer:
             )
         self.optimizer.step()
         shared = {"learning_rate": config.learning_rate * factor, "gradient_norm": norm}
-        return {**row, **shared, "seconds": time.perf_counter() - started}
+        return {**_finite(row), **shared, "seconds": time.perf_counter() - started}
 
-    def _gradients(self, step: int) -> list[Row]:
-        """Leaves the gradients of this process's batches; a row for each, its ``loss`` as it counts in the step's."""
+    def _gradients(self, step: int) -> list[tuple[list[str], list[list[float]]]]:
+        """Leaves the gradients of weight * value summed over this process's batches; the numbers to log of each."""
         config, processes, size = self.config, self.processes, self.config.batch_size
         per_step, device = size * config.accumulate_steps * processes.count, self.parameters[0].device
         order = self.order(step * per_step, per_step)
-        places = [order[begin : begin + size] for begin in range(0, per_step, size)]
-        weights = [1.0 if self.weigh is None else self.weigh([self.examples[n] for n in batch]) for batch in places]
-        generator = fold_in(config.seed, "step", step, *([processes.rank] if processes.rank else []))
-        rows: list[Row] = []
-        for number in range(processes.rank, len(places), processes.count):
-            batch = self.collate([self.examples[n] for n in places[number]])
-            with _own_randomness(config.seed, step, number * size, device), _precision(config, device):
-                loss, metrics = self.objective.loss(batch, generator)
-            part = loss / (sum(weights) / weights[number]) if weights[number] else 0 * loss
-            part.backward()
-            rows.append({**_finite(metrics), "step": step + 1, "loss": float(part.detach())})
-        return rows
+        parts = []
+        for begin in range(size * processes.rank, per_step, size * processes.count):
+            places = range(begin, begin + size)
+            batch = self.collate([self.examples[order[place]] for place in places])
+            draws = Draws(config.seed, step, places, per_step)
+            with _own_randomness(config.seed, step, begin, device), _precision(config, device):
+                loss = self.objective.loss(batch, draws)
+            (loss.weight * loss.value).sum().backward()
+            parts.append(loss.sums())
+        return [(names, table.tolist()) for names, table in parts]
 
 
 def _optimizer(objective: Objective, config: FitConfig) -> tuple[list[Tensor], torch.optim.Optimizer]:

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoalign.flow.times import fold_in
 from videoalign.models.videoreward.augment import augment_clips, jitter
 from videoalign.models.videoreward.backbone import ModelInputs
 from videoalign.models.videoreward.processing import (
@@ -17,6 +16,7 @@ from videoalign.models.videoreward.processing import (
     patchify,
     unpatchify,
 )
+from videoalign.randomness import fold_in
 
 PROCESSOR = VideoProcessor(ReadingLimits(), patch=4, merge=2, temporal=2)
 SIZES = (4, 2, 2)
@@ -53,7 +53,7 @@ def test_frames_come_back_from_their_patches(num: int, high: int, wide: int) -> 
 def test_zero_changes_nothing_and_draws_nothing() -> None:
     inputs, generator = batch(marked(5, 7)), torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert augment_clips(inputs, PROCESSOR, generator) is inputs
+    assert augment_clips(inputs, PROCESSOR, [(generator, 1)]) is inputs
     assert torch.equal(generator.get_state(), before)
 
 
@@ -61,7 +61,7 @@ def test_all_frames_of_a_clip_move_together_and_no_farther_than_asked() -> None:
     offsets = set()
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        (moved,) = clips_of(augment_clips(batch(marked(8, 12)), PROCESSOR, generator, shift_share=0.125))
+        (moved,) = clips_of(augment_clips(batch(marked(8, 12)), PROCESSOR, [(generator, 1)], shift_share=0.125))
         ((row, column),) = moved[0, 0].nonzero().tolist()
         assert torch.equal(moved, marked(row, column))
         offsets.add((row - 8, column - 12))
@@ -71,7 +71,7 @@ def test_all_frames_of_a_clip_move_together_and_no_farther_than_asked() -> None:
 
 def test_edges_are_repeated() -> None:
     ramp = torch.arange(16.0)[:, None].expand(4, 3, 16, 24).contiguous()
-    (moved,) = clips_of(augment_clips(batch(ramp), PROCESSOR, torch.Generator().manual_seed(1), shift_share=0.5))
+    (moved,) = clips_of(augment_clips(batch(ramp), PROCESSOR, [(torch.Generator().manual_seed(1), 1)], shift_share=0.5))
     rows = moved[0, 0, :, 0]
     assert rows.min() >= 0 and rows.max() <= 15
     assert set(rows.diff().tolist()) <= {0.0, 1.0}
@@ -81,7 +81,7 @@ def test_edges_are_repeated() -> None:
 def test_clips_of_different_sizes_are_moved_apart_and_the_same_seed_moves_them_the_same_way() -> None:
     inputs = batch(marked(8, 12), marked(4, 4, 8, 8))
     first, again = (
-        augment_clips(inputs, PROCESSOR, torch.Generator().manual_seed(3), shift_share=0.2) for _ in range(2)
+        augment_clips(inputs, PROCESSOR, [(torch.Generator().manual_seed(3), 2)], shift_share=0.2) for _ in range(2)
     )
     assert torch.equal(first.pixels, again.pixels) and not torch.equal(first.pixels, inputs.pixels)
     assert [tuple(clip.shape) for clip in clips_of(first)] == [(4, 3, 16, 24), (4, 3, 8, 8)]
@@ -97,7 +97,7 @@ def test_a_shuffled_clip_has_the_same_frames_in_another_order_within_and_across_
     orders = Counter()
     for seed in range(200):
         generator = torch.Generator().manual_seed(seed)
-        (clip,) = clips_of(augment_clips(batch(numbered(4)), PROCESSOR, generator, frame_shuffle=1.0))
+        (clip,) = clips_of(augment_clips(batch(numbered(4)), PROCESSOR, [(generator, 1)], frame_shuffle=1.0))
         order = clip[:, 0, 0, 0]
         assert torch.equal(clip, order[:, None, None, None].expand_as(clip))  # whole frames
         orders[tuple(int(level) for level in order)] += 1
@@ -108,7 +108,7 @@ def test_a_shuffled_clip_has_the_same_frames_in_another_order_within_and_across_
 
 def test_about_the_given_share_of_clips_is_shuffled() -> None:
     inputs = batch(*[numbered()] * 400)
-    clips = clips_of(augment_clips(inputs, PROCESSOR, torch.Generator().manual_seed(0), frame_shuffle=0.25))
+    clips = clips_of(augment_clips(inputs, PROCESSOR, [(torch.Generator().manual_seed(0), 400)], frame_shuffle=0.25))
     changed = sum(not torch.equal(clip, numbered()) for clip in clips)
     assert 70 < changed < 130
 
@@ -145,8 +145,8 @@ def test_jittered_levels_stay_between_black_and_white_and_frames_change_alike(se
 def test_draws_are_clip_by_clip_however_the_batch_is_cut() -> None:
     clips = [torch.rand(4, 3, 16, 16, generator=fold_in(k)) for k in range(4)]
     change = {"shift_share": 0.2, "colour_jitter": 0.3, "frame_shuffle": 0.7}
-    together = augment_clips(batch(*clips), PROCESSOR, fold_in(9), **change)
-    generator = fold_in(9)
-    parts = [augment_clips(batch(*part), PROCESSOR, generator, **change) for part in (clips[:1], clips[1:])]
+    together = augment_clips(batch(*clips), PROCESSOR, [(fold_in(9), 1), (fold_in(8), 3)], **change)
+    cut = ((clips[:1], [(fold_in(9), 1)]), (clips[1:], [(fold_in(8), 3)]))
+    parts = [augment_clips(batch(*part), PROCESSOR, generators, **change) for part, generators in cut]
     torch.testing.assert_close(together.pixels, torch.cat([part.pixels for part in parts]))
     assert not torch.equal(together.pixels, batch(*clips).pixels)

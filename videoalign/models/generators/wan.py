@@ -23,7 +23,7 @@ from videoalign.contracts.output import fingerprint, whole_folder
 from videoalign.contracts.protocols import SchedulerWrapper
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, DataError, ModelError
-from videoalign.flow.times import fold_in
+from videoalign.randomness import fold_in
 
 SETTINGS_FILE = "videoalign.json"
 NOTED_SETTINGS = "_videoalign_settings"

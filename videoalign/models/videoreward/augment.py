@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -18,7 +18,7 @@ GREY = (0.299, 0.587, 0.114)
 def augment_clips(
     inputs: ModelInputs,
     processor: VideoProcessor,
-    generator: torch.Generator,
+    generators: Sequence[tuple[torch.Generator, int]],
     *,
     shift_share: float = 0.0,
     colour_jitter: float = 0.0,
@@ -29,27 +29,25 @@ def augment_clips(
     Args:
         inputs: a batch.
         processor: that cut the clips into patches.
-        generator: draws clip by clip in order.
+        generators: each draws for as many clips as stand beside it, in the order of the clips.
         shift_share: see `shift`.
         colour_jitter: see `jitter`.
         frame_shuffle: see `shuffle`.
     """
-    levels = processor.mean, processor.std
-    changes: list[Callable[[Tensor], Tensor]] = []
-    if shift_share:
-        changes.append(lambda frames: shift(frames, shift_share, generator))
-    if colour_jitter:
-        changes.append(lambda frames: jitter(frames, colour_jitter, generator, *levels))
-    if frame_shuffle:
-        changes.append(lambda frames: shuffle(frames, frame_shuffle, generator))
-    if not changes:
+    if not (shift_share or colour_jitter or frame_shuffle):
         return inputs
     sizes = (processor.patch, processor.merge, processor.temporal)
+    of_clip = [generator for generator, num in generators for _ in range(num)]
+    clips = zip(inputs.pixels.split(inputs.grids.prod(1).tolist()), inputs.grids.tolist(), of_clip, strict=True)
     changed = []
-    for values, grid in zip(inputs.pixels.split(inputs.grids.prod(1).tolist()), inputs.grids.tolist(), strict=True):
+    for values, grid, generator in clips:
         frames = unpatchify(values, (grid[0], grid[1], grid[2]), *sizes)
-        for change in changes:
-            frames = change(frames)
+        if shift_share:
+            frames = shift(frames, shift_share, generator)
+        if colour_jitter:
+            frames = jitter(frames, colour_jitter, generator, processor.mean, processor.std)
+        if frame_shuffle:
+            frames = shuffle(frames, frame_shuffle, generator)
         changed.append(patchify(frames, *sizes)[0])
     return replace(inputs, pixels=torch.cat(changed))
 

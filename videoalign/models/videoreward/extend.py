@@ -9,9 +9,9 @@ import torch
 
 from videoalign.contracts.records import Dimension
 from videoalign.errors import ConfigError
-from videoalign.flow.times import fold_in
 from videoalign.models.videoreward.model import VideoReward
 from videoalign.models.videoreward.prompt import END_TOKEN, PROMPT, VIDEO, section
+from videoalign.randomness import fold_in
 
 TOKEN = re.compile(r"<\|\w+_reward\|>")
 

@@ -9,13 +9,13 @@ import torch
 
 from videoalign.contracts.records import Dimension
 from videoalign.errors import ConfigError
-from videoalign.flow.times import fold_in
 from videoalign.models.videoreward.checkpoint import RewardParts, read_base
 from videoalign.models.videoreward.families import POSITIONS, find_family
 from videoalign.models.videoreward.loading import LoadOptions
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import RewardSettings
+from videoalign.randomness import fold_in
 
 POOLINGS = ("special", "last")
 """Scores are read at a token per dimension, or all at the last token of the turn."""

@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import nn
 
 from videoalign.config import Config
-from videoalign.flow.times import fold_in
 from videoalign.models.videoreward.model import VideoReward
+from videoalign.randomness import fold_in
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of the language model that LoRA goes onto; the vision tower is never touched."""

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from videoalign.distributed import join
+from videoalign.losses.flow_matching import per_sample_mse
 from videoalign.models.small_wan import small_autoencoder
+from videoalign.randomness import Draws
 from videoalign.recipes.pretrain.progress import print_row
 from videoalign.training.loop import FitConfig, fit
+from videoalign.training.objective import Loss
 from videoalign.worlds.sprites.renderer import SIZE_PX
 from videoalign.worlds.sprites.web import sample_clip
 
@@ -83,34 +86,29 @@ class Reconstruction:
 
     def __init__(self, autoencoder: Any, config: AutoencoderConfig) -> None:
         self.autoencoder, self.config = autoencoder, config
-        self.step = 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.autoencoder.parameters())}]
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {**self.autoencoder.state_dict(), "pretrain_step": torch.tensor(self.step)}
+        return dict(self.autoencoder.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        state = dict(state)
-        self.step = int(state.pop("pretrain_step"))
         self.autoencoder.load_state_dict(state)
 
-    def loss(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        ramp = min(1.0, self.step / self.config.ramp_steps)
-        if self.step < self.config.full_frames_from * self.config.num_steps:
+    def loss(self, batch: Tensor, draws: Draws) -> Loss:
+        ramp = min(1.0, draws.step / self.config.ramp_steps)
+        if draws.step < self.config.full_frames_from * self.config.num_steps:
             batch = batch[:, :, : self.config.short_frames]
-        self.step += 1
         posterior = self.autoencoder.encode(batch).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(batch.device)
+        noise = draws.normal("noise", posterior.mean.shape[1:]).to(batch.device)
         restored = self.autoencoder.decode(posterior.mean + ramp * posterior.std * noise).sample
-        squared = (restored - batch).square().mean()
-        absolute = (restored - batch).abs().mean() + sum(
-            (a - b).abs().mean() for a, b in zip(_differences(restored), _differences(batch), strict=True)
-        )
-        kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
-        psnr = 10 * torch.log10(4 / squared.detach())
-        return 10 * squared + ramp * absolute + self.config.kl_weight * kl, {"psnr": float(psnr), "kl": float(kl)}
+        squared = per_sample_mse(restored, batch)
+        pairs = [(restored, batch), *zip(_differences(restored), _differences(batch), strict=True)]
+        absolute = torch.stack([(a - b).abs().flatten(1).mean(1) for a, b in pairs]).sum(0)
+        kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).flatten(1).mean(1)
+        value = 10 * squared + ramp * absolute + self.config.kl_weight * kl
+        return Loss(value, torch.ones_like(value), metrics={"psnr": 10 * torch.log10(4 / squared), "kl": kl})
 
 
 def _differences(video: Tensor) -> tuple[Tensor, Tensor, Tensor]:

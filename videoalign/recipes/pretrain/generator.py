@@ -17,13 +17,13 @@ from torch import Tensor
 
 from videoalign.contracts.output import whole_file
 from videoalign.distributed import Processes, join
-from videoalign.flow.path import interpolate, velocity
-from videoalign.flow.times import shift_time
-from videoalign.losses.flow_matching import per_sample_mse
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.small_wan import load_autoencoder, small_wan_pipeline
+from videoalign.randomness import Draws
 from videoalign.recipes.pretrain.progress import print_row
 from videoalign.training.loop import FitConfig, fit
+from videoalign.training.objective import Loss, require_names
+from videoalign.training.objectives.flow import TimeSettings, velocity_errors
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, TEMPLATES
 from videoalign.worlds.sprites.web import sample_clip
 
@@ -94,24 +94,25 @@ class CaptionedFlowMatching:
         return {f"{part}.{k}": v for part, module in parts.items() for k, v in module.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        require_names(state, self.state_dict())
         for part, module in {"transformer": self.transformer, "encoder": self.encoder}.items():
             own = {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
             module.load_state_dict(own, strict=False)
 
-    def loss(self, batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor], draws: Draws) -> Loss:
         x_data, ids, mask = batch
-        num = len(x_data)
-        place = (torch.arange(num) + torch.rand(num, generator=generator)) / num  # one time in each nth of [0, 1)
-        t = shift_time(place[torch.randperm(num, generator=generator)].clamp(1e-4, 1 - 1e-4), self.config.time_shift)
-        x_noise = torch.randn(x_data.shape, generator=generator).to(x_data.device)
-        empty = (torch.rand(num, generator=generator) < self.config.empty_share).to(x_data.device)
+        t = TimeSettings(shift=self.config.time_shift).draw(draws).to(x_data.device)
+        x_noise = draws.normal("noise", x_data.shape[1:]).to(x_data.device)
+        empty = (draws.uniform("empty caption") < self.config.empty_share).to(x_data.device)
         ids = torch.where(empty[:, None], self.empty_ids.to(ids), ids)
         mask = torch.where(empty[:, None], self.empty_mask.to(mask), mask)
-        t = t.to(x_data.device)
         text = self.encoder(ids, mask).last_hidden_state * mask[..., None]
-        predicted = self.predict(interpolate(x_data, x_noise, t), t * 1000, text).sample
-        errors = per_sample_mse(predicted, velocity(x_data, x_noise))
-        return errors.mean(), {"error_near_noise": float(errors[t > 0.8].detach().mean())}
+        errors = velocity_errors(self._velocity, x_data, text, t, x_noise)
+        return Loss(errors, torch.ones_like(errors), t, {"error": errors})
+
+    def _velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        predicted: Tensor = self.predict(x_t, t * 1000, text).sample
+        return predicted
 
 
 def captioned_latents(

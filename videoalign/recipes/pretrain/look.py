@@ -16,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videoalign.losses.flow_matching import per_sample_mse
 from videoalign.models.videoreward.backbone import video_features
 from videoalign.models.videoreward.processing import VideoProcessor
+from videoalign.randomness import Draws
 from videoalign.recipes.pretrain.lessons import FRAMES, NUM_PAIRS, Clips, read_pairs
+from videoalign.training.objective import Loss, require_names
 from videoalign.worlds.sprites.prompts import COLOURS, SHAPES
 from videoalign.worlds.sprites.renderer import SIZE_PX, Scene, trajectory
 
@@ -74,23 +77,26 @@ class LookObjective:
         """Tower and the passing layers."""
         return [{"params": list(self._named().values())}]
 
-    def loss(self, batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Sum of the mean losses of what is told, the names and measures over near places alone."""
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor], draws: Draws) -> Loss:
+        """Of each pair of frames, the sum of the mean losses of what is told, names and measures over near places."""
         pixels, grids, targets = batch
+        num = len(grids)
         features = video_features(self.visual, pixels, grids)
         told = self.head(features)
         near, shape, colour, measures = told.split([1, len(SHAPES), len(COLOURS), len(MEASURES)], dim=1)
-        here = targets[:, 0]
+        here = targets[:, 0].view(num, -1)  # (B, places)
         losses = {
-            "near": F.binary_cross_entropy_with_logits(near[:, 0], here),
+            "near": F.binary_cross_entropy_with_logits(near[:, 0], targets[:, 0], reduction="none")
+            .view(num, -1)
+            .mean(1),
             "shape": _mean_over(F.cross_entropy(shape, targets[:, 1].long(), reduction="none"), here),
             "colour": _mean_over(F.cross_entropy(colour, targets[:, 2].long(), reduction="none"), here),
             "measures": _mean_over(F.smooth_l1_loss(measures, targets[:, 3:], reduction="none").sum(1), here),
-            "paint": F.mse_loss(self.paint(features), detail(pixels)),
+            "paint": per_sample_mse(self.paint(features).view(num, -1), detail(pixels).view(num, -1)),
         }
+        value = torch.stack(list(losses.values())).sum(0)
         right = _mean_over((shape.argmax(1) == targets[:, 1]).float(), here)
-        metrics = {name: float(value.detach()) for name, value in losses.items()}
-        return torch.stack(list(losses.values())).sum(), {**metrics, "shape_accuracy": float(right)}
+        return Loss(value, torch.ones_like(value), metrics={**losses, "shape_accuracy": right})
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """Tower and passing layers."""
@@ -98,6 +104,7 @@ class LookObjective:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
+        require_names(state, self._named())
         with torch.no_grad():
             for name, parameter in self._named().items():
                 parameter.copy_(state[name])
@@ -115,4 +122,5 @@ def detail(pixels: Tensor) -> Tensor:
 
 
 def _mean_over(values: Tensor, here: Tensor) -> Tensor:
-    return (values * here).sum() / here.sum().clamp_min(1)
+    """Of each pair of frames, the mean of values (B * places,) over the places that are here, (B,)."""
+    return (values.view(here.shape) * here).sum(1) / here.sum(1).clamp_min(1)

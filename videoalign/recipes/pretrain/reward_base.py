@@ -28,6 +28,7 @@ from videoalign.models.small_qwen import SmallQwen, SmallTokenizer, small_qwen2_
 from videoalign.models.videoreward.backbone import plain_positions, use_frame_attention, video_features
 from videoalign.models.videoreward.processing import VideoProcessor
 from videoalign.models.videoreward.prompt import Chat
+from videoalign.randomness import Draws
 from videoalign.recipes.generate import open_generator
 from videoalign.recipes.pretrain.lessons import (
     ATTRIBUTES,
@@ -48,6 +49,7 @@ from videoalign.recipes.pretrain.look import LookObjective
 from videoalign.recipes.pretrain.progress import print_row
 from videoalign.recipes.reward_start import SPRITES_LIMITS
 from videoalign.training.loop import FitConfig, fit
+from videoalign.training.objective import Loss, per_group
 from videoalign.worlds.sprites.prompts import Sentence
 
 
@@ -95,12 +97,13 @@ class AnswerObjective:
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
 
-    def loss(self, batch: LessonBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean over lessons of the mean over answer tokens of -log p(token), in nats."""
-        logits, wanted, weights, _ = self.predict(batch)
+    def loss(self, batch: LessonBatch, draws: Draws) -> Loss:
+        """Of each lesson, the mean over answer tokens of -log p(token), in nats."""
+        logits, wanted, weights, rows = self.predict(batch)
         right = (logits.detach().argmax(-1) == wanted).float()
-        loss = (F.cross_entropy(logits, wanted, reduction="none") * weights).sum() / len(batch.input_ids)
-        return loss, {"token_accuracy": float((right * weights).sum() / weights.sum())}
+        losses = F.cross_entropy(logits, wanted, reduction="none")
+        value, accuracy = per_group(torch.stack([losses, right], 1) * weights[:, None], rows, len(batch.input_ids)).T
+        return Loss(value, torch.ones_like(value), metrics={"token_accuracy": accuracy})
 
     def predict(self, batch: LessonBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of all answer tokens: logits (N, V), the tokens (N,), their weights (N,) and their rows (N,)."""

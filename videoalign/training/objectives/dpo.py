@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videoalign.flow.times import fold_in
-from videoalign.losses.flow_dpo import beta_schedule, implicit_margin
+from videoalign.flow.times import stratified
+from videoalign.losses.flow_dpo import beta_schedule, flow_dpo_loss, gradient_factor, implicit_margin
+from videoalign.randomness import Draws, fold_in
+from videoalign.training.objective import Loss, Metric
 from videoalign.training.objectives.flow import (
     FlowObjective,
     PairBatch,
@@ -19,7 +20,6 @@ from videoalign.training.objectives.flow import (
     PairReference,
     TimeSettings,
     Velocity,
-    draw,
     noise_of_seed,
     stack_references,
     velocity_errors,
@@ -39,7 +39,8 @@ class DpoObjective(FlowObjective):
     Args:
         predict: see `FlowObjective`.
         parameters: see `FlowObjective`.
-        times: see `FlowObjective`; without effect on batches that bring a reference, whose times are drawn already.
+        times: see `FlowObjective`. Of a batch that brings a reference, law and shift are in its stored draws; one of
+            them is taken, and stratified likewise: over a step, each part of the law as often as the others.
         reference: see `Reference`.
         beta: pull towards the reference, above 0.
         schedule: ``constant``, or ``squared`` for beta (1 - t)^2.
@@ -63,55 +64,53 @@ class DpoObjective(FlowObjective):
         self.reference, self.beta, self.schedule = reference, beta, schedule
         self.sft_weight, self.margin_cap = sft_weight, margin_cap
 
-    def loss(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Weighted mean over the pairs, with the health panel.
+    def loss(self, batch: PairBatch, draws: Draws) -> Loss:
+        """What each pair costs, with the health panel.
 
-        The panel: ``implicit_accuracy``, share of pairs with m > 0; ``margin``, mean m; ``win_excess`` and
-        ``lose_excess``, mean policy error less reference error; ``gradient_factor``, mean sigmoid(-m), the share of
-        its full gradient that a pair still gives; ``error_win``, mean policy error on the winners.
+        The panel: ``implicit_accuracy``, share of pairs with m > 0; ``margin``, m; ``win_excess`` and ``lose_excess``,
+        policy error less reference error; ``gradient_factor``, sigmoid(-m), the share of its full gradient that a pair
+        still gives; ``error_win``, policy error on the winners.
         """
-        t, noise, known = self._draws(batch, generator)
-        pair = [part.to(self.device) for part in (torch.cat([batch.win, batch.lose]), batch.text.repeat(2, 1, 1))]
-        drawn = [part.to(self.device) for part in (t.repeat(2), torch.cat([noise, noise]))]
+        t, noise, known = self._draws(batch, draws)
+        t, noise = t.to(self.device), noise.to(self.device)
+        clips, text = (
+            part.to(self.device) for part in (torch.cat([batch.win, batch.lose]), batch.text.repeat(2, 1, 1))
+        )
+        inputs = (clips, text, t.repeat(2), torch.cat([noise, noise]))
         if known is None:
             with torch.no_grad(), self.reference():
-                known = velocity_errors(self.predict, *pair, *drawn)
-        errors = velocity_errors(self.predict, *pair, *drawn)
+                known = velocity_errors(self.predict, *inputs)
+        errors = velocity_errors(self.predict, *inputs)
         (win, lose), (ref_win, ref_lose) = errors.chunk(2), known.to(errors).chunk(2)
-        beta = beta_schedule(t.to(self.device), self.beta, self.schedule)
+        beta = beta_schedule(t, self.beta, self.schedule)
         margin = implicit_margin(win, lose, ref_win, ref_lose, beta=beta)
-        capped = margin if self.margin_cap is None else margin.clamp(max=self.margin_cap)
-        per_pair = -F.logsigmoid(capped) + self.sft_weight * win
-        panel = {
-            "implicit_accuracy": (margin > 0).float().mean(),
-            "margin": margin.mean(),
-            "win_excess": (win - ref_win).mean(),
-            "lose_excess": (lose - ref_lose).mean(),
-            "gradient_factor": (-margin).sigmoid().mean(),
-            "error_win": win.mean(),
+        panel: dict[str, Metric] = {
+            "implicit_accuracy": (margin > 0).float(),
+            "margin": margin,
+            "win_excess": win - ref_win,
+            "lose_excess": lose - ref_lose,
+            "gradient_factor": gradient_factor(margin),
+            "error_win": win,
         }
-        return (batch.weight.to(per_pair) * per_pair).mean(), {name: float(v.detach()) for name, v in panel.items()}
+        per_pair = flow_dpo_loss(margin, cap=self.margin_cap) + self.sft_weight * win
+        return Loss(batch.weight.to(per_pair) * per_pair, torch.ones_like(per_pair), t, panel)
 
-    def _draws(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _draws(self, batch: PairBatch, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
         """Times (B,), noise (B, C, F, H, W) and, of a batch that brings them, reference errors (2 B,)."""
-        shape = batch.win.shape[1:]
-        if batch.reference is None:
-            return *draw(len(batch.win), shape, self.times, generator), None
-        num, draws = batch.reference.times.shape
-        chosen = torch.cat([torch.randint(draws, (1,), generator=generator) for _ in range(num)])
-        rows = torch.arange(num)
-        noise = torch.stack([noise_of_seed(int(seed), shape) for seed in batch.reference.noise_seeds[rows, chosen]])
-        known = torch.cat(
-            [errors[rows, chosen] for errors in (batch.reference.errors_win, batch.reference.errors_lose)]
-        )
-        return batch.reference.times[rows, chosen], noise, known
+        shape, reference = batch.win.shape[1:], batch.reference
+        if reference is None:
+            return self.times.draw(draws), draws.normal("noise", shape), None
+        num, kept = reference.times.shape
+        chosen = torch.arange(num), (self.times.quantiles(draws) * kept).long().clamp(max=kept - 1)
+        noise = torch.stack([noise_of_seed(int(seed), shape) for seed in reference.noise_seeds[chosen]])
+        return reference.times[chosen], noise, torch.cat([reference.errors_win[chosen], reference.errors_lose[chosen]])
 
 
 def fixed_draws(seed: int, num_draws: int, times: TimeSettings) -> tuple[Tensor, Tensor]:
     """Times float32 (K,), spread evenly over the law, and seeds of noise int64 (K,), by the pair's seed alone."""
     u = torch.cat([torch.rand(1, generator=fold_in(seed, "reference time", k)) for k in range(num_draws)])
     noise_seeds = [fold_in(seed, "reference noise", k).initial_seed() for k in range(num_draws)]
-    return times.from_uniform((torch.arange(num_draws) + u) / num_draws), torch.tensor(noise_seeds)
+    return times.from_uniform(stratified(torch.arange(num_draws), u, num_draws)), torch.tensor(noise_seeds)
 
 
 @torch.no_grad()

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from videoalign.config import Config
 from videoalign.flow.path import interpolate, velocity
-from videoalign.flow.times import shift_time
+from videoalign.flow.times import stratified, time_quantiles
 from videoalign.losses.flow_matching import per_sample_mse
+from videoalign.randomness import Draws
+from videoalign.training.objective import require_names
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 """v at latents (B, C, F, H, W), times (B,) and text states (B, L, D); `Generator.velocity`."""
@@ -27,19 +29,21 @@ class TimeSettings(Config):
     shift: float = Field(default=1.0, gt=0)
     """Sigma shift s t / (1 + (s - 1) t); above 1 it moves times towards noise."""
     stratified: bool = True
-    """Spread the times of a batch evenly over the law, one in each part of equal probability: less noise in the
-    gradient. The draws then depend on how a step is cut into accumulated batches; switch it off where they must not."""
+    """Spread the times of a whole step evenly over the law, one in each part of equal probability, however many batches
+    and processes the step is cut into: less noise in the gradient. Off, each time is drawn on its own."""
 
     def from_uniform(self, u: Tensor) -> Tensor:
         """Times of this law from uniform numbers, float32 (B,), in (0, 1)."""
-        return shift_time(LAWS[self.law](u.clamp(1e-4, 1 - 1e-4)), self.shift)
+        return time_quantiles(u, law=self.law, shift=self.shift)
 
+    def quantiles(self, draws: Draws) -> Tensor:
+        """Uniform numbers for `from_uniform`, one for each example of a batch, float32 (B,), in [0, 1)."""
+        u = draws.uniform("time")
+        return stratified(draws.strata("time"), u, draws.num) if self.stratified else u
 
-LAWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "uniform": lambda u: u,
-    "logit_normal": lambda u: torch.special.ndtri(u).sigmoid(),
-}
-"""Quantile functions: uniform numbers in, times out."""
+    def draw(self, draws: Draws) -> Tensor:
+        """A time for each example of a batch, float32 (B,), in (0, 1)."""
+        return self.from_uniform(self.quantiles(draws))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,21 +143,6 @@ def collate_clips(examples: Sequence[ClipExample]) -> ClipBatch:
     )
 
 
-def draw(num: int, shape: Sequence[int], times: TimeSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Times (num,) and noise (num, *shape), float32 on the CPU, so that every device sees the same numbers.
-
-    Without stratification sample after sample is drawn in order, so that 8 samples at once and 8 times one get the
-    same draws from one generator.
-    """
-    if times.stratified:
-        u = (torch.arange(num) + torch.rand(num, generator=generator)) / num
-        u = u[torch.randperm(num, generator=generator)]
-        noise = [torch.randn(*shape, generator=generator) for _ in range(num)]
-        return times.from_uniform(u), torch.stack(noise)
-    pairs = [(torch.rand(1, generator=generator), torch.randn(*shape, generator=generator)) for _ in range(num)]
-    return times.from_uniform(torch.cat([u for u, _ in pairs])), torch.stack([noise for _, noise in pairs])
-
-
 def noise_of_seed(seed: int, shape: Sequence[int]) -> Tensor:
     """The noise that a stored seed stands for, float32 on the CPU."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -192,13 +181,12 @@ class FlowObjective:
         Raises:
             ValueError: other names than `state_dict` has.
         """
-        if set(state) != set(self.parameters):
-            raise ValueError(f"names differ, such as {sorted(set(state) ^ set(self.parameters))[0]}")
+        require_names(state, self.parameters)
         for name, value in self.parameters.items():
             value.copy_(state[name])
 
-    def matching_errors(self, latents: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
-        """Velocity errors (B,) of clips at times and noise of their own."""
-        t, noise = draw(len(latents), latents.shape[1:], self.times, generator)
+    def matching_errors(self, latents: Tensor, text: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Times (B,) and velocity errors (B,) of clips, each at a time and a noise of its own."""
+        t, noise = self.times.draw(draws), draws.normal("noise", latents.shape[1:])
         x_data, text, t, noise = (part.to(self.device) for part in (latents, text, t, noise))
-        return velocity_errors(self.predict, x_data, text, t, noise)
+        return t, velocity_errors(self.predict, x_data, text, t, noise)

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.flow.path import interpolate
-from videoalign.flow.times import fold_in
-from videoalign.losses.preference import bt_loss, mean_over_judged
-from videoalign.training.objectives.flow import TimeSettings, draw
-
-NOISE_BANDS = (0.0, 1 / 3, 2 / 3, 1.0)
-"""Edges of the bands of t that accuracy is told for."""
+from videoalign.flow.times import stratified
+from videoalign.losses.preference import bt_loss
+from videoalign.randomness import Draws, fold_in
+from videoalign.training.objective import NOISE_BANDS, Loss, Metric, band_ending, per_group, require_names
+from videoalign.training.objectives.flow import TimeSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,7 @@ def near_prompts(text: Tensor, num: int) -> Tensor:
 
 
 class LatentRewardObjective:
-    """Bradley-Terry loss per dimension on noised pairs, its mean over the entries that were decided.
+    """Bradley-Terry loss per dimension on noised pairs; a group counts by its entries that were decided.
 
     Clean latents become (1 - t) x + t noise with one t and one noise for all clips of a group, so that what the reward
     sees differ is the clips alone; the preference is taken to hold at every t. Each clip is scored once however many
@@ -151,30 +150,42 @@ class LatentRewardObjective:
             {"params": [p for name, p in named.items() if name in fresh], "lr": self.learning_rate_head},
         ]
 
-    def loss(self, batch: LatentGroupBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean loss in nats, and ``accuracy/<dim>`` with ``accuracy/<dim>/t<low>-<high>`` for the decided entries."""
+    def loss(self, batch: LatentGroupBatch, draws: Draws) -> Loss:
+        """Mean loss in nats of each group; ``accuracy/<dim>`` over the decided entries is logged."""
         device = next(self.reward.parameters()).device
-        t, noise = draw(batch.num_groups, batch.latents.shape[1:], self.times, generator)
+        t, noise = self.times.draw(draws), draws.normal("noise", batch.latents.shape[1:])
         x_t, t_clip, text = noised(batch, t, noise, device)
         scores = self.reward.score(x_t, t_clip, text)  # (M, D)
         difference, labels = pair_differences(scores, batch), batch.labels.to(device)
-        loss = mean_over_judged(bt_loss(difference, torch.zeros_like(difference), labels), labels.abs() == 1)
-        right = difference.detach().cpu() * batch.labels > 0
-        metrics = band_accuracy(right, batch.labels, t[batch.group[batch.pairs[:, 0]]], self.dimensions)
+        decided = (labels.abs() == 1).to(difference)
+        right = (difference.detach() * labels > 0).to(difference) * decided
+        losses = bt_loss(difference, torch.zeros_like(difference), labels)  # 0 where nothing was decided
+        group = batch.group.to(device)
+        of_pair = group[batch.pairs[:, 0].to(device)]
+        lost, num, hits = (per_group(part, of_pair, batch.num_groups) for part in (losses, decided, right))
+        metrics: dict[str, Metric] = {
+            f"accuracy/{name}": (hits[:, k], num[:, k]) for k, name in enumerate(self.dimensions)
+        }
+        weight = num.sum(1)
+        value = lost.sum(1) / weight.clamp_min(1)
         num_others = batch.others.shape[1]
         if self.contrast_weight == 0 or not self.contrast_dimensions or num_others == 0:
-            return loss, metrics
-        drawn = torch.randint(num_others, batch.group.shape, generator=generator)
+            return Loss(value, weight, t.to(device), metrics)
+        sizes = batch.group.bincount().tolist()
+        picks = zip(sizes, draws.generators("other prompt"), strict=True)
+        drawn = torch.cat([torch.randint(num_others, (size,), generator=generator) for size, generator in picks])
         others = batch.others[batch.group, drawn].to(device)  # (M, L, text width)
-        contrast, shares = self._contrast(scores - self.reward.score(x_t, t_clip, others))
-        return loss + self.contrast_weight * contrast, metrics | shares
+        gain = scores - self.reward.score(x_t, t_clip, others)
+        contrast, shares = self._contrast(gain[:, [self.dimensions.index(n) for n in self.contrast_dimensions]], group)
+        return Loss(value + self.contrast_weight * contrast, weight, t.to(device), metrics | shares)
 
-    def _contrast(self, gain: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss and share told right of what the own prompt gains, (M, D)."""
-        gain = gain[:, [self.dimensions.index(name) for name in self.contrast_dimensions]]
-        loss = bt_loss(gain, torch.zeros_like(gain), torch.ones_like(gain)).mean()
-        shares = (gain.detach() > 0).float().mean(0).tolist()
-        return loss, {f"contrast/{name}": share for name, share in zip(self.contrast_dimensions, shares, strict=True)}
+    def _contrast(self, gain: Tensor, group: Tensor) -> tuple[Tensor, dict[str, Metric]]:
+        """Each group's mean loss (G,), and shares told right, of what the own prompt gains (M, contrast dimensions)."""
+        num_groups, one = int(group[-1]) + 1, torch.ones_like(gain)
+        losses = bt_loss(gain, torch.zeros_like(gain), one)
+        lost, hits, num = (per_group(part, group, num_groups) for part in (losses, (gain > 0).to(gain), one))
+        shares = {f"contrast/{name}": (hits[:, k], num[:, k]) for k, name in enumerate(self.contrast_dimensions)}
+        return lost.sum(1) / num.sum(1), dict(shares)
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
@@ -186,9 +197,7 @@ class LatentRewardObjective:
         Raises:
             ValueError: other names than `state_dict` has.
         """
-        have = self.state_dict()
-        if set(state) != set(have):
-            raise ValueError(f"names differ, such as {sorted(set(state) ^ set(have))[0]}")
+        require_names(state, self.state_dict())
         self.reward.load_state_dict(state, strict=False)
 
 
@@ -218,7 +227,7 @@ def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence
         decided = labels[:, k].abs() == 1
         bands = {f"accuracy/{name}": decided}
         for low, high in zip(NOISE_BANDS, NOISE_BANDS[1:], strict=False):
-            bands[f"accuracy/{name}/t{low:.2f}-{high:.2f}"] = decided & (t >= low) & (t < high)
+            bands[f"accuracy/{name}{band_ending(low, high)}"] = decided & (t >= low) & (t < high)
         metrics |= {key: float(right[chosen, k].float().mean()) for key, chosen in bands.items() if bool(chosen.any())}
     return metrics
 
@@ -237,7 +246,7 @@ def accuracy_by_noise(
     for index, batch in enumerate(batches):
         for part in range(draws):
             generator = fold_in(seed, "accuracy", index, part)
-            t = (part + torch.rand(batch.num_groups, generator=generator)) / draws
+            t = stratified(part, torch.rand(batch.num_groups, generator=generator), draws)
             noise = torch.randn(batch.num_groups, *batch.latents.shape[1:], generator=generator)
             difference = pair_differences(reward.score(*noised(batch, t, noise, device)), batch).cpu()
             rights.append(difference * batch.labels > 0)

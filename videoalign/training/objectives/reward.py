@@ -23,6 +23,8 @@ from videoalign.losses.preference import (
     share_labels,
     share_loss,
 )
+from videoalign.randomness import Draws
+from videoalign.training.objective import Loss, Metric, per_group, require_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,8 @@ class JudgedBatch:
 
     inputs: Any
     """What the reward reads, K clips in all."""
+    group: Tensor
+    """Number of each clip's group, int64 (K,), from 0 to G - 1."""
     pairs: Tensor
     """int64 (P, 2), places among the K clips."""
     shares: Tensor
@@ -56,9 +60,11 @@ class JudgedBatch:
 
 def collate_groups(groups: Sequence[JudgedGroup], inputs: Any) -> JudgedBatch:
     """Joins groups whose clips, in order, are what ``inputs`` was made from."""
-    starts = torch.tensor([0, *(len(group.clip_ids) for group in groups[:-1])]).cumsum(0)
+    sizes = torch.tensor([len(group.clip_ids) for group in groups])
+    starts = sizes.cumsum(0) - sizes
     return JudgedBatch(
         inputs=inputs,
+        group=torch.arange(len(groups)).repeat_interleave(sizes),
         pairs=torch.cat([group.pairs + start for group, start in zip(groups, starts, strict=True)]),
         shares=torch.cat([group.shares for group in groups]),
         ratings=torch.cat([group.ratings for group in groups]),
@@ -74,6 +80,10 @@ class Criterion(Protocol):
 
     def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
         """What each of these losses counts in their mean, same shape, in [0, 1]."""
+        ...
+
+    def groups(self, batch: JudgedBatch) -> Tensor:
+        """Number of the group of each row of losses, (P,) or (K,)."""
         ...
 
 
@@ -108,6 +118,10 @@ class TieCriterion(nn.Module):
         """1 for each entry with a verdict, (P, D)."""
         return judged.shares.sum(-1)
 
+    def groups(self, batch: JudgedBatch) -> Tensor:
+        """Those of the pairs, (P,)."""
+        return batch.group[batch.pairs[:, 0]]
+
 
 TIE_LAWS: dict[str, tuple[Callable[..., Tensor], float]] = {
     "btt": (btt_log_probs, 1.0),
@@ -127,6 +141,10 @@ class BtCriterion:
         """The share of decided votes, (P, D)."""
         return judged.shares[..., 0] + judged.shares[..., 2]
 
+    def groups(self, batch: JudgedBatch) -> Tensor:
+        """Those of the pairs, (P,)."""
+        return batch.group[batch.pairs[:, 0]]
+
 
 class RegressionCriterion:
     """Squared distance to the mean rating less 3."""
@@ -138,6 +156,10 @@ class RegressionCriterion:
     def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
         """1 for each rated entry, (K, D)."""
         return (judged.ratings != 0).float()
+
+    def groups(self, batch: JudgedBatch) -> Tensor:
+        """Those of the clips, (K,)."""
+        return batch.group
 
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {"bt": BtCriterion, "regression": RegressionCriterion}
@@ -183,7 +205,7 @@ class RewardObjective:
         part_of: Callable[[str], str],
         rates: Mapping[str, float],
         weight_decay: float = 0.0,
-        augment: Callable[..., Any] = lambda inputs, generator: inputs,
+        augment: Callable[..., Any] = lambda inputs, generators: inputs,
     ) -> None:
         """
         Args:
@@ -193,8 +215,8 @@ class RewardObjective:
             part_of: from a parameter's name to its part.
             rates: peak learning rate by part; parts without one take the run's own.
             weight_decay: on matrices alone.
-            augment: takes the inputs of a step and its ``generator``, and gives inputs that the same verdicts hold for;
-                by default the same.
+            augment: takes the inputs of a batch and ``generators``, one for each group with the number of its clips,
+                and gives inputs that the same verdicts hold for; by default the same.
 
         Raises:
             ConfigError: nothing wants a gradient.
@@ -217,14 +239,26 @@ class RewardObjective:
         widths = list(self._learnt_widths().values())
         return [*groups.values(), *([{"params": widths, "weight_decay": 0.0}] if widths else [])]
 
-    def loss(self, batch: JudgedBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The criterion's mean over the judgements, and ``accuracy/<dim>`` over the decided pairs of the batch."""
-        scores = self.reward(self.augment(batch.inputs, generator=generator))
-        loss = mean_over_judged(self.criterion(scores, batch), self.criterion.weights(batch).to(scores.device))
-        return loss, pair_accuracy(*told_right(scores.detach(), batch), self.dimensions)
+    def loss(self, batch: JudgedBatch, draws: Draws) -> Loss:
+        """Mean of the criterion over each group's judgements; ``accuracy/<dim>`` over the decided pairs is logged."""
+        num_groups = int(batch.group[-1]) + 1
+        sizes = batch.group.bincount(minlength=num_groups).tolist()
+        generators = list(zip(draws.generators("augment"), sizes, strict=True))
+        scores = self.reward(self.augment(batch.inputs, generators=generators))
+        losses, weights = self.criterion(scores, batch), self.criterion.weights(batch).to(scores.device)
+        rows = self.criterion.groups(batch)
+        lost = per_group(losses.where(weights > 0, 0.0), rows, num_groups).sum(1)
+        weight = per_group(weights.to(lost), rows, num_groups).sum(1)
+        right, decided = told_right(scores.detach(), batch)
+        pair_group = batch.group[batch.pairs[:, 0]]
+        hits, num = (per_group(part.double(), pair_group, num_groups) for part in (right & decided, decided))
+        accuracy: dict[str, Metric] = {
+            f"accuracy/{name}": (hits[:, k], num[:, k]) for k, name in enumerate(self.dimensions)
+        }
+        return Loss(lost / weight.where(weight > 0, 1.0), weight, metrics=accuracy)
 
     def weigh(self, groups: Sequence[JudgedGroup]) -> float:
-        """How many judgements the loss of these groups is a mean of."""
+        """How many judgements of these groups the criterion counts."""
         return float(sum(self.criterion.weights(group).sum() for group in groups))
 
     @torch.no_grad()
@@ -250,13 +284,17 @@ class RewardObjective:
         """The trained parameters, by name."""
         return {name: p.detach() for name, p in {**self._trained(), **self._learnt_widths()}.items()}
 
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Puts the parameters of `state_dict` back."""
-        widths = self._learnt_widths()
-        with torch.no_grad():
-            for name, parameter in widths.items():
-                parameter.copy_(state[name])
-        self.reward.load_state_dict({name: v for name, v in state.items() if name not in widths}, strict=False)
+        """Puts the parameters of `state_dict` back.
+
+        Raises:
+            ValueError: other names than `state_dict` has.
+        """
+        own = {**self._trained(), **self._learnt_widths()}
+        require_names(state, own)
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
 
     def _trained(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.reward.named_parameters() if p.requires_grad}

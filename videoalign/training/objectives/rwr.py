@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from videoalign.losses.flow_rwr import rwr_weights
+from videoalign.randomness import Draws
+from videoalign.training.objective import Loss, Metric
 from videoalign.training.objectives.flow import ClipBatch, FlowObjective
 
 
@@ -24,10 +25,10 @@ class RwrObjective(FlowObjective):
     The weights w stand in the batch: exp(r / temperature) over its mean; see `losses.flow_rwr`.
     """
 
-    def loss(self, batch: ClipBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Weighted mean error; also logged: ``error`` without weights, and ``effective_share``, the share of the batch
-        that the weights leave, (sum w)^2 / (B sum w^2)."""
-        errors = self.matching_errors(batch.latents, batch.text, generator)
+    def loss(self, batch: ClipBatch, draws: Draws) -> Loss:
+        """Weighted errors. Also logged: ``error`` without weights, and ``effective_share``, sum w / sum w^2: the share
+        of the clips that the weights leave, since their mean over the data set is 1."""
+        t, errors = self.matching_errors(batch.latents, batch.text, draws)
         weight = batch.weight.to(errors)
-        share = float(weight.sum().square() / (len(weight) * weight.square().sum()))
-        return (weight * errors).mean(), {"error": float(errors.detach().mean()), "effective_share": share}
+        metrics: dict[str, Metric] = {"error": errors, "effective_share": (weight, weight.square())}
+        return Loss(weight * errors, torch.ones_like(errors), t, metrics)
