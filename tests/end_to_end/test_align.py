@@ -110,7 +110,7 @@ def test_one_batch_of_eight_trains_like_eight_of_one(dataset: Dataset, generator
     adapters = []
     for name, batch_size, accumulate in (("wide", 8, 1), ("narrow", 1, 8)):
         fit = FIT.model_copy(update={"batch_size": batch_size, "accumulate_steps": accumulate, "num_steps": 3})
-        settings = config("dpo", fit=fit, times=TimeSettings(stratified=False), beta=50.0)
+        settings = config("dpo", fit=fit, beta=50.0)
         run = align("dpo", dataset, generator, "p", tmp_path / name, settings)
         adapters.append((load_file(run.adapter / "adapter_model.safetensors"), run.history))
     (wide, one), (narrow, other) = adapters
