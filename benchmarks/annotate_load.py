@@ -254,7 +254,7 @@ def measure(options: argparse.Namespace, database: str) -> dict[str, Any]:
             busy = server.cpu_seconds() - idle
         finally:
             code = server.end(signal.SIGTERM)
-        laws = broken_laws(db or f"sqlite:///{folder}/d/annotate.sqlite", tally, options.per_pair)
+        laws = broken_laws(db or f"sqlite:///{folder}/d.annotations/annotate.sqlite", tally, options.per_pair)
         exported = {row.source_row.rpartition(":")[2] for row in Dataset.open(folder / "d").judgements()}
         laws["not_exported"] = len(tally.acknowledged.keys() - exported)
     milliseconds = np.array(tally.latencies or [np.nan]) * 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,32 @@ def test_what_cannot_be_served_is_refused_in_one_line(
         assert "cannot be listened on" in refused(capsys, dataset, "--port", taken.getsockname()[1])
     Dataset.open(dataset).write_clips(Dataset.open(dataset).clips()[:1])
     assert "no pair to judge" in refused(capsys, dataset, "--port", 0)
+    assert sorted(file.name for file in dataset.parent.iterdir()) == ["d"], "no database for what cannot be judged"
+    assert not (dataset / "annotate.json").exists()
+
+
+def test_a_database_that_cannot_be_used_is_refused_in_one_line_and_left_as_it_is(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x.sqlite"
+    url = f"sqlite:///{file}"
+    store = Database(url)
+    store.close()
+    sound = file.read_bytes()
+    file.write_bytes(sound[:8192] + b"\xff" * 8192 + sound[16384:])
+    damaged = file.read_bytes()
+    assert "--db: " in refused(capsys, dataset, "--port", 0, "--db", url)
+    assert file.read_bytes() == damaged
+    file.write_bytes(sound)
+    monkeypatch.setattr("videoalign.web.annotate.database.BUSY_SECONDS", 0.1)
+    with sqlite3.connect(file) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "locked" in refused(capsys, dataset, "--port", 0, "--db", url)
+    with sqlite3.connect(file) as other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "of a later version" in refused(capsys, dataset, "--port", 0, "--db", url)
+    assert main(["annotate", "export", str(dataset), "--db", url]) == 2
+    assert "of a later version" in capsys.readouterr().err
 
 
 def test_export_writes_what_a_served_programme_holds_and_refuses_where_there_was_none(
@@ -54,7 +81,7 @@ def test_export_writes_what_a_served_programme_holds_and_refuses_where_there_was
 ) -> None:
     assert main(["annotate", "export", str(dataset)]) == 2
     assert "no programme was served here" in capsys.readouterr().err
-    assert not (dataset / "annotate.sqlite").exists()
+    assert not dataset.with_name("d.annotations").exists()
     Database(address(dataset, None)).close()
     assert main(["annotate", "export", str(dataset)]) == 2
     assert "no programme was served here" in capsys.readouterr().err
@@ -73,9 +100,10 @@ def test_it_prints_its_address_and_a_link_and_ends_with_zero_when_told_to_stop(d
     for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        first, second = process.stdout.readline(), process.stdout.readline()
+        first, second, third = (process.stdout.readline() for _ in range(3))
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+: 1 pairs\n", first)
         assert re.fullmatch(r"admin link, for one use: http://127\.0\.0\.1:\d+/join/[\w-]{43}\n", second)
+        assert third == f"database: {dataset.with_name('d.annotations')}/annotate.sqlite\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
         assert process.communicate()[1] == ""

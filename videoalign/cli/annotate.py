@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +24,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="annotate")
 
 
-Db = Annotated[str | None, typer.Option("--db", metavar="URL", help="postgresql://...; default D/annotate.sqlite.")]
+Db = Annotated[
+    str | None, typer.Option("--db", metavar="URL", help="postgresql://...; default D.annotations/annotate.sqlite.")
+]
 
 
 def serve(
@@ -45,6 +48,9 @@ def serve(
     def started(server: Started) -> None:
         print(f"{server.address}: {server.num_pairs} pairs", flush=True)
         print(f"admin link, for one use: {server.admin_link}", flush=True)
+        inside = Path(server.database).is_relative_to(dataset.resolve())
+        warning = "; it holds names and comments, so do not publish it with the dataset" if inside else ""
+        print(f"database: {server.database}{warning}", flush=True)
 
     serve_programme(dataset, options, on_start=started)
 

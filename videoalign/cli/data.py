@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,11 +123,16 @@ def card(
         str | None, typer.Option("--license", help="As the hub names it, as in cc-by-4.0; default: left to you.")
     ] = None,
 ) -> None:
-    """Write README.md, with which the folder is a dataset of the Hugging Face hub."""
-    from videoalign.data.card import write_card
+    """Write README.md, with which the folder is a dataset of the Hugging Face hub, and name what of it to publish."""
+    from videoalign.data.card import addresses_among_raters, published, write_card
     from videoalign.data.dataset import Dataset
 
-    print(write_card(Dataset.open(dataset), licence))
+    data = Dataset.open(dataset)
+    print(write_card(data, licence))
+    patterns = " ".join(map(shlex.quote, published(data)))
+    print(f"publish it with: hf upload NAME {shlex.quote(str(dataset))} . --repo-type dataset --include {patterns}")
+    if number := addresses_among_raters(data):
+        print(f"raters named by an e-mail address: {number}; rename them in the source and import it again first")
 
 
 def stats(dataset: Folder, as_json: AsJson = False) -> None:

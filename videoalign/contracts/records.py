@@ -103,6 +103,8 @@ class DatasetInfo(Config):
     """What is judged, in the order in which a reward reads them."""
     provenance: dict[str, str] = {}
     """Where the data come from: importer, source, command."""
+    dataset_id: str = ""
+    """Tells this dataset from all others to the databases in which people judge it; made when they first do."""
 
 
 @dataclass(frozen=True, kw_only=True)

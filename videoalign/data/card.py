@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -11,17 +12,20 @@ from typing import Any
 import yaml
 
 from videoalign.contracts.output import whole_file
-from videoalign.contracts.records import Clip
+from videoalign.contracts.records import Clip, Judgement, Rating
 from videoalign.data.agreement import measure_agreement
 from videoalign.data.counts import Counts, count
-from videoalign.data.dataset import Dataset
+from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.tables import read_columns
 from videoalign.errors import OutputError
 
 CARD_FILE = "README.md"
+ALLOW_FILE = ".gitignore"
+"""Says what of the folder is published: git and the hub leave everything else out."""
 
 _TABLES = ("judgements", "prompts", "clips", "ratings")
 _MARK = "<!-- written by videoalign data card -->"
+_ALLOW_MARK = "# Written by videoalign data card: only what is named here is published."
 _MOST_FOR_AGREEMENT = 200_000
 """Judgements up to which agreement is measured; with more it takes too long for a page."""
 
@@ -31,21 +35,70 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 def write_card(dataset: Dataset, licence: str | None = None) -> Path:
     """Writes ``README.md`` into the folder and returns its path; `datasets.load_dataset` then finds each table.
 
+    Beside it stands ``.gitignore``, which names what is published (see `published`) and leaves out everything else.
+
     Args:
         dataset: to be described.
         licence: as the hub names it; None leaves the line to whoever publishes the data.
 
     Raises:
-        OutputError: there is a README.md that somebody else wrote, or the place cannot be written.
+        OutputError: there is a README.md or .gitignore that somebody else wrote, or the place cannot be written.
     """
     path = dataset.path / CARD_FILE
-    if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        raise OutputError(f"{path}: was written by somebody else; move it away first.")
+    for file, mark in ((path, _MARK), (dataset.path / ALLOW_FILE, _ALLOW_MARK)):
+        if file.exists() and mark not in file.read_text(encoding="utf-8", errors="replace"):
+            raise OutputError(f"{file}: was written by somebody else; move it away first.")
     counts = count(dataset)
     header = yaml.safe_dump(_header(dataset, counts, licence), sort_keys=False, allow_unicode=True)
     with whole_file(path) as aside:
         aside.write_text(f"---\n{header}---\n\n{_MARK}\n\n{_body(dataset, counts, licence)}", encoding="utf-8")
+    with whole_file(dataset.path / ALLOW_FILE) as aside:
+        aside.write_text("\n".join([_ALLOW_MARK, "/*", *_allowed(dataset), ""]), encoding="utf-8")
     return path
+
+
+def published(dataset: Dataset) -> list[str]:
+    """What of the folder may be published, as patterns for ``hf upload --include``: the tables and the clips, and
+    neither databases, comments and notes nor what can be computed anew."""
+    clips = (f"{glob.escape(folder)}/*{ending}" if folder else f"*{ending}" for folder, ending in _clip_places(dataset))
+    return [*_published_files(dataset), *clips]
+
+
+def _published_files(dataset: Dataset) -> list[str]:
+    return [CARD_FILE, ALLOW_FILE, INFO_FILE, *(one["data_files"][0]["path"] for one in configs(dataset))]
+
+
+def _allowed(dataset: Dataset) -> Iterator[str]:
+    """Lines of .gitignore that let these through again; below a folder everything is left out first."""
+    files, places = _published_files(dataset), _clip_places(dataset)
+    for folder in sorted({name.partition("/")[0] for name in files if "/" in name} | {top for top, _ in places if top}):
+        yield from (f"!/{_plain(folder)}/", f"/{_plain(folder)}/**", f"!/{_plain(folder)}/**/")
+    yield from (f"!/{_plain(name)}" for name in files)
+    yield from (f"!/{_plain(top)}/**/*{ending}" if top else f"!/*{ending}" for top, ending in places)
+
+
+def _plain(name: str) -> str:
+    """A name in which no sign has a meaning for git."""
+    return re.sub(r"([\\*?\[\]!# ])", r"\\\1", name)
+
+
+def _clip_places(dataset: Dataset) -> list[tuple[str, str]]:
+    """In which folders of the dataset clips are, empty for the dataset's own, and how their names end."""
+    paths = [PurePath(path) for path in _clip_paths(dataset) if "://" not in path]
+    return sorted(
+        {(path.parts[0] if len(path.parts) > 1 else "", path.suffix) for path in paths if not path.is_absolute()}
+    )
+
+
+def addresses_among_raters(dataset: Dataset) -> int:
+    """How many raters are named by what looks like an e-mail address, in the tables as they were imported."""
+    raters = {
+        rater
+        for record in (Judgement, Rating)
+        for part in read_columns(dataset.table_path(record), record, ["rater"])
+        for rater in part["rater"].unique().to_pylist()
+    }
+    return sum("@" in rater for rater in raters)
 
 
 def configs(dataset: Dataset) -> list[dict[str, Any]]:
@@ -111,9 +164,13 @@ def _provenance(dataset: Dataset) -> Iterator[tuple[str, str]]:
         yield what, PurePath(value).name if what == "source" and "://" not in value else value
 
 
-def _where_clips_are(dataset: Dataset) -> str:
+def _clip_paths(dataset: Dataset) -> list[str]:
     parts = read_columns(dataset.table_path(Clip), Clip, ["path"])
-    paths = [path for part in parts for path in part["path"].to_pylist()]
+    return [path for part in parts for path in part["path"].to_pylist()]
+
+
+def _where_clips_are(dataset: Dataset) -> str:
+    paths = _clip_paths(dataset)
     outside = sum(PurePath(path).is_absolute() for path in paths)
     if not outside:
         return ""

@@ -61,13 +61,14 @@ def test_without_a_server_the_same_tables_are_written_byte_for_byte_and_nothing_
     rater.http.post("/api/undo")
     rater.judge_all("right")
     assert write_tables(programme.desk) == 9
-    tables = sorted(folder.glob("*.parquet"))
+    annotations = folder.with_name("prefs.annotations") / "annotations.parquet"
+    tables = [*sorted(folder.glob("*.parquet")), annotations]
     by_server = {path: path.read_bytes() for path in tables}
     log = programme.admin.http.get("/admin/audit").text
-    (folder / "annotations.parquet").unlink()
+    annotations.unlink()
     for _ in range(2):
         assert export_programme(folder, AnnotateSettings(db=db)) == 9
-        assert {path: path.read_bytes() for path in sorted(folder.glob("*.parquet"))} == by_server
+        assert {path: path.read_bytes() for path in [*sorted(folder.glob("*.parquet")), annotations]} == by_server
     assert Dataset.open(folder).judgements()[0] == FOREIGN
     assert programme.admin.http.get("/admin/audit").text == log
 
@@ -84,10 +85,29 @@ def test_a_verdict_that_is_taken_back_leaves_the_tables_but_not_the_log(
     rater.judge("tie")
     write_tables(programme.desk)
     assert [row.label for row in Dataset.open(folder).judgements()] == ["tie"] * 3
-    log = pq.read_table(folder / "annotations.parquet").to_pylist()
+    log = pq.read_table(folder.with_name("prefs.annotations") / "annotations.parquet").to_pylist()
     assert [row["comment"] for row in log] == ["sharper", ""]
     assert [row["withdrawn_at"] is None for row in log] == [False, True]
     assert {row["left"] for row in log} <= {"A", "B"}
+
+
+def test_comments_and_times_stand_in_the_dataset_only_where_asked(open_programme: Open, make_dataset: Make) -> None:
+    folder = make_dataset(2)
+    inside, beside = folder / "annotations.parquet", folder.with_name("prefs.annotations") / "annotations.parquet"
+    programme = open_programme(folder)
+    programme.invite().judge("left", comment="sharper")
+    write_tables(programme.desk)
+    assert (inside.exists(), beside.exists()) == (False, True)
+    assert beside.parent.stat().st_mode & 0o077 == 0, "for the owner of the data alone"
+    assert not any(b"sharper" in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+    asked = open_programme(folder, comments_in_dataset=True)
+    write_tables(asked.desk)
+    assert pq.read_table(inside)["comment"].to_pylist() == ["sharper"]
+    write_tables(programme.desk)
+    assert not inside.exists(), "what stands beside need not stay"
+    pq.write_table(pq.read_table(beside).set_column(0, "assignment", [["another programme's"]]), inside)
+    write_tables(programme.desk)
+    assert inside.exists(), "what is nowhere else stays"
 
 
 def test_gold_repeats_and_adjudicators_are_told_apart_by_their_role(

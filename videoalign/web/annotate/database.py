@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import queue
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import alembic.command
-import alembic.config
-from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.orm import Session
 
+from videoalign.contracts.people import ANNOTATIONS_SUFFIX
 from videoalign.errors import ConfigError, OutputError
+from videoalign.web.annotate import migrating, places
 
 T = TypeVar("T")
 
@@ -47,18 +55,22 @@ class Database:
     changes nothing but the database.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL, *, migrate: bool = True) -> None:
         """
         Args:
             url: as SQLAlchemy writes it; ``postgresql://`` is read with psycopg.
+            migrate: bring a database of an earlier version up to date; otherwise it is refused and left as it is.
 
         Raises:
             ConfigError: not an address of a SQLite or PostgreSQL database.
-            OutputError: the database cannot be reached or brought up to date.
+            OutputError: the database cannot be reached, is damaged, of a later version, or cannot be brought up to
+                date.
         """
         self.url = _checked(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._file = Path(self.url.database or "") if self.is_sqlite else None
+        if self._file is not None and migrate and self._file.parent.name.endswith(ANNOTATIONS_SUFFIX):
+            places.private_folder(self._file.parent.with_name(self._file.parent.name.removesuffix(ANNOTATIONS_SUFFIX)))
         self._engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
         self._writing = self._engine.execution_options(writes=True)
         self._reading = self._glancing = self._engine
@@ -67,13 +79,22 @@ class Database:
             self._glancing = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._jobs: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
         try:
-            self._migrate()
+            self._open(migrate)
         except SQLAlchemyError as error:
             self._engine.dispose()
             raise OutputError(f"--db: {plain(error).reason}") from error
+        except OutputError:
+            self._engine.dispose()
+            raise
         self._inode = self._file.stat().st_ino if self._file is not None else 0
         self._writer = threading.Thread(target=self._run, name="writer", daemon=True)
         self._writer.start()
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether it is more than an empty database."""
+        with self._engine.connect() as connection:
+            return inspect(connection).has_table("programme")
 
     def close(self) -> None:
         """Ends what is under way and lets go of the database."""
@@ -115,14 +136,16 @@ class Database:
         self._jobs.put((work, future))
         return future
 
-    def _migrate(self) -> None:
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-        config.set_main_option("path_separator", "os")
-        with self._engine.begin() as connection:
+    def _open(self, migrate: bool) -> None:
+        if not migrate:
+            with self._engine.begin() as connection:
+                migrating.require_up_to_date(connection)
+            return
+        with self._writing.begin() as connection:  # the lock comes first: two servers may start at once
             self._lock(connection)
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            if self.is_sqlite and connection.execute(text("PRAGMA quick_check(1)")).scalar() != "ok":
+                raise OutputError(f"--db: {self._file} is damaged; 'videoalign annotate restore' puts a backup back.")
+            migrating.bring_up_to_date(connection)
 
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -141,14 +164,13 @@ class Database:
         try:
             try:
                 outcomes = self._commit(works, _plainly)
-            except (OperationalError, InterfaceError, OSError, DatabaseGone):
-                raise
-            except Exception:  # one of them raised: once more, so that the others are written none the less
-                if len(works) == 1:
+            except Exception as error:
+                if len(works) == 1 or _is_gone(error):
                     raise
+                # One of them raised: once more, so that the others are written none the less.
                 outcomes = self._commit(works, _attempt)
         except Exception as error:
-            failure = plain(error) if isinstance(error, OperationalError | InterfaceError | OSError) else error
+            failure = plain(error) if _is_gone(error) else error
             outcomes = [(None, failure)] * len(batch)
         for (_, future), (result, failed) in zip(batch, outcomes, strict=True):
             future.set_exception(failed) if failed is not None else future.set_result(result)
@@ -183,7 +205,9 @@ def _session(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine) as session:
             yield session
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
+        if not _is_gone(error):
+            raise
         raise plain(error) from error
 
 
@@ -200,14 +224,24 @@ def _attempt(session: Session, work: Callable[[Session], Any]) -> tuple[Any, Bas
     try:
         with session.begin_nested():
             return work(session), None
-    except (OperationalError, InterfaceError):
-        raise
     except Exception as error:
+        if _is_gone(error):
+            raise
         return None, error
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether the database is at fault, rather than what was asked of it."""
+    cause = getattr(error, "orig", None)
+    code = getattr(cause, "sqlite_errorname", "") or ""
+    damaged = code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or getattr(cause, "sqlstate", "") == "XX001"
+    return damaged or isinstance(error, OperationalError | InterfaceError | OSError | DatabaseGone)
 
 
 def plain(error: Exception) -> DatabaseGone:
     """What went wrong, in words for whoever is to mend it."""
+    if isinstance(error, DatabaseGone):
+        return error
     cause = getattr(error, "orig", None) or error
     reason = " ".join(str(cause).split())
     if getattr(cause, "sqlite_errorname", "").startswith("SQLITE_FULL") or getattr(cause, "sqlstate", "") == "53100":
@@ -215,7 +249,7 @@ def plain(error: Exception) -> DatabaseGone:
     return DatabaseGone("database_gone", f"the database cannot be used ({reason}).")
 
 
-def _checked(url: str) -> Any:
+def _checked(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -228,7 +262,7 @@ def _checked(url: str) -> Any:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
-def _postgresql(url: Any) -> Engine:
+def _postgresql(url: URL) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
@@ -238,7 +272,7 @@ def _postgresql(url: Any) -> Engine:
     )
 
 
-def _sqlite(url: Any) -> Engine:
+def _sqlite(url: URL) -> Engine:
     """An engine whose transactions begin when ours do, as Python's own handling does not."""
     engine = create_engine(
         url, pool_size=MOST_READERS, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
@@ -247,7 +281,8 @@ def _sqlite(url: Any) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        _use_wal(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -258,6 +293,23 @@ def _sqlite(url: Any) -> Engine:
     return engine
 
 
-def address(folder: Path, db: str | None) -> str:
-    """Where the database of a dataset is: as given, or ``annotate.sqlite`` in its folder."""
-    return db if db is not None else f"sqlite:///{os.fspath((folder / 'annotate.sqlite').resolve())}"
+def _use_wal(connection: Any) -> None:
+    """SQLite does not wait by itself where another process is just doing the same."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def address(folder: Path, db: str | URL | None) -> URL:
+    """Where the database of a dataset is: as given, or see `videoalign.web.annotate.places.own_database`.
+
+    Raises:
+        ConfigError: not an address, or none was given and it is not clear which one is meant.
+    """
+    return _checked(db) if db is not None else places.own_database(folder)

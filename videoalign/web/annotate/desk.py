@@ -12,12 +12,24 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from videoalign.errors import ConfigError
+from videoalign.web.annotate import identity, places
 from videoalign.web.annotate.database import Database
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.tables import Audit, Programme
 
-SERVER_SETTINGS = {"host", "port", "db", "public_url", "seed", "sync_seconds", "shutdown_seconds", "max_body_bytes"}
+SERVER_SETTINGS = {
+    "host",
+    "port",
+    "db",
+    "public_url",
+    "seed",
+    "sync_seconds",
+    "comments_in_dataset",
+    "shutdown_seconds",
+    "max_body_bytes",
+}
 """Settings of the machine rather than of the programme."""
 
 COUNTED_SECONDS = 10.0
@@ -84,21 +96,36 @@ class Desk:
 def open_desk(
     database: Database, library: Library, settings: AnnotateSettings, now: Callable[[], float] = time.time
 ) -> Desk:
-    """The desk of this database; its key and seed are fixed the first time, changed settings are noted."""
+    """The desk of this database; its key and seed are fixed the first time, changed settings are noted.
+
+    Raises:
+        ConfigError: the database belongs to another dataset, or the seed is not that of the programme.
+        OutputError: the dataset's folder cannot be written.
+    """
     stored = settings.model_dump(mode="json", exclude=SERVER_SETTINGS)
+    folder = library.dataset.path
 
     def start(session: Session) -> tuple[str, int]:
         row = session.scalar(select(Programme))
         if row is None:
             seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
             row = Programme(id=1, key=secrets.token_hex(8), seed=seed, settings=stored, created_at=now())
+            row.dataset_id = identity.own_id(folder)
             session.add(row)
             session.add(Audit(at=now(), action="programme.started", detail=stored | {"seed": seed}))
-        elif row.settings != stored:
+            return row.key, row.seed
+        identity.require_same(session, row, library)
+        if settings.seed not in (None, row.seed):
+            raise ConfigError(
+                f"seed: got {settings.seed}, but the programme was begun with {row.seed}, which decides sides and "
+                "order; leave it out, or begin another programme in another database."
+            )
+        if row.settings != stored:
             changed = {name: value for name, value in stored.items() if row.settings.get(name) != value}
             row.settings = stored
             session.add(Audit(at=now(), action="programme.settings", detail=changed))
         return row.key, row.seed
 
     key, seed = database.write(start)
+    places.note(folder, key, database.url)
     return Desk(database, library, settings, key, seed, now)

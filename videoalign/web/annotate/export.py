@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import func, make_url, select
+from sqlalchemy import URL, func, select
 from sqlalchemy.orm import Session
 
+from videoalign.contracts.people import ANNOTATIONS_FILE
 from videoalign.contracts.records import Judgement, Rating
-from videoalign.data.tables import write_columns
+from videoalign.data.tables import read_table, write_columns
 from videoalign.errors import DataError, OutputError
-from videoalign.web.annotate import database, raw
+from videoalign.web.annotate import database, identity, places, raw
 from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
@@ -49,7 +52,8 @@ def write_tables(desk: Desk) -> int:
     """Writes ``judgements.parquet``, ``ratings.parquet`` and ``annotations.parquet``; returns how many judgements.
 
     Rows from elsewhere stay. ``annotations.parquet`` has a row for each verdict, also for those that were taken back,
-    with the shown order, times, comment and kind.
+    with the shown order, times, comment and kind; it stands beside the dataset's folder unless the settings say
+    ``comments_in_dataset``.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written.
@@ -58,7 +62,7 @@ def write_tables(desk: Desk) -> int:
     with desk.database.read() as session:
         judgements, ratings = raw.judgements(desk, session), raw.ratings(desk, session)
         annotations = _annotations(session)
-    write_columns(dataset.path / "annotations.parquet", annotations)
+    _write_annotations(desk, annotations)
     dataset.write_judgements([*_others(desk, dataset.judgements()), *judgements])
     if ratings or dataset.ratings():
         dataset.write_ratings([*_others(desk, dataset.ratings()), *ratings])
@@ -70,29 +74,54 @@ def export_programme(folder: Path, settings: AnnotateSettings) -> int:
 
     Args:
         folder: of the dataset.
-        settings: its ``db`` says where the database is; nothing is changed there.
+        settings: ``db`` says where the database is; nothing is changed there.
 
     Raises:
+        ConfigError: the database belongs to another dataset, or it is not clear which one is meant.
         DataError: no dataset, or no database of a programme, is there.
-        OutputError: the database cannot be reached, or the folder not written.
+        OutputError: the database cannot be reached or is not of this version, or the folder not written.
+    """
+    with opened(folder, settings, database.address(folder, settings.db)) as desk:
+        return write_tables(desk)
+
+
+@contextmanager
+def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]:
+    """The desk of a programme that was served before, without a server and as its settings are not.
+
+    Raises:
+        ConfigError, DataError, OutputError: see `export_programme`.
     """
     library = Library(folder)
-    address = database.address(folder, settings.db)
     missing = DataError(f"{folder}: no programme was served here; run 'videoalign annotate serve' or name its --db.")
-    if address.startswith("sqlite") and not Path(make_url(address).database or "").is_file():
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise missing
-    store = Database(address)
+    store = Database(url, migrate=False)
     try:
         with store.read() as session:
-            programme = session.scalar(select(Programme))
+            programme = session.scalar(select(Programme)) if store.has_tables else None
             if programme is None:
                 raise missing
+            if programme.dataset_id:
+                identity.require_same(session, programme, library)
             key, seed = programme.key, programme.seed
-        return write_tables(Desk(store, library, settings, key, seed))
+        yield Desk(store, library, settings, key, seed)
     except DatabaseGone as gone:
-        raise OutputError(f"annotate export: {gone.reason}") from gone
+        raise OutputError(f"--db: {gone.reason}") from gone
     finally:
         store.close()
+
+
+def _write_annotations(desk: Desk, columns: dict[str, tuple[type, list[Any]]]) -> None:
+    """Comments are not for everybody, and the dataset's folder may be published: there they stand only where asked."""
+    folder = desk.library.dataset.path
+    inside = folder / ANNOTATIONS_FILE
+    if desk.settings.comments_in_dataset:
+        write_columns(inside, columns)
+        return
+    write_columns(places.private_folder(folder) / ANNOTATIONS_FILE, columns)
+    if inside.is_file() and {*read_table(inside)["assignment"].to_pylist()} <= {*columns["assignment"][1]}:
+        inside.unlink()  # an earlier version wrote it there; all of it was just written beside
 
 
 def _others(desk: Desk, rows: list[Row]) -> list[Row]:

@@ -16,6 +16,7 @@ from videoalign.errors import DataError, did_you_mean
 from videoalign.web.annotate import deciding
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Status, Work
 
 ROWS_AT_ONCE = 5000
@@ -32,11 +33,23 @@ def sync_pairs(desk: Desk) -> int:
     Raises:
         DataError: a table of pairs or of gold does not fit the dataset, or there is no pair to judge.
     """
-    gold = dict(_read_gold(desk.settings.gold, desk.library)) if desk.settings.gold is not None else {}
-    wanted = dict.fromkeys([*_wanted(desk), *gold])
+    wanted, gold = require_pairs(desk.library, desk.settings)
+    return desk.database.write(lambda session: _store(desk, session, wanted, gold))
+
+
+def require_pairs(
+    library: Library, settings: AnnotateSettings
+) -> tuple[list[ClipPair], dict[ClipPair, dict[str, str]]]:
+    """The pairs to judge, and of these the known answers of gold.
+
+    Raises:
+        DataError: see `sync_pairs`.
+    """
+    gold = dict(_read_gold(settings.gold, library)) if settings.gold is not None else {}
+    wanted = dict.fromkeys([*_wanted(library, settings.pairs), *gold])
     if not wanted:
-        raise DataError(f"{desk.library.dataset.path}: no prompt has two clips, so there is no pair to judge.")
-    return desk.database.write(lambda session: _store(desk, session, list(wanted), gold))
+        raise DataError(f"{library.dataset.path}: no prompt has two clips, so there is no pair to judge.")
+    return list(wanted), gold
 
 
 def matchup(library: Library, clip_a: str, clip_b: str) -> str:
@@ -45,8 +58,7 @@ def matchup(library: Library, clip_a: str, clip_b: str) -> str:
     return f"{first} | {second}" if first and first != second else ""
 
 
-def _wanted(desk: Desk) -> Iterator[ClipPair]:
-    source, library = desk.settings.pairs, desk.library
+def _wanted(library: Library, source: str | Path) -> Iterator[ClipPair]:
     if isinstance(source, Path):
         for where, row in _read_table(source, ()):
             yield _pair_of(where, row, library)

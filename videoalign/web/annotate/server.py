@@ -9,12 +9,13 @@ from pathlib import Path
 
 import uvicorn
 
-from videoalign.web.annotate import database, people
+from videoalign.errors import OutputError
+from videoalign.web.annotate import database, people, places
 from videoalign.web.annotate.app import create_app
-from videoalign.web.annotate.database import Database
+from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk, open_desk
 from videoalign.web.annotate.library import Library
-from videoalign.web.annotate.pairs import sync_pairs
+from videoalign.web.annotate.pairs import require_pairs, sync_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
 from videoalign.web.listening import BACKLOG, listen
@@ -29,6 +30,8 @@ class Started:
     address: str
     admin_link: str
     num_pairs: int
+    database: str
+    """Where the database is, without a password."""
 
 
 def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Started], None]) -> None:
@@ -40,7 +43,7 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
         on_start: called once others can connect.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the database's is none.
+        ConfigError: the address cannot be listened on, or the database's is none or belongs to another dataset.
         DataError: the dataset, or a table of pairs or gold, cannot be used.
         OutputError: the database cannot be used.
     """
@@ -49,19 +52,27 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
     listener, address = listen(settings.host, settings.port)
     with listener:
         library = Library(folder)
+        require_pairs(library, settings)
         store = Database(database.address(folder, settings.db))
         try:
-            desk = open_desk(store, library, settings)
-            num_pairs = sync_pairs(desk)
-            token = store.write(lambda session: people.owner_link(desk, session))
+            desk, num_pairs, token = _open(store, library, settings)
             base = settings.public_url or address
-            started = Started(address, f"{base}/join/{token}", num_pairs)
+            started = Started(address, f"{base}/join/{token}", num_pairs, places.where(store.url))
             upkeep = Upkeep(desk)
             upkeep.start()
             _Server(_config(desk), lambda: on_start(started)).run([listener])
             upkeep.stop()
         finally:
             store.close()
+
+
+def _open(store: Database, library: Library, settings: AnnotateSettings) -> tuple[Desk, int, str]:
+    """The desk, the number of pairs and the token of the first admin's link."""
+    try:
+        desk = open_desk(store, library, settings)
+        return desk, sync_pairs(desk), store.write(lambda session: people.owner_link(desk, session))
+    except DatabaseGone as gone:
+        raise OutputError(f"--db: {gone.reason}") from gone
 
 
 class _Server(uvicorn.Server):

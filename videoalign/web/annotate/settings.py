@@ -31,7 +31,8 @@ class AnnotateSettings(Config):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     db: str | None = None
-    """Address of the database, as in ``postgresql://user@host/name``; a file of the dataset folder when left out."""
+    """Address of the database, as in ``postgresql://user@host/name``; ``annotate.sqlite`` in the folder
+    ``D.annotations`` beside the dataset folder D when left out."""
     public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+(:\d+)?$")
     """How people reach the server, as in ``https://rate.example.org``; links begin with it."""
     programme: str = "Video preferences"
@@ -82,5 +83,8 @@ class AnnotateSettings(Config):
     sync_seconds: float = Field(300.0, gt=0)
     """How often new judgements are written to the dataset's tables; also done when the server stops, and at any time by
     ``annotate export``."""
+    comments_in_dataset: bool = False
+    """Whether ``annotations.parquet``, with comments and times, is written into the dataset folder, from which it may
+    be published; otherwise it stands beside it, in ``D.annotations``."""
     shutdown_seconds: float = Field(20.0, gt=0)
     """Longest time for answering what was taken in once told to stop."""

@@ -23,6 +23,8 @@ class Status(StrEnum):
     QUALIFYING = "qualifying"
     ACTIVE = "active"
     PAUSED = "paused"
+    FORGOTTEN = "forgotten"
+    """Asked to be forgotten: has neither name nor session, and gets no link again."""
 
 
 class PairState(StrEnum):
@@ -76,16 +78,34 @@ class Base(DeclarativeBase):
 
 
 class Programme(Base):
-    """One row: what was fixed at the first start."""
+    """One row: what was fixed at the first start, and what holds now."""
 
     __tablename__ = "programme"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(32))
     """Tells the judgements of this database from those of others."""
+    dataset_id: Mapped[str] = mapped_column(String(64), default="")
+    """Of the dataset that is judged; see `videoalign.contracts.records.DatasetInfo`."""
     seed: Mapped[int]
     settings: Mapped[dict[str, Any]]
+    guideline: Mapped[int] = mapped_column(default=0)
+    """Version of the guideline that holds now."""
     created_at: Mapped[float]
+
+
+class Guideline(Base):
+    """What raters are asked, one row a version; rows are only ever added."""
+
+    __tablename__ = "guidelines"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """1, 2, ... A verdict of version 0 was given before versions were kept."""
+    created_at: Mapped[float]
+    dimensions: Mapped[dict[str, Any]]
+    """Name -> ``{"guideline": text, "sees_prompt": bool}``, in order."""
+    renamed: Mapped[dict[str, Any]]
+    """Name in the version before -> name now; None where it is asked no more."""
 
 
 class Person(Base):
@@ -213,6 +233,8 @@ class Said(Base):
     seconds: Mapped[float]
     """From the moment the pair was shown."""
     content_hash: Mapped[str] = mapped_column(String(64))
+    guideline: Mapped[int] = mapped_column(default=0)
+    """Version of the guideline that it was given under."""
     submitted_at: Mapped[float]
     withdrawn_at: Mapped[float | None]
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL
 
 from videoalign.errors import OutputError, VideoAlignError
 from videoalign.web.annotate import export, figures
@@ -29,6 +34,7 @@ class Upkeep:
         self.desk = desk
         self._end = threading.Event()
         self._written: object = None
+        self._aside = Aside()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
@@ -38,6 +44,7 @@ class Upkeep:
     def stop(self) -> None:
         """Does a last round and ends."""
         self._end.set()
+        self._aside.stop()
         self._thread.join()
         self.once()
 
@@ -46,12 +53,22 @@ class Upkeep:
         try:
             state = export.state(self.desk)
             if state != self._written:
-                write_aside(self.desk)
+                self._write()
                 if self.desk.settings.selection == "informative":
                     figures.choose_matchups(self.desk)
                 self._written = state
         except (VideoAlignError, DatabaseGone) as error:
-            log.error("the tables of the dataset were not written: %s", error)
+            if not isinstance(error, Stopped):
+                log.error("the tables of the dataset were not written: %s", error)
+        except Exception:
+            log.exception("the upkeep failed; it is tried again")
+
+    def _write(self) -> None:
+        """Aside while others wait for answers; here once nobody does."""
+        if self._end.is_set():
+            export.write_tables(self.desk)
+        else:
+            self._aside.write(self.desk)
 
     def _run(self) -> None:
         pause = 0.0
@@ -61,33 +78,59 @@ class Upkeep:
             pause = max(self.desk.settings.sync_seconds, (time.monotonic() - begin) / LARGEST_SHARE)
 
 
-def write_aside(desk: Desk) -> None:
-    """`export.write_tables` in a process of its own, so that those who wait for an answer do not wait for it.
-
-    Raises:
-        OutputError: it failed.
-    """
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    spawn = multiprocessing.get_context("spawn")
-    address = desk.database.url.render_as_string(hide_password=False)
-    settings = desk.settings.model_copy(update={"db": address})
-    process = spawn.Process(target=_write, args=(desk.library.dataset.path, settings, theirs), name="tables")
-    process.start()
-    theirs.close()
-    with ours:
-        try:
-            failed = ours.recv()
-        except EOFError:
-            failed = "its process ended without a word"
-    process.join()
-    if failed is not None:
-        raise OutputError(failed)
+class Stopped(OutputError):
+    """The tables are not written now, since the server ends."""
 
 
-def _write(folder: Path, settings: AnnotateSettings, outcome: Connection) -> None:
+class Aside:
+    """`export.write_tables` in a process of its own, so that those who wait for an answer do not wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: Any = None
+        self._stopped = False
+
+    def write(self, desk: Desk) -> None:
+        """Writes the tables.
+
+        Raises:
+            OutputError: it failed.
+            Stopped: `stop` was called.
+        """
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        arguments = (desk.library.dataset.path, desk.settings, desk.database.url, theirs)
+        process = multiprocessing.get_context("spawn").Process(target=_write, args=arguments, name="tables")
+        with self._lock:
+            if self._stopped:
+                raise Stopped("the server ends.")
+            process.start()
+            self._process = process
+        theirs.close()
+        with ours:
+            try:
+                failed = ours.recv()
+            except EOFError:
+                failed = "its process ended without a word"
+        process.join()
+        if self._stopped:
+            raise Stopped("the server ends.")
+        if failed is not None:
+            raise OutputError(failed)
+
+    def stop(self) -> None:
+        """Ends what is under way; no table is left half written."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.terminate()
+
+
+def _write(folder: Path, settings: AnnotateSettings, url: URL, outcome: Connection) -> None:
     os.nice(19)  # whoever waits for an answer comes first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves by the way that removes what is half written
     try:
-        export.export_programme(folder, settings)
+        with export.opened(folder, settings, url) as desk:
+            export.write_tables(desk)
         outcome.send(None)
     except VideoAlignError as error:
         outcome.send(str(error))
