@@ -94,13 +94,15 @@ def test_a_score_depends_on_its_own_sample_time_and_text_alone(inputs) -> None:
     assert (reward.score(x, t, text.flip(0)) - whole).abs().max() > 1e-4
 
 
-def test_saved_and_loaded_rewards_score_alike_to_the_bit(inputs, tmp_path) -> None:
+def test_saved_and_loaded_rewards_have_the_same_weights_and_score_alike(inputs, tmp_path) -> None:
     reward = LatentRewardModel.from_transformer(transformer(), ["VQ", "Grace"], num_blocks=2, base="tiny", seed=3)
     reward.save_pretrained(tmp_path / "reward")
     loaded = LatentRewardModel.from_pretrained(tmp_path / "reward")
     assert loaded.dimensions == ("VQ", "Grace")
     assert (loaded.base, loaded.num_blocks) == ("tiny", 2)
-    assert torch.equal(loaded.score(*inputs), reward.score(*inputs))
+    state = reward.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in loaded.state_dict().items())
+    torch.testing.assert_close(loaded.score(*inputs), reward.score(*inputs))
     assert sorted(file.name for file in (tmp_path / "reward").iterdir()) == ["latent_reward.json", "model.safetensors"]
 
 

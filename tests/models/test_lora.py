@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.testing import assert_close
 
 from videoalign.errors import ModelError
 from videoalign.models.generators.wan import WanGenerator
@@ -112,20 +113,21 @@ def test_saved_and_loaded_it_is_the_same_here_and_in_peft(
     base = generator.velocity(*inputs)
     trained(generator, LoraSettings(rank=4, alpha=6, targets=targets))
     adapted = generator.velocity(*inputs)
+    assert (adapted - base).abs().max() > 1e-3
     save_adapter(generator.transformer, tmp_path / "a", generator.identity())
     remove_adapter(generator.transformer)
     assert not has_adapter(generator.transformer)
-    assert torch.equal(generator.velocity(*inputs), base)
+    assert_close(generator.velocity(*inputs), base)
     load_adapter(generator.transformer, tmp_path / "a", base=generator.identity())
-    assert torch.equal(generator.velocity(*inputs), adapted)
+    assert_close(generator.velocity(*inputs), adapted)
     assert not any(value.requires_grad for value in generator.transformer.parameters())
     remove_adapter(generator.transformer)
     load_adapter(generator.transformer, tmp_path / "a", scale=0.0)
-    assert torch.equal(generator.velocity(*inputs), base)
+    assert_close(generator.velocity(*inputs), base)
     remove_adapter(generator.transformer)
     by_peft = PeftModel.from_pretrained(generator.transformer, str(tmp_path / "a"))
     x, t, text = inputs
-    assert torch.equal(by_peft(x, 1000 * t, text, return_dict=False)[0], adapted)
+    assert_close(by_peft(x, 1000 * t, text, return_dict=False)[0], adapted)
 
 
 def test_mistakes_are_one_line_errors_and_leave_the_transformer_bare(generator: WanGenerator, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ LEVELS = (0.0, 0.3, 0.6, 0.9)
 CONFIG = GuideTrainConfig(fit=FitConfig(num_steps=4, batch_size=2, learning_rate=1e-3, save_every_steps=2))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def generator() -> WanGenerator:
     sizes = SmallWanConfig(num_layers=2, num_heads=2, head_width=16, text_width=16, text_layers=1, vae_width=4)
     return small_wan_generator(TEXTS, sizes, settings=SETTINGS)

@@ -13,7 +13,7 @@ from videoalign.sampling.generate import clip_seed, make_clips, plan_clips
 PROMPTS = [Prompt(prompt_id="p1", text="a red circle"), Prompt(prompt_id="p2", text="a blue circle")]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def generator() -> WanGenerator:
     return small_wan_generator([p.text for p in PROMPTS], TINY_SIZES, settings=TINY_SETTINGS)
 

@@ -22,7 +22,7 @@ from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_gen
 TEXTS = ["a red circle moves left", "a blue square moves right"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def generator() -> WanGenerator:
     made = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, seed=1)
     made.pipeline.vae.register_to_config(
@@ -81,8 +81,8 @@ def test_a_clip_depends_on_its_seed_and_not_on_its_batch(generator: WanGenerator
     together = generator.sample([TEXTS[0]] * 3, [1, 2, 1], num_steps=2)
     alone = generator.sample([TEXTS[0]], [2], num_steps=2)
     assert np.abs(together[1].frames.astype(int) - alone[0].frames).max() <= 1
-    assert np.array_equal(together[0].frames, together[2].frames)
-    assert not np.array_equal(together[0].frames, together[1].frames)
+    assert np.abs(together[0].frames.astype(int) - together[2].frames).max() <= 1
+    assert np.abs(together[0].frames.astype(int) - together[1].frames).max() > 10
 
 
 def test_text_states_are_zero_after_the_end(generator: WanGenerator) -> None:
@@ -108,7 +108,7 @@ def test_a_wrapped_scheduler_serves_one_call_and_sees_the_text(generator: WanGen
 
     plain = generator.sample(TEXTS[:1], [0])
     wrapped = generator.sample(TEXTS[:1], [0], wrap_scheduler=wrap)
-    assert not np.array_equal(plain[0].frames, wrapped[0].frames)
+    assert np.abs(plain[0].frames.astype(int) - wrapped[0].frames).max() > 1
     assert seen[0][0] is own
     torch.testing.assert_close(seen[0][1], generator.encode_text(TEXTS[:1]))
     assert generator.pipeline.scheduler is own

@@ -44,7 +44,7 @@ def test_without_new_dimensions_only_what_was_measured_on_other_clips_goes(
     raw = reward.score_raw(clips, PROMPTS)
     reward.set_normalisation(raw)
     same = extend_reward(reward, DEFAULT_DIMENSIONS[::-1]).eval()
-    assert np.array_equal(same.score_raw(clips, PROMPTS), raw)
+    assert np.abs(same.score_raw(clips, PROMPTS) - raw).max() < 1e-6
     assert same.settings == reward.settings.model_copy(update={"normalisation": None})
 
 
@@ -63,7 +63,7 @@ def test_an_extended_reward_is_saved_and_read(reward: VideoReward, clips: list[V
     more = extend_reward(reward, [CAMERA]).eval()
     raw = more.score_raw(clips, PROMPTS)
     more.save_pretrained(tmp_path / "r")
-    assert np.array_equal(VideoReward.from_pretrained(tmp_path / "r").score_raw(clips, PROMPTS), raw)
+    assert np.abs(VideoReward.from_pretrained(tmp_path / "r").score_raw(clips, PROMPTS) - raw).max() < 1e-6
 
 
 def test_a_dimension_that_changed_sides_is_refused(reward: VideoReward) -> None:

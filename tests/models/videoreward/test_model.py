@@ -53,10 +53,10 @@ def test_a_saved_reward_scores_the_same(reward: VideoReward, clips: list[Video],
     again = VideoReward.from_pretrained(tmp_path / "r")
     assert again.name == "r"
     assert again.settings == reward.settings
-    assert np.array_equal(again.score_raw(clips, PROMPTS), raw)
+    assert np.abs(again.score_raw(clips, PROMPTS) - raw).max() < 1e-6
     normalised = again.score_videos(clips, PROMPTS)
-    assert normalised.mean(0) == pytest.approx(np.zeros(3), abs=1e-9)
-    assert normalised.std(0) == pytest.approx(np.ones(3), abs=1e-9)
+    assert normalised.mean(0) == pytest.approx(np.zeros(3), abs=1e-3)
+    assert normalised.std(0) == pytest.approx(np.ones(3), abs=1e-3)
 
 
 def test_without_normalisation_only_raw_scores_are_given(reward: VideoReward, clips: list[Video]) -> None:
