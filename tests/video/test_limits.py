@@ -48,7 +48,7 @@ def test_limits_hold_to_the_last_unit_for_files_and_for_frames(
 
 
 def test_a_large_frame_is_refused_before_anything_is_decoded(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_scan", lambda *_: pytest.fail("the packets were read"))
+    monkeypatch.setattr(files, "scan_packets", lambda *_: pytest.fail("the packets were read"))
     with pytest.raises(LimitError):
         read_video(clip, limits=ClipLimits(frame_pixels=100))
 

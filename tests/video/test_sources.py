@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,14 @@ def test_path_text_and_bytes_of_a_file_give_the_same_frames(tmp_path: Path, make
         assert np.array_equal(read_source(source, choose, threads=1).frames, wanted)
 
 
+@pytest.mark.parametrize("fps", [
+    24, 24.0, Fraction(24), Decimal(24), np.int64(24), np.uint8(24), np.float32(24), np.float64(24), np.float16(24),
+], ids=lambda fps: type(fps).__name__)  # fmt: skip
+def test_any_real_number_is_a_frame_rate(fps: Any) -> None:
+    for video in (read_source((FRAMES, fps), lambda *_: [0]), Video(FRAMES, fps)):
+        assert (video.fps, type(video.fps)) == (24.0, float)
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -57,6 +67,11 @@ def test_path_text_and_bytes_of_a_file_give_the_same_frames(tmp_path: Path, make
         ((FRAMES, None), "frame rate is None"),
         ((FRAMES, float("nan")), "frame rate is nan"),
         ((FRAMES, 0), "frame rate is 0"),
+        ((FRAMES, True), r"frame rate is True \(bool\)"),
+        ((FRAMES, "24"), r"frame rate is 24 \(str\)"),
+        ((FRAMES, np.array([24.0])), r"\(ndarray\)"),
+        ((FRAMES, 8j), r"\(complex\)"),
+        ((FRAMES, float("inf")), "frame rate is inf"),
         ((FRAMES.astype(np.float32), 8.0), r"float32 \(9, 12, 20, 3\), wanted uint8"),
         ((torch.zeros(9, 3, 4, 4), 8.0), r"float32 \(9, 3, 4, 4\), wanted uint8"),
         ((FRAMES[0], 8.0), r"uint8 \(12, 20, 3\), wanted"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from math import isfinite
+from numbers import Real
 
 import numpy as np
 
@@ -14,10 +17,22 @@ class Video:
     frames: np.ndarray
     """uint8, (F, H, W, 3), sRGB."""
     fps: float
-    """Frames per second, above 0."""
+    """Frames per second, above 0. Any real number is taken, a Fraction or one of numpy too, and kept as a float."""
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
             raise ValueError(f"frames must be uint8 (F, H, W, 3); got {self.frames.dtype} {self.frames.shape}")
-        if not self.fps > 0:
-            raise ValueError(f"fps must be above 0; got {self.fps}")
+        object.__setattr__(self, "fps", frame_rate(self.fps))
+
+
+def frame_rate(fps: object) -> float:
+    """Frames per second as a float.
+
+    Raises:
+        ValueError: it is no real number, or not above 0.
+    """
+    if isinstance(fps, bool) or not isinstance(fps, Real | Decimal):
+        raise ValueError(f"fps must be a number; got {fps!r} of type {type(fps).__name__}")
+    if not (float(fps) > 0 and isfinite(fps)):
+        raise ValueError(f"fps must be above 0; got {fps}")
+    return float(fps)

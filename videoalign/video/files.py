@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
 
 import av
-import av.container
-import av.stream
 import av.video.frame
+import av.video.stream
 import numpy as np
 
 from videoalign.contracts.output import whole_file
 from videoalign.contracts.video import Video
-from videoalign.errors import DataError, VideoError
-from videoalign.video.addresses import local_copy
-from videoalign.video.limits import UNLIMITED, ClipLimits, Guard
+from videoalign.errors import VideoError
+from videoalign.video.limits import UNLIMITED, ClipLimits
+from videoalign.video.opening import Encoded, OpenClip, opened
+from videoalign.video.shown import frame_size, shown_pixels, shown_size
+from videoalign.video.timing import Scan, is_constant, scan_packets
 
-Encoded = str | Path | bytes
-"""A path, an address that fsspec reads, or the bytes of a file."""
 Choose = Callable[[int, float], Sequence[int]]
 """From the number of frames and the frames per second to the indices of those wanted."""
-
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,ogg,asf,h264,hevc,ivf,m4v,wav,mp3,flac,aac"
-)
-"""Kinds of files that are read, by FFmpeg's names. Playlists are not: FFmpeg would open the files that they name."""
-
-_RATE_TOLERANCE = 0.005
-"""Up to this relative difference the container's stated rate is taken for exact and the timestamps for rounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,55 +30,58 @@ class VideoInfo:
     """A clip without its frames."""
 
     fps: float
-    """Frames per second, above 0; of a clip of variable rate, the mean."""
+    """Frames per second, above 0. One gap, as a cut leaves, does not count; of a clip of variable rate, the mean."""
     num_frames: int
     """Frames that are shown, at least 1."""
     height: int
-    """Pixels, as shown: after a rotation that the file asks for."""
+    """Pixels, as shown: in square pixels, after a turn that the file asks for. The frames that are read have it too."""
     width: int
     duration_seconds: float
     """num_frames / fps."""
+    container: str
+    """By FFmpeg's name, as in ``mov,mp4,m4a,3gp,3g2,mj2`` or ``matroska,webm``."""
     codec: str
     """By FFmpeg's name, as in ``h264`` or ``hevc``."""
+    pixel_format: str
+    """By FFmpeg's name, as in ``yuv420p``."""
+    pixel_aspect: float
+    """Width of a stored pixel over its height; 1 where showing stretches nothing."""
     constant_rate: bool
     """False when some frames are shown clearly longer than others."""
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """A pass over the packets, without decoding them."""
-
-    times: list[int] | None
-    """Timestamps in the order of showing; None when some packet has none, or two have the same."""
-    keys: list[int]
-    """Timestamps of the frames that decoding can start from, sorted."""
-    num_frames: int
-    fps: float
-
-
-def probe(clip: Encoded) -> VideoInfo:
+def probe(clip: Encoded, *, every_frame: bool = False) -> VideoInfo:
     """What a clip is. Every packet is read and the first frame decoded, so that a cut-off file does not pass.
 
+    Args:
+        clip: a path, an address that fsspec reads, or the bytes of a file.
+        every_frame: decode the others too, so that a file that is damaged in the middle does not pass.
+
     Raises:
-        VideoError: missing, truncated, not a video, no frames, or of unknown rate.
+        VideoError: missing, truncated, damaged, not a video, no frames, of unknown rate, or to be shown askew.
     """
-    with _opened(clip, UNLIMITED) as (guard, container, stream):
-        name, scan = guard.name, _scan(guard, container, stream)
-        codec = stream.codec_context.codec.canonical_name
-        container.seek(0, stream=stream)
-        frame = next(iter(container.decode(stream)), None)
-        if frame is None:
-            raise VideoError(f"{name}: no frame can be decoded; give a file that plays.")
-        height, width = (frame.height, frame.width) if _turns(name, frame) % 2 == 0 else (frame.width, frame.height)
-    return VideoInfo(
-        fps=scan.fps,
-        num_frames=scan.num_frames,
-        height=height,
-        width=width,
-        duration_seconds=scan.num_frames / scan.fps,
-        codec=codec,
-        constant_rate=_is_constant(scan.times),
-    )
+    with opened(clip, UNLIMITED) as file:
+        if every_frame:
+            file.stream.thread_type = "AUTO"
+        scan = scan_packets(file)
+        frames = _decode_in_order(file)
+        first = next(frames, None)
+        num_decoded = 1 + sum(1 for _ in frames) if every_frame else scan.num_frames
+        if first is None or num_decoded < scan.num_frames:
+            raise _undecoded(file, num_decoded if first else 0)
+        height, width = frame_size(file.guard.name, first, file.pixel_aspect)
+        return VideoInfo(
+            fps=scan.fps,
+            num_frames=scan.num_frames,
+            height=height,
+            width=width,
+            duration_seconds=scan.num_frames / scan.fps,
+            container=file.container.format.name,
+            codec=file.stream.codec_context.codec.canonical_name,
+            pixel_format=first.format.name,
+            pixel_aspect=float(file.pixel_aspect),
+            constant_rate=is_constant(scan.times),
+        )
 
 
 def read_video(
@@ -101,7 +91,7 @@ def read_video(
     threads: int = 0,
     limits: ClipLimits = UNLIMITED,
 ) -> Video:
-    """The frames of a clip, uint8 (F, H, W, 3), or those with the given indices, in the order given.
+    """The frames of a clip as they are shown, uint8 (F, H, W, 3), or those with the given indices, in the order given.
 
     With indices, decoding starts at the nearest key frame before each, passes over frames that no wanted one depends
     on, and stops after the last. ``fps`` is the rate of the file, whatever the indices are.
@@ -117,18 +107,20 @@ def read_video(
         LimitError: the clip is over the limits.
         ValueError: an index outside the clip.
     """
-    with _opened(clip, limits) as (guard, container, stream):
-        stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
-        scan = _scan(guard, container, stream)
+    with opened(clip, limits) as file:
+        file.stream.thread_type, file.stream.codec_context.thread_count = "AUTO", threads
+        scan = scan_packets(file)
         chosen = indices(scan.num_frames, scan.fps) if callable(indices) else indices
         wanted = list(range(scan.num_frames)) if chosen is None else [int(index) for index in chosen]
         if not wanted or min(wanted) < 0 or max(wanted) >= scan.num_frames:
-            raise ValueError(f"{guard.name}: indices must be in 0..{scan.num_frames - 1} and not empty; got {wanted}")
+            last = scan.num_frames - 1
+            raise ValueError(f"{file.guard.name}: indices must be in 0..{last} and not empty; got {wanted}")
         unique = sorted(set(wanted))
-        guard.reading(len(unique), stream.codec_context.height, stream.codec_context.width)
-        frames = _decode_near(guard, container, stream, scan, unique) if len(unique) < scan.num_frames else None
+        codec = file.stream.codec_context
+        file.guard.reading(len(unique), *shown_size(codec.height, codec.width, file.pixel_aspect))
+        frames = _read_near(file, scan, unique) if len(unique) < scan.num_frames else None
         if frames is None:
-            frames = _decode_in_order(guard, container, stream, unique)
+            frames = _read_in_order(file, unique)
         return Video(np.stack([frames[index] for index in wanted]), scan.fps)
 
 
@@ -170,135 +162,7 @@ _VP9 = {"threads": "1", "b": "0"}
 """Bit rate 0 lets crf alone decide."""
 
 
-@contextmanager
-def _opened(
-    clip: Encoded, limits: ClipLimits
-) -> Iterator[tuple[Guard, av.container.InputContainer, av.video.stream.VideoStream]]:
-    """The clip's guard, file and video stream; what FFmpeg says about a bad file becomes a `VideoError`."""
-    name = f"clip of {len(clip)} bytes" if isinstance(clip, bytes) else str(clip)
-    try:
-        source: str | _InMemory = _InMemory(clip) if isinstance(clip, bytes) else _local(clip)
-        options = {"format_whitelist": CONTAINERS}
-        with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
-            if "mp4" in container.format.name:
-                with open(source, "rb") if isinstance(source, str) else io.BytesIO(source.getvalue()) as file:
-                    _require_whole_boxes(name, file)
-            streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            if not streams:
-                raise VideoError(f"{name}: has no video stream; give a file with pictures.")
-            guard, codec = Guard(name, limits), streams[0].codec_context
-            if codec is None:
-                raise VideoError(f"{name}: is in a codec that cannot be decoded here; convert it to mp4.")
-            guard.size(codec.height, codec.width)
-            guard.length(streams[0].frames, (container.duration or 0) / av.time_base)
-            codec.options = {"max_pixels": str(limits.most_decoded_pixels)}
-            yield guard, container, streams[0]
-    except FileNotFoundError:
-        raise VideoError(f"{name}: no such file.") from None
-    except IsADirectoryError:
-        raise VideoError(f"{name}: is a folder, not a clip.") from None
-    except PermissionError:
-        raise VideoError(f"{name}: may not be read (permission denied).") from None
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{name}: truncated or not a video ({error.strerror}).") from None
-
-
-class _InMemory(io.BytesIO):
-    """Bytes as a file whose refusals FFmpeg understands."""
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        try:
-            return super().seek(offset, whence)
-        except ValueError:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
-
-
-def _local(place: str | Path) -> str:
-    """The path of a clip, or for an address that of a copy on this machine."""
-    try:
-        path = local_copy(place)
-    except DataError as error:
-        raise VideoError(str(error)) from None
-    if Path(path).is_dir():
-        raise IsADirectoryError(path)
-    return path
-
-
-def _require_whole_boxes(name: str, file: IO[bytes]) -> None:
-    """Refuses an mp4 that ends inside one of its outer boxes (ISO/IEC 14496-12, 4.2), even where FFmpeg copes."""
-    end = file.seek(0, io.SEEK_END)
-    start = 0
-    while end - start >= 8:
-        file.seek(start)
-        header = file.read(16)
-        size = int.from_bytes(header[:4], "big")
-        size = int.from_bytes(header[8:], "big") if size == 1 else size or end - start
-        start += max(size, 8)
-    if start > end:
-        raise VideoError(f"{name}: truncated, {start - end} bytes are missing at the end; fetch the file again.")
-
-
-def _scan(guard: Guard, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _Scan:
-    name = guard.name
-    times: list[int | None] = []
-    keys: list[int] = []
-    seen = 0
-    for packet in guard.in_time(container.demux(stream)):
-        if packet.size == 0:
-            continue
-        if packet.is_corrupt:
-            raise VideoError(f"{name}: truncated or damaged at frame {seen}; fetch the file again.")
-        seen += 1
-        if packet.is_discard:
-            continue
-        times.append(packet.pts)
-        guard.length(len(times), 0.0)
-        if packet.is_keyframe and packet.pts is not None:
-            keys.append(packet.pts)
-    if seen < stream.frames:
-        raise VideoError(f"{name}: truncated, {seen} of {stream.frames} frames are there; fetch the file again.")
-    if not times:
-        raise VideoError(f"{name}: has no frames; give a file that plays.")
-    known = sorted(time for time in times if time is not None)
-    ordered = known if len(set(known)) == len(times) else None
-    fps = _rate(name, container, stream, ordered)
-    guard.length(len(times), len(times) / fps)
-    return _Scan(ordered, sorted(keys), len(times), fps)
-
-
-def _rate(
-    name: str,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    times: list[int] | None,
-) -> float:
-    """Frames per second by the timestamps; the stated rate serves where it agrees or where timestamps say nothing."""
-    stated = float(stream.average_rate or 0)
-    untimed = container.format.flags & av.format.Flags.no_timestamps.value  # type: ignore[operator]
-    if untimed or (times is None and not stated):
-        raise VideoError(f"{name}: its frame rate is unknown; convert it to mp4 with the rate that it was made at.")
-    if times is None or len(times) == 1:
-        measured = stated
-    else:
-        measured = float((len(times) - 1) / ((times[-1] - times[0]) * (stream.time_base or Fraction(1))))
-    if not measured:
-        raise VideoError(f"{name}: its frame rate is unknown; convert it to mp4 with the rate that it was made at.")
-    return stated if abs(stated - measured) <= _RATE_TOLERANCE * measured else measured
-
-
-def _is_constant(times: list[int] | None) -> bool:
-    """Whether frames follow each other evenly, but for the rounding of timestamps (a tick at each end) and a tenth."""
-    steps = np.diff(times or [])
-    return len(steps) == 0 or bool(np.ptp(steps) <= max(2.0, 0.1 * float(np.median(steps))))
-
-
-def _decode_near(
-    guard: Guard,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    scan: _Scan,
-    wanted: list[int],
-) -> dict[int, np.ndarray] | None:
+def _read_near(file: OpenClip, scan: Scan, wanted: list[int]) -> dict[int, np.ndarray] | None:
     """Frames by index, seeking over what is not wanted; None where the timestamps do not allow it."""
     if scan.times is None or not scan.keys:
         return None
@@ -312,61 +176,58 @@ def _decode_near(
         if start is None:
             return None
         if position is None or start > position:
-            container.seek(start, stream=stream)
-            decoding = _decode_lightly(guard, container, stream, wanted_times)
+            file.container.seek(start, stream=file.stream)
+            decoding = _decode_lightly(file, wanted_times)
         for frame in decoding:
             position = frame.pts
             if position is None or position >= target:
                 break
         if position != target:
             return None
-        found[index] = _pixels(guard, frame)
+        found[index] = _pixels(file, frame)
     return found
 
 
-def _decode_lightly(
-    guard: Guard,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    wanted_times: set[int],
-) -> Iterator[av.video.frame.VideoFrame]:
+def _decode_lightly(file: OpenClip, wanted_times: set[int]) -> Iterator[av.video.frame.VideoFrame]:
     """The frames from here on, but those that are neither wanted nor needed to decode another may be left out."""
-    for packet in guard.in_time(container.demux(stream)):
-        stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted_times else "NONREF"
+    for packet in file.guard.in_time(file.container.demux(file.stream)):
+        skipped = packet.pts is not None and packet.pts not in wanted_times
+        file.stream.codec_context.skip_frame = "NONREF" if skipped else "DEFAULT"
         yield from packet.decode()
 
 
-def _decode_in_order(
-    guard: Guard,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    wanted: list[int],
-) -> dict[int, np.ndarray]:
-    container.seek(0, stream=stream)
-    stream.codec_context.skip_frame = "DEFAULT"
+def _read_in_order(file: OpenClip, wanted: list[int]) -> dict[int, np.ndarray]:
     keep = set(wanted)
     found: dict[int, np.ndarray] = {}
-    for index, frame in enumerate(guard.in_time(container.decode(stream))):
+    for index, frame in enumerate(_decode_in_order(file)):
         if index in keep:
-            found[index] = _pixels(guard, frame)
+            found[index] = shown_pixels(file.guard.name, frame, file.pixel_aspect)
         if index == wanted[-1]:
             break
     if len(found) < len(wanted):
-        raise VideoError(f"{guard.name}: truncated or damaged, frame {wanted[len(found)]} cannot be decoded.")
+        raise _undecoded(file, wanted[len(found)])
     return found
 
 
-def _pixels(guard: Guard, frame: av.video.frame.VideoFrame) -> np.ndarray:
+def _decode_in_order(file: OpenClip) -> Iterator[av.video.frame.VideoFrame]:
+    """Every frame from the first on, none damaged and all of one size."""
+    file.container.seek(0, stream=file.stream)
+    file.stream.codec_context.skip_frame = "DEFAULT"
+    for frame in file.guard.in_time(file.container.decode(file.stream)):
+        _require_sound(file, frame)
+        yield frame
+
+
+def _pixels(file: OpenClip, frame: av.video.frame.VideoFrame) -> np.ndarray:
+    _require_sound(file, frame)
+    return shown_pixels(file.guard.name, frame, file.pixel_aspect)
+
+
+def _require_sound(file: OpenClip, frame: av.video.frame.VideoFrame) -> None:
     if frame.is_corrupt:
-        raise VideoError(f"{guard.name}: truncated or damaged at {frame.time} seconds; fetch the file again.")
-    guard.frame(frame.height, frame.width)
-    return np.rot90(frame.to_ndarray(format="rgb24"), _turns(guard.name, frame))
+        raise VideoError(f"{file.guard.name}: truncated or damaged at {frame.time} seconds; fetch the file again.")
+    file.guard.frame(*frame_size(file.guard.name, frame, file.pixel_aspect))
 
 
-def _turns(name: str, frame: av.video.frame.VideoFrame) -> int:
-    """Quarter turns, counter-clockwise, by which the file asks to show its frames."""
-    if frame.rotation % 90:
-        raise VideoError(
-            f"{name}: asks to be shown turned by {frame.rotation} degrees; only quarter turns can be read."
-        )
-    return int(frame.rotation // 90) % 4
+def _undecoded(file: OpenClip, index: int) -> VideoError:
+    return VideoError(f"{file.guard.name}: truncated or damaged, frame {index} cannot be decoded.")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from videoalign.contracts.video import Video
+from videoalign.contracts.video import Video, frame_rate
 from videoalign.errors import VideoError
-from videoalign.video.files import Choose, Encoded, read_video
+from videoalign.video.files import Choose, read_video
 from videoalign.video.limits import UNLIMITED, ClipLimits, Guard
+from videoalign.video.opening import Encoded
 
 VideoSource = Encoded | Video | tuple[Any, float]
 """A path, an address, the bytes of a file, a `Video`, or ``(frames, fps)``; the frames are uint8 (F, H, W, 3) or
@@ -60,9 +61,14 @@ def _from_frames(source: object) -> Video:
             f"clip: got {_kind(source)}, wanted a path, bytes, a Video or (frames, fps); give frames with their rate."
         )
     frames, fps = source
-    if not isinstance(fps, int | float) or not fps > 0 or not np.isfinite(fps):
-        raise VideoError(f"clip: its frame rate is {fps}, wanted frames per second above 0; give the true rate.")
-    return Video(_array(frames), float(fps))
+    try:
+        rate = frame_rate(fps)
+    except ValueError:
+        kind = type(fps).__name__
+        raise VideoError(
+            f"clip: its frame rate is {fps} ({kind}), wanted frames per second above 0; give the true rate."
+        ) from None
+    return Video(_array(frames), rate)
 
 
 def _array(frames: Any) -> np.ndarray:
