@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Collect judgements from people, and see how far they agree.", no_args_is_help=True)
     group.command("serve")(serve)
     group.command("export")(export)
+    group.command("discard")(discard)
     group.command("agreement")(agreement)
     group.command("leaderboard")(leaderboard)
     app.add_typer(group, name="annotate")
@@ -66,6 +67,32 @@ def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: C
 
     num = export_programme(dataset, load_config(AnnotateSettings, config, settings, db=db))
     print(f"{dataset}: {num} judgements of this programme")
+
+
+def discard(
+    dataset: Folder,
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="Name, number or rater id, as in rater-7.")],
+    settings: Overrides = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Count the discarded work again.")] = False,
+    db: Db = None,
+    config: ConfigFile = None,
+) -> None:
+    """Discard all that somebody judged so far: verdicts stay stored but count nowhere, and their pairs go to others.
+
+    Takes the settings of 'serve', as 'export' does; where the database is, is all that counts. A server may be running.
+    """
+    with _needs_web("discard"):
+        from videoalign.web.annotate import database, discarding, export, people
+        from videoalign.web.annotate.settings import AnnotateSettings
+
+    options = load_config(AnnotateSettings, config, settings, db=db)
+    with export.opened(dataset, options, database.address(dataset, options.db)) as desk:
+        with desk.database.read() as session:
+            found = people.named(session, person)
+            number, name = found.id, found.name
+        turn, served = discarding.restore if undo else discarding.discard, discarding.as_served(desk)
+        num = desk.database.write(lambda session: turn(served, session, None, number))
+    print(f"{name}: {num} verdicts {'count again' if undo else 'discarded'}")
 
 
 @contextmanager

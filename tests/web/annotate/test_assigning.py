@@ -233,3 +233,94 @@ def test_a_table_of_pairs_says_what_is_judged(open_programme: Open, make_dataset
     table.write_text("clip_a,clip_b,note\nc001-2,c001-0,first\nc000-0,c000-1,second\n", encoding="utf-8")
     programme = open_programme(make_dataset(3, 3), pairs=table)
     assert {(row.clip_a, row.clip_b) for row in pairs(programme)} == {("c001-0", "c001-2"), ("c000-0", "c000-1")}
+
+
+def kind_of(programme: Any, assignment: dict[str, Any]) -> str:
+    with programme.desk.database.read() as session:
+        return str(session.get(Assignment, assignment["id"]).kind)
+
+
+def test_the_progress_of_a_rater_who_works_alone_says_nothing_of_what_a_pair_is_given_for(
+    open_programme: Open, make_dataset: Make, clock: Any, tmp_path: Path
+) -> None:
+    gold = tmp_path / "gold.csv"
+    gold.write_text("clip_a,clip_b,VQ\n" + "".join(f"c{p:03}-0,c{p:03}-1,A\n" for p in range(10)), encoding="utf-8")
+    programme = open_programme(
+        make_dataset(50), gold=gold, gold_share=0.2, repeat_share=0.15, repeat_gap=3, min_gold=99, raters_per_pair=1
+    )
+    rater = programme.invite()
+    totals, kinds, judged = set(), Counter[str](), 0
+    for turn in range(45):
+        clock.time += COUNTED_SECONDS + 1
+        shown = rater.next()
+        assert shown["progress"]["done"] == judged
+        kinds[kind_of(programme, shown["assignment"])] += 1
+        if turn % 9 == 8:
+            body = {"assignment": shown["assignment"]["id"], "reason": "unsure"}
+            assert rater.http.post("/api/skip", json=body).status_code == 200
+        else:
+            rater.judge("left")
+            judged += 1
+        totals.add(shown["progress"]["total"] + turn // 9)
+    assert len(totals) == 1, "one less for each pair that was skipped, and no other change"
+    assert min(kinds[kind] for kind in (Kind.RATING, Kind.GOLD, Kind.REPEAT)) >= 3
+    while rater.next()["assignment"] is not None:
+        clock.time += COUNTED_SECONDS + 1
+        before = rater.next()["progress"]
+        after = rater.judge("left")["progress"]
+        judged += 1
+        assert after["total"] - before["total"] in (0, 1) or after["done"] == after["total"]
+    assert rater.next()["progress"] == {"done": judged, "total": judged}
+    assert abs(judged - totals.pop()) < 8
+
+
+def test_an_open_tab_without_anybody_holds_its_pairs_for_a_while_only(
+    open_programme: Open, make_dataset: Make, clock: Any
+) -> None:
+    programme = open_programme(make_dataset(4), raters_per_pair=1, lease_seconds=600, hold_seconds=3600)
+    absent, other = programme.invite(), programme.invite()
+    body = {"assignment": absent.next()["assignment"]["id"], "draft": {"comment": "hm"}}
+    for _ in range(5):
+        clock.time += 590
+        assert absent.http.post("/api/heartbeat", json=body).status_code == 200
+    assert other.judge_all() == 2
+    for _ in range(12):
+        clock.time += 590
+        absent.http.post("/api/heartbeat", json=body)
+    assert other.judge_all() == 2
+    lost = absent.http.post("/api/heartbeat", json=body)
+    assert (lost.status_code, lost.json()["error"]["code"]) == (410, "expired")
+    assert {row.state for row in pairs(programme)} == {PairState.DECIDED}
+
+
+def test_a_pair_that_is_taken_back_may_be_held_anew(open_programme: Open, make_dataset: Make, clock: Any) -> None:
+    programme = open_programme(make_dataset(2), raters_per_pair=1, hold_seconds=1000)
+    rater = programme.invite()
+    for _ in range(3):
+        clock.time += 300
+        rater.next()
+    mine = rater.next()["assignment"]["id"]
+    rater.judge("left")
+    clock.time += 500
+    assert rater.http.post("/api/undo").json()["next"]["assignment"]["id"] == mine
+    clock.time += 500
+    assert rater.http.post("/api/heartbeat", json={"assignment": mine, "draft": {}}).status_code == 200
+    assert rater.next()["assignment"]["id"] == mine
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_time_and_no_longer_leases(
+    open_programme: Open, make_dataset: Make, clock: Any
+) -> None:
+    programme = open_programme(make_dataset(2), raters_per_pair=1)
+    rater, other = programme.invite(), programme.invite()
+    first = rater.next()["assignment"]
+    clock.time -= 7200
+    assert rater.http.post("/api/judgements", json=rater.body(first)).status_code == 200
+    with programme.desk.database.read() as session:
+        assert session.scalars(select(Said.seconds)).all() == [0.0]
+    assert rater.next()["assignment"] is not None
+    clock.time += 5
+    rater.next()
+    assert other.next()["state"] == "done"
+    clock.time += 601
+    assert other.judge_all() == 1, "the pair that was held since before waited for ten minutes, not for two hours"

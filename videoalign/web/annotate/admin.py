@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import func, select
 
 from videoalign.data.leaderboard import pooled_name
-from videoalign.web.annotate import figures, people
+from videoalign.web.annotate import discarding, figures, people
 from videoalign.web.annotate.admin_api import link_of
 from videoalign.web.annotate.pages import go, render
 from videoalign.web.annotate.schema import NewInvitation, Pause
@@ -35,6 +35,7 @@ SUBJECTS = {
     "pair": "pair",
     "judgement": "assignment",
     "person": "person",
+    "work": "person",
     "qualification": "person",
     "gold": "person",
 }
@@ -62,7 +63,14 @@ def raters(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     quality = request.app.state.figures.quality()
     with desk.database.read() as session:
         rows = figures.people_rows(session, quality)
-    return render(request, "admin_raters.html.jinja", visitor, people=rows, pass_mark=desk.settings.pass_mark)
+    return render(
+        request,
+        "admin_raters.html.jinja",
+        visitor,
+        people=rows,
+        pass_mark=desk.settings.pass_mark,
+        min_gold=desk.settings.min_gold,
+    )
 
 
 @router.post("/raters/{person}/{action}", dependencies=CHECKED)
@@ -74,7 +82,7 @@ def act(
     action: str,
     reason: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
-    """Pauses somebody, lets them go on, or makes them a new link."""
+    """Pauses somebody, lets them go on, discards their work or takes that back, or makes them a new link."""
     if action == "link":
         token = desk.database.write(lambda session: people.link(desk, session, visitor.person_id, person))
         with desk.database.read() as session:
@@ -85,6 +93,10 @@ def act(
         desk.database.write(lambda session: people.pause(desk, session, visitor.person_id, person, body.reason))
     elif action == "resume":
         desk.database.write(lambda session: people.resume(desk, session, visitor.person_id, person))
+    elif action == "discard":
+        desk.database.write(lambda session: discarding.discard(desk, session, visitor.person_id, person))
+    elif action == "restore":
+        desk.database.write(lambda session: discarding.restore(desk, session, visitor.person_id, person))
     return go("/admin/raters")
 
 

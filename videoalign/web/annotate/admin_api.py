@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from videoalign.web.annotate import figures, people
+from videoalign.web.annotate import discarding, figures, people
 from videoalign.web.annotate.schema import NewInvitation, Pause
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
 from videoalign.web.annotate.tables import Role
@@ -56,6 +56,20 @@ def resume(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, bool]:
     """Lets somebody go on."""
     desk.database.write(lambda session: people.resume(desk, session, visitor.person_id, person))
     return {"paused": False}
+
+
+@router.post("/raters/{person}/discard", dependencies=CHECKED)
+def discard(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, int]:
+    """Discards all that somebody judged so far; their pairs go to others."""
+    num = desk.database.write(lambda session: discarding.discard(desk, session, visitor.person_id, person))
+    return {"discarded": num}
+
+
+@router.post("/raters/{person}/restore", dependencies=CHECKED)
+def restore(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, int]:
+    """Takes that back."""
+    num = desk.database.write(lambda session: discarding.restore(desk, session, visitor.person_id, person))
+    return {"restored": num}
 
 
 @router.get("/overview")

@@ -33,8 +33,8 @@ def held(desk: Desk, session: Session, person: Person) -> tuple[Any | None, list
         ids.append(given)
     if ids and not rows:
         rows = _holds(desk, session, person.id)
-    if rows and rows[0].shown_at is None:
-        now = desk.now()
+    now = desk.now()
+    if rows and (rows[0].shown_at is None or rows[0].shown_at > now):
         shown = {"assignment": rows[0].id, "now": now, "until": now + desk.settings.lease_seconds}
         session.connection().execute(_SHOW, shown)
     return (rows[0] if rows else None), ids
@@ -64,15 +64,23 @@ def take(desk: Desk, session: Session, pair_id: int) -> bool:
 
 
 def extend(desk: Desk, session: Session, person_id: int) -> None:
-    """Begins the leases of everything that somebody holds anew."""
+    """Begins the leases of everything that somebody holds anew; none lasts longer than the settings allow in all."""
     mine = and_(Assignment.person_id == person_id, Assignment.state == Work.LEASED)
-    session.execute(update(Assignment).where(mine).values(lease_until=desk.now() + desk.settings.lease_seconds))
+    until = desk.now() + desk.settings.lease_seconds
+    since = case((Assignment.shown_at > Assignment.given_at, Assignment.shown_at), else_=Assignment.given_at)
+    last = since + desk.settings.hold_seconds
+    session.execute(update(Assignment).where(mine).values(lease_until=case((last < until, last), else_=until)))
+
+
+def held_since(row: Any) -> float:
+    """When a pair was given to somebody, or, where it was loaded ahead, when it became the pair to judge."""
+    return max(float(row.given_at), float(row.shown_at or 0))
 
 
 def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> str:
     """Gives a pair to somebody and returns the assignment's id; one that they had and let expire is taken up again with
     its sides as they were."""
-    now, again = desk.now(), int(kind == Kind.REPEAT)
+    now, again = desk.now(), _round(session, person, pair_id, kind)
     row = {
         "id": secrets.token_hex(16),
         "pair_id": pair_id,
@@ -94,14 +102,28 @@ def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind
     return str(session.connection().execute(put, row).scalar_one())
 
 
+def _round(session: Session, person: Person, pair_id: int, kind: Kind) -> int:
+    """0, 1 for a blind repeat, and for adjudicators how often they decided on the pair before."""
+    if kind != Kind.ADJUDICATION:
+        return int(kind == Kind.REPEAT)
+    before = (Assignment.pair_id == pair_id, Assignment.person_id == person.id, Assignment.state != Work.EXPIRED)
+    return session.scalar(select(func.count()).select_from(Assignment).where(*before)) or 0
+
+
 def _holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
-    """What somebody holds, the pair to judge first; on the way, every lease that has run out is ended."""
+    """What somebody holds, the pair to judge first; on the way, every lease that has run out is ended.
+
+    A lease that ends later than any lease can was given before the clock was set back, and is shortened.
+    """
     now = desk.now()
-    rows = session.connection().execute(_HOLDS_AND_LATE, {"person": person_id, "now": now}).all()
+    latest = now + desk.settings.lease_seconds
+    rows = session.connection().execute(_HOLDS_AND_LATE, {"person": person_id, "now": now, "latest": latest}).all()
     for row in rows:
         if row.lease_until < now:
             release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, now)
-    return [row for row in rows if row.lease_until >= now]
+        elif row.lease_until > latest:
+            session.execute(update(Assignment).where(Assignment.id == row.id).values(lease_until=latest))
+    return [row for row in rows if row.lease_until >= now and row.person_id == person_id]
 
 
 def _give(desk: Desk, session: Session, person: Person) -> str | None:
@@ -119,8 +141,10 @@ def _give(desk: Desk, session: Session, person: Person) -> str | None:
 
 
 def _disputed(person_id: int) -> Select[int]:
-    """Pairs that wait for an adjudicator and that no other one is at; nobody decides on a pair that they judged."""
-    mine = and_(Assignment.person_id == person_id, Assignment.state != Work.EXPIRED)
+    """Pairs that wait for an adjudicator and that no other one is at. Nobody decides on a pair that they judged; a pair
+    may come back to an adjudicator about a dimension that was not disputed then."""
+    decided = and_(Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.SUBMITTED)
+    mine = and_(Assignment.person_id == person_id, Assignment.state != Work.EXPIRED, ~decided)
     taken = and_(Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.LEASED)
     return select(Pair.id).where(
         Pair.state == PairState.DISPUTED, ~exists().where(Assignment.pair_id == Pair.id, or_(mine, taken))
@@ -146,7 +170,9 @@ def _unseen(person_id: Any) -> Any:
 def _to_qualify(desk: Desk, session: Session, person: Person) -> int | None:
     wanted = desk.settings.qualification_pairs
     mine = and_(
-        Assignment.person_id == person.id, Assignment.kind == Kind.QUALIFICATION, Assignment.state != Work.EXPIRED
+        Assignment.person_id == person.id,
+        Assignment.kind == Kind.QUALIFICATION,
+        Assignment.state.not_in([Work.EXPIRED, Work.DISCARDED]),
     )
     given = session.scalar(select(func.count()).select_from(Assignment).where(mine)) or 0
     return _gold(session, person.id) if given < wanted else None
@@ -212,7 +238,11 @@ _HOLDS_AND_LATE = (
     .join(Pair, Pair.id == Assignment.pair_id)
     .where(
         Assignment.state == Work.LEASED,
-        or_(Assignment.person_id == _PERSON, Assignment.lease_until < bindparam("now")),
+        or_(
+            Assignment.person_id == _PERSON,
+            Assignment.lease_until < bindparam("now"),
+            Assignment.lease_until > bindparam("latest"),
+        ),
     )
     .order_by(Assignment.turn)
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
@@ -82,7 +82,8 @@ def before_undo(session: Session, row: Assignment) -> None:
     if row.kind != Kind.RATING:
         return
     others = select(Assignment.id).where(Assignment.pair_id == row.pair_id, Assignment.kind == Kind.ADJUDICATION)
-    if session.scalar(others.where(Assignment.state != Work.EXPIRED).limit(1)) is not None:
+    at_it = others.where(Assignment.state.not_in([Work.EXPIRED, Work.DISCARDED]))
+    if session.scalar(at_it.limit(1)) is not None:
         raise Refusal(409, "final", "an adjudicator is at this pair; its verdicts are final.")
 
 
@@ -98,7 +99,16 @@ def settle(desk: Desk, session: Session, pairs: Sequence[int]) -> None:
         found = select(Pair).where(Pair.id.in_(chunk), Pair.state != PairState.RETIRED)
         for pair in session.scalars(found.execution_options(populate_existing=True)):
             _settle(desk, pair, work[pair.id])
+            if pair.state != PairState.DISPUTED:
+                _release_adjudicators(desk, session, work[pair.id])
     session.flush()
+
+
+def _release_adjudicators(desk: Desk, session: Session, work: Sequence[Any]) -> None:
+    """Takes a pair that is not disputed any more from the adjudicator who is at it."""
+    for row in work:
+        if row.kind == Kind.ADJUDICATION and row.state == Work.LEASED:
+            assigning.release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
 
 
 def _settle(desk: Desk, pair: Pair, work: Sequence[Any]) -> None:
@@ -139,22 +149,36 @@ def _count(dimensions: Iterable[str], pair: Pair, work: Sequence[Any]) -> dict[s
     return {name: count_votes(said) for name, said in votes.items()}
 
 
-def gold_score(session: Session, person_id: int, *kinds: str) -> tuple[int, int, int]:
-    """Right answers on gold, all of them, and the pairs that they were given on; what was skipped was not known."""
-    ended = (Assignment.kind.in_(kinds), Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED]))
-    rows = session.execute(
-        select(Said.verdicts, Pair.answers)
-        .select_from(Assignment)
+class GoldScore(NamedTuple):
+    """How somebody did on pairs whose answer is known."""
+
+    right: int = 0
+    """Right answers, one a pair and dimension."""
+    of: int = 0
+    """Known answers; those of a pair that was skipped were not known."""
+    pairs: int = 0
+
+
+def gold_scores(session: Session, kind: Kind, person_id: int | None = None) -> dict[int, GoldScore]:
+    """By person: the qualification, or the hidden gold that counts now, see `Person.gold_from`."""
+    ended = (Assignment.kind == kind, Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED]))
+    rows = (
+        select(Assignment.person_id, Said.verdicts, Pair.answers)
         .join(Pair, Pair.id == Assignment.pair_id)
+        .join(Person, Person.id == Assignment.person_id)
         .outerjoin(Said, _STANDS)
-        .where(Assignment.person_id == person_id, *ended)
-    ).all()
-    known = [
-        is_right((verdicts or {}).get(name), label)
-        for verdicts, answers in rows
-        for name, label in (answers or {}).items()
-    ]
-    return sum(known), len(known), len(rows)
+        .where(*ended)
+    )
+    if kind == Kind.GOLD:
+        rows = rows.where(Assignment.turn >= Person.gold_from)
+    if person_id is not None:
+        rows = rows.where(Assignment.person_id == person_id)
+    scores: dict[int, GoldScore] = defaultdict(GoldScore)
+    for person, verdicts, answers in session.execute(rows):
+        known = [is_right((verdicts or {}).get(name), label) for name, label in (answers or {}).items()]
+        right, of, pairs = scores[person]
+        scores[person] = GoldScore(right + sum(known), of + len(known), pairs + 1)
+    return scores
 
 
 def _qualify(desk: Desk, session: Session, person: Person) -> None:
@@ -166,19 +190,19 @@ def _qualify(desk: Desk, session: Session, person: Person) -> None:
     there = session.scalar(select(func.count()).select_from(Pair).where(Pair.state == PairState.GOLD)) or 0
     if ended < min(desk.settings.qualification_pairs, there):
         return
-    right, of, _ = gold_score(session, person.id, Kind.QUALIFICATION)
-    _mark(desk, session, person, right, of, "qualification")
+    score = gold_scores(session, Kind.QUALIFICATION, person.id)[person.id]
+    _mark(desk, session, person, score, "qualification")
 
 
 def _watch(desk: Desk, session: Session, person: Person) -> None:
     """Pauses a rater whose answers on hidden gold are below the mark."""
-    right, of, pairs = gold_score(session, person.id, Kind.GOLD)
-    if pairs >= desk.settings.min_gold:
-        _mark(desk, session, person, right, of, "gold")
+    score = gold_scores(session, Kind.GOLD, person.id)[person.id]
+    if score.pairs >= desk.settings.min_gold:
+        _mark(desk, session, person, score, "gold")
 
 
-def _mark(desk: Desk, session: Session, person: Person, right: int, of: int, what: str) -> None:
-    passed = of > 0 and right / of >= desk.settings.pass_mark
+def _mark(desk: Desk, session: Session, person: Person, score: GoldScore, what: str) -> None:
+    passed = score.of > 0 and score.right / score.of >= desk.settings.pass_mark
     if passed and person.status == Status.QUALIFYING:
         person.status = Status.ACTIVE
     elif not passed:
@@ -187,15 +211,20 @@ def _mark(desk: Desk, session: Session, person: Person, right: int, of: int, wha
         assigning.release_all(desk, session, person.id)
     else:
         return
-    desk.audit(session, person.id, f"{what}.{'passed' if passed else 'failed'}", person.id, right=right, of=of)
+    desk.audit(
+        session, person.id, f"{what}.{'passed' if passed else 'failed'}", person.id, right=score.right, of=score.of
+    )
     session.flush()
 
 
 _STANDS = and_(Said.assignment_id == Assignment.id, Said.withdrawn_at.is_(None))
 """The verdict of an assignment, where it was not taken back."""
 _WORK = (
-    select(Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.state, Said.verdicts)
+    select(Assignment.id, Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.state, Said.verdicts)
     .outerjoin(Said, _STANDS)
-    .where(Assignment.kind.in_([Kind.RATING, Kind.ADJUDICATION]), Assignment.state != Work.EXPIRED)
+    .where(
+        Assignment.kind.in_([Kind.RATING, Kind.ADJUDICATION]),
+        Assignment.state.not_in([Work.EXPIRED, Work.DISCARDED]),
+    )
     .order_by(Said.id)
 )

@@ -20,7 +20,7 @@ from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.annotate.tables import Assignment, Pair, Programme, Said
+from videoalign.web.annotate.tables import Assignment, Pair, Programme, Said, Work
 
 Row = TypeVar("Row", Judgement, Rating)
 
@@ -28,6 +28,7 @@ TEXT_COLUMNS = (
     "assignment",
     "rater",
     "kind",
+    "state",
     "prompt_id",
     "clip_a",
     "clip_b",
@@ -45,15 +46,16 @@ def state(desk: Desk) -> tuple[Any, ...]:
         last = session.execute(select(func.max(Said.id), func.count(Said.withdrawn_at))).one()
         ended = session.execute(select(func.max(Assignment.ended_at))).one()
         gold = session.execute(select(func.count(Pair.id)).where(Pair.answers.is_not(None))).one()
-    return (*last, *ended, *gold)
+        discarded = select(func.count()).select_from(Assignment).where(Assignment.state == Work.DISCARDED)
+        return (*last, *ended, *gold, session.scalar(discarded))
 
 
 def write_tables(desk: Desk) -> int:
     """Writes ``judgements.parquet``, ``ratings.parquet`` and ``annotations.parquet``; returns how many judgements.
 
-    Rows from elsewhere stay. ``annotations.parquet`` has a row for each verdict, also for those that were taken back,
-    with the shown order, times, comment and kind; it stands beside the dataset's folder unless the settings say
-    ``comments_in_dataset``.
+    Rows from elsewhere stay. ``annotations.parquet`` has a row for each verdict, also for those that were taken back or
+    discarded, with the shown order, times, comment, kind and state; it stands beside the dataset's folder unless the
+    settings say ``comments_in_dataset``.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written.
@@ -131,7 +133,7 @@ def _others(desk: Desk, rows: list[Row]) -> list[Row]:
 def _annotations(session: Session) -> dict[str, tuple[type, list[Any]]]:
     texts: dict[str, list[Any]] = {name: [] for name in TEXT_COLUMNS}
     numbers: dict[str, list[Any]] = {name: [] for name in NUMBER_COLUMNS}
-    for row in raw.said_rows(session, withdrawn=True):
+    for row in raw.said_rows(session, every=True):
         made = {
             "assignment": row.assignment_id,
             "rater": raw.rater_id(row.person_id, row.role),

@@ -15,9 +15,9 @@ from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.agreement import measure_agreement
 from videoalign.data.leaderboard import build_leaderboards, choose_pairs
 from videoalign.data.rater_quality import rater_quality
-from videoalign.web.annotate import export, raw
+from videoalign.web.annotate import deciding, export, raw
 from videoalign.web.annotate.desk import Desk
-from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Role, Said, Work
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Work
 
 NUM_RESAMPLES = 500
 LOOKED_AHEAD = 64
@@ -77,7 +77,7 @@ def overview(desk: Desk, session: Session) -> dict[str, Any]:
     by_state = select(Pair.state, func.count()).group_by(Pair.state)
     states = {state: count for state, count in session.execute(by_state)}  # noqa: C416
     judged = session.scalar(select(func.sum(Pair.judged)).where(Pair.state != PairState.RETIRED)) or 0
-    live = session.scalar(select(func.count()).select_from(Said).where(Said.withdrawn_at.is_(None))) or 0
+    live = session.scalar(select(func.count()).select_from(Assignment).where(Assignment.state == Work.SUBMITTED)) or 0
     asked = sum(count for state, count in states.items() if state not in (PairState.GOLD, PairState.RETIRED))
     at_work = select(func.count(func.distinct(Assignment.person_id))).where(Assignment.state == Work.LEASED)
     return {
@@ -100,6 +100,7 @@ def people_rows(session: Session, quality: dict[str, Any]) -> list[dict[str, Any
         counter = counts.setdefault(person_id, Counter())
         counter[state] += count
         counter[kind] += count if state == Work.SUBMITTED else 0
+    gold = deciding.gold_scores(session, Kind.GOLD)
     return [
         {
             "id": person.id,
@@ -111,6 +112,9 @@ def people_rows(session: Session, quality: dict[str, Any]) -> list[dict[str, Any
             "submitted": counts.get(person.id, Counter())[Work.SUBMITTED],
             "skipped": counts.get(person.id, Counter())[Work.SKIPPED],
             "expired": counts.get(person.id, Counter())[Work.EXPIRED],
+            "discarded": counts.get(person.id, Counter())[Work.DISCARDED],
+            "in_labels": counts.get(person.id, Counter())[Kind.RATING],
+            "hidden_gold": gold[person.id]._asdict() | {"anew": person.gold_from > 0},
             "quality": quality.get(raw.rater_id(person.id, person.role)),
         }
         for person in session.scalars(select(Person).where(Person.role != Role.ADMIN).order_by(Person.id))

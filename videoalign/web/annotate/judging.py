@@ -19,6 +19,7 @@ from videoalign.web.score.refusals import Refusal
 
 WATCH_TOLERANCE = 0.1
 """Seconds by which a player may miss the end of a clip."""
+EXPIRED = Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
 _SIDES = {"left": Label.A, "right": Label.B, "tie": Label.TIE, "both_bad": Label.BOTH_BAD}
 
 
@@ -31,7 +32,7 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
     """
     row, pair = _mine(session, person, body.assignment)
     content = hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-    if row.state == Work.SUBMITTED:
+    if row.state in (Work.SUBMITTED, Work.DISCARDED):
         live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
         if session.scalar(select(Said.content_hash).where(*live)) == content:
             return
@@ -48,7 +49,7 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
 def skip(desk: Desk, session: Session, person: Person, assignment: str, reason: str) -> None:
     """Gives a pair up for good, with a reason; skipping it again changes nothing."""
     row, pair = _mine(session, person, assignment)
-    if row.state == Work.SKIPPED:
+    if row.state in (Work.SKIPPED, Work.DISCARDED):
         return
     if row.state == Work.SUBMITTED:
         raise Refusal(409, "already_judged", "this pair was judged already; take that back first.")
@@ -77,7 +78,7 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
     said = session.scalar(select(Said).where(*live))
     assert said is not None
     said.withdrawn_at = now
-    row.state, row.ended_at, row.lease_until = Work.LEASED, None, now + desk.settings.lease_seconds
+    row.state, row.ended_at, row.given_at, row.lease_until = Work.LEASED, None, now, now + desk.settings.lease_seconds
     row.draft = draft_of(row, said)
     desk.audit(session, person.id, "judgement.withdrawn", row.id)
     if row.kind == Kind.RATING:
@@ -85,10 +86,16 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
 
 
 def heartbeat(desk: Desk, session: Session, person: Person, assignment: str, draft: dict[str, Any]) -> None:
-    """Extends the leases and keeps what was half made."""
+    """Extends the leases and keeps what was half made.
+
+    Raises:
+        Refusal: not theirs, or it waited longer than the settings allow and is anybody's again.
+    """
     row, pair = _mine(session, person, assignment)
-    if row.state in (Work.SUBMITTED, Work.SKIPPED):
+    if row.state in (Work.SUBMITTED, Work.SKIPPED, Work.DISCARDED):
         return
+    if row.state == Work.EXPIRED and desk.now() > assigning.held_since(row) + desk.settings.hold_seconds:
+        raise EXPIRED
     _require_hold(desk, session, person, row, pair)
     row.draft = draft
     assigning.extend(desk, session, person.id)
@@ -128,7 +135,7 @@ def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment,
     """Nothing when the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
     _require_at_work(person)
     if row.state == Work.EXPIRED and (row.kind == Kind.ADJUDICATION or not _retake(desk, session, row, pair)):
-        raise Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
+        raise EXPIRED
 
 
 def _retake(desk: Desk, session: Session, row: Assignment, pair: Pair) -> bool:
@@ -171,7 +178,7 @@ def _said(row: Assignment, body: Submission, content: str, now: float) -> Said:
         comment=body.comment,
         watched_a=watched["a"],
         watched_b=watched["b"],
-        seconds=now - (row.shown_at if row.shown_at is not None else row.given_at),
+        seconds=max(0.0, now - (row.shown_at if row.shown_at is not None else row.given_at)),  # clocks are set back
         content_hash=content,
         submitted_at=now,
         withdrawn_at=None,

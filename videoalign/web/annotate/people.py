@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from videoalign.errors import ConfigError, did_you_mean
 from videoalign.web.annotate import assigning
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.tables import Invitation, Pair, PairState, Person, Role, SignIn, Status
@@ -151,8 +152,10 @@ def pause(desk: Desk, session: Session, by: int, person_id: int, reason: str) ->
 
 
 def resume(desk: Desk, session: Session, by: int, person_id: int) -> None:
-    """Lets somebody go on; an admin's word stands above a failed qualification."""
+    """Lets somebody go on; an admin's word stands above a failed qualification, and hidden gold counts anew."""
     person = find(session, person_id)
+    if person.status == Status.PAUSED:
+        person.gold_from = person.given
     person.status, person.reason = Status.ACTIVE, ""
     desk.audit(session, by, "person.resumed", person_id)
 
@@ -167,6 +170,23 @@ def find(session: Session, person_id: int) -> Person:
     if person is None:
         raise Refusal(404, "unknown_person", f"nobody has the number {person_id}.")
     return person
+
+
+def named(session: Session, text: str) -> Person:
+    """Somebody by name, number or rater id, as in ``7`` or ``rater-7``.
+
+    Raises:
+        ConfigError: nobody is called that, or several people are.
+    """
+    people = session.scalars(select(Person).order_by(Person.id)).all()
+    found = [one for one in people if text in (str(one.id), f"{one.role}-{one.id}")]
+    found = found or [one for one in people if one.name == text]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(str(one.id) for one in found)
+        raise ConfigError(f"PERSON: {len(found)} people are called '{text}'; give the number of one: {numbers}.")
+    raise ConfigError(f"PERSON: nobody is called '{text}'.{did_you_mean(text, [one.name for one in people])}")
 
 
 def _has_gold(session: Session) -> bool:

@@ -28,8 +28,9 @@ def source(desk: Desk) -> str:
     return f"annotate-{desk.key}:"
 
 
-def said_rows(session: Session, *, withdrawn: bool = False) -> Iterator[Any]:
-    """Every verdict with its assignment, pair and person, in the order in which they were given."""
+def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:
+    """Verdicts with their assignment, pair and person, in the order in which they were given: those that stand, or
+    every one, also what was taken back or discarded."""
     rows = (
         select(
             *Said.__table__.columns,
@@ -45,7 +46,8 @@ def said_rows(session: Session, *, withdrawn: bool = False) -> Iterator[Any]:
         .order_by(Said.id)
         .execution_options(yield_per=2000)
     )
-    yield from session.execute(rows if withdrawn else rows.where(Said.withdrawn_at.is_(None)))
+    stand = rows.where(Said.withdrawn_at.is_(None), Assignment.state == Work.SUBMITTED)
+    yield from session.execute(rows if every else stand)
 
 
 def judgements(desk: Desk, session: Session) -> list[Judgement]:

@@ -65,6 +65,8 @@ class AnnotateSettings(Config):
     """Hidden gold pairs after which the pass mark is asked of a rater at work."""
     lease_seconds: int = Field(600, ge=1)
     """How long a pair waits for its rater; every sign of life begins it anew."""
+    hold_seconds: int = Field(3600, ge=1)
+    """Longest time that a pair waits for its rater in all, whatever signs of life there are."""
     min_watch: float = Field(1.0, ge=0, le=1)
     """Share of each clip that must have played before a verdict is taken."""
     ratings: bool = False

@@ -61,6 +61,8 @@ class Work(StrEnum):
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
     EXPIRED = "expired"
+    DISCARDED = "discarded"
+    """Was submitted or skipped; an admin discarded the person's work, so it counts nowhere."""
 
 
 class Base(DeclarativeBase):
@@ -121,6 +123,8 @@ class Person(Base):
     """Why paused."""
     given: Mapped[int] = mapped_column(default=0)
     """Assignments so far."""
+    gold_from: Mapped[int] = mapped_column(default=0)
+    """Turn from which hidden gold counts: an admin who lets somebody go on begins the count anew."""
     created_at: Mapped[float]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import and_, bindparam, case, func, select
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate import assigning, deciding
@@ -67,7 +67,12 @@ def _said(session: Session, row: Any) -> list[dict[str, Any]]:
     others = (
         select(Said.verdicts, Said.comment)
         .join(Assignment, Assignment.id == Said.assignment_id)
-        .where(Assignment.pair_id == row.pair_id, Assignment.kind == Kind.RATING, Said.withdrawn_at.is_(None))
+        .where(
+            Assignment.pair_id == row.pair_id,
+            Assignment.kind == Kind.RATING,
+            Assignment.state == Work.SUBMITTED,
+            Said.withdrawn_at.is_(None),
+        )
         .order_by(Said.id)
     )
     return [
@@ -81,7 +86,11 @@ def _said(session: Session, row: Any) -> list[dict[str, Any]]:
 
 
 def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> dict[str, int]:
-    """Pairs that somebody has judged, and those together with what they can still get."""
+    """Pairs that somebody has judged, and how many there will be in all.
+
+    The total is the same whether the last pairs were gold, repeats or neither: how many of them there will be is
+    estimated from the settings rather than counted as they come.
+    """
     connection = session.connection()
     done = connection.execute(_DONE, {"person": person.id}).scalar_one()
     if person.status == Status.QUALIFYING:
@@ -90,11 +99,23 @@ def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> di
         return {"done": done, "total": done}
 
     def count() -> int:
-        wanted = PairState.DISPUTED if person.role == Role.ADJUDICATOR else PairState.OPEN
-        found = connection.execute(_LEFT, {"person": person.id, "wanted": wanted}).one()
-        return int(done + num_held + max(0, found.waiting - found.had))
+        if person.role == Role.ADJUDICATOR:
+            waiting = connection.execute(_DISPUTED, {"person": person.id}).scalar_one()
+            return int(done + num_held + waiting)
+        found = connection.execute(_REACH, {"person": person.id}).one()
+        pairs = found.given + max(0, found.open - found.seen)
+        return int(found.tested + pairs + _extras(desk, pairs, found.gold) - found.skipped)
 
     return {"done": done, "total": max(done + num_held, desk.totals.of(person.id, desk.now(), count))}
+
+
+def _extras(desk: Desk, pairs: int, gold: int) -> int:
+    """About how many gold pairs, of so many that there are, and repeats come with so many pairs to rate."""
+    settings = desk.settings
+    extras = min(gold, round(pairs * settings.gold_share / (1 - settings.gold_share)))
+    if pairs > settings.repeat_gap:
+        extras += min(pairs, round(pairs * settings.repeat_share / (1 - settings.repeat_share)))
+    return extras
 
 
 def _url(assignment: str, side: str) -> str:
@@ -102,9 +123,33 @@ def _url(assignment: str, side: str) -> str:
 
 
 _MINE = select(func.count()).select_from(Assignment).where(Assignment.person_id == bindparam("person"))
-_WAITING = select(func.count()).select_from(Pair).where(Pair.state == bindparam("wanted"))
-_HAD = _MINE.join(Pair, Pair.id == Assignment.pair_id).where(
-    Assignment.state != Work.EXPIRED, Pair.state == bindparam("wanted")
-)
+_PAIRS = select(func.count()).select_from(Pair)
 _DONE = _MINE.where(Assignment.state == Work.SUBMITTED)
-_LEFT = select(_WAITING.scalar_subquery().label("waiting"), _HAD.scalar_subquery().label("had"))
+_SEEN = _MINE.join(Pair, Pair.id == Assignment.pair_id).where(Assignment.state != Work.EXPIRED, Assignment.round == 0)
+_DISPUTED = select(
+    _PAIRS.where(Pair.state == PairState.DISPUTED).scalar_subquery()
+    - _SEEN.where(Pair.state == PairState.DISPUTED).scalar_subquery()
+)
+
+
+def _sum(*conditions: Any) -> Any:
+    return func.coalesce(func.sum(case((and_(*conditions), 1), else_=0)), 0)
+
+
+_COUNTED = Assignment.state != Work.DISCARDED
+_TEST = Assignment.kind == Kind.QUALIFICATION
+_REACH = (
+    select(
+        _sum(_COUNTED, Assignment.kind == Kind.RATING).label("given"),
+        _sum(Assignment.round == 0, Pair.state == PairState.OPEN).label("seen"),
+        _sum(Assignment.state == Work.SKIPPED, ~_TEST).label("skipped"),
+        _sum(Assignment.state == Work.SUBMITTED, _TEST).label("tested"),
+        (_PAIRS.where(Pair.state == PairState.GOLD).scalar_subquery() - _sum(_TEST)).label("gold"),
+        _PAIRS.where(Pair.state == PairState.OPEN).scalar_subquery().label("open"),
+    )
+    .select_from(Assignment)
+    .join(Pair, Pair.id == Assignment.pair_id)
+    .where(Assignment.person_id == bindparam("person"), Assignment.state != Work.EXPIRED)
+)
+"""Pairs to rate that somebody was given, pairs now open that they saw, those that they skipped, their qualification,
+the gold that was not in it, and all open pairs: nothing here depends on whether a pair that they hold is gold."""
