@@ -168,5 +168,6 @@ def _count_times(tally: dict[str, _Tally], looks: Mapping[tuple[Any, ...], float
     far = robust_z(np.log(list(looks.values())))
     for (rater, *_), seconds, z in zip(looks, looks.values(), far.tolist(), strict=True):
         tally[rater].times.append(seconds)
-        tally[rater].counts["fast"] += z < -FAR or seconds < FASTEST_SECONDS
-        tally[rater].counts["slow"] += z > FAR
+        fast = z < -FAR or seconds < FASTEST_SECONDS
+        tally[rater].counts["fast"] += fast
+        tally[rater].counts["slow"] += z > FAR and not fast
