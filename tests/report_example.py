@@ -34,7 +34,7 @@ def build_run(folder: Path, num_rows: int = 3) -> tuple[dict[str, Any], ReportMe
     names = Oracle.dimensions
     blurred = {arm: values + noise.normal(0, 0.05, values.shape) for arm, values in scores.items()}
     alignment, second = (
-        {arm: compare(judged["base"], judged[arm], prompt_ids, names, seed=0) for arm in ARMS if arm != "base"}
+        {arm: compare(judged["base"], judged[arm], prompt_ids, names) for arm in ARMS if arm != "base"}
         for judged in (scores, blurred)
     )
     results = {

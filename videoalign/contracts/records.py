@@ -107,6 +107,10 @@ class DatasetInfo(Config):
     """Tells this dataset from all others to the databases in which people judge it; made when they first do."""
 
 
+HELD_OUT = ("val", "test")
+"""Splits that nothing is trained on unless it is asked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
     """``prompts.parquet``."""
@@ -114,7 +118,7 @@ class Prompt:
     prompt_id: str
     text: str
     split: str = "train"
-    """``train`` or ``val``; a prompt is never in both."""
+    """``train``, ``val`` or ``test``; a prompt is in one alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,5 +179,5 @@ class WinLosePair:
     clip_win: str
     clip_lose: str
     reward_win: float
-    """Weighted mean of normalised scores."""
+    """Weighted mean of the clip's scores, in the units that `PairsConfig.units` names."""
     reward_lose: float

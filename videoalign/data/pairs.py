@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.contracts.records import WinLosePair
+from videoalign.contracts.records import HELD_OUT, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, did_you_mean
+from videoalign.stats.overall import overall, within_deviation
 
 
 class PairsConfig(Config):
@@ -25,18 +27,28 @@ class PairsConfig(Config):
     min_margin: Annotated[float, Field(ge=0)] = 0.0
     """Least difference of reward in a pair."""
     split: str | None = None
-    """Take prompts of this split only, as in ``train``; default: all."""
+    """Take prompts of this split only, as in ``val``, or ``all``; default: all but those held out as ``val`` or
+    ``test``, so that what is trained on the pairs can be measured on the others."""
+    units: Literal["within_prompt", "normalised"] = "within_prompt"
+    """What counts as 1 on a dimension. ``within_prompt``: how far clips of one prompt lie apart on it, so that equal
+    weights have an equal say in which clip wins; ``normalised``: 1 of the scores as they are stored, as in the paper,
+    where a dimension that differs mostly from prompt to prompt has less say."""
 
 
 def combine(
-    rows: Iterable[Mapping[str, Any]], dimensions: Sequence[str], weights: Mapping[str, float] | None
+    rows: Iterable[Mapping[str, Any]],
+    dimensions: Sequence[str],
+    weights: Mapping[str, float] | None,
+    prompts: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
-    """One reward per clip: the weighted mean of its normalised scores, sum(w s) / sum(w).
+    """One reward per clip: the weighted mean of its normalised scores in units, sum(w s / unit) / sum(w).
 
     Args:
         rows: as `Dataset.scores` gives them.
         dimensions: what the dataset judges.
         weights: by dimension, at least 0, not all 0; dimensions left out weigh 0; None weighs all the same.
+        prompts: prompt by clip id, for units of `stats.overall.within_deviation`, 1 where all clips score the same;
+            None for units of 1.
 
     Raises:
         ConfigError: a weight is below 0, all are 0, or one is for an unknown dimension.
@@ -53,14 +65,20 @@ def combine(
     total = sum(weights.values())
     if not total > 0:
         raise ConfigError("--weights: at least one must be above 0.")
-    rewards = {}
     for row in rows:
         scores = row["normalised"]
         for name in weights:
             if name not in scores or scores[name] is None or not abs(scores[name]) < float("inf"):
                 raise DataError(f"clip '{row['clip_id']}' has no score for {name}; score the dataset again.")
-        rewards[row["clip_id"]] = sum(weights[name] * scores[name] for name in weights) / total
-    return rewards
+    if not rows:
+        return {}
+    clip_ids = [row["clip_id"] for row in rows]
+    table = np.array([[row["normalised"][name] for name in weights] for row in rows])
+    units = np.ones(len(weights))
+    if prompts is not None:
+        units = within_deviation(table, [prompts[clip_id] for clip_id in clip_ids])
+    rewards = overall(table, np.where(units > 0, units, 1.0), list(weights.values()))
+    return dict(zip(clip_ids, rewards.tolist(), strict=True))
 
 
 def make_pairs(
@@ -82,15 +100,17 @@ def make_pairs(
         DataError: clips without scores, scores of unknown clips, or no pair at all (says why).
     """
     config = config or PairsConfig()
-    rewards = combine(scores, dataset.dimensions, weights)
-    clips = dataset.clips()
-    strangers = rewards.keys() - {clip.clip_id for clip in clips}
+    rows, clips = list(scores), dataset.clips()
+    prompt_of = {clip.clip_id: clip.prompt_id for clip in clips}
+    strangers = {row["clip_id"] for row in rows} - prompt_of.keys()
     if strangers:
         raise DataError(
             f"{dataset.path}: {len(strangers)} scored clips are not in it, first '{min(strangers)}'; score again."
         )
-    prompts = [p.prompt_id for p in dataset.prompts() if config.split is None or p.split == config.split]
+    prompts = [prompt.prompt_id for prompt in dataset.prompts() if _is_wanted(prompt.split, config.split)]
     by_prompt: dict[str, list[str]] = {prompt_id: [] for prompt_id in prompts}
+    wanted = [row for row in rows if prompt_of[row["clip_id"]] in by_prompt]
+    rewards = combine(wanted, dataset.dimensions, weights, prompt_of if config.units == "within_prompt" else None)
     for clip in clips:
         if clip.prompt_id in by_prompt:
             by_prompt[clip.prompt_id].append(clip.clip_id)
@@ -101,6 +121,10 @@ def make_pairs(
     if not pairs:
         raise DataError(_why_empty(dataset, by_prompt, rewards, config))
     return pairs
+
+
+def _is_wanted(split: str, wanted: str | None) -> bool:
+    return split not in HELD_OUT if wanted is None else wanted in ("all", split)
 
 
 def _of_prompt(
@@ -128,6 +152,8 @@ def _why_empty(
     dataset: Dataset, by_prompt: Mapping[str, list[str]], rewards: Mapping[str, float], config: PairsConfig
 ) -> str:
     if not by_prompt:
+        if config.split is None and dataset.prompts():
+            return f"no pairs: all prompts of {dataset.path} are held out ({', '.join(HELD_OUT)}); set split=all."
         where = f"split '{config.split}' of {dataset.path}" if config.split is not None else str(dataset.path)
         return f"no pairs: {where} has no prompts."
     alone = sum(len(group) < 2 for group in by_prompt.values())

@@ -10,16 +10,12 @@ import numpy as np
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError
-from videoalign.stats.pairwise import cluster_bootstrap, outcomes
+from videoalign.stats.overall import overall, within_deviation
+from videoalign.stats.pairwise import outcomes
+from videoalign.stats.shares import share
 
 OVERALL = "overall"
-"""Name of the mean over a judge's dimensions."""
-
-NUM_RESAMPLES = 2000
-"""Bootstrap samples behind an interval."""
-
-LEVEL = 0.95
-"""Share of bootstrap samples inside an interval."""
+"""Name of the mean over a judge's dimensions, each in units of how far the base's clips of one prompt lie apart."""
 
 
 def compare(
@@ -28,31 +24,66 @@ def compare(
     prompt_ids: Sequence[str],
     dimensions: Sequence[str],
     *,
-    seed: int,
+    units: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """How often the candidate's clip beats the base's clip of the same prompt and seed.
 
     Args:
-        base: scores of the base's clips, (N, D), higher is better.
+        base: scores of the base's clips, (N, D), higher is better, on any scale.
         candidate: scores of the candidate's clips, (N, D), row by row for the same prompt and seed.
-        prompt_ids: the prompt of each row, (N,); rows of one prompt are resampled together.
+        prompt_ids: the prompt of each row, (N,); rows of one prompt are not independent.
         dimensions: names of the D columns.
-        seed: draws the bootstrap.
+        units: what counts as 1 on each dimension in ``overall``, above 0; default: `base_units` of these scores.
+            Exchanging base and candidate mirrors every figure when the units stay.
 
     Returns:
-        For each dimension and for ``overall`` (the mean of the dimensions):
-        ``win_rate`` in [0, 1] with ties (equal scores) as half a win, ``low`` and ``high`` of its 95% percentile
-        bootstrap over prompts (0 and 1 for a single prompt, which tells nothing about others), ``n`` clips,
-        ``num_prompts``, ``wins``, ``ties`` and ``losses``.
+        For each dimension and for ``overall``, `stats.overall.overall` of both arms in the same units:
+        ``win_rate`` in [0, 1] with ties (equal scores) as half a win, ``low`` and ``high`` of its 95% interval, see
+        `stats.shares.share_of_sums` (0 and 1 for a single prompt, which tells nothing about others), ``n`` clips,
+        ``num_prompts``, ``wins``, ``ties`` and ``losses``; for each dimension also its ``unit``.
 
     Raises:
-        DataError: no rows, shapes that do not fit, a score that is not finite, a dimension called ``overall``.
+        DataError: no rows, shapes that do not fit, a score that is not finite, a dimension called ``overall``, a
+            dimension without a unit.
     """
     base, candidate = np.asarray(base, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
     _check(base, candidate, prompt_ids, dimensions)
-    base, candidate = (np.column_stack([scores, scores.mean(axis=1)]) for scores in (base, candidate))
-    results = outcomes(base, candidate)
-    return {name: _count(results[:, column], prompt_ids, seed) for column, name in enumerate([*dimensions, OVERALL])}
+    found = base_units(base, prompt_ids, dimensions, candidate) if units is None else dict(units)
+    if missing := [name for name in dimensions if not found.get(name, 0.0) > 0]:
+        raise DataError(f"units: {missing[0]} has {found.get(missing[0])}; wanted a number above 0 for each dimension.")
+    scale = [found[name] for name in dimensions]
+    results = {name: _count(base[:, k], candidate[:, k], prompt_ids) for k, name in enumerate(dimensions)}
+    for name, row in results.items():
+        row["unit"] = found[name]
+    return {**results, OVERALL: _count(overall(base, scale), overall(candidate, scale), prompt_ids)}
+
+
+def base_units(
+    base: np.ndarray, prompt_ids: Sequence[str], dimensions: Sequence[str], candidate: np.ndarray | None = None
+) -> dict[str, float]:
+    """By dimension, what counts as 1 in ``overall``: how far the base's clips of one prompt lie apart, see
+    `stats.overall.within_deviation`.
+
+    A dimension on which all clips of the base score the same has no unit, which matters only where there are others to
+    weigh it against and the candidate scores otherwise; 1 stands where it does not matter.
+
+    Args:
+        base: scores of the base's clips, (N, D).
+        prompt_ids: the prompt of each row, (N,).
+        dimensions: names of the D columns.
+        candidate: scores to be compared with them, (N, D); None where they are not known yet.
+
+    Raises:
+        DataError: a dimension without a unit.
+    """
+    units = within_deviation(base, prompt_ids)
+    for column in np.flatnonzero(units == 0).tolist() if len(dimensions) > 1 else ():
+        if candidate is None or (candidate[:, column] != base[:, column]).any():
+            raise DataError(
+                f"base scores: {dimensions[column]} is {base[0, column]:g} for every clip of the base, so there is no "
+                f"unit to weigh it by in '{OVERALL}'; compare more clips, or take a judge that tells them apart."
+            )
+    return {name: float(unit) or 1.0 for name, unit in zip(dimensions, units, strict=True)}
 
 
 def judge_clips(
@@ -109,18 +140,16 @@ def guidance_entry(weights: Mapping[str, float], comparison: Mapping[str, Mappin
     return {"weights": dict(weights), **rates, "details": {name: dict(row) for name, row in comparison.items()}}
 
 
-def _count(credit: np.ndarray, prompt_ids: Sequence[str], seed: int) -> dict[str, float]:
-    """Counts of ``credit`` (N,): 1 for a win, 0.5 for a tie, 0 for a loss."""
-    num_prompts, low, high = len(set(prompt_ids)), 0.0, 1.0
-    if num_prompts > 1:
-        rng = np.random.default_rng(seed)
-        low, high = cluster_bootstrap(credit, list(prompt_ids), rng=rng, num=NUM_RESAMPLES, level=LEVEL)
+def _count(base: np.ndarray, candidate: np.ndarray, prompt_ids: Sequence[str]) -> dict[str, float]:
+    """Counts of the wins of ``candidate`` (N,) over ``base`` (N,)."""
+    credit = outcomes(base, candidate)
+    found = share(credit, list(prompt_ids))
     return {
-        "win_rate": float(credit.mean()),
-        "low": low,
-        "high": high,
+        "win_rate": found.value,
+        "low": found.low,
+        "high": found.high,
         "n": len(credit),
-        "num_prompts": num_prompts,
+        "num_prompts": len(set(prompt_ids)),
         "wins": int((credit == 1.0).sum()),
         "ties": int((credit == 0.5).sum()),
         "losses": int((credit == 0.0).sum()),

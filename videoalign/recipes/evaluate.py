@@ -98,17 +98,17 @@ def evaluate(
         arm: _make_and_judge(arm, model, texts, referee, folder, config, seconds, progress)
         for arm, model in models.items()
     }
+    write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
     results = {
         "seed": config.seed,
         "versions": library_versions(),
         "command": _command(given, config),
         "judge": f"the {ORACLE}" if judge == ORACLE else judge,
-        "alignment": {"candidate": compare_arms(arms["base"], arms["candidate"], referee, seed=config.seed)},
+        "alignment": {"candidate": compare_arms(arms["base"], arms["candidate"], referee)},
         "run": {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt},
         "seconds": seconds,
     }
-    write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
     write_json(folder / "results.json", results)
     write_report(folder, results, ReportMedia(comparisons=shown_rows(arms, referee.dimensions, config.num_shown)))
     return results
@@ -170,9 +170,7 @@ def judge_dataset(
     return JudgedClips(dataset=dataset, clips=clips, prompts=asked, scores=scores)
 
 
-def compare_arms(
-    base: JudgedClips, candidate: JudgedClips, judge: RewardModel, *, seed: int
-) -> dict[str, dict[str, float]]:
+def compare_arms(base: JudgedClips, candidate: JudgedClips, judge: RewardModel) -> dict[str, dict[str, float]]:
     """Win rates of the candidate, see `evaluation.compare.compare`.
 
     Raises:
@@ -184,7 +182,7 @@ def compare_arms(
             f"comparison: {base.dataset.path} and {candidate.dataset.path} hold clips of other prompts or seeds; "
             "make both with the same prompts, seed and number of clips."
         )
-    return compare(base.scores, candidate.scores, base.prompts, judge.dimensions, seed=seed)
+    return compare(base.scores, candidate.scores, base.prompts, judge.dimensions)
 
 
 def score_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Label, WinLosePair
+from videoalign.contracts.records import HELD_OUT, Label, WinLosePair
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import DataError
@@ -94,7 +94,7 @@ def train_guide(
 ) -> GuideTrainResult:
     """Trains a noisy-latent reward for a generator; a run that stopped goes on from its last checkpoint.
 
-    Prompts of the ``val`` split are kept for the accuracy.
+    Prompts of the ``val`` split are kept for the accuracy, those of ``test`` left alone.
 
     Args:
         dataset: clips, prompts and what labels them.
@@ -235,9 +235,9 @@ def _objective(reward: LatentRewardModel, dataset: Dataset, config: GuideTrainCo
 
 def _split(pairs: list[JudgedPair], config: GuideTrainConfig) -> tuple[list[JudgedPair], list[JudgedPair]]:
     """Pairs of the training prompts, and those of some of the held-out prompts."""
-    train = [pair for pair in pairs if pair.split != "val"]
+    train = [pair for pair in pairs if pair.split not in HELD_OUT]
     if not train:
-        raise DataError(f"guide: all {len(pairs)} labelled pairs are of prompts held out as val; split the data anew.")
+        raise DataError(f"guide: all {len(pairs)} labelled pairs are of prompts held out; split the data anew.")
     unseen = list(dict.fromkeys(pair.prompt_id for pair in pairs if pair.split == "val"))
     order = torch.randperm(len(unseen), generator=fold_in(config.fit.seed, "guide", "held out")).tolist()
     kept = {unseen[index] for index in order[: config.num_held_out]}

@@ -288,7 +288,7 @@ class _Quickstart:
         prompts = self._judged_prompts()
         verdicts = {
             judge: {
-                arm: compare(scores["base"], rows, prompts, self.oracle.dimensions, seed=self.config.seed)
+                arm: compare(scores["base"], rows, prompts, self.oracle.dimensions)
                 for arm, rows in scores.items()
                 if arm != "base"
             }

@@ -1,0 +1,81 @@
+"""How often the 95% intervals of a share hold the true one, over simulated experiments; prints a table.
+
+Clips of one prompt share an effect: each prompt has a chance of winning of its own, normal in the logit or beta
+distributed around the true rate, and its clips win with that chance. Nothing is measured on a machine: the table is the
+same everywhere. Run: ``python benchmarks/coverage.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit
+
+from videoalign.stats.shares import share_of_sums
+
+RATES = (0.5, 0.7, 0.9, 0.95, 0.97)
+PROMPTS = (36, 100)
+PER_PROMPT = 2
+
+Draw = Callable[[float, np.random.Generator, tuple[int, ...]], np.ndarray]
+"""From the true rate, draws and a shape to chances of winning whose mean is the true rate."""
+
+
+def logit_normal(spread: float) -> Draw:
+    """A normal effect of this deviation on the log-odds of each prompt."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+
+    def draw(rate: float, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        low, high = -20.0, 20.0
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            mean = weights @ expit(middle + spread * nodes) / weights.sum()
+            low, high = (middle, high) if mean < rate else (low, middle)
+        return np.asarray(expit(low + spread * rng.standard_normal(shape)))
+
+    return draw
+
+
+def beta(concentration: float) -> Draw:
+    """Chances from a beta distribution; clips of one prompt correlate by 1 / (1 + concentration)."""
+    return lambda rate, rng, shape: rng.beta(rate * concentration, (1 - rate) * concentration, shape)
+
+
+EFFECTS: dict[str, Draw] = {
+    "none": lambda rate, rng, shape: np.full(shape, rate),
+    "logit, deviation 1": logit_normal(1.0),
+    "logit, deviation 2": logit_normal(2.0),
+    "beta, correlation 0.11": beta(8.0),
+    "beta, correlation 0.33": beta(2.0),
+}
+
+
+def coverage(draw: Draw, rate: float, num_prompts: int, num: int, seed: int) -> tuple[float, float]:
+    """The share of ``num`` experiments whose interval holds the rate, and the narrowest width."""
+    rng = np.random.default_rng(seed)
+    wins = rng.binomial(PER_PROMPT, draw(rate, rng, (num, num_prompts)))
+    kinds, which = np.unique(np.sort(wins, axis=1), axis=0, return_inverse=True)
+    found = [share_of_sums(row, np.full(num_prompts, PER_PROMPT)) for row in kinds]
+    held = np.array([low <= rate <= high for _, low, high in found])
+    return float(held[which.reshape(-1)].mean()), min(high - low for _, low, high in found)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print(f"| prompts, {PER_PROMPT} clips each | effect of a prompt | {' | '.join(map(str, RATES))} | narrowest |")
+    print(f"|{'---|' * (len(RATES) + 3)}")
+    for num_prompts in PROMPTS:
+        for name, draw in EFFECTS.items():
+            rows = [coverage(draw, rate, num_prompts, options.experiments, options.seed) for rate in RATES]
+            cells = " | ".join(f"{held:.3f}" for held, _ in rows)
+            print(f"| {num_prompts} | {name} | {cells} | {min(width for _, width in rows):.3f} |")
+
+
+if __name__ == "__main__":
+    main()
