@@ -39,7 +39,15 @@ class OutputError(VideoAlignError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` with the nearest known name, or the list of them when none is near."""
+    """`` Did you mean 'x'?`` with the nearest known name, or the list of them when none is near.
+
+    Nearest is what differs in capitals and in what stands between words only, as ``Clip A`` for ``clip_a``.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(names)}."
+    plain = [_plain(one) for one in names]
+    near = difflib.get_close_matches(_plain(name), plain, n=1) if names else []
+    return f" Did you mean '{names[plain.index(near[0])]}'?" if near else f" Known: {', '.join(names)}."
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign not in " _-.")

@@ -109,7 +109,8 @@ def test_pairs_of_videodpo_are_named_by_even_and_odd_numbers(tmp_path: Path, mak
     for numbers, says in (
         ((0, 2), "both the better one"),
         ((0, 9), "9 is not|0.*no such|losevideos"),
-        ((0.5, 1), "the number of a clip"),
+        ((0.5, 1), "column 'video1' must hold a whole number"),
+        (("", 1), "column 'video1' is empty"),
     ):
         bad = [dict(zip(("video1", "video2"), numbers, strict=True))]
         with pytest.raises(DataError, match=says):

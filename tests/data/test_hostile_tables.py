@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,17 @@ def test_half_a_character_is_told_with_its_row(
     ("t.csv", b"a,b\n1,2\n3,caf\xe9\n", r"t\.csv:3: is not UTF-8"),
     ("t.csv", b"a,b\n" + b"1,2\n" * 40_000 + b"3,caf\xe9\n", r"t\.csv:40002: is not UTF-8"),
     ("t.json", b'[{"a": 1},\n\n{"a": "caf\xe9"}]', r"t\.json:3: is not UTF-8"),
-    ("t.csv", "a,b\n1,2\n".encode("utf-16"), r"t\.csv:1: is not UTF-8"),
+    ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), r"t\.csv:1: is not UTF-8 \(it holds zero bytes\)"),
+    ("t.csv", "a,b\n1,2\n".encode("utf-16")[:-1], r"t\.csv: is not UTF-16"),
+    ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], r"csv\.gz: truncated or not packed with gzip"),
+    ("t.csv.gz", b"a,b\n1,2\n", r"t\.csv\.gz: truncated or not packed with gzip"),
+    ("t.csv", b"a,b,a\n1,2,3\n", r"t\.csv:1: a column name stands twice, 'a', in a, b, a"),
+    ("t.csv", b"sep=;\na;b\n1;2\n3\n", r"t\.csv:4: has 1 cells; the heading has 2"),
+    ("t.csv", b"a,b\n1,2,3\n", r"t\.csv:2: has 3 cells; the heading has 2"),
+    ("t.jsonl", b'{"a": 1}\n{"a": 1, "a": 2}', r"t\.jsonl:2: is not JSON \('a' stands twice in an object\)"),
+    ("t.json", b'[{"a": 1},\n{"b": 1, "b": 2}]', r"t\.json:2: is not JSON \('b' stands twice in an object\)"),
+    ("t.parquet.gz", b"", "a table must end in .csv, .tsv"),
+    ("t.xlsx", b"PK", "save a spreadsheet as CSV"),
 ])  # fmt: skip
 def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
@@ -93,7 +104,9 @@ def test_parquet_with_a_name_twice_or_bytes_for_text_is_refused(tmp_path: Path, 
     row = GOOD_ROWS["arena"]
     twice = pa.Table.from_arrays([pa.array([value]) for value in [*row.values(), "again"]], names=[*row, "prompt"])
     pq.write_table(twice, tmp_path / "t.parquet")
-    assert "a column name stands twice in prompt, " in refused("arena", tmp_path / "t.parquet", tmp_path / "d")
+    assert "a column name stands twice, 'prompt', in prompt, " in refused(
+        "arena", tmp_path / "t.parquet", tmp_path / "d"
+    )
     source = write_table(tmp_path / "t.parquet", [{**row, "prompt": b"\xff"}])
     assert "t.parquet:1: column 'prompt' must hold text or a number; got bytes" in refused(
         "arena", source, tmp_path / "d"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,7 +48,7 @@ def test_files_without_prompts_are_refused(tmp_path: Path) -> None:
         "other.csv": "no column 'prompt'. Did you mean 'promt'",
         "gap.csv": "holds no prompt",
         "latin.txt": "is not UTF-8",
-        "p.docx": "a table must end in .csv, .jsonl, .parquet",
+        "p.docx": "a table must end in .csv, .tsv, .jsonl",
     }.items():
         with pytest.raises(DataError, match=message):
             read_prompts(tmp_path / name)
@@ -67,3 +68,33 @@ def test_empty_and_nearly_equal_prompts_are_left_out_and_counted(tmp_path: Path,
 
 def test_prompts_of_signs_alone_are_not_taken_for_each_other() -> None:
     assert near_text("!") != near_text("?")
+
+
+@pytest.mark.parametrize("ending", ["txt", "TXT", "txt.gz"])
+def test_only_ends_of_lines_end_a_prompt(tmp_path: Path, ending: str) -> None:
+    prompts = [f"a cat{sign}a dog {number}" for number, sign in enumerate("\u2028\u2029\x85\v\f\x1c")]
+    content = "\ufeff" + prompts[0] + "\r\n" + prompts[1] + "\r" + "\n".join(prompts[2:])
+    packed = gzip.compress(content.encode()) if ending.endswith("gz") else content.encode()
+    (tmp_path / f"p.{ending}").write_bytes(packed)
+    assert read_prompts(tmp_path / f"p.{ending}") == prompts
+    assert read_prompts(f"file://{tmp_path}/p.{ending}") == prompts
+
+
+def test_a_missing_value_is_no_prompt_of_a_table_and_one_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,prompt\n1,nan\n2,NULL\n3,a cat\n")
+    (tmp_path / "p.txt").write_text("nan\na cat\n")
+    assert (read_prompt_file(tmp_path / "p.csv").texts, read_prompt_file(tmp_path / "p.csv").num_empty) == (
+        ["a cat"],
+        2,
+    )
+    assert read_prompts(tmp_path / "p.txt") == ["nan", "a cat"]
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ('{"prompt": "half \\ud83d"}', r"p\.jsonl:2: 'half \\ud83d' holds a character that is no text"),
+    ('{"prompt": ["a"]}', r"p\.jsonl:2: column 'prompt' must hold text or a number; got list"),
+])  # fmt: skip
+def test_a_prompt_that_is_no_text_is_told_with_its_line(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a cat"}\n' + line + "\n")
+    with pytest.raises(DataError, match=says):
+        read_prompts(tmp_path / "p.jsonl")

@@ -74,6 +74,7 @@ def test_names_and_endings_come_from_the_path() -> None:
     ("a.mp4", "/clips", "/clips/a.mp4"),
     ("./sub//a.mp4", "/clips", "/clips/sub/a.mp4"),
     ("sub\\a.mp4", "/clips", "/clips/sub/a.mp4"),
+    ("C:\\vids\\a.mp4", "/clips", "C:\\vids\\a.mp4"),
     ("/b/a.mp4", "/clips", "/b/a.mp4"),
     ("/b/a.mp4", "s3://bucket", "/b/a.mp4"),
     ("a.mp4", "file:///clips", "/clips/a.mp4"),

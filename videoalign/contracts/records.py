@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from videoalign.config import Config
 
 SCHEMA_VERSION = 1
+
+Seed = Annotated[int, "up to 2^64 - 1"]
+"""What a clip was sampled with: 64 bits with or without a sign, as ComfyUI and torch take them; -1 when unknown. Tables
+hold it as a decimal, since no integer type of theirs has room for both ends."""
+
+SEEDS = range(-(2**63), 2**64)
+"""Every seed."""
 
 
 class Label(StrEnum):
@@ -131,7 +139,7 @@ class Clip:
     """Relative to the dataset folder, or absolute when the clips stay where they were."""
     generator: str = ""
     """Name of the model that made it; empty when unknown."""
-    seed: int = -1
+    seed: Seed = -1
     """Seed that it was sampled with; -1 when unknown."""
     fps: float
     num_frames: int

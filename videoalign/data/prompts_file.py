@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from videoalign.data.formats.clips import require_text
+from videoalign.data.formats.readers import read_lines
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.split import plain_text
 from videoalign.errors import DataError
@@ -39,19 +41,15 @@ def near_text(text: str) -> str:
 
 
 def read_prompt_file(path: str | Path, column: str = "prompt") -> PromptFile:
-    """The prompts of a TXT file (one a line) or of a column of a CSV, JSONL, JSON or Parquet table.
+    """The prompts of a TXT file (one a line) or of a column of a table, at a path or an address.
 
     Empty ones and near-duplicates of an earlier one are left out and counted.
 
     Raises:
-        DataError: missing, of another kind, without that column, or no prompt at all.
+        DataError: missing, of another kind, without that column, with a prompt that is no text, or with none at all.
     """
-    if str(path).endswith(".txt"):
-        prompts = _select(_lines(Path(path)))
-    else:
-        table = SourceTable.open(path)
-        table.require(column)
-        prompts = _select(row.optional(column) for row in table.rows)
+    location = str(path)
+    prompts = _select(_lines(location) if re.search(r"\.txt(\.gz)?$", location, re.I) else _cells(location, column))
     if not prompts.texts:
         raise DataError(f"--prompts: {path} holds no prompt; write one a line, or a column '{column}'.")
     return prompts
@@ -62,13 +60,27 @@ def read_prompts(path: str | Path, column: str = "prompt") -> list[str]:
     return read_prompt_file(path, column).texts
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(location: str) -> Iterator[str]:
+    for number, line in enumerate(read_lines(location), start=1):
+        yield _text(f"{location}:{number}", line)
+
+
+def _cells(location: str, column: str) -> Iterator[str]:
+    table = SourceTable.open(location)
+    table.require(column)
+    for row in table.rows:
+        try:
+            text = row.optional(column)
+        except DataError as error:
+            raise DataError(f"{table.location}:{row.place}: {error}") from None
+        yield _text(f"{table.location}:{row.place}", text)
+
+
+def _text(where: str, text: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"--prompts: {path}: no such file.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"--prompts: {path}: is not UTF-8 ({error.reason}); save it as UTF-8.") from None
+        return require_text(text)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _select(texts: Iterable[str]) -> PromptFile:

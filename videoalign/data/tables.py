@@ -13,18 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from videoalign.contracts.output import whole_file
+from videoalign.contracts.records import Seed
 from videoalign.errors import DataError, did_you_mean
 
 Record = TypeVar("Record")
 
 _ROWS_OF_A_GROUP = 65_536
 
-_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+SEED_TYPE = pa.decimal128(20, 0)
+"""Has room for every `Seed`; the integers of older tables are read as well."""
+
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), Seed: SEED_TYPE}
 
 
 def schema_of(record: type) -> pa.Schema:
     """Columns of a record class: its fields, in order, none of them nullable."""
-    hints = get_type_hints(record)
+    hints = get_type_hints(record, include_extras=True)
     return pa.schema([pa.field(f.name, _ARROW[hints[f.name]], nullable=False) for f in dataclasses.fields(record)])
 
 
@@ -50,7 +54,11 @@ class RecordWriter(Generic[Record]):
 
     def _flush(self) -> None:
         columns = zip(*map(attrgetter(*self._schema.names), self._rows), strict=True)
-        self._file.write_table(pa.table(list(map(list, columns)), schema=self._schema))
+        values = [
+            list(map(int, column) if kind == SEED_TYPE else column)
+            for kind, column in zip(self._schema.types, columns, strict=True)
+        ]
+        self._file.write_table(pa.table(values, schema=self._schema))
         self._rows.clear()
 
 
@@ -90,6 +98,11 @@ def records_of(table: pa.Table, record: type[Record]) -> Iterator[Record]:
 
 
 def _values(column: pa.Array) -> Iterable[Any]:
+    if column.type == SEED_TYPE:
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:  # some need 64 bits without a sign
+            return map(int, column.to_pylist())
     if not pa.types.is_string(column.type):
         return list(column.to_pylist())
     coded = column.dictionary_encode()
@@ -121,6 +134,8 @@ def _checked(path: Path, table: pa.Table, record: type, names: Sequence[str]) ->
             if defaults[name] is dataclasses.MISSING:
                 raise DataError(f"{path}: column '{name}' is missing; the table needs {', '.join(schema.names)}.")
             table = table.append_column(name, pa.array([defaults[name]] * len(table), schema.field(name).type))
+        if schema.field(name).type == SEED_TYPE and pa.types.is_floating(table[name].type):
+            raise DataError(f"{path}: a column has another type than it needs: '{name}' must hold whole numbers.")
         if table[name].null_count:
             raise DataError(f"{path}: column '{name}' has empty cells; every row needs a value.")
     try:
@@ -136,9 +151,19 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def write_columns(path: Path, columns: Mapping[str, tuple[type, Sequence[Any]]]) -> None:
-    """A table of named columns, each with the type of its values; None stands where there is none."""
-    arrays = {name: pa.array(values, _ARROW[kind]) for name, (kind, values) in columns.items()}
+    """A table of named columns, each with the type of its values; None stands where there is none.
+
+    Half a character in a text, which no table holds, is written as in ``\\ud83d``.
+    """
+    arrays = {
+        name: pa.array(map(_writable, values) if kind is str else values, _ARROW[kind])
+        for name, (kind, values) in columns.items()
+    }
     write_table(path, pa.table(arrays))
+
+
+def _writable(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_table(path: Path) -> pa.Table:

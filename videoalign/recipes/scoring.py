@@ -16,6 +16,7 @@ from videoalign.data.tables import write_columns
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.clip_scores import NamedClip, about_reward, clips_in, score_clips
+from videoalign.video.addresses import located
 
 
 def score_dataset(
@@ -68,21 +69,21 @@ def score_dataset_rows(
 
 
 def read_clip_table(location: str | Path) -> list[NamedClip]:
-    """(video, prompt) of each row of a CSV, JSONL or Parquet table with these two columns; a relative path starts at
-    the table's folder.
+    """(video, prompt) of each row of a table with these two columns; a relative path starts at the table's folder.
+
+    A prompt that is missing is empty, so that its clip is told of in its place and the others are scored.
 
     Raises:
-        DataError: the table cannot be read, lacks a column or has an empty cell.
+        DataError: the table cannot be read, lacks a column, or does not name a clip in some row.
     """
     table = SourceTable.open(location)
     table.require("video", "prompt")
     pairs: list[NamedClip] = []
     for row in table.rows:
         try:
-            video, prompt = row.text("video"), row.text("prompt")
+            pairs.append((located(row.text("video"), table.folder), row.optional("prompt")))
         except DataError as error:
-            raise DataError(f"{table.location}:{row.number}: {error}") from None
-        pairs.append((video if "://" in video else str(Path(table.folder) / video), prompt))
+            raise DataError(f"{table.location}:{row.place}: {error}") from None
     return pairs
 
 

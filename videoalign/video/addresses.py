@@ -58,7 +58,7 @@ def located(path: str, root: str) -> str:
     ``\\`` stands between folders, as Windows writes it, unless there is a file of that very name.
     """
     plain = plain_place(path)
-    if is_address(plain):
+    if is_address(plain) or re.match(r"[A-Za-z]:[\\/]", plain):  # a drive of Windows is nowhere else
         return plain
     root = plain_place(root)
     local = not is_address(root)

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import select
 
 from videoalign.data.dataset import Dataset
-from videoalign.errors import DataError
 from videoalign.web.annotate.export import write_tables
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person
 
@@ -222,22 +221,3 @@ def test_a_rater_who_misses_hidden_gold_is_paused_and_may_be_let_go_on(
         number = session.scalar(select(Person.id).where(Person.status == "paused"))
     programme.admin.http.post(f"/api/admin/raters/{number}/resume")
     assert bad.next()["state"] == "rating"
-
-
-def test_a_gold_table_that_does_not_fit_is_refused_with_its_line(
-    open_programme: Open, make_dataset: Make, tmp_path: Path
-) -> None:
-    file = tmp_path / "gold.csv"
-    folder = make_dataset(2)
-    for text, reason in (
-        ("clip_a,clip_b,VQ\nc000-0,c000-1,C\n", f"{file}:2: column 'VQ' got 'C'"),
-        ("clip_a,clip_b,VQ\nc000-0,c001-1,A\n", f"{file}:2: 'c000-0' and 'c001-1' must be two clips of one prompt"),
-        ("clip_a,clip_b,VQ\nc000-0,nobody,A\n", f"{file}:2: clip 'nobody' is not in the dataset"),
-        ("clip_a,clip_b,VQ\nc000-0,c000-1,\n", f"{file}:2: has no answer"),
-        ("clip_a,VQ\nc000-0,A\n", f"{file}: column 'clip_b' is missing"),
-        ("clip_a,clip_b,VQs\nc000-0,c000-1,A\n", f"{file}: unknown column 'VQs'. Did you mean 'VQ'?"),
-    ):
-        file.write_text(text, encoding="utf-8")
-        with pytest.raises(DataError, match=".") as refused:
-            open_programme(folder, gold=file)
-        assert str(refused.value).startswith(reason)

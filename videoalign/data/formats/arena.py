@@ -18,7 +18,7 @@ from videoalign.data.formats.common import (
     RowDimension,
     SourceClip,
     normalise_label,
-    optional_column,
+    rater_column,
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, write_rows
@@ -53,7 +53,7 @@ class ArenaImporter:
     def __init__(self, table: SourceTable, options: ArenaOptions) -> None:
         self.clip_a, self.clip_b, self.prompt = options.clip_a, options.clip_b, options.prompt
         table.require(self.clip_a, self.clip_b, self.prompt, "model_a", "model_b", "winner")
-        self.rater = optional_column(table, options, "rater")
+        self.rater = rater_column(table, options)
         self.row_dimension = RowDimension(table, "dimension", options)
         self.dimensions = self.row_dimension.dimensions
 

@@ -11,7 +11,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, Dimension, Label, Role
+from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, SEEDS, Dimension, Label, Role
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, did_you_mean
 
@@ -158,6 +158,28 @@ def optional_column(table: SourceTable, options: ImportOptions, setting: str) ->
     return None
 
 
+def rater_column(table: SourceTable, options: ImportOptions) -> str | None:
+    """The column that names raters; None when it is not there, or names nobody, and nobody asked for it.
+
+    Raises:
+        DataError: it was asked for and is not there.
+    """
+    column = optional_column(table, options, "rater")
+    if column is None or "rater" in options.model_fields_set:
+        return column
+    return column if names_in(table, lambda row: [row.optional(column)], enough=1) else None
+
+
+def seed_of(row: Row, column: str | None) -> int:
+    """The seed in a cell; -1 where there is none.
+
+    Raises:
+        DataError: it is no whole number, or not one of 64 bits.
+    """
+    seed = row.whole_or_none(column, SEEDS) if column is not None else None
+    return -1 if seed is None else seed
+
+
 def name_dimensions(columns: Sequence[str], options: ImportOptions) -> dict[str, str]:
     """Columns by dimension, after renaming.
 
@@ -186,16 +208,18 @@ def plain_dimensions(columns: Sequence[str], options: ImportOptions) -> dict[str
     return name_dimensions(columns, options.model_copy(update={"rename": {**plain, **options.rename}}))
 
 
-def names_in(table: SourceTable, names: Callable[[Row], Iterable[str]]) -> list[str]:
-    """Every name that some row gives, in the order in which they first appear.
+def names_in(table: SourceTable, names: Callable[[Row], Iterable[str]], enough: int | None = None) -> list[str]:
+    """Every name that some row gives, in the order in which they first appear; the first so many where that is enough.
 
     A row that cannot be read is passed over: it is told of when its turn comes to be imported.
     """
     found: dict[str, None] = {}
     for row in table.rows:
         with suppress(DataError):
-            found.update(dict.fromkeys(names(row)))
-    return [name for name in found if name]
+            found.update(dict.fromkeys(filter(None, names(row))))
+        if len(found) == enough:
+            break
+    return list(found)
 
 
 class RowDimension:

@@ -19,6 +19,8 @@ from videoalign.data.formats.common import (
     name_dimensions,
     names_in,
     optional_column,
+    rater_column,
+    seed_of,
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
@@ -47,9 +49,8 @@ class FolderImporter:
     def __init__(self, table: SourceTable, options: FolderOptions) -> None:
         table.require(options.clip, options.prompt, *(options.dimensions or ()))
         self.clip, self.prompt = options.clip, options.prompt
-        self.model, self.seed, self.rater = (
-            optional_column(table, options, name) for name in ("model", "seed", "rater")
-        )
+        self.model, self.seed = (optional_column(table, options, name) for name in ("model", "seed"))
+        self.rater = rater_column(table, options)
         self.scored = name_dimensions(options.dimensions or (), options)
         self.dimensions = self.scored or {dimension.name: "" for dimension in DEFAULT_DIMENSIONS}
         if options.need_all and "://" not in table.folder:
@@ -68,10 +69,7 @@ class FolderImporter:
 
     def entries(self, row: Row) -> list[ClipEntry] | list[RatingEntry]:
         """See `Importer.entries`."""
-        seed = row.number_or_none(self.seed) if self.seed else None
-        clip = SourceClip(
-            path=row.text(self.clip), generator=row.optional(self.model), seed=-1 if seed is None else int(seed)
-        )
+        clip = SourceClip(path=row.text(self.clip), generator=row.optional(self.model), seed=seed_of(row, self.seed))
         if not self.scored:
             return [ClipEntry(prompt=row.text(self.prompt), clip=clip)]
         scores = {name: row.number_or_none(column) for name, column in self.scored.items()}

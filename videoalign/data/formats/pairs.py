@@ -21,6 +21,8 @@ from videoalign.data.formats.common import (
     name_dimensions,
     normalise_label,
     optional_column,
+    rater_column,
+    seed_of,
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
@@ -53,7 +55,7 @@ class PairsImporter:
     def __init__(self, table: SourceTable, options: PairsOptions) -> None:
         table.require(options.clip_a, options.clip_b, options.prompt)
         self.clip_a, self.clip_b, self.prompt = options.clip_a, options.clip_b, options.prompt
-        self.rater = optional_column(table, options, "rater")
+        self.rater = rater_column(table, options)
         self.model_a = optional_column(table, options, "model_a")
         self.model_b = optional_column(table, options, "model_b")
         taken = (self.clip_a, self.clip_b, self.prompt, self.rater, self.model_a, self.model_b, *_KEPT)
@@ -69,10 +71,10 @@ class PairsImporter:
             PairEntry(
                 prompt=row.text(self.prompt),
                 clip_a=SourceClip(
-                    path=row.text(self.clip_a), generator=row.optional(self.model_a), seed=_seed(row, "seed_a")
+                    path=row.text(self.clip_a), generator=row.optional(self.model_a), seed=seed_of(row, "seed_a")
                 ),
                 clip_b=SourceClip(
-                    path=row.text(self.clip_b), generator=row.optional(self.model_b), seed=_seed(row, "seed_b")
+                    path=row.text(self.clip_b), generator=row.optional(self.model_b), seed=seed_of(row, "seed_b")
                 ),
                 rater=row.text(self.rater) if self.rater else "",
                 labels={name: normalise_label(text, column) for name, (text, column) in given.items() if text},
@@ -81,11 +83,6 @@ class PairsImporter:
                 seconds=-1.0 if seconds is None else seconds,
             )
         ]
-
-
-def _seed(row: Row, column: str) -> int:
-    seed = row.number_or_none(column)
-    return -1 if seed is None else int(seed)
 
 
 def _one_of(row: Row, column: str, default: str, *known: str) -> str:

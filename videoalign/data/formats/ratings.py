@@ -9,6 +9,7 @@ from videoalign.data.formats.common import (
     judged_columns,
     name_dimensions,
     optional_column,
+    rater_column,
 )
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.tables import to_float
@@ -34,7 +35,7 @@ class RatingsImporter:
 
     def __init__(self, table: SourceTable, options: RatingsOptions) -> None:
         table.require(options.clip, options.prompt)
-        self.rater = optional_column(table, options, "rater")
+        self.rater = rater_column(table, options)
         self.unnamed_rater = options.unnamed_rater
         self.model = optional_column(table, options, "model")
         self.clip, self.prompt = options.clip, options.prompt

@@ -81,10 +81,10 @@ def _caption(row: Row) -> str:
 
 
 def _index(row: Row, column: str) -> int:
-    number = row.number_or_none(column)
-    if number is None or number < 0 or number != int(number):
-        raise DataError(f"column '{column}' must hold the number of a clip; got '{row.optional(column)}'.")
-    return int(number)
+    number = row.whole_or_none(column, range(2**31))
+    if number is None:
+        raise DataError(f"column '{column}' is empty; it must hold the number of a clip.")
+    return number
 
 
 def export_dpo(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:

@@ -15,9 +15,12 @@ from videoalign.contracts.output import whole_file
 from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.records import Clip, Judgement
 from videoalign.data.dataset import Dataset
+from videoalign.data.tables import SEED_TYPE
 from videoalign.errors import ConfigError, DataError
 
 _ROWS_OF_A_GROUP = 8192
+
+_SEED_COLUMNS = ("seed_a", "seed_b")
 
 
 class Contents:
@@ -133,8 +136,13 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
     rows, number = iter(rows), 0
     held = list(islice(rows, _ROWS_OF_A_GROUP))
-    found = pa.Table.from_pylist(held).schema
-    schema = pa.schema([(one.name, pa.float64() if pa.types.is_null(one.type) else one.type) for one in found])
+    others = [{name: value for name, value in row.items() if name not in _SEED_COLUMNS} for row in held]
+    types = {one.name: one.type for one in pa.Table.from_pylist(others).schema} | dict.fromkeys(
+        _SEED_COLUMNS, SEED_TYPE
+    )
+    schema = pa.schema(
+        [(name, pa.float64() if pa.types.is_null(types[name]) else types[name]) for name in next(iter(held), {})]
+    )
     with pq.ParquetWriter(path, schema) as file:
         while held:
             file.write_table(pa.Table.from_pylist(held, schema=schema))

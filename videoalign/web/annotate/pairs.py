@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -10,19 +9,15 @@ from pathlib import Path
 from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.records import Label
-from videoalign.data.dataset import flip
-from videoalign.errors import DataError, did_you_mean
+from videoalign.errors import DataError
 from videoalign.web.annotate import deciding
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.pair_tables import ClipPair, read_gold, read_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Status, Work
 
 ROWS_AT_ONCE = 5000
-GOLD_LABELS = (Label.A, Label.B, Label.TIE, Label.BOTH_BAD)
-
-ClipPair = tuple[str, str]
 
 
 def sync_pairs(desk: Desk) -> int:
@@ -45,7 +40,7 @@ def require_pairs(
     Raises:
         DataError: see `sync_pairs`.
     """
-    gold = dict(_read_gold(settings.gold, library)) if settings.gold is not None else {}
+    gold = read_gold(settings.gold, library) if settings.gold is not None else {}
     wanted = dict.fromkeys([*_wanted(library, settings.pairs), *gold])
     if not wanted:
         raise DataError(f"{library.dataset.path}: no prompt has two clips, so there is no pair to judge.")
@@ -59,9 +54,8 @@ def matchup(library: Library, clip_a: str, clip_b: str) -> str:
 
 
 def _wanted(library: Library, source: str | Path) -> Iterator[ClipPair]:
-    if isinstance(source, Path):
-        for where, row in _read_table(source, ()):
-            yield _pair_of(where, row, library)
+    if source not in ("all", "across"):
+        yield from read_pairs(source, library)
         return
     by_prompt: dict[str, list[str]] = {}
     for clip in library.clips.values():
@@ -118,47 +112,3 @@ def _row(desk: Desk, pair: ClipPair, answers: dict[str, str] | None) -> dict[str
         "answers": answers,
         "decision": None,
     }
-
-
-def _read_gold(file: Path, library: Library) -> Iterator[tuple[ClipPair, dict[str, str]]]:
-    names = library.dataset.dimensions
-    for where, row in _read_table(file, names):
-        answers = {name: row[name].strip() for name in names if (row.get(name) or "").strip()}
-        for name, label in answers.items():
-            if label not in GOLD_LABELS:
-                raise DataError(f"{where}: column '{name}' got '{label}', wanted {', '.join(GOLD_LABELS)} or nothing.")
-        if not answers:
-            raise DataError(f"{where}: has no answer; give one on at least one of {', '.join(names)}.")
-        pair = _pair_of(where, row, library)
-        if pair[0] != row["clip_a"].strip():
-            answers = {name: flip(label) for name, label in answers.items()}
-        yield pair, answers
-
-
-def _read_table(file: Path, also: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and cells of each row of a CSV table with columns ``clip_a`` and ``clip_b`` and perhaps others."""
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            columns = reader.fieldnames or ()
-            for name in ("clip_a", "clip_b"):
-                if name not in columns:
-                    raise DataError(f"{file}: column '{name}' is missing; has {', '.join(columns) or 'nothing'}.")
-            for name in columns:
-                if also and name not in ("clip_a", "clip_b", *also):
-                    raise DataError(f"{file}: unknown column '{name}'.{did_you_mean(name, also)}")
-            for row in reader:
-                yield f"{file}:{reader.line_num}", row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV table ({error}).") from None
-
-
-def _pair_of(where: str, row: dict[str, str], library: Library) -> ClipPair:
-    """The pair that a row names, in the order in which pairs are stored."""
-    clip_a, clip_b = ((row[name] or "").strip() for name in ("clip_a", "clip_b"))
-    for clip_id in (clip_a, clip_b):
-        if clip_id not in library.clips:
-            raise DataError(f"{where}: clip '{clip_id}' is not in the dataset; add it first.")
-    if clip_a == clip_b or library.clips[clip_a].prompt_id != library.clips[clip_b].prompt_id:
-        raise DataError(f"{where}: '{clip_a}' and '{clip_b}' must be two clips of one prompt.")
-    return (clip_a, clip_b) if clip_a < clip_b else (clip_b, clip_a)

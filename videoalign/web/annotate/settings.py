@@ -45,11 +45,11 @@ class AnnotateSettings(Config):
     selection: Literal["random", "coverage", "informative"] = "random"
     """Which open pair comes next: any, the one with the fewest raters so far, or the one whose generators the
     judgements so far tell apart least."""
-    pairs: Literal["all", "across"] | Path = "all"
-    """What is judged: all pairs of clips of one prompt, only pairs of clips of two generators, or a CSV table with
-    columns ``clip_a`` and ``clip_b``."""
-    gold: Path | None = None
-    """CSV table of pairs with known answers: ``clip_a``, ``clip_b`` and one column a dimension, each cell A, B, tie or
+    pairs: str | Path = "all"
+    """What is judged: ``all`` pairs of clips of one prompt, only those ``across`` two generators, or those of a table
+    that names clips by their ids in the columns ``clip_a`` and ``clip_b``."""
+    gold: str | Path | None = None
+    """Table of pairs with known answers: ``clip_a``, ``clip_b`` and one column a dimension, each cell A, B, tie or
     both_bad, or empty where the answer is not known."""
     gold_share: float = Field(0.05, ge=0, lt=1)
     """Share of pairs that are gold, where there is gold that the rater has not seen."""
