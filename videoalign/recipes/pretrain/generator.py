@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from videoalign.contracts.output import whole_file
 from videoalign.distributed import Processes, join
@@ -39,6 +40,8 @@ class GeneratorConfig(FitConfig):
     """Folder of a pipeline whose transformer and text encoder to go on from; empty starts from random weights."""
     num_clips: int = 6000
     """Clips per process; encoded once."""
+    render_workers: int = 0
+    """Processes that draw clips ahead of the autoencoder; 0 draws them in between."""
     num_steps: int = 6000
     """Optimiser steps."""
     batch_size: int = 32
@@ -74,6 +77,20 @@ class Captioned(Sequence[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.latents[index].float(), self.ids[index], self.mask[index]
+
+
+class DrawnClips(Dataset[tuple[Tensor, str]]):
+    """Flawed clips, uint8 (F, H, W, 3), and their captions, each drawn from (seed, rank, index)."""
+
+    def __init__(self, num: int, seed: int, rank: int) -> None:
+        self.num, self.seed, self.rank = num, seed, rank
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        frames, caption, _ = sample_clip(np.random.default_rng((self.seed, self.rank, index)))
+        return torch.from_numpy(frames), caption
 
 
 class CaptionedFlowMatching:
@@ -123,13 +140,12 @@ def captioned_latents(
     rank = processes.rank
     if not caches[rank].is_file():
         parts, captions = [], []
-        for begin in range(0, config.num_clips, 16):
-            rngs = [np.random.default_rng((config.seed, rank, i)) for i in range(begin, begin + 16)]
-            drawn = [sample_clip(rng) for rng in rngs]
-            parts.append(generator.encode_frames(np.stack([frames for frames, _, _ in drawn])).half().cpu())
-            captions += [caption for _, caption, _ in drawn]
-            if rank == 0 and begin % 960 == 0:
-                print(f"encoded {begin} of {config.num_clips} clips", flush=True)
+        drawn = DrawnClips(config.num_clips, config.seed, rank)
+        for frames, told in DataLoader(drawn, batch_size=16, num_workers=config.render_workers):
+            parts.append(generator.encode_frames(frames.numpy()).half().cpu())
+            captions += told
+            if rank == 0 and len(captions) % 960 == 0:
+                print(f"encoded {len(captions)} of {config.num_clips} clips", flush=True)
         ids, mask = generator.tokenize(captions)
         with whole_file(caches[rank]) as aside:
             save_file({"latents": torch.cat(parts), "ids": ids, "mask": mask}, aside)
