@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,10 +55,11 @@ def quickstart(
     as_json: AsJson = False,
 ) -> None:
     """Walk the whole path on the embedded world: clips, judgements, reward, alignment, steering, report."""
-    from videoalign.recipes.quickstart import QuickstartConfig, run
+    from videoalign.recipes.quickstart import run
+    from videoalign.recipes.quickstart_settings import QuickstartConfig
 
     options = load_config(QuickstartConfig, config, settings, seed=seed)
-    results = run(out, options, fresh=fresh, progress=progress)
+    results = run(out, options, fresh=fresh, progress=progress, say=partial(print, file=sys.stderr, flush=True))
     if as_json:
         print_json(results)
         return

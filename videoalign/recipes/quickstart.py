@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import Field
 
-from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel, SchedulerWrapper
+from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Prompt
 from videoalign.data.dataset import Dataset, prompt_id_of
-from videoalign.data.pairs import PairsConfig, make_pairs
+from videoalign.data.pairs import make_pairs
 from videoalign.data.people import said_only_in
 from videoalign.evaluation.compare import compare, guidance_entry
 from videoalign.evaluation.report import ReportMedia, write_report
+from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.align import AlignConfig, DpoConfig, RwrConfig, SftConfig, align
-from videoalign.recipes.encode import ClipSettings, encode
+from videoalign.recipes.align import AlignConfig, align
+from videoalign.recipes.encode import encode, encode_reference
 from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_versions, shown_rows
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.quickstart_settings import (
+    GUIDE_NAME,
+    METHODS,
+    MODEL,
+    PAIRS_NAME,
+    REWARD_NAME,
+    WINNERS_NAME,
+    QuickstartConfig,
+)
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_scores import eval_scores
 from videoalign.recipes.scoring import score_dataset
 from videoalign.recipes.stages import Stages
 from videoalign.training.checkpoint import RunLog
-from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.annotators import judge_pairs
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCES, Sentence
 
-MODEL = "sprites"
-REWARD_NAME = "videoreward"
-PAIRS_NAME = "relabelled"
-GUIDE_NAME = "guide"
-
 AnyConfig = TypeVar("AnyConfig", RewardTrainConfig, AlignConfig, GuideTrainConfig)
 
-METHODS: dict[str, Callable[[QuickstartConfig], tuple[str, AlignConfig]]] = {
-    "sft": lambda config: ("sft", config.sft),
-    "rwr": lambda config: ("rwr", config.rwr),
-    "dpo": lambda config: ("dpo", config.dpo),
-    "dpo_t": lambda config: ("dpo", config.dpo.model_copy(update={"schedule": "squared"})),
-}
-"""Name in the results to method and settings."""
+LONG_STAGES = {"generate": 95.0, "annotate": 12.0, "reward": 150.0, "pairs": 1.0, "encode": 15.0}
+"""The stages that run alone, with the seconds that each takes on two cores at the default settings."""
 
 JUDGE_NOTE = "It labelled no pair: raters saw it through noise, and VideoReward learnt from the raters."
 
@@ -58,80 +55,17 @@ ABOUT = (
     "A small video generator, pretrained on flawed clips with captions that sometimes lie, made clips; three simulated "
     "raters judged them in pairs; VideoReward learnt from the judgements and relabelled the clips; four methods "
     "aligned the generator with the relabelled pairs; a noisy-latent reward steered it. Everything below is measured "
-    "on prompts that no training saw."
+    "on prompts that no alignment saw: neither the reward, nor the adapters, nor the steering learnt from them."
 )
-
-
-REWARD_TEMPLATE = (
-    "<|im_start|>user\n<|vision_start|>{video}<|vision_end|><|VQ_reward|><|MQ_reward|>Prompt: {prompt}\n<|TA_reward|>"
-)
-"""No guidelines: so small a model learns what is asked from the judgements alone, and reads half as many tokens."""
-
-ADAPTER_FIT = FitConfig(num_steps=120, batch_size=16, learning_rate=1e-3, warmup_steps=10, schedule="cosine")
-"""The same budget for every method."""
-
-
-class QuickstartConfig(Config):
-    """How large the run is."""
-
-    seed: int = 0
-    """Decides every random draw."""
-    num_prompts: int = Field(default=len(TRAIN_SENTENCES), ge=2, le=len(TRAIN_SENTENCES))
-    """Training prompts."""
-    num_held_out: int = Field(default=len(HELD_OUT_SENTENCES), ge=1, le=len(HELD_OUT_SENTENCES))
-    """Held-out prompts that the arms are compared on."""
-    per_prompt: int = Field(default=12, ge=2)
-    """Clips of each training prompt."""
-    val_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training prompts that the reward is measured and normalised on."""
-    judged_per_prompt: int = Field(default=2, gt=0)
-    """Clips of each held-out prompt and arm in the evaluation."""
-    reward: RewardTrainConfig = RewardTrainConfig(
-        fit=FitConfig(
-            num_steps=300,
-            batch_size=2,
-            learning_rate=1e-3,
-            warmup_steps=20,
-            schedule="cosine",
-            betas=(0.9, 0.98),
-            weight_decay=0.05,
-        ),
-        rates={"vision": 2e-4, "merger": 5e-4},
-        template=REWARD_TEMPLATE,
-        max_clips=12,
-        shift_share=0.12,
-    )
-    """Training of VideoReward."""
-    pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=6)
-    """How the reward's scores become win-lose pairs."""
-    sft: SftConfig = SftConfig(fit=ADAPTER_FIT)
-    """Supervised fine-tuning."""
-    rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT)
-    """Flow-RWR."""
-    dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=100.0, reference_draws=4)
-    """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
-    guide: GuideTrainConfig = GuideTrainConfig(
-        fit=FitConfig(num_steps=120, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
-        num_blocks=6,
-        max_clips=3,
-    )
-    """Training of the noisy-latent reward; so small a generator tells shapes apart in its last blocks only."""
-    strength: float = Field(default=2.0, ge=0)
-    """Strength of the guidance."""
-    weightings: tuple[dict[str, float], ...] = (
-        {"VQ": 1.0},
-        {"VQ": 0.5, "MQ": 0.5},
-        {"MQ": 1.0},
-        {"MQ": 0.5, "TA": 0.5},
-        {"TA": 1.0},
-    )
-    """Weights of the guidance table, a row each."""
-    num_shown: int = Field(default=6, ge=0)
-    """Prompts that the report shows clips of."""
 
 
 def run(
-    out: str | Path, config: QuickstartConfig | None = None, *, fresh: bool = False, progress: Progress = silent
+    out: str | Path,
+    config: QuickstartConfig | None = None,
+    *,
+    fresh: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = str,
 ) -> dict[str, Any]:
     """Runs every stage that is not done yet and writes ``results.json`` and ``report.html``.
 
@@ -139,7 +73,8 @@ def run(
         out: output folder; a run with the same settings goes on there.
         config: see `QuickstartConfig`.
         fresh: start over where ``out`` holds a run of ours.
-        progress: shows each long stage.
+        progress: shows each long stage that runs alone.
+        say: is told which stage of how many has come, and how much time is left.
 
     Returns:
         What ``results.json`` holds; see docs/reference/results.md.
@@ -148,10 +83,15 @@ def run(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or QuickstartConfig()
-    folder = claim_folder(
-        out, {"command": "quickstart", **config.model_dump(mode="json")}, fresh=fresh, said=said_only_in
-    )
-    return _Quickstart(folder, config, progress).run()
+    identity = {"command": "quickstart", **config.model_dump(mode="json", exclude={"num_workers"})}
+    quickstart = _Quickstart(claim_folder(out, identity, fresh=fresh, said=said_only_in), config, progress)
+    with Stages(quickstart.folder, quickstart.expected(), num_workers=config.num_workers, say=say) as stages:
+        return quickstart.run(stages)
+
+
+def _stage(folder: Path, config: QuickstartConfig, name: str) -> Any:
+    """One of the stages that need nothing of each other, in whatever process this is."""
+    return _Quickstart(folder, config, silent).parts[name]()
 
 
 class _Quickstart:
@@ -159,27 +99,37 @@ class _Quickstart:
 
     def __init__(self, folder: Path, config: QuickstartConfig, progress: Progress) -> None:
         self.folder, self.config, self.progress = folder, config, progress
-        self.stages = Stages(folder)
         self.oracle = Oracle()
         self.held_out = [s.text() for s in _spread(HELD_OUT_SENTENCES, config.num_held_out)]
-        self.generator = open_generator(MODEL)
+        self.trainings: dict[str, Callable[[], Any]] = {
+            "guide": self._guide,
+            **{f"align_{method}": partial(self._align, method) for method in reversed(METHODS)},
+        }
+        self.samplings: dict[str, Callable[[], Any]] = {f"sample_{a}": partial(self._sample, a) for a in self._arms()}
+        self.parts = self.trainings | self.samplings
 
-    def run(self) -> dict[str, Any]:
-        do = self.stages.run
-        do("generate", self._generate)
-        do("annotate", self._annotate)
-        reward = do("reward", self._reward)
-        do("pairs", self._pairs)
-        do("encode", self._encode)
-        for method in METHODS:
-            do(f"align_{method}", partial(self._align, method))
-        do("guide", self._guide)
-        do("sample", self._sample)
-        judged = do("judge", self._judge)
-        results = self._results(reward, judged)
+    def expected(self) -> dict[str, float]:
+        """Every stage with the seconds that it takes on two cores at the default settings."""
+        return {**LONG_STAGES, **dict.fromkeys(self.trainings, 26.0), **dict.fromkeys(self.samplings, 9.0)}
+
+    def run(self, stages: Stages) -> dict[str, Any]:
+        stages.run("generate", self._generate)
+        stages.run("annotate", self._annotate)
+        reward = stages.run("reward", self._reward)
+        stages.run("pairs", self._pairs)
+        stages.run("encode", self._encode)
+        part = partial(_stage, self.folder, self.config)
+        stages.run_side_by_side(list(self.trainings), part)
+        sampled = stages.run_side_by_side(list(self.samplings), part)
+        judged = {arm: sampled[f"sample_{arm}"] for arm in self._arms()}
+        results = {**self._results(reward, judged), "seconds": stages.seconds}
         write_json(self.folder / "results.json", results)
         write_report(self.folder, results, self._media(judged))
         return results
+
+    @cached_property
+    def generator(self) -> WanGenerator:
+        return open_generator(MODEL)
 
     @property
     def dataset(self) -> Dataset:
@@ -231,18 +181,31 @@ class _Quickstart:
 
     def _pairs(self) -> int:
         """Win-lose pairs from the reward's scores."""
-        pairs = make_pairs(self.dataset, self.dataset.scores(REWARD_NAME), config=self.config.pairs)
-        self.dataset.write_pairs(PAIRS_NAME, pairs)
-        return len(pairs)
+        dataset, config = self.dataset, self.config
+        for name, settings in ((PAIRS_NAME, config.pairs), (WINNERS_NAME, config.winners)):
+            dataset.write_pairs(name, make_pairs(dataset, dataset.scores(REWARD_NAME), config=settings))
+        return len(dataset.pairs(PAIRS_NAME))
 
     def _encode(self) -> None:
-        pairs, settings = self.dataset.pairs(PAIRS_NAME), ClipSettings(batch_size=16)
-        encode(self.dataset, self.generator, pairs, settings, progress=self.progress)
+        """Text states, and the reference's errors that both kinds of Flow-DPO train on; the latents are there."""
+        dataset, dpo, pairs = self.dataset, self.config.dpo, self.dataset.pairs(PAIRS_NAME)
+        cache = encode(dataset, self.generator, pairs, progress=self.progress)
+        if not dpo.reference_draws:
+            return
+        encode_reference(
+            self.generator,
+            cache,
+            pairs,
+            num_draws=dpo.reference_draws,
+            times=dpo.times,
+            dtype=dpo.fit.dtype,
+            progress=self.progress,
+        )
 
     def _align(self, method: str) -> None:
-        name, config = METHODS[method](self.config)
+        name, pairs, config = METHODS[method](self.config)
         out, config = self.folder / "adapters" / method, _seeded(config, self.config.seed)
-        align(name, self.dataset, self.generator, PAIRS_NAME, out, config, progress=self.progress)
+        align(name, self.dataset, self.generator, pairs, out, config, progress=self.progress)
 
     def _guide(self) -> dict[str, float]:
         """The noisy-latent reward; its accuracy by dimension and noise band."""
@@ -252,49 +215,45 @@ class _Quickstart:
             self.dataset, self.generator, out, config, scores=REWARD_NAME, progress=self.progress
         ).accuracy
 
-    def _sample(self) -> None:
-        """Clips of the held-out prompts from every arm, with the same seeds."""
+    def _sample(self, arm: str) -> dict[str, list[list[float]]]:
+        """Clips of the held-out prompts, with the same seeds in every arm, and their scores by judge, ordered as
+        `_judged_prompts`; VideoReward judges the aligned models and the base alone."""
+        generator, wrap = self.generator, None
+        if arm in METHODS:
+            generator = open_generator(MODEL, self.folder / "adapters" / arm)
+        elif arm in self._guided():
+            wrap = guide_wrapper(generator, self.folder / GUIDE_NAME, self._guided()[arm], self.config.strength)
         options = GenerateConfig(
             per_prompt=self.config.judged_per_prompt, seed=self.config.seed + 1, batch_size=24, keep_latents=False
         )
+        out = self.folder / "arms" / arm
+        made = generate(
+            generator, self.held_out, out, options, variant=arm, wrap_scheduler=wrap, progress=self.progress
+        )
+        judges: list[RewardModel] = [self.oracle]
+        if arm not in self._guided():
+            judges.append(VideoReward.from_pretrained(self.folder / REWARD_NAME))
+        scores = [judge_dataset(judge, made, self.held_out, progress=self.progress).scores for judge in judges]
+        return dict(zip((self.oracle.name, REWARD_NAME), (part.tolist() for part in scores), strict=False))
 
-        def make(arm: str, generator: Any, wrap: SchedulerWrapper | None = None) -> None:
-            out = self.folder / "arms" / arm
-            generate(generator, self.held_out, out, options, variant=arm, wrap_scheduler=wrap, progress=self.progress)
-
-        make("base", self.generator)
-        for method in METHODS:
-            make(method, open_generator(MODEL, self.folder / "adapters" / method))
-        for index, weights in enumerate(self.config.weightings):
-            wrap = guide_wrapper(self.generator, self.folder / GUIDE_NAME, weights, self.config.strength)
-            make(f"guided_{index}", self.generator, wrap)
+    def _guided(self) -> dict[str, dict[str, float]]:
+        """Weights of each steered arm."""
+        return {f"guided_{index}": weights for index, weights in enumerate(self.config.weightings)}
 
     def _arms(self) -> list[str]:
-        return ["base", *METHODS, *(f"guided_{index}" for index in range(len(self.config.weightings)))]
-
-    def _judge(self) -> dict[str, Any]:
-        """Scores of every arm by the oracle and by VideoReward, in the order of `JudgedClips`."""
-        reward = VideoReward.from_pretrained(self.folder / REWARD_NAME)
-        judges: dict[str, RewardModel] = {self.oracle.name: self.oracle, REWARD_NAME: reward}
-        return {
-            name: {arm: self._judged(judge, arm).scores.tolist() for arm in self._arms()}
-            for name, judge in judges.items()
-        }
-
-    def _judged(self, judge: RewardModel, arm: str) -> JudgedClips:
-        return judge_dataset(judge, Dataset.open(self.folder / "arms" / arm), self.held_out, progress=self.progress)
+        """The steered ones first, since they take longest."""
+        return [*self._guided(), "base", *METHODS]
 
     def _results(self, reward: dict[str, Any], judged: dict[str, Any]) -> dict[str, Any]:
         prompts = self._judged_prompts()
-        verdicts = {
-            judge: {
-                arm: compare(scores["base"], rows, prompts, self.oracle.dimensions)
-                for arm, rows in scores.items()
-                if arm != "base"
+        by_oracle, by_reward = (
+            {
+                arm: compare(judged["base"][judge], scores[judge], prompts, self.oracle.dimensions)
+                for arm, scores in judged.items()
+                if arm != "base" and judge in scores
             }
-            for judge, scores in judged.items()
-        }
-        by_oracle, by_reward = verdicts[self.oracle.name], verdicts[REWARD_NAME]
+            for judge in (self.oracle.name, REWARD_NAME)
+        )
         return {
             "seed": self.config.seed,
             "versions": library_versions(),
@@ -320,7 +279,6 @@ class _Quickstart:
                 )
                 for i, weights in enumerate(self.config.weightings)
             ],
-            "seconds": self.stages.seconds,
         }
 
     def _judged_prompts(self) -> list[str]:
@@ -328,7 +286,7 @@ class _Quickstart:
         return [text for text in self.held_out for _ in range(self.config.judged_per_prompt)]
 
     def _media(self, judged: dict[str, Any]) -> ReportMedia:
-        arms = {arm: self._with_scores(arm, judged[self.oracle.name][arm]) for arm in self._arms()}
+        arms = {arm: self._with_scores(arm, judged[arm][self.oracle.name]) for arm in self._arms()}
         histories = {method: self._history(f"adapters/{method}") for method in METHODS}
         histories |= {part: self._history(part) for part in (REWARD_NAME, GUIDE_NAME)}
         guided = {"unguided": arms["base"]} | {
