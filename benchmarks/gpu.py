@@ -1,6 +1,5 @@
 """Training steps of SFT and Flow-DPO in the exact shapes of Wan's models: time, memory and share of the card's rate.
 
-
 The weights are random, so nothing is downloaded; what is timed does not depend on their values. Prints one JSON object
 a line. Made for a graphics card; ``--shapes tiny --device cpu`` runs anywhere.
 """
