@@ -154,12 +154,26 @@ class Bench:
             )
         return [row["seconds"] for row in rows]
 
-    def operations(self, method: str) -> int:
-        """Floating-point operations of one step, recomputation included, as torch counts them."""
-        counter = FlopCounterMode(display=False)
-        with counter:
-            self.steps(method, 1)
-        return int(counter.get_total_flops())
+
+def operations(shape: Shape, rank: int) -> dict[str, int]:
+    """Operations of a step by method, recomputation included, counted on the meta device, which holds no memory."""
+    transformer = random_transformer(shape, torch.device("meta"), torch.bfloat16)
+    add_lora(transformer.train(), LoraSettings(rank=rank, alpha=2 * rank), seed=0)
+    clip, text, t = (
+        torch.zeros(1, *size, device="meta", dtype=torch.bfloat16) for size in (shape.latents, shape.text, ())
+    )
+    counts = {}
+    for name, gradients in (("forward", False), ("training", True)):
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(gradients):
+            out = transformer(clip, t, text, return_dict=False)[0]
+            if gradients:
+                out.float().square().mean().backward()
+        counts[name] = int(counter.get_total_flops())
+    return {
+        "sft": counts["training"],
+        "dpo cached": 2 * counts["training"],
+        "dpo live": 2 * counts["training"] + 2 * counts["forward"],
+    }
 
 
 def measure(bench: Bench, method: str, *, num_steps: int, rate: float, operations: int) -> dict[str, Any]:
@@ -195,15 +209,15 @@ def main() -> None:
     for shape in options.shapes.split(","):
         if time.perf_counter() - begin > options.seconds:
             break
+        counted = operations(SHAPES[shape], options.rank)
         bench = Bench(SHAPES[shape], device, options.rank)
         for method in options.methods.split(","):
             if time.perf_counter() - begin > options.seconds:
                 break
-            operations = bench.operations(method)
             for compiled in (False, True) if on_card and method == "sft" else (on_card,):
                 if compiled:
                     bench.transformer.compile_repeated_blocks()
-                found = measure(bench, method, num_steps=options.steps + 1, rate=rate, operations=operations)
+                found = measure(bench, method, num_steps=options.steps + 1, rate=rate, operations=counted[method])
                 print(json.dumps({"shape": shape, "method": method, "compiled": compiled, **found}), flush=True)
         remove_adapter(bench.transformer)
         del bench
