@@ -175,7 +175,7 @@ def test_videos_may_be_addresses(tmp_path: Path, six_clips: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"vote_type": "left"}, r"t\.jsonl:1: column 'vote_type': 'left' is not a vote; wanted leftvote, rightvote"),
+    ({"vote_type": "left"}, r"t\.jsonl:1: column 'vote_type': 'left' is not a verdict; wanted leftvote, rightvote"),
     ({"vote_type": ""}, r"t\.jsonl:1: column 'vote_type' is empty"),
     ({"left_video": None}, r"t\.jsonl:1: column 'left_video' holds no video"),
     ({"left_video": {"path": None, "bytes": None}}, r"t\.jsonl:1: column 'left_video' holds no video"),

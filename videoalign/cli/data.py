@@ -62,7 +62,7 @@ def import_(
     flags = {"dimensions": parse_names(dimensions), "skip_broken": skip_broken or None}
     options = load_config(find_format(format).options, config, settings, **flags)
     report = import_data(format, source, out, clips=clips, options=options, fresh=fresh, progress=progress)
-    _show_counts(report.as_dict(), as_json)
+    _show_counts({**report.as_dict(), "not_read": report.not_read}, as_json)
 
 
 def export(
@@ -171,5 +171,7 @@ def _show_counts(counts: dict[str, Any], as_json: bool) -> None:
     if labels:
         names = list(next(iter(labels.values())))
         print_table(["dimension", *names], [[dim, *numbers.values()] for dim, numbers in labels.items()])
+    if counts.get("not_read"):
+        print("not read: " + ", ".join(f"{name} ('{text}')" for name, text in counts["not_read"].items()))
     if counts["rejected"]:
         print_table(["row", "left out because"], [[r["row"], r["reason"]] for r in counts["rejected"]])

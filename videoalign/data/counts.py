@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,12 @@ class Counts:
     """Raw verdicts by dimension: A, B, tie, both_bad, invalid."""
     rejected: list[dict[str, str]]
     """Rows that the import left out: ``{row, reason}``."""
+    not_read: dict[str, str] = field(default_factory=dict)
+    """Columns that an import did not read, with a cell of each; of a dataset that is there it is not known."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; without `not_read`."""
+        return {name: value for name, value in asdict(self).items() if name != "not_read"}
 
 
 def count(dataset: Dataset) -> Counts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,13 @@ from videoalign.data.counts import REJECTED_FILE, Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.formats.arena import ArenaImporter, ArenaOptions, export_arena
 from videoalign.data.formats.builder import Builder, DuplicateRow
-from videoalign.data.formats.common import Importer, ImportOptions, PointwiseOptions, describe_dimensions
+from videoalign.data.formats.common import (
+    Importer,
+    ImportOptions,
+    PointwiseOptions,
+    describe_dimensions,
+    is_bookkeeping,
+)
 from videoalign.data.formats.folder import FolderImporter, FolderOptions
 from videoalign.data.formats.genai_bench import GenAIBenchImporter, GenAIBenchOptions
 from videoalign.data.formats.label_studio import LabelStudioImporter, LabelStudioOptions, export_label_studio
@@ -25,6 +32,7 @@ from videoalign.data.formats.potato import PotatoImporter, PotatoOptions
 from videoalign.data.formats.rapidata import RapidataImporter, RapidataOptions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
 from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions, export_rewardbench
+from videoalign.data.formats.rows import ColumnWatch
 from videoalign.data.formats.sharegpt import export_sharegpt, export_sharegpt_sft
 from videoalign.data.formats.solireward import SoliRewardImporter, SoliRewardOptions
 from videoalign.data.formats.source import Row, SourceTable
@@ -40,6 +48,9 @@ from videoalign.data.formats.worldreward_bench import WorldRewardBenchImporter, 
 from videoalign.data.people import said_only_in
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
 from videoalign.video.addresses import unsigned
+
+_WATCHED_ROWS = 100
+"""Rows from which it is told what columns were not read."""
 
 
 class Format(NamedTuple):
@@ -147,13 +158,15 @@ def import_data(
     with whole_folder(out, said=said_only_in) as aside:
         dataset = Dataset.create(aside, info)
         builder = Builder(dataset, str(clips) if clips is not None else table.folder, table.name, options)
-        rejected = _take_rows(table, importer, builder, options, progress)
+        watch = ColumnWatch()
+        rejected = _take_rows(table, importer, builder, options, watch, progress)
         if isinstance(options, PointwiseOptions):
             builder.derive_judgements(options.tie_band)
         builder.finish()
         if rejected:
             write_json(aside / REJECTED_FILE, rejected)
-    return count(Dataset.open(out))
+    not_read = {name: text for name, text in watch.unread().items() if not is_bookkeeping(name)}
+    return replace(count(Dataset.open(out)), not_read=not_read)
 
 
 def export_data(format: str, dataset: Dataset, out: str | Path, aggregate: Aggregation | str | None = None) -> int:
@@ -222,7 +235,12 @@ def _require_free(out: Path, fresh: bool) -> None:
 
 
 def _take_rows(
-    table: SourceTable, importer: Importer, builder: Builder, options: ImportOptions, progress: Progress
+    table: SourceTable,
+    importer: Importer,
+    builder: Builder,
+    options: ImportOptions,
+    watch: ColumnWatch,
+    progress: Progress,
 ) -> list[dict[str, str]]:
     rejected: dict[tuple[str, str], None] = {}
     broken: dict[str, str] = {}
@@ -239,8 +257,9 @@ def _take_rows(
             rejected[where, str(error)] = None
 
     with progress(f"reading {table.name}", table.num_rows) as step:
-        for row in table.rows:
-            for entry in take(row, partial(importer.entries, row)) or ():
+        for number, row in enumerate(table.rows):
+            seen = watch.over(row) if number < _WATCHED_ROWS else row
+            for entry in take(row, partial(importer.entries, seen)) or ():
                 take(row, partial(builder.add, row.number, entry))
             step()
     if broken:

@@ -12,15 +12,13 @@ from typing import Any
 
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import (
-    ImportOptions,
-    PairEntry,
-    RowDimension,
-    SourceClip,
-    normalise_label,
-    rater_column,
-)
+from videoalign.data.formats.common import PairEntry, RowDimension, SourceClip, rater_column
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 from videoalign.data.formats.writing import Contents, write_rows
 from videoalign.data.votes import standing
 
@@ -34,7 +32,7 @@ WINNERS = {
 }
 
 
-class ArenaOptions(ImportOptions):
+class ArenaOptions(VerdictOptions):
     """Settings of ``data import arena``."""
 
     clip_a: str = "video_a"
@@ -54,6 +52,7 @@ class ArenaImporter:
         self.clip_a, self.clip_b, self.prompt = options.clip_a, options.clip_b, options.prompt
         table.require(self.clip_a, self.clip_b, self.prompt, "model_a", "model_b", "winner")
         self.rater = rater_column(table, options)
+        self.known = known_verdicts(options, WINNERS)
         self.row_dimension = RowDimension(table, "dimension", options)
         self.dimensions = self.row_dimension.dimensions
 
@@ -68,7 +67,7 @@ class ArenaImporter:
                 clip_a=SourceClip(path=row.text(self.clip_a), generator=row.optional("model_a")),
                 clip_b=SourceClip(path=row.text(self.clip_b), generator=row.optional("model_b")),
                 rater=row.text(self.rater) if self.rater else "arena",
-                labels={dimension: normalise_label(row.text("winner"), "winner", WINNERS)},
+                labels={dimension: normalise_label(row.text("winner"), "winner", self.known)},
             )
         ]
 

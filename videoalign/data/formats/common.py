@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
@@ -14,18 +14,6 @@ from videoalign.config import Config
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, SEEDS, Dimension, Label, Role
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, did_you_mean
-
-LABELS: dict[str, Label] = {
-    "a": Label.A,
-    "b": Label.B,
-    "same": Label.TIE,
-    "tie": Label.TIE,
-    "both_bad": Label.BOTH_BAD,
-    "bothbad": Label.BOTH_BAD,
-    "tie (bothbad)": Label.BOTH_BAD,
-    "invalid": Label.INVALID,
-}
-"""How verdicts are written, in small letters."""
 
 CLIP_ENDINGS = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif"}
 """Of names of clips, in small letters."""
@@ -124,24 +112,6 @@ class Importer(Protocol):
             DataError: it cannot be used; the message leaves out where it stands.
         """
         ...
-
-
-def normalise_label(text: str, column: str, known: Mapping[str, Label] | None = None) -> Label:
-    """A verdict however it is written.
-
-    Args:
-        text: of the cell.
-        column: for the message.
-        known: how verdicts are written, in small letters; default: `LABELS`.
-
-    Raises:
-        DataError: it is none of them.
-    """
-    label = (LABELS if known is None else known).get(text.lower())
-    if label is None:
-        wanted = "A, B, same, tie, both_bad or invalid" if known is None else ", ".join(known)
-        raise DataError(f"column '{column}': '{text}' is not a verdict; wanted {wanted}.")
-    return label
 
 
 def optional_column(table: SourceTable, options: ImportOptions, setting: str) -> str | None:
@@ -261,21 +231,39 @@ def describe_dimensions(names: Sequence[str], options: ImportOptions) -> tuple[D
     return tuple(described)
 
 
-def judged_columns(table: SourceTable, taken: Sequence[str | None], looks_judged: LooksJudged) -> list[str]:
+def judged_columns(
+    table: SourceTable, taken: Sequence[str | None], looks_judged: LooksJudged, way_out: Callable[[str], str]
+) -> list[str]:
     """Columns not taken for something else, not named like an id, of which some cell looks like a judgement.
 
+    Args:
+        table: looked through until each such column was seen to be judged.
+        taken: columns that are something else.
+        looks_judged: tells a judgement from other texts.
+        way_out: what else to do about a cell that looks like none.
+
     Raises:
-        DataError: there is none.
+        DataError: there is none; or one named like a dimension that everybody judges holds something else.
     """
-    names = [name for name in table.columns if name not in taken and not _is_bookkeeping(name)]
-    left = set(names)
+    names = [name for name in table.columns if name not in taken and not is_bookkeeping(name)]
+    others: dict[str, str] = dict.fromkeys(names, "")
     for row in table.rows:
-        for name in tuple(left):
+        for name in tuple(others):
             with suppress(DataError):
-                left -= {name} if looks_judged(row.optional(name)) else set()
-        if not left:
+                text = row.optional(name)
+                if looks_judged(text):
+                    del others[name]
+                else:
+                    others[name] = others[name] or text
+        if not others:
             break
-    found = [name for name in names if name not in left]
+    for name, text in others.items():
+        if name.lower() in _JUDGED_BY_ALL and text:
+            raise DataError(
+                f"{table.location}: column '{name}' holds '{text[:60]}', which is no judgement that is known here; "
+                f"name the judged columns with --dimensions{way_out(text)}."
+            )
+    found = [name for name in names if name not in others]
     if not found:
         raise DataError(
             f"{table.location}: no judged column among {', '.join(table.columns)}; name them with --dimensions."
@@ -289,9 +277,12 @@ class LooksJudged(Protocol):
     def __call__(self, text: str, /) -> bool: ...
 
 
+_JUDGED_BY_ALL = {name.lower() for name in (OVERALL, *(dimension.name for dimension in DEFAULT_DIMENSIONS))}
+
 _BOOKKEEPING = {"id", "index", "row", "seed", "fps", "num_frames", "height", "width", "duration", "timestamp"}
 
 
-def _is_bookkeeping(name: str) -> bool:
+def is_bookkeeping(name: str) -> bool:
+    """Whether a column is named like an id or like what the file of a clip says itself."""
     parts = name.lower().removesuffix("_a").removesuffix("_b")
     return parts in _BOOKKEEPING or parts.endswith("_id")

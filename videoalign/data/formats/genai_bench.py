@@ -12,14 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 from videoalign.errors import DataError
 
 VOTES = {"leftvote": Label.A, "rightvote": Label.B, "tievote": Label.TIE, "bothbad_vote": Label.BOTH_BAD}
 
 
-class GenAIBenchOptions(ImportOptions):
+class GenAIBenchOptions(VerdictOptions):
     """Settings of ``data import genai-bench``."""
 
     dimensions: tuple[str, ...] | None = ("vote_type",)
@@ -37,11 +42,13 @@ class GenAIBenchImporter:
         columns = options.dimensions or ()
         table.require("prompt", "left_model", "left_video", "right_model", "right_video", *columns)
         self.dimensions = name_dimensions(columns, options)
-        self.rater = options.rater
+        self.rater, self.known = options.rater, known_verdicts(options, VOTES)
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
-        labels = {name: _vote(text, column) for name, column in self.dimensions.items() if (text := row.text(column))}
+        labels = {
+            name: normalise_label(row.text(column), column, self.known) for name, column in self.dimensions.items()
+        }
         return [
             PairEntry(
                 prompt=row.text("prompt"),
@@ -51,12 +58,6 @@ class GenAIBenchImporter:
                 labels=labels,
             )
         ]
-
-
-def _vote(text: str, column: str) -> Label:
-    if text not in VOTES:
-        raise DataError(f"column '{column}': '{text}' is not a vote; wanted {', '.join(VOTES)}.")
-    return VOTES[text]
 
 
 def _clip(row: Row, side: str) -> SourceClip:

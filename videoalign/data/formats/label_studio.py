@@ -13,25 +13,23 @@ from typing import Any
 
 from videoalign.contracts.records import Judgement, Label, Role
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import (
-    LABELS,
-    ImportOptions,
-    PairEntry,
-    SourceClip,
-    names_in,
-    normalise_label,
-    plain_dimensions,
-)
+from videoalign.data.formats.common import PairEntry, SourceClip, names_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    LABELS,
+    SIDES,
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
 from videoalign.data.votes import FINAL
 from videoalign.errors import DataError
 
-_CHOICES = {**LABELS, "left": Label.A, "right": Label.B}
 _BESIDE = "_choice"
 
 
-class LabelStudioOptions(ImportOptions):
+class LabelStudioOptions(VerdictOptions):
     """Settings of ``data import label-studio``."""
 
     clip_a: str = "video_a"
@@ -47,7 +45,7 @@ class LabelStudioImporter:
 
     def __init__(self, table: SourceTable, options: LabelStudioOptions) -> None:
         table.require("data", "annotations")
-        self.options = options
+        self.options, self.known = options, known_verdicts(options, {**LABELS, **SIDES})
         asked = names_in(table, lambda row: [name for given in _annotations(row) for name, _ in _results(given)])
         self.dimensions = plain_dimensions(options.dimensions or asked, options)
         self._names = {asked: name for name, asked in self.dimensions.items()}
@@ -78,7 +76,7 @@ class LabelStudioImporter:
     def _labels(self, given: Row) -> dict[str, Label]:
         labels: dict[str, Label] = {}
         for asked, text in _results(given):
-            name, label = self._names.get(asked), normalise_label(text, asked, _CHOICES)
+            name, label = self._names.get(asked), normalise_label(text, asked, self.known)
             if name is not None and labels.setdefault(name, label) != label:
                 raise DataError(f"{_rater(given)} says both {labels[name]} and {label} on {asked}; correct one.")
         return labels

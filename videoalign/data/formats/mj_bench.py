@@ -8,20 +8,18 @@ object with a verdict per category. The paths count from 0 and the verdicts from
 from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import (
-    ImportOptions,
-    PairEntry,
-    SourceClip,
-    names_in,
-    normalise_label,
-    plain_dimensions,
-)
+from videoalign.data.formats.common import PairEntry, SourceClip, names_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 
 VERDICTS = {"video 1 better": Label.A, "video 2 better": Label.B, "same": Label.TIE}
 
 
-class MJBenchOptions(ImportOptions):
+class MJBenchOptions(VerdictOptions):
     """Settings of ``data import mj-bench``."""
 
     rater: str = "mj-bench"
@@ -36,7 +34,7 @@ class MJBenchImporter:
         table.require(self.prompt, "video_0_path", "video_1_path", "overall_preference")
         categories = names_in(table, lambda row: row.fields("category_preference").cells)
         self.dimensions = plain_dimensions(options.dimensions or [OVERALL, *categories], options)
-        self.rater = options.rater
+        self.rater, self.known = options.rater, known_verdicts(options, VERDICTS)
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
@@ -52,7 +50,7 @@ class MJBenchImporter:
                 clip_b=SourceClip(path=row.text("video_1_path")),
                 rater=self.rater,
                 labels={
-                    name: normalise_label(text, asked, VERDICTS) for name, (text, asked) in verdicts.items() if text
+                    name: normalise_label(text, asked, self.known) for name, (text, asked) in verdicts.items() if text
                 },
             )
         ]

@@ -1,7 +1,8 @@
 """Our plain table: one rater's verdicts on one pair a row, one column per dimension.
 
-Columns ``clip_a, clip_b, prompt`` and a column per dimension; optionally ``rater``, ``model_a, model_b``, ``seed_a,
-seed_b`` and, as this tool writes them on export, ``role``, ``left`` (which clip stood on the left) and ``seconds``.
+Columns ``clip_a, clip_b, prompt`` and a column per dimension, with A, B, a tie and so on, or with ``left`` and
+``right``; optionally ``rater``, ``model_a, model_b``, ``seed_a, seed_b`` and, as this tool writes them on export,
+``role``, ``left`` (which clip stood on the left; without it, the first) and ``seconds``.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from videoalign.contracts.records import Aggregation, Label, Role
-from videoalign.data.dataset import Dataset
+from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.common import (
-    LABELS,
-    ImportOptions,
     PairEntry,
     SourceClip,
     judged_columns,
     name_dimensions,
-    normalise_label,
     optional_column,
     rater_column,
     seed_of,
 )
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    LABELS,
+    SIDES,
+    VerdictOptions,
+    hint,
+    known_verdicts,
+    normalise_label,
+    word_of,
+)
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
 from videoalign.errors import DataError
 
@@ -32,7 +39,7 @@ _KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
 """Columns with a fixed name that may stand beside the verdicts."""
 
 
-class PairsOptions(ImportOptions):
+class PairsOptions(VerdictOptions):
     """Settings of ``data import pairs``."""
 
     clip_a: str = "clip_a"
@@ -59,12 +66,17 @@ class PairsImporter:
         self.model_a = optional_column(table, options, "model_a")
         self.model_b = optional_column(table, options, "model_b")
         taken = (self.clip_a, self.clip_b, self.prompt, self.rater, self.model_a, self.model_b, *_KEPT)
-        columns = options.dimensions or judged_columns(table, taken, lambda text: text.lower() in LABELS)
+        named = {self.clip_a.lower(): Label.A, self.clip_b.lower(): Label.B}
+        self.known = known_verdicts(options, {**LABELS, **SIDES, **named})
+        self.tells_left = "left" in table.columns
+        self.by_side = SIDES.keys() - {word_of(word) for word in options.verdicts}
+        columns = options.dimensions or judged_columns(table, taken, lambda text: word_of(text) in self.known, hint)
         table.require(*columns)
         self.dimensions = name_dimensions(columns, options)
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
+        left = _one_of(row, "left", "", Label.A, Label.B)
         given = {name: (row.optional(column), column) for name, column in self.dimensions.items()}
         seconds = row.number_or_none("seconds")
         return [
@@ -77,12 +89,20 @@ class PairsImporter:
                     path=row.text(self.clip_b), generator=row.optional(self.model_b), seed=seed_of(row, "seed_b")
                 ),
                 rater=row.text(self.rater) if self.rater else "",
-                labels={name: normalise_label(text, column) for name, (text, column) in given.items() if text},
+                labels={name: self._label(text, column, left) for name, (text, column) in given.items() if text},
                 role=_one_of(row, "role", Role.RATER, *Role),
-                left=_one_of(row, "left", "", Label.A, Label.B),
+                left=left,
                 seconds=-1.0 if seconds is None else seconds,
             )
         ]
+
+    def _label(self, text: str, column: str, left: str) -> Label:
+        label = normalise_label(text, column, self.known)
+        if word_of(text) not in self.by_side or left == Label.A:
+            return label
+        if not left and self.tells_left:
+            raise DataError(f"column '{column}' says '{text}', but column 'left' does not say which clip stood there.")
+        return flip(label) if left else label
 
 
 def _one_of(row: Row, column: str, default: str, *known: str) -> str:

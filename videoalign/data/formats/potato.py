@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from videoalign.data.formats.common import (
-    LABELS,
-    ImportOptions,
-    PairEntry,
-    SourceClip,
-    names_in,
-    normalise_label,
-    plain_dimensions,
-)
+from videoalign.data.formats.common import PairEntry, SourceClip, names_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    LABELS,
+    SIDES,
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+    word_of,
+)
 from videoalign.errors import DataError
 
 
-class PotatoOptions(ImportOptions):
+class PotatoOptions(VerdictOptions):
     """Settings of ``data import potato``."""
 
     items: str | None = None
@@ -53,7 +53,8 @@ class PotatoImporter:
             shown.require("id")
             self.items = {row.optional("id"): row for row in shown.rows}
         shown.require(options.clip_a, options.clip_b, options.prompt)
-        asked = names_in(table, lambda row: dict(_verdicts(row.fields(options.labels))))
+        self.known = known_verdicts(options, {**LABELS, **SIDES})
+        asked = names_in(table, lambda row: dict(self._verdicts(row.fields(options.labels))))
         self.dimensions = plain_dimensions(options.dimensions or asked, options)
 
     def entries(self, row: Row) -> list[PairEntry]:
@@ -64,7 +65,7 @@ class PotatoImporter:
             if name not in self.items:
                 raise DataError(f"instance '{name}' is not in {self.options.items}; add it.")
             item = self.items[name]
-        given = dict(_verdicts(row.fields(self.options.labels)))
+        given = dict(self._verdicts(row.fields(self.options.labels)))
         return [
             PairEntry(
                 prompt=item.text(self.options.prompt),
@@ -72,20 +73,19 @@ class PotatoImporter:
                 clip_b=SourceClip(path=item.text(self.options.clip_b), generator=item.optional("model_b")),
                 rater=row.text(self.options.rater),
                 labels={
-                    name: normalise_label(given[asked], asked)
+                    name: normalise_label(given[asked], asked, self.known)
                     for name, asked in self.dimensions.items()
                     if given.get(asked)
                 },
             )
         ]
 
-
-def _verdicts(given: Row) -> Iterator[tuple[str, str]]:
-    """Name and verdict of each dimension, also of those below the name of a scheme."""
-    for name, value in given.cells.items():
-        if not isinstance(value, dict):
-            yield name, given.optional(name)
-        elif len(value) == 1 and next(iter(value)).lower() in LABELS:
-            yield name, next(iter(value))
-        else:
-            yield from _verdicts(given.fields(name))
+    def _verdicts(self, given: Row) -> Iterator[tuple[str, str]]:
+        """Name and verdict of each dimension, also of those below the name of a scheme."""
+        for name, value in given.cells.items():
+            if not isinstance(value, dict):
+                yield name, given.optional(name)
+            elif len(value) == 1 and word_of(next(iter(value))) in self.known:
+                yield name, next(iter(value))
+            else:
+                yield from self._verdicts(given.fields(name))

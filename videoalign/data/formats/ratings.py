@@ -40,7 +40,7 @@ class RatingsImporter:
         self.model = optional_column(table, options, "model")
         self.clip, self.prompt = options.clip, options.prompt
         taken = (self.clip, self.prompt, self.rater, self.model)
-        columns = options.dimensions or judged_columns(table, taken, _is_number)
+        columns = options.dimensions or judged_columns(table, taken, _is_number, lambda text: "")
         table.require(*columns)
         self.dimensions = name_dimensions(columns, options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from videoalign.data.tables import to_float
@@ -139,3 +139,32 @@ class Row:
             return json.loads(value) if value.strip() else None
         except (ValueError, RecursionError) as error:
             raise DataError(f"column '{column}' is not JSON ({error}).") from None
+
+
+class ColumnWatch:
+    """Sees which columns of a table somebody reads."""
+
+    def __init__(self) -> None:
+        self._read: set[str] = set()
+        self._examples: dict[str, str] = {}
+
+    def over(self, row: Row) -> Row:
+        """The same row, watched."""
+        for name, value in row.cells.items():
+            if name not in self._examples and value not in (None, "", [], {}, *MISSING):
+                self._examples[name] = str(value)[:40].encode("utf-8", "backslashreplace").decode()
+        return replace(row, cells=_Watched(row.cells, self._read))
+
+    def unread(self) -> dict[str, str]:
+        """A cell of each column that holds something and that nobody read."""
+        return {name: text for name, text in self._examples.items() if name not in self._read}
+
+
+class _Watched(dict[str, Any]):
+    def __init__(self, cells: Mapping[str, Any], read: set[str]) -> None:
+        super().__init__(cells)
+        self._read = read
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._read.add(name)
+        return super().get(name, default)

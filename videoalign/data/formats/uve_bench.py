@@ -7,8 +7,13 @@ Columns ``video_a, video_b, prompt, preference, aspect, dataset``; clips stand i
 from __future__ import annotations
 
 from videoalign.contracts.records import Label
-from videoalign.data.formats.common import ImportOptions, PairEntry, RowDimension, SourceClip, normalise_label
+from videoalign.data.formats.common import PairEntry, RowDimension, SourceClip
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 
 PREFERENCES = {
     "a is better": Label.A,
@@ -22,7 +27,7 @@ PREFERENCES = {
 }
 
 
-class UVEBenchOptions(ImportOptions):
+class UVEBenchOptions(VerdictOptions):
     """Settings of ``data import uve-bench``."""
 
     rater: str = "uve-bench"
@@ -36,7 +41,7 @@ class UVEBenchImporter:
         table.require("video_a", "video_b", "prompt", "preference", "aspect")
         self.row_dimension = RowDimension(table, "aspect", options)
         self.dimensions = self.row_dimension.dimensions
-        self.rater = options.rater
+        self.rater, self.known = options.rater, known_verdicts(options, PREFERENCES)
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
@@ -48,7 +53,7 @@ class UVEBenchImporter:
             SourceClip(path=f"{folder}/{row.text(column)}" if folder else row.text(column))
             for column in ("video_a", "video_b")
         )
-        label = normalise_label(row.text("preference"), "preference", PREFERENCES)
+        label = normalise_label(row.text("preference"), "preference", self.known)
         return [
             PairEntry(
                 prompt=row.text("prompt"), clip_a=clip_a, clip_b=clip_b, rater=self.rater, labels={dimension: label}

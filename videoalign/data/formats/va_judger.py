@@ -7,13 +7,18 @@ better`` or ``video 2 is better``. Paths start from the folder of the split, whe
 from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, name_dimensions, normalise_label
+from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 
 ANSWERS = {"video 1 is better": Label.A, "video 2 is better": Label.B, "tie": Label.TIE}
 
 
-class VAJudgerOptions(ImportOptions):
+class VAJudgerOptions(VerdictOptions):
     """Settings of ``data import va-judger``."""
 
     dimensions: tuple[str, ...] | None = ("human_preference_answer",)
@@ -31,7 +36,7 @@ class VAJudgerImporter:
         columns = options.dimensions or ()
         table.require("text_prompt", "video_1_relative_path", "video_2_relative_path", *columns)
         self.dimensions = name_dimensions(columns, options)
-        self.rater = options.rater
+        self.rater, self.known = options.rater, known_verdicts(options, ANSWERS)
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
@@ -42,7 +47,8 @@ class VAJudgerImporter:
                 clip_b=SourceClip(path=row.text("video_2_relative_path")),
                 rater=self.rater,
                 labels={
-                    name: normalise_label(row.text(column), column, ANSWERS) for name, column in self.dimensions.items()
+                    name: normalise_label(row.text(column), column, self.known)
+                    for name, column in self.dimensions.items()
                 },
             )
         ]

@@ -15,20 +15,19 @@ from typing import Any
 from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import (
-    ImportOptions,
-    PairEntry,
-    SourceClip,
-    name_dimensions,
+from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
     normalise_label,
 )
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, write_rows
 
 _WRITTEN = {Label.A: "A", Label.B: "B", Label.TIE: "same"}
 
 
-class VideoAlignOptions(ImportOptions):
+class VideoAlignOptions(VerdictOptions):
     """Settings of ``data import videoalign``."""
 
     dimensions: tuple[str, ...] | None = ("VQ", "MQ", "TA")
@@ -44,7 +43,7 @@ class VideoAlignImporter:
         columns = options.dimensions or ()
         table.require("path_A", "path_B", "prompt", *columns)
         self.dimensions = name_dimensions(columns, options)
-        self.rater, self.check_stated = options.rater, check_stated
+        self.rater, self.check_stated, self.known = options.rater, check_stated, known_verdicts(options)
         scores = {
             (side, name): f"MOS_{side.upper()}_{column}" for side in "ab" for name, column in self.dimensions.items()
         }
@@ -52,7 +51,7 @@ class VideoAlignImporter:
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
-        said = {name: (row.optional(column), column) for name, column in self.dimensions.items()}
+        said = {name: (text, column) for name, column in self.dimensions.items() if (text := row.optional(column))}
         scores = {key: row.number_or_none(column) for key, column in self.scores.items()}
         return [
             PairEntry(
@@ -60,7 +59,9 @@ class VideoAlignImporter:
                 clip_a=self._clip(row, "A"),
                 clip_b=self._clip(row, "B"),
                 rater=self.rater,
-                labels={name: normalise_label(text, column) for name, (text, column) in said.items() if text},
+                labels={
+                    name: normalise_label(text, column, self.known) for name, (text, column) in said.items() if text
+                },
                 ratings={key: score for key, score in scores.items() if score},
             )
         ]

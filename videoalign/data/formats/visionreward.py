@@ -21,17 +21,21 @@ from videoalign.data.formats.common import (
     RowDimension,
     SourceClip,
     names_in,
-    normalise_label,
     plain_dimensions,
 )
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
+    VerdictOptions,
+    known_verdicts,
+    normalise_label,
+)
 from videoalign.data.formats.writing import Contents, write_rows
 
 ANSWERS = {"video1": Label.A, "video2": Label.B, "tie": Label.TIE}
 _NO_SCALE = "unsafe type"
 
 
-class VisionRewardOptions(PointwiseOptions):
+class VisionRewardOptions(PointwiseOptions, VerdictOptions):
     """Settings of ``data import visionreward``."""
 
     rater: str = "visionreward"
@@ -42,7 +46,7 @@ class VisionRewardImporter:
     """Reads the rows of such a table."""
 
     def __init__(self, table: SourceTable, options: VisionRewardOptions) -> None:
-        self.rater = options.rater
+        self.rater, self.known = options.rater, known_verdicts(options, ANSWERS)
         self.row_dimension: RowDimension | None = None
         if "annotation" in table.columns:
             table.require("video_path", "prompt")
@@ -81,7 +85,7 @@ class VisionRewardImporter:
                 clip_a=SourceClip(path=row.text("video1_path")),
                 clip_b=SourceClip(path=row.text("video2_path")),
                 rater=self.rater,
-                labels={dimension: normalise_label(row.text("standard_answer"), "standard_answer", ANSWERS)},
+                labels={dimension: normalise_label(row.text("standard_answer"), "standard_answer", self.known)},
             )
         ]
 

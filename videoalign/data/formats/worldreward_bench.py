@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import json
 
-from videoalign.contracts.records import Label
-from videoalign.data.formats.common import (
+from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import (
     LABELS,
-    ImportOptions,
-    PairEntry,
-    SourceClip,
-    name_dimensions,
+    SIDES,
+    VerdictOptions,
+    known_verdicts,
     normalise_label,
 )
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
 
-VERDICTS = {"left": Label.A, "right": Label.B, **LABELS}
 
-
-class WorldRewardBenchOptions(ImportOptions):
+class WorldRewardBenchOptions(VerdictOptions):
     """Settings of ``data import worldreward-bench``."""
 
     dimensions: tuple[str, ...] | None = ("action", "appearance", "motion")
@@ -40,7 +37,7 @@ class WorldRewardBenchImporter:
     def __init__(self, table: SourceTable, options: WorldRewardBenchOptions) -> None:
         table.require("input_caption", "left", "right", "label")
         self.dimensions = name_dimensions(options.dimensions or (), options)
-        self.rater = options.rater
+        self.rater, self.known = options.rater, known_verdicts(options, {**SIDES, **LABELS})
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
@@ -54,7 +51,7 @@ class WorldRewardBenchImporter:
                 clip_b=clip_b,
                 rater=self.rater,
                 labels={
-                    name: normalise_label(text, asked, VERDICTS)
+                    name: normalise_label(text, asked, self.known)
                     for name, asked in self.dimensions.items()
                     if (text := given.optional(asked))
                 },

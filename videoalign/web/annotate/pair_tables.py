@@ -8,8 +8,9 @@ from pathlib import Path
 
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import flip
-from videoalign.data.formats.common import LABELS, names_in, normalise_label
+from videoalign.data.formats.common import names_in
 from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.formats.verdicts import LABELS, normalise_label
 from videoalign.errors import DataError, did_you_mean
 from videoalign.web.annotate.library import Library
 
