@@ -35,7 +35,6 @@ from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
 
 START_SECONDS = 120
-COOKIE = "videoalign_session"
 
 
 @dataclass
@@ -113,9 +112,9 @@ async def sign_in(address: str, link: str) -> dict[str, str]:
     """Headers of somebody who followed a link."""
     async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.post(link)
-        token = answer.cookies[COOKIE]
+        ((name, token),) = answer.cookies.items()
     return {
-        "cookie": f"{COOKIE}={token}",
+        "cookie": f"{name}={token}",
         "x-csrf-token": hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest(),
     }
 

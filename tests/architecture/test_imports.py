@@ -58,6 +58,7 @@ DOORS = {
     "fastapi": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
+    "python_multipart": {"web"},
     "prometheus_client": {"web"},
     "httpx": {"web"},
     "sqlalchemy": {"web"},
@@ -72,7 +73,12 @@ DOORS = {
 }
 """Third-party library -> folders that may import it; an empty set bans it."""
 
-DISTRIBUTIONS = {"PIL": "pillow", "prometheus_client": "prometheus-client", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
+    "python_multipart": "python-multipart",
+    "yaml": "pyyaml",
+}
 """Imported name -> what it is called in pyproject.toml, where that differs."""
 
 OPTIONAL = {"web": "web", "distributed": "cluster"}

@@ -200,7 +200,8 @@ def test_when_postgresql_goes_away_people_are_told_and_nothing_acknowledged_is_l
         page = rater.http.get("/rate")
         assert page.status_code == 503
         assert "Nothing that was accepted is lost" in page.text
-        assert rater.http.get("/health").status_code == 503
+        assert rater.http.get("/ready").status_code == 503
+        assert rater.http.get("/health").status_code == 200
     finally:
         postgres_server.start()
     assert rater.next() == turn

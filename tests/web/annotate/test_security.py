@@ -15,13 +15,13 @@ from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.web.annotate.library import Library
-from videoalign.web.annotate.sessions import COOKIE
+from videoalign.web.annotate.sessions import cookie_name
 from videoalign.web.annotate.tables import Assignment, Invitation, Said, SignIn
 
 Open = Callable[..., Any]
 Make = Callable[..., Path]
 
-OPEN_TO_ALL = {"/health", "/join/{token}", "/signed-out"}
+OPEN_TO_ALL = {"/health", "/ready", "/join/{token}", "/signed-out"}
 ADMIN_PAGES = ["", "/raters", "/invitations", "/pairs", "/pairs/1", "/agreement", "/leaderboard", "/audit"]
 SCRIPT = "<script>alert(1)</script>"
 
@@ -59,7 +59,7 @@ def test_nothing_is_served_without_a_session(open_programme: Open, make_dataset:
             plain = re.sub(r"\{side\}", "left", re.sub(r"\{(number|person|invitation|pair)\}", "1", path))
             answer = stranger.request(method, re.sub(r"\{\w+\}", "x", plain), follow_redirects=False)
             assert answer.status_code == 401, (method, path)
-    stranger.cookies.set(COOKIE, "x" * 43)
+    stranger.cookies.set(cookie_name(programme.desk), "x" * 43)
     assert stranger.get("/rate").status_code == 401
     assert stranger.get("/openapi.json").status_code == 404
 
@@ -161,7 +161,7 @@ def test_a_link_opens_one_session_and_looking_at_it_none(open_programme: Open, m
     client = programme.client()
     for _ in range(2):
         assert client.get(link).status_code == 200
-        assert COOKIE not in client.cookies
+        assert not client.cookies
     first = client.post(link, follow_redirects=False)
     assert first.status_code == 303
     cookie = first.headers["set-cookie"]
@@ -197,7 +197,7 @@ def test_a_link_that_is_forged_expired_or_revoked_opens_nothing(
     for method in ("GET", "POST"):
         answer = programme.client().request(method, link)
         assert answer.status_code == code
-        assert COOKIE not in answer.cookies
+        assert not answer.cookies
         assert f"{what}_link" in answer.text or what == "forged"
 
 
@@ -213,9 +213,9 @@ def test_revoking_a_link_closes_the_session_that_it_opened(open_programme: Open,
 def test_sessions_end_by_time_and_by_signing_out(open_programme: Open, make_dataset: Make, clock: Any) -> None:
     programme = open_programme(make_dataset(1), session_hours=2)
     leaves, stays = programme.invite(), programme.invite()
-    cookie = leaves.http.cookies[COOKIE]
+    cookie = leaves.http.cookies[cookie_name(programme.desk)]
     assert leaves.http.post("/sign-out").url.path == "/signed-out"
-    leaves.http.cookies.set(COOKIE, cookie)
+    leaves.http.cookies.set(cookie_name(programme.desk), cookie)
     assert leaves.http.get("/api/next").status_code == 401
     assert stays.http.get("/api/next").status_code == 200
     clock.time += 2 * 3600 + 1
@@ -226,7 +226,11 @@ def test_the_database_holds_no_token(open_programme: Open, make_dataset: Make) -
     programme = open_programme(make_dataset(1))
     link = programme.link()
     rater = programme.invite()
-    secrets = {link.rpartition("/")[2], rater.http.cookies[COOKIE], rater.http.headers["x-csrf-token"]}
+    secrets = {
+        link.rpartition("/")[2],
+        rater.http.cookies[cookie_name(programme.desk)],
+        rater.http.headers["x-csrf-token"],
+    }
     with programme.desk.database.read() as session:
         for table in ("invitations", "sessions", "people", "audit", "programme"):
             for row in session.execute(text(f"SELECT * FROM {table}")):

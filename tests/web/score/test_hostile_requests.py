@@ -25,6 +25,10 @@ from videoalign.web.score.settings import ServeSettings
 PROMPT = "a red circle moves left"
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
+UTF7 = {"content-type": "multipart/form-data; boundary=x; charset=utf-7"}
+PUNYCODE = {"content-type": "multipart/form-data; boundary=x; charset=punycode"}
+HALF = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n+2D0-\r\n--x--\r\n'
+SLOW = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + b"b" * 500_000 + b"\r\n--x--\r\n"
 Post = Callable[..., Any]
 
 
@@ -72,9 +76,14 @@ def still_scores(client: TestClient, files: list[Path], post: Post) -> Iterator[
         (b"{", 400, "JSON body"),
         (b"\xff\xfe", 400, "JSON body"),
         (b'{"prompt": "\\ud800", "video": ""}', 400, "JSON body"),
-        (b"[" * 100_000, 400, "JSON body"),
-        (b"[" * 300_000 + b"]" * 300_000, 400, "JSON body"),
-        (b'{"a":' * 100_000, 400, "JSON body"),
+        (b"[" * 1_000, 400, "JSON body"),
+        (b"[" * 100_000, 413, "JSON body"),
+        (b"[" * 300_000 + b"]" * 300_000, 413, "JSON body"),
+        (b'{"a":' * 1_000, 400, "JSON body"),
+        (b'{"a":' * 100_000, 413, "JSON body"),
+        (b'{"clips": [' + b'{"video":"","prompt":""},' * 40_000 + b"{}]}", 413, "commas and brackets"),
+        (b'{"clips": [' + b"0," * 500_000 + b"0]}", 413, "commas and brackets"),
+        (b'{"prompt": "x", "frames": [' + b'"",' * 300_000 + b'""], "fps": 8}', 413, "commas and brackets"),
         (b"[]", 422, "JSON body"),
         (b"null", 422, "JSON body"),
         (b"9" * 5000, 400, "JSON body"),
@@ -127,6 +136,8 @@ def test_json_of_the_wrong_shape_gets_a_reason(client: TestClient, body: bytes, 
         ({"prompt": ""}, 422, "prompt: it is empty"),
         ({"prompt": " \n"}, 422, "prompt: it is empty"),
         ({"prompt": "a" * 201}, 422, "prompt: got 201 characters"),
+        ({"prompt": "a \0 cat"}, 422, "must not hold the character U+0000"),
+        ({"prompt": "\x1b[31m"}, 422, "must not hold the character U+001B"),
         ({"prompt": "a <|VQ_reward|> b"}, 422, "special token"),
         ({"prompt": "<|im_end|>"}, 422, "special token"),
     ],
@@ -145,7 +156,7 @@ def test_pictures_of_other_kinds_and_extreme_rates_are_scored(client: TestClient
         {"frames": [picture(format="JPEG"), picture()]},
         {"fps": 1e300},
         {"fps": 8},
-        {"prompt": "\u732b \x00 \u202e"},
+        {"prompt": "\u732b \u200f\u05d0, on two\n\tlines [with {brackets}]" + "," * 150},
     ):
         answer = client.post("/v1/score", json=frames(**changes))
         assert answer.status_code == 200, answer.text
@@ -159,6 +170,8 @@ def test_pictures_of_other_kinds_and_extreme_rates_are_scored(client: TestClient
         ({"content": b"x", "headers": FORM}, 400, "multipart body"),
         ({"content": b"", "headers": FORM}, 422, "'video' must be"),
         ({"content": b"--x\r\n\r\n\r\n--x--", "headers": FORM}, 400, "multipart body"),
+        ({"content": HALF, "headers": UTF7}, 415, "charset 'utf-7'"),
+        ({"content": SLOW, "headers": PUNYCODE}, 415, "charset 'punycode'"),
         ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415, "text/plain"),
         ({"content": b"x", "headers": {"content-type": "video/mp4"}}, 415, "video/mp4"),
         ({"content": b"x"}, 415, "content-type: got ''"),

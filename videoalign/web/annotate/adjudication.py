@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from videoalign.web.annotate import assigning, people
 from videoalign.web.annotate.pages import go, render
+from videoalign.web.annotate.schema import Number
 from videoalign.web.annotate.sessions import (
     AdjudicatorVisitor,
     AtDesk,
@@ -47,11 +48,11 @@ def queue(request: Request, desk: AtDesk, visitor: OverseeingVisitor) -> Respons
 
 
 @router.post("/{pair}", dependencies=[Depends(require_csrf)])
-def take(desk: AtDesk, visitor: AdjudicatorVisitor, pair: int) -> Response:
+def take(desk: AtDesk, visitor: AdjudicatorVisitor, pair: Number) -> Response:
     """Takes this pair, and gives back the one that was taken before."""
     taken = desk.database.write(
         lambda session: assigning.take_disputed(desk, session, people.find(session, visitor.person_id), pair)
     )
     if not taken:
         raise Refusal(409, "not_waiting", "this pair does not wait for you any more; somebody else has it.")
-    return go("/rate")
+    return go(desk, "/rate")

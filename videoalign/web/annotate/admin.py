@@ -9,12 +9,12 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import func, select
 
 from videoalign.data.leaderboard import pooled_name
-from videoalign.web.annotate import discarding, figures, people
-from videoalign.web.annotate.admin_api import link_of
+from videoalign.web.annotate import actions, figures, people
+from videoalign.web.annotate.actions import Act
 from videoalign.web.annotate.pages import go, render
-from videoalign.web.annotate.schema import NewInvitation, Pause
+from videoalign.web.annotate.schema import NewInvitation, Number, Reason
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
-from videoalign.web.annotate.tables import Audit, Invitation, PairState, Person, Role
+from videoalign.web.annotate.tables import Audit, Invitation, PairState, Person
 
 router = APIRouter(prefix="/admin", default_response_class=HTMLResponse)
 CHECKED = [Depends(require_csrf)]
@@ -44,6 +44,12 @@ SUBJECTS = {
 
 class InvitationForm(NewInvitation):
     """The form of the invitations page."""
+
+    csrf_token: str = ""
+
+
+class ActForm(Reason):
+    """The form of each button on the raters page."""
 
     csrf_token: str = ""
 
@@ -78,26 +84,17 @@ def act(
     request: Request,
     desk: AtDesk,
     visitor: AdminVisitor,
-    person: int,
-    action: str,
-    reason: Annotated[str, Form(max_length=500)] = "",
+    person: Number,
+    action: Act,
+    form: Annotated[ActForm, Form()],
 ) -> Response:
-    """Pauses somebody, lets them go on, discards their work or takes that back, or makes them a new link."""
-    if action == "link":
-        token = desk.database.write(lambda session: people.link(desk, session, visitor.person_id, person))
-        with desk.database.read() as session:
-            name = people.find(session, person).name
-        return _invitations(request, desk, visitor, link_of(request, desk, token), name)
-    body = Pause(reason=reason)
-    if action == "pause":
-        desk.database.write(lambda session: people.pause(desk, session, visitor.person_id, person, body.reason))
-    elif action == "resume":
-        desk.database.write(lambda session: people.resume(desk, session, visitor.person_id, person))
-    elif action == "discard":
-        desk.database.write(lambda session: discarding.discard(desk, session, visitor.person_id, person))
-    elif action == "restore":
-        desk.database.write(lambda session: discarding.restore(desk, session, visitor.person_id, person))
-    return go("/admin/raters")
+    """See `Act`; a new link is shown, this once."""
+    done = actions.act(desk, visitor.person_id, person, action, str(request.base_url), form.reason)
+    if action != Act.LINK:
+        return go(desk, "/admin/raters")
+    with desk.database.read() as session:
+        name = people.find(session, person).name
+    return _invitations(request, desk, visitor, done["link"], name)
 
 
 @router.get("/invitations")
@@ -109,16 +106,15 @@ def invitations(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Respon
 @router.post("/invitations", dependencies=CHECKED)
 def invite(request: Request, desk: AtDesk, visitor: AdminVisitor, form: Annotated[InvitationForm, Form()]) -> Response:
     """Makes a link for somebody new and shows it, this once."""
-    role = Role(form.role)
-    _, token = desk.database.write(lambda session: people.invite(desk, session, visitor.person_id, role, form.name))
-    return _invitations(request, desk, visitor, link_of(request, desk, token), form.name)
+    link = actions.invite(desk, visitor.person_id, form, str(request.base_url))
+    return _invitations(request, desk, visitor, link, form.name)
 
 
 @router.post("/invitations/{invitation}/revoke", dependencies=CHECKED)
-def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: int) -> Response:
+def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: Number) -> Response:
     """Makes a link useless and closes the session that it opened."""
-    desk.database.write(lambda session: people.revoke(desk, session, visitor.person_id, invitation))
-    return go("/admin/invitations")
+    actions.revoke(desk, visitor.person_id, invitation)
+    return go(desk, "/admin/invitations")
 
 
 @router.get("/agreement")

@@ -2,74 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Body, Depends, Request
 
-from videoalign.web.annotate import discarding, figures, people
-from videoalign.web.annotate.schema import NewInvitation, Pause
+from videoalign.web.annotate import actions, figures
+from videoalign.web.annotate.actions import Act
+from videoalign.web.annotate.schema import NewInvitation, Number, Reason
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
-from videoalign.web.annotate.tables import Role
 
 router = APIRouter(prefix="/api/admin")
 CHECKED = [Depends(require_csrf)]
 
 
-def link_of(request: Request, desk: AtDesk, token: str) -> str:
-    """The whole link that stands for a token."""
-    base = desk.settings.public_url or str(request.base_url).rstrip("/")
-    return f"{base}/join/{token}"
-
-
 @router.post("/invitations", dependencies=CHECKED)
 def invite(request: Request, desk: AtDesk, visitor: AdminVisitor, body: NewInvitation) -> dict[str, str]:
     """A link for somebody new; it is shown this once."""
-    _, token = desk.database.write(
-        lambda session: people.invite(desk, session, visitor.person_id, Role(body.role), body.name)
-    )
-    return {"link": link_of(request, desk, token)}
+    return {"link": actions.invite(desk, visitor.person_id, body, str(request.base_url))}
 
 
 @router.post("/invitations/{invitation}/revoke", dependencies=CHECKED)
-def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: int) -> dict[str, bool]:
+def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: Number) -> dict[str, bool]:
     """Makes a link useless and closes the session that it opened."""
-    desk.database.write(lambda session: people.revoke(desk, session, visitor.person_id, invitation))
+    actions.revoke(desk, visitor.person_id, invitation)
     return {"revoked": True}
 
 
-@router.post("/raters/{person}/link", dependencies=CHECKED)
-def new_link(request: Request, desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, str]:
-    """A new link for somebody who is known."""
-    token = desk.database.write(lambda session: people.link(desk, session, visitor.person_id, person))
-    return {"link": link_of(request, desk, token)}
-
-
-@router.post("/raters/{person}/pause", dependencies=CHECKED)
-def pause(desk: AtDesk, visitor: AdminVisitor, person: int, body: Pause) -> dict[str, bool]:
-    """Gives somebody no more pairs."""
-    desk.database.write(lambda session: people.pause(desk, session, visitor.person_id, person, body.reason))
-    return {"paused": True}
-
-
-@router.post("/raters/{person}/resume", dependencies=CHECKED)
-def resume(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, bool]:
-    """Lets somebody go on."""
-    desk.database.write(lambda session: people.resume(desk, session, visitor.person_id, person))
-    return {"paused": False}
-
-
-@router.post("/raters/{person}/discard", dependencies=CHECKED)
-def discard(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, int]:
-    """Discards all that somebody judged so far; their pairs go to others."""
-    num = desk.database.write(lambda session: discarding.discard(desk, session, visitor.person_id, person))
-    return {"discarded": num}
-
-
-@router.post("/raters/{person}/restore", dependencies=CHECKED)
-def restore(desk: AtDesk, visitor: AdminVisitor, person: int) -> dict[str, int]:
-    """Takes that back."""
-    num = desk.database.write(lambda session: discarding.restore(desk, session, visitor.person_id, person))
-    return {"restored": num}
+@router.post("/raters/{person}/{action}", dependencies=CHECKED)
+def act(
+    request: Request,
+    desk: AtDesk,
+    visitor: AdminVisitor,
+    person: Number,
+    action: Act,
+    body: Annotated[Reason | None, Body()] = None,
+) -> dict[str, Any]:
+    """See `Act`."""
+    reason = body.reason if body is not None else ""
+    return actions.act(desk, visitor.person_id, person, action, str(request.base_url), reason)
 
 
 @router.get("/overview")

@@ -11,13 +11,12 @@ from sqlalchemy import func, select
 from videoalign.web.annotate.admin import ROWS
 from videoalign.web.annotate.media import NO_CLIP, clip_file
 from videoalign.web.annotate.pages import render
+from videoalign.web.annotate.schema import Number
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk
 from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Said
 from videoalign.web.score.refusals import Refusal
 
 router = APIRouter(default_response_class=HTMLResponse)
-MOST_PAIRS = 2**31
-"""Numbers of pairs are smaller, and no database is asked for others."""
 
 
 @router.get("/admin/pairs")
@@ -47,7 +46,7 @@ def pairs(request: Request, desk: AtDesk, visitor: AdminVisitor, state: str = ""
 
 
 @router.get("/admin/pairs/{number}")
-def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: int) -> Response:
+def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) -> Response:
     """Both clips of a pair, and everything that was said of it, also what was taken back."""
     work = ("kind", "swapped", "state", "reason", "ended_at")
     words = ("verdicts", "ratings", "comment", "seconds", "submitted_at", "withdrawn_at")
@@ -59,11 +58,7 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: int) -> 
         .order_by(Assignment.given_at, Said.id)
     )
     with desk.database.read() as session:
-        found = (
-            session.execute(select(*Pair.__table__.columns).where(Pair.id == number)).first()
-            if _known(number)
-            else None
-        )
+        found = session.execute(select(*Pair.__table__.columns).where(Pair.id == number)).first()
         if found is None:
             raise Refusal(404, "not_found", "there is no such pair.")
         rows = session.execute(wanted).all()
@@ -82,15 +77,11 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: int) -> 
 
 
 @router.get("/media/pairs/{number}/{side}")
-def clip(desk: AtDesk, _: AdminVisitor, number: int, side: Literal["a", "b"]) -> FileResponse:
+def clip(desk: AtDesk, _: AdminVisitor, number: Number, side: Literal["a", "b"]) -> FileResponse:
     """One clip of a pair, by its place in the dataset rather than as it was shown."""
     column = Pair.clip_a if side == "a" else Pair.clip_b
     with desk.database.glance() as session:
-        clip_id = session.scalar(select(column).where(Pair.id == number)) if _known(number) else None
+        clip_id = session.scalar(select(column).where(Pair.id == number))
     if clip_id is None:
         raise NO_CLIP
     return clip_file(desk, clip_id)
-
-
-def _known(number: int) -> bool:
-    return 0 < number < MOST_PAIRS

@@ -80,7 +80,7 @@ def guideline(desk: AtDesk, _: AnyVisitor) -> dict[str, Any]:
                 "guideline": one.guideline,
                 "sees_prompt": one.sees_prompt,
                 "examples": [
-                    {"url": f"/media/examples/{number}", "text": example.text}
+                    {"url": f"{desk.settings.root}/media/examples/{number}", "text": example.text}
                     for number, example in examples
                     if example.dimension == one.name
                 ],

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from videoalign import __version__
-from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs, api, media, pages
+from videoalign.errors import ConfigError
+from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs, api, media, pages, probes
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.figures import Figures
-from videoalign.web.annotate.security import Guarded
-from videoalign.web.score.refusals import Refusal, refusal_of_status
+from videoalign.web.annotate.security import Guarded, Rooted, require_same_site
+from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.edge import HeadAsGet, InOwnWords, Intake
+from videoalign.web.score.refusals import Refusal, refusal_of_http
 
 log = logging.getLogger(__name__)
 
+PARTS = (api, admin_api, admin_pairs, media, pages, adjudication, admin, probes)
 RETRY_SECONDS = "5"
 WAYS_OUT = {
     "disk_full": "Whoever runs the server must free some space. Nothing that was accepted is lost; try again then.",
@@ -29,34 +36,65 @@ WAYS_OUT = {
 }
 
 
-def create_app(desk: Desk) -> FastAPI:
-    """An application for the people who judge and those who look after them; ``app.state.desk`` is the desk."""
-    app = FastAPI(title="videoalign annotate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+def create_app(desk: Desk, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """An application for the people who judge and those who look after them; ``app.state.desk`` is the desk.
+
+    Args:
+        desk: of the programme.
+        hosts: names that requests may be addressed to; ``*`` stands for any.
+
+    Raises:
+        ConfigError: ``public_url`` has a path that the server needs for itself.
+    """
+    settings = desk.settings
+    require_free_path(settings)
+    app = FastAPI(
+        title="videoalign annotate",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(require_same_site)],
+    )
     app.state.desk = desk
     app.state.figures = Figures(desk)
-    app.add_middleware(Guarded, max_body_bytes=desk.settings.max_body_bytes)
+    app.add_middleware(Rooted, root=settings.root)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Intake, seconds=settings.read_seconds)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_bytes)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(InOwnWords, answer=_not_served)
+    app.add_middleware(Guarded)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(DatabaseGone, _gone)
     app.add_exception_handler(RequestValidationError, _misshapen)
     app.add_exception_handler(HTTPException, _not_served)
     app.add_exception_handler(Exception, _failed)
-    for part in (api, admin_api, admin_pairs, media, pages, adjudication, admin):
+    for part in PARTS:
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
-
-    @app.get("/health")
-    def health() -> dict[str, str]:
-        """Whether the database answers."""
-        with desk.database.read() as session:
-            session.connection()
-        return {"status": "ready", "version": __version__}
-
     return app
+
+
+def require_free_path(settings: AnnotateSettings) -> None:
+    """Checks that the server has no page below the path of ``public_url``.
+
+    Raises:
+        ConfigError: it has.
+    """
+    paths = [str(getattr(route, "path", "")) for part in PARTS for route in part.router.routes]
+    first = settings.root.split("/")[1:2]
+    if first and first[0] in {"static", *(path.split("/")[1] for path in paths)}:
+        raise ConfigError(
+            f"setting 'public_url' got {settings.public_url}: the server has pages below /{first[0]} of its own; "
+            "give it another path, as in /prefs."
+        )
 
 
 def _answer(request: Request, refusal: Refusal) -> Response:
     """A page where somebody looks at one, JSON for a program."""
-    if request.url.path.startswith(("/api/", "/media/", "/health", "/static/")):
+    path = request.url.path.removeprefix(request.app.state.desk.settings.root)
+    if path.startswith(("/api/", "/media/", "/health", "/ready", "/static/")):
         return JSONResponse(refusal.body(), refusal.status, refusal.headers)
     page = pages.render(request, "error.html.jinja", status=refusal.status, code=refusal.code, reason=refusal.reason)
     page.headers.update(refusal.headers)
@@ -82,14 +120,15 @@ async def _misshapen(request: Request, error: Exception) -> Response:
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     if first["loc"][0] == "path":
         return _answer(request, Refusal(404, "not_found", "there is no such page."))
-    return _answer(request, Refusal(422, "bad_request", f"{where}: {first['msg']}." if where else f"{first['msg']}."))
+    what = first["msg"].removeprefix("Value error, ")
+    return _answer(request, Refusal(422, "bad_request", f"{where}: {what}." if where else f"{what}."))
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    reason = "there is no such page." if error.status_code == 404 else f"{error.detail}."
-    refusal = refusal_of_status(error.status_code, reason)
-    refusal.headers.update(error.headers or {})
+    refusal = refusal_of_http(error, request.app.state.desk.settings.max_body_bytes)
+    if error.status_code == 404:
+        refusal.reason = "there is no such page."
     return _answer(request, refusal)
 
 

@@ -12,12 +12,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from videoalign.web.annotate import people
+from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.people import Visitor
 from videoalign.web.annotate.sessions import (
-    COOKIE,
     AnyVisitor,
     AtDesk,
     JudgeVisitor,
+    cookie_name,
+    delete_cookie,
     require_csrf,
     set_cookie,
 )
@@ -37,26 +39,29 @@ def render(
     request: Request, template: str, visitor: Visitor | None = None, status: int = 200, **values: Any
 ) -> Response:
     """A page from its template, which also gets who is signed in."""
+    desk: Desk = request.app.state.desk
     context = {
-        "programme": request.app.state.desk.settings.programme,
+        "programme": desk.settings.programme,
+        "root": desk.settings.root,
         "csrf_token": visitor.csrf_token if visitor is not None else "",
         "rater_name": visitor.name if visitor is not None else "",
         "role": str(visitor.role) if visitor is not None else "",
+        "store": f"{desk.key}/{visitor.person_id}" if visitor is not None else "",
         "status": status,
         **values,
     }
     return templates.TemplateResponse(request, template, context, status_code=status)
 
 
-def go(path: str) -> Response:
+def go(desk: Desk, path: str) -> Response:
     """Sends a browser to another page."""
-    return RedirectResponse(path, status_code=303)
+    return RedirectResponse(desk.settings.root + path, status_code=303)
 
 
 @router.get("/")
-def home(visitor: AnyVisitor) -> Response:
+def home(desk: AtDesk, visitor: AnyVisitor) -> Response:
     """Sends everybody to where their work is."""
-    return go(HOME[visitor.role])
+    return go(desk, HOME[visitor.role])
 
 
 @router.get("/join/{token}")
@@ -71,7 +76,7 @@ def show_link(request: Request, desk: AtDesk, token: str) -> Response:
 def use_link(request: Request, desk: AtDesk, token: str) -> Response:
     """Uses the link up and opens a session."""
     opened = desk.database.write(lambda session: people.sign_in(desk, session, token))
-    response = go("/")
+    response = go(desk, "/")
     set_cookie(request, desk, response, opened)
     return response
 
@@ -93,10 +98,10 @@ def guideline(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
 @router.post("/sign-out", dependencies=[Depends(require_csrf)])
 def sign_out(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
     """Closes the session."""
-    token = request.cookies[COOKIE]
+    token = request.cookies[cookie_name(desk)]
     desk.database.write(lambda session: people.sign_out(desk, session, token, visitor.person_id))
-    response = go("/signed-out")
-    response.delete_cookie(COOKIE)
+    response = go(desk, "/signed-out")
+    delete_cookie(desk, response)
     return response
 
 

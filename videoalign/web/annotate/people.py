@@ -126,7 +126,7 @@ def sign_out(desk: Desk, session: Session, token: str, person_id: int) -> None:
     desk.audit(session, person_id, "session.closed")
 
 
-def revoke(desk: Desk, session: Session, by: int, invitation: int) -> None:
+def revoke(desk: Desk, session: Session, by: int | None, invitation: int) -> None:
     """Makes a link useless and closes the session that it opened, whichever way it stands.
 
     Raises:
@@ -143,7 +143,7 @@ def revoke(desk: Desk, session: Session, by: int, invitation: int) -> None:
     desk.audit(session, by, "invitation.revoked", row.id, person=row.person_id)
 
 
-def pause(desk: Desk, session: Session, by: int, person_id: int, reason: str) -> None:
+def pause(desk: Desk, session: Session, by: int | None, person_id: int, reason: str) -> None:
     """Gives somebody no more pairs, and what they hold to others."""
     person = find(session, person_id)
     person.status, person.reason = Status.PAUSED, reason
@@ -151,7 +151,7 @@ def pause(desk: Desk, session: Session, by: int, person_id: int, reason: str) ->
     desk.audit(session, by, "person.paused", person_id, reason=reason)
 
 
-def resume(desk: Desk, session: Session, by: int, person_id: int) -> None:
+def resume(desk: Desk, session: Session, by: int | None, person_id: int) -> None:
     """Lets somebody go on; an admin's word stands above a failed qualification, and hidden gold counts anew."""
     person = find(session, person_id)
     if person.status == Status.PAUSED:

@@ -1,14 +1,15 @@
-"""What every request passes: a limit on its size, no writing from other sites; and what every answer carries."""
+"""Who may write from where, and what every answer carries."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from videoalign.web.score.refusals import Refusal, too_many
+from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.score.refusals import Refusal
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 HEADERS = {
@@ -26,16 +27,13 @@ HEADERS = {
 
 
 class Guarded:
-    """Wraps the application."""
+    """Puts the headers on every answer that keep a browser from doing more with it than it should."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
-        self.app, self.max_body_bytes = app, max_body_bytes
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -45,54 +43,44 @@ class Guarded:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        try:
-            headers = Headers(scope=scope)
-            if scope["method"] not in SAFE_METHODS:
-                _require_same_site(headers)
-            body = await self._read(headers, receive)
-        except Refusal as refusal:
-            await JSONResponse(refusal.body(), refusal.status)(scope, receive, send_guarded)
-            return
-        await self.app(scope, _replay(body, receive), send_guarded)
-
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        """The body, as long as it is short enough."""
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self.max_body_bytes:
-            raise too_many("body", int(length) if length.isdigit() else -1, self.max_body_bytes, "max_body_bytes")
-        body = bytearray()
-        if length == "0" and "transfer-encoding" not in headers:
-            return b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > self.max_body_bytes:
-                raise too_many("body", len(body), self.max_body_bytes, "max_body_bytes")
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                return bytes(body)
+        await self.app(scope, receive, send_guarded)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A source of messages that begins with a body that was read already."""
-    begun = False
+class Rooted:
+    """Serves every path also below a root, whether or not a proxy takes it off before it passes a request on."""
 
-    async def next_message() -> Message:
-        nonlocal begun
-        if begun:
-            return await receive()
-        begun = True
-        return {"type": "http.request", "body": body, "more_body": False}
+    def __init__(self, app: ASGIApp, root: str) -> None:
+        self.app, self.root = app, root
 
-    return next_message
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and self.root:
+            path = scope["path"]
+            if path == self.root:
+                path += "/"
+            elif not path.startswith(f"{self.root}/"):
+                path = self.root + path
+            scope = {**scope, "root_path": self.root, "path": path}
+        await self.app(scope, receive, send)
 
 
-def _require_same_site(headers: Headers) -> None:
-    """Refuses what a page of another site sends; browsers say so, other clients send neither header."""
-    site = headers.get("sec-fetch-site")
+async def require_same_site(request: Request) -> None:
+    """Checks that no page of another site sends this; browsers say so, other clients send neither header.
+
+    Raises:
+        Refusal: it comes from another site.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    settings: AnnotateSettings = request.app.state.desk.settings
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         foreign = site not in ("same-origin", "none")
     else:
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
+        here = urlsplit(origin or "").netloc == request.headers.get("host")
+        foreign = origin is not None and not here and origin != settings.origin
     if foreign:
-        raise Refusal(403, "cross_site", "this request comes from another site.")
+        reason = "this request comes from another site."
+        if settings.public_url is None:
+            reason += " If people reach the server by way of a proxy, whoever runs it must set public_url."
+        raise Refusal(403, "cross_site", reason)

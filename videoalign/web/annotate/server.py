@@ -6,19 +6,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import uvicorn
-
-from videoalign.errors import OutputError
+from videoalign.errors import ConfigError, OutputError
 from videoalign.web.annotate import database, people, places
-from videoalign.web.annotate.app import create_app
+from videoalign.web.annotate.app import create_app, require_free_path
 from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk, open_desk
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.pairs import require_pairs, sync_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
-from videoalign.web.listening import BACKLOG, listen
+from videoalign.web.listening import Server, config, is_loopback, listen
 
 SWITCH_SECONDS = 0.0005
 
@@ -43,10 +42,13 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
         on_start: called once others can connect.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the database's is none or belongs to another dataset.
+        ConfigError: the address cannot be listened on, it is not known how people reach it, or the database's is none
+            or belongs to another dataset.
         DataError: the dataset, or a table of pairs or gold, cannot be used.
         OutputError: the database cannot be used.
     """
+    _require_address(settings)
+    require_free_path(settings)
     # The writing thread waits for the database often and briefly; each time it must soon have its turn again.
     sys.setswitchinterval(SWITCH_SECONDS)
     listener, address = listen(settings.host, settings.port)
@@ -60,7 +62,12 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
             started = Started(address, f"{base}/join/{token}", num_pairs, places.where(store.url))
             upkeep = Upkeep(desk)
             upkeep.start()
-            _Server(_config(desk), lambda: on_start(started)).run([listener])
+            running = config(
+                create_app(desk, _hosts(settings)),
+                read_seconds=settings.read_seconds,
+                shutdown_seconds=settings.shutdown_seconds,
+            )
+            Server(running, lambda: on_start(started)).run([listener])
             upkeep.stop()
         finally:
             store.close()
@@ -75,31 +82,21 @@ def _open(store: Database, library: Library, settings: AnnotateSettings) -> tupl
         raise OutputError(f"--db: {gone.reason}") from gone
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens, and ends with exit code 0 when it is told to stop."""
-
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
-        super().__init__(config)
-        self.on_start = on_start
-
-    async def startup(self, sockets: list | None = None) -> None:
-        """Listens, and says so."""
-        await super().startup(sockets)
-        self.on_start()
-
-    def handle_exit(self, sig: int, frame: object) -> None:
-        """Begins to stop; unlike its base it does not raise the signal again."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+def _hosts(settings: AnnotateSettings) -> list[str]:
+    """Names that requests may be addressed to: so that no page of another site asks as if it were of this one."""
+    public = urlsplit(settings.public_url or "").hostname or ""
+    own = [public, settings.host, "localhost", "127.0.0.1", "::1"]
+    return [*settings.hosts, *(f"[{name}]" if ":" in name else name for name in own if name)]
 
 
-def _config(desk: Desk) -> uvicorn.Config:
-    return uvicorn.Config(
-        create_app(desk),
-        backlog=BACKLOG,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=desk.settings.shutdown_seconds,  # type: ignore[arg-type]
-    )
+def _require_address(settings: AnnotateSettings) -> None:
+    """Checks that links lead somewhere.
+
+    Raises:
+        ConfigError: other machines can reach the server, and it is not said how.
+    """
+    if settings.public_url is None and not is_loopback(settings.host):
+        raise ConfigError(
+            f"--host: {settings.host} can be reached by others, so it must be known how, for links begin with that; "
+            "set public_url=https://rate.example.org, or listen on 127.0.0.1."
+        )

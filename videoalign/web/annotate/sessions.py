@@ -14,7 +14,10 @@ from videoalign.web.annotate.people import Visitor
 from videoalign.web.annotate.tables import Role
 from videoalign.web.score.refusals import Refusal
 
-COOKIE = "videoalign_session"
+
+def cookie_name(desk: Desk) -> str:
+    """The name of a programme's cookie; cookies know no ports, so two programmes on one machine need two names."""
+    return f"videoalign_session_{desk.key}"
 
 
 async def desk_of(request: Request) -> Desk:
@@ -33,7 +36,7 @@ def require_visitor(request: Request, desk: AtDesk) -> Visitor:
         Refusal: nobody is.
     """
     with desk.database.glance() as session:
-        visitor = people.visitor(desk, session, request.cookies.get(COOKIE))
+        visitor = people.visitor(desk, session, request.cookies.get(cookie_name(desk)))
     if visitor is None:
         raise Refusal(401, "no_session", "you are not signed in; open the link that you were sent, or ask for one.")
     return visitor
@@ -60,7 +63,7 @@ JudgeVisitor = Annotated[Visitor, Depends(require_role(Role.RATER, Role.ADJUDICA
 
 
 async def require_csrf(request: Request, visitor: AnyVisitor) -> None:
-    """Nothing when the request carries the token of its session, in the header or in the form.
+    """Checks that the request carries the token of its session, in the header or in the form.
 
     Raises:
         Refusal: it does not.
@@ -77,10 +80,16 @@ def set_cookie(request: Request, desk: Desk, response: Response, token: str) -> 
     """Gives a session to a browser."""
     secure = request.url.scheme == "https" or (desk.settings.public_url or "").startswith("https:")
     response.set_cookie(
-        COOKIE,
+        cookie_name(desk),
         token,
         max_age=int(3600 * desk.settings.session_hours),
+        path=desk.settings.root or "/",
         httponly=True,
         samesite="lax",
         secure=secure,
     )
+
+
+def delete_cookie(desk: Desk, response: Response) -> None:
+    """Takes a session from a browser."""
+    response.delete_cookie(cookie_name(desk), path=desk.settings.root or "/")

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError
 
 from videoalign.config import Config
+from videoalign.web.text import Line, Name
 
 KIB = 2**10
+_HTTP = TypeAdapter(HttpUrl)
+
+
+def _address(text: str) -> str:
+    """An address as browsers write it, without a slash at its end."""
+    wanted = ValueError("must look like https://rate.example.org or https://lab.example.org/prefs")
+    try:
+        url = _HTTP.validate_python(text)
+    except ValidationError:
+        raise wanted from None
+    if url.username or url.password or url.query is not None or url.fragment is not None:
+        raise wanted
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path or ""):
+        raise wanted
+    return str(url).rstrip("/")
 
 
 class Example(Config):
@@ -19,7 +37,7 @@ class Example(Config):
     """Name of the dimension."""
     clip_id: str
     """A clip of the dataset."""
-    text: str
+    text: Line
     """What is to be seen in it, in a sentence."""
 
 
@@ -33,9 +51,13 @@ class AnnotateSettings(Config):
     db: str | None = None
     """Address of the database, as in ``postgresql://user@host/name``; ``annotate.sqlite`` in the folder
     ``D.annotations`` beside the dataset folder D when left out."""
-    public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+(:\d+)?$")
-    """How people reach the server, as in ``https://rate.example.org``; links begin with it."""
-    programme: str = "Video preferences"
+    public_url: Annotated[str, AfterValidator(_address)] | None = None
+    """How people reach the server, as in ``https://rate.example.org`` or, behind a proxy that hands over a part of its
+    paths, ``https://lab.example.org/prefs``; links begin with it. Needed where ``host`` is no loopback address."""
+    hosts: tuple[str, ...] = ()
+    """Further names that requests may be addressed to, beside that of ``public_url``, ``host`` and this machine's own;
+    ``*`` takes any."""
+    programme: Name = "Video preferences"
     """Name of the programme, shown above every page."""
     seed: int | None = Field(None, ge=0, lt=2**31)
     """Decides sides, order, gold and repeats; drawn at the first start and kept when left out."""
@@ -82,6 +104,8 @@ class AnnotateSettings(Config):
     """How long somebody stays signed in."""
     max_body_bytes: int = Field(64 * KIB, gt=0)
     """Largest request."""
+    read_seconds: float = Field(20.0, gt=0)
+    """Longest time that a request may take to arrive."""
     sync_seconds: float = Field(300.0, gt=0)
     """How often new judgements are written to the dataset's tables; also done when the server stops, and at any time by
     ``annotate export``."""
@@ -90,3 +114,16 @@ class AnnotateSettings(Config):
     be published; otherwise it stands beside it, in ``D.annotations``."""
     shutdown_seconds: float = Field(20.0, gt=0)
     """Longest time for answering what was taken in once told to stop."""
+
+    @property
+    def root(self) -> str:
+        """What every path begins with for those who come by ``public_url``, as in ``/prefs``; often empty."""
+        return urlsplit(self.public_url or "").path
+
+    @property
+    def origin(self) -> str | None:
+        """``public_url`` as browsers name where a page comes from; None where there is none."""
+        if self.public_url is None:
+            return None
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}"

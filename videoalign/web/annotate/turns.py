@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from videoalign.web.annotate import assigning, deciding
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.judging import as_shown
+from videoalign.web.annotate.schema import readable_draft
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Status, Work
 
 NOTHING_LEFT = "There is no pair for you now. Thank you; come back later for what others leave."
@@ -25,7 +26,7 @@ def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
         "state": state,
         "message": message,
         "progress": _progress(desk, session, person, len(ids)),
-        "upcoming": {side: _url(ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
+        "upcoming": {side: _url(desk, ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
     }
 
 
@@ -46,8 +47,8 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "prompt": library.prompts.get(row.prompt_id, ""),
-        "left": library.card(left, _url(row.id, "left")),
-        "right": library.card(right, _url(row.id, "right")),
+        "left": library.card(left, _url(desk, row.id, "left")),
+        "right": library.card(right, _url(desk, row.id, "right")),
         "dimensions": [
             {"name": one.name, "guideline": one.guideline}
             for one in library.dataset.info.dimensions
@@ -57,7 +58,7 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
         "min_watch_seconds": desk.settings.min_watch * max(library.seconds(left), library.seconds(right)),
         "ratings": desk.settings.ratings,
         "allow_undo": desk.settings.allow_undo,
-        "draft": row.draft,
+        "draft": readable_draft(row.draft),
         "said": _said(session, row) if row.kind == Kind.ADJUDICATION else None,
     }
 
@@ -118,8 +119,8 @@ def _extras(desk: Desk, pairs: int, gold: int) -> int:
     return extras
 
 
-def _url(assignment: str, side: str) -> str:
-    return f"/media/{assignment}/{side}"
+def _url(desk: Desk, assignment: str, side: str) -> str:
+    return f"{desk.settings.root}/media/{assignment}/{side}"
 
 
 _MINE = select(func.count()).select_from(Assignment).where(Assignment.person_id == bindparam("person"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from videoalign.web.score.metrics import Metrics
@@ -24,28 +24,47 @@ class Admission:
         """Mean time between answers while there is work; a running mean."""
 
     @contextmanager
-    def hold(self, clips: int, num_bytes: int) -> Iterator[None]:
-        """Room for that much while the block runs.
+    def hold(self, clips: int) -> Iterator[None]:
+        """Room for so many clips while the block runs.
 
         Raises:
             Refusal: there is none; with the seconds after which there should be.
         """
-        full = self.clips + clips > self.settings.max_queue
-        if full or self.num_bytes + num_bytes > self.settings.max_queue_bytes:
-            wait = min(max(1, math.ceil(self.clips * self.seconds_per_clip)), LONGEST_WAIT)
-            reason = f"{self.clips} clips of {self.num_bytes} bytes are waiting already; come back in {wait} seconds."
-            raise Refusal(429, "busy", reason, {"retry-after": str(wait)})
-        self._add(clips, num_bytes)
+        if self.clips + clips > self.settings.max_queue:
+            raise self._busy()
+        self._add(clips)
         try:
             yield
         finally:
-            self._add(-clips, -num_bytes)
+            self._add(-clips)
+
+    @contextmanager
+    def hold_bytes(self) -> Iterator[Callable[[int], None]]:
+        """Yields what is to be called with the number of bytes whenever some of a request have arrived; they are held
+        until the block ends. It raises a `Refusal` when there is no room for them."""
+        held = 0
+
+        def arrived(num_bytes: int) -> None:
+            nonlocal held
+            if self.num_bytes + num_bytes > self.settings.max_queue_bytes:
+                raise self._busy()
+            self.num_bytes += num_bytes
+            held += num_bytes
+
+        try:
+            yield arrived
+        finally:
+            self.num_bytes -= held
 
     def learn(self, clips: int, seconds: float) -> None:
         """Takes note of how long the model took for a batch."""
         self.seconds_per_clip += 0.1 * (seconds / clips - self.seconds_per_clip)
 
-    def _add(self, clips: int, num_bytes: int) -> None:
+    def _busy(self) -> Refusal:
+        wait = min(max(1, math.ceil(self.clips * self.seconds_per_clip)), LONGEST_WAIT)
+        reason = f"{self.clips} clips of {self.num_bytes} bytes are waiting already; come back in {wait} seconds."
+        return Refusal(429, "busy", reason, {"retry-after": str(wait)})
+
+    def _add(self, clips: int) -> None:
         self.clips += clips
-        self.num_bytes += num_bytes
         self.metrics.queue.set(self.clips)

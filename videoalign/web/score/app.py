@@ -1,4 +1,4 @@
-"""The web application of one reward: POST /v1/score, GET /health, GET /metrics."""
+"""The web application of one reward: POST /v1/score, GET /health, GET /ready, GET /metrics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from fastapi import FastAPI, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videoalign import __version__
 from videoalign.models.videoreward import VideoReward
-from videoalign.web.score.refusals import Refusal, refusal_of_status
+from videoalign.web.edge import HeadAsGet, InOwnWords, Intake
+from videoalign.web.score.refusals import Refusal, refusal_of_http
 from videoalign.web.score.schema import Failure, Health, Scores, request_body
 from videoalign.web.score.service import ScoreService
 from videoalign.web.score.settings import ServeSettings
@@ -56,13 +58,14 @@ def build_app(reward: VideoReward, settings: ServeSettings, tokens: tuple[bytes,
             yield
 
     app = FastAPI(
-        title="videoalign reward server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="videoalign reward server",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
-    app.add_middleware(CloseWhileDraining, service=service)
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _not_served)
-    app.add_exception_handler(Exception, _failed)
+    _add_edges(app, service)
 
     @app.post("/v1/score", response_model=Scores, responses=REFUSALS, openapi_extra=request_body())
     async def score(request: Request, token: Token) -> Response:
@@ -78,6 +81,7 @@ def build_app(reward: VideoReward, settings: ServeSettings, tokens: tuple[bytes,
             service.metrics.seconds.labels("whole").observe(time.perf_counter() - begin)
         return response
 
+    @app.get("/ready", response_model=Health, responses={503: {"model": Health}})
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> Response:
         """Whether the server takes requests, and what it scores."""
@@ -93,6 +97,18 @@ def build_app(reward: VideoReward, settings: ServeSettings, tokens: tuple[bytes,
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
     return app
+
+
+def _add_edges(app: FastAPI, service: ScoreService) -> None:
+    """What happens to every request, from the inside out, and to what goes wrong with it."""
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Intake, seconds=service.settings.read_seconds)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=service.settings.max_body_bytes)
+    app.add_middleware(InOwnWords, answer=_not_served)
+    app.add_middleware(CloseWhileDraining, service=service)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _not_served)
+    app.add_exception_handler(Exception, _failed)
 
 
 class CloseWhileDraining:
@@ -127,8 +143,9 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    refusal = refusal_of_status(error.status_code, f"{request.method} {request.url.path}: {error.detail}.")
-    return JSONResponse(refusal.body(), refusal.status, error.headers)
+    place = f"{request.method} {request.url.path}: "
+    refusal = refusal_of_http(error, request.app.state.service.settings.max_body_bytes, place)
+    return JSONResponse(refusal.body(), refusal.status, refusal.headers)
 
 
 async def _failed(_: Request, error: Exception) -> Response:

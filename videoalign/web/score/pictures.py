@@ -12,6 +12,7 @@ from videoalign.video.limits import ClipLimits, Guard
 from videoalign.video.sources import VideoSource
 from videoalign.web.score.settings import ServeSettings
 from videoalign.web.score.uploads import Frames, Upload
+from videoalign.web.text import require_lines
 
 FORMATS = ("PNG", "JPEG")
 MODES = ("1", "L", "P", "RGB", "RGBA")
@@ -23,13 +24,17 @@ def open_upload(upload: Upload, settings: ServeSettings) -> VideoSource:
 
     Raises:
         LimitError: it is over the limits.
-        DataError: the prompt is too long.
+        DataError: the prompt is too long, or holds what is no text.
         VideoError: not base64, or pictures that cannot be read.
     """
     if len(upload.prompt) > settings.max_prompt_chars:
         raise DataError(
             f"prompt: got {len(upload.prompt)} characters, at most {settings.max_prompt_chars} are read; shorten it."
         )
+    try:
+        require_lines(upload.prompt)
+    except ValueError as error:
+        raise DataError(f"prompt: {error}.") from None
     source = upload.source
     if isinstance(source, Frames):
         _require_bytes(sum(len(picture) * 3 // 4 for picture in source.pictures), settings)

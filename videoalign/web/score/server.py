@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from videoalign.models.videoreward import VideoReward
-from videoalign.web.listening import BACKLOG, listen
+from videoalign.web.listening import Server, config, listen
 from videoalign.web.score.app import build_app
 from videoalign.web.score.service import ScoreService
 from videoalign.web.score.settings import ServeSettings, require_safe
@@ -43,19 +43,11 @@ def serve(
     reward = open_reward()
     app = build_app(reward, settings, tokens)
     listener, address = listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        app,
-        backlog=BACKLOG,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=settings.shutdown_seconds,  # type: ignore[arg-type]
-    )
-    DrainingServer(config, app.state.service, lambda: on_start(reward, address)).run([listener])
+    running = config(app, read_seconds=settings.read_seconds, shutdown_seconds=settings.shutdown_seconds)
+    DrainingServer(running, app.state.service, lambda: on_start(reward, address)).run([listener])
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(Server):
     """Stops in three steps, so that whoever connected is answered.
 
     First /health says that the server is to stop and every answer asks to close its connection, while requests are
@@ -64,18 +56,13 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(self, config: uvicorn.Config, service: ScoreService, on_start: Callable[[], None]) -> None:
-        super().__init__(config)
-        self.service, self.on_start = service, on_start
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tells that it listens."""
-        await super().startup(sockets)
-        self.on_start()
+        super().__init__(config, on_start)
+        self.service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to stop; unlike its base it does not raise the signal again, so that the exit code is 0."""
-        self.force_exit = self.should_exit
-        self.should_exit = self.service.draining = True
+        """Begins to stop."""
+        super().handle_exit(sig, frame)
+        self.service.draining = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops, in the three steps."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from starlette.requests import ClientDisconnect
 
 from videoalign.contracts.scores import ClipScore
 from videoalign.errors import VideoAlignError
@@ -19,7 +18,7 @@ from videoalign.web.score.batching import Batcher
 from videoalign.web.score.metrics import Metrics
 from videoalign.web.score.refusals import Refusal, refusal_of
 from videoalign.web.score.settings import ServeSettings
-from videoalign.web.score.uploads import Upload, declared_bytes, read_uploads
+from videoalign.web.score.uploads import Upload, read_uploads
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +52,9 @@ class ScoreService:
         Raises:
             Refusal: nothing was read of it.
         """
-        with self.admission.hold(1, declared_bytes(request, self.settings)):
-            try:
-                uploads = await read_uploads(request, self.settings)
-            except ClientDisconnect:
-                raise Refusal(400, "disconnected", "the request ended before its end.") from None
-            with self.admission.hold(len(uploads) - 1, 0):
+        with self.admission.hold_bytes() as arrived:
+            uploads = await read_uploads(request, self.settings, arrived)
+            with self.admission.hold(len(uploads)):
                 results = await asyncio.gather(*(self._score(upload) for upload in uploads))
         for result in results:
             self.metrics.clips.labels(result.code if isinstance(result, Refusal) else "ok").inc()

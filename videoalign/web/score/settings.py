@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import Self
@@ -12,6 +11,7 @@ from pydantic import Field, model_validator
 from videoalign.config import Config
 from videoalign.errors import ConfigError
 from videoalign.video.limits import ClipLimits
+from videoalign.web.listening import is_loopback
 
 MIB = 2**20
 TOKEN_VARIABLE = "VIDEOALIGN_TOKEN"  # noqa: S105
@@ -33,7 +33,7 @@ class ServeSettings(Config):
     max_queue: int = Field(256, gt=0)
     """Most clips that are taken in and not yet answered; beyond it the answer is 429."""
     max_queue_bytes: int = Field(1024 * MIB, gt=0)
-    """Most bytes of requests that are taken in and not yet answered; beyond it the answer is 429."""
+    """Most bytes of requests that have arrived and are not yet answered; beyond it the answer is 429."""
     max_body_bytes: int = Field(64 * MIB, gt=0)
     """Largest request."""
     max_clip_bytes: int = Field(32 * MIB, gt=0)
@@ -83,16 +83,12 @@ def read_tokens(file: Path | None) -> tuple[bytes, ...]:
 
 
 def require_safe(host: str, tokens: tuple[bytes, ...]) -> None:
-    """Nothing when strangers cannot ask the server.
+    """Checks that strangers cannot ask the server.
 
     Raises:
         ConfigError: other machines could reach it and there is no token.
     """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback and not tokens:
+    if not is_loopback(host) and not tokens:
         raise ConfigError(
             f"--host: {host} can be reached by others, so a token is needed; give --token-file FILE or set "
             f"{TOKEN_VARIABLE}, or listen on 127.0.0.1."

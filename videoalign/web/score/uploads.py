@@ -1,8 +1,8 @@
-"""From the body of a request to clips with their prompts; how large it may be is checked as it arrives."""
+"""From the body of a request to clips with their prompts."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
-from videoalign.web.score.refusals import Refusal, too_many
+from videoalign.web.score.refusals import Refusal, refusal_of_http, too_many
 from videoalign.web.score.schema import ClipBody, ClipsBody
 from videoalign.web.score.settings import ServeSettings
 
@@ -38,68 +39,46 @@ class Upload:
     prompt: str
 
 
-def declared_bytes(request: Request, settings: ServeSettings) -> int:
-    """How large the body may turn out: what its header says, or the most that is read.
-
-    Raises:
-        Refusal: it says that it is larger than that.
-    """
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal():
-        return settings.max_body_bytes
-    if int(length) > settings.max_body_bytes:
-        raise too_many("bytes of the request", int(length), settings.max_body_bytes, "max_body_bytes")
-    return int(length)
-
-
-async def read_uploads(request: Request, settings: ServeSettings) -> list[Upload]:
+async def read_uploads(request: Request, settings: ServeSettings, arrived: Callable[[int], None]) -> list[Upload]:
     """The clips in a request, at least one.
+
+    Args:
+        request: not yet read.
+        settings: its limits.
+        arrived: called with the number of bytes whenever some have come; may raise.
 
     Raises:
         Refusal: not one of the two forms, too large, or too slow to arrive.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    request = Request(request.scope, _limited(request.receive, settings.max_body_bytes))
+
+    async def receive() -> Message:
+        message = await request.receive()
+        arrived(len(message.get("body", b"")))
+        return message
+
+    counted = Request(request.scope, receive)
     try:
-        async with asyncio.timeout(settings.read_seconds):
-            if kind == "multipart/form-data":
-                uploads = await _from_form(request, settings)
-            elif kind == "application/json":
-                uploads = await run_in_threadpool(_from_json, await request.body())
-            else:
-                raise Refusal(
-                    415,
-                    "unsupported_media_type",
-                    f"content-type: got '{kind}', wanted multipart/form-data or application/json; send one of them.",
-                )
-    except TimeoutError:
-        reason = f"the request took more than {settings.read_seconds:g} seconds to arrive; send it faster or smaller."
-        raise Refusal(408, "too_slow", reason, {"connection": "close"}) from None
+        if kind == "multipart/form-data":
+            uploads = await _from_form(counted, settings)
+        elif kind == "application/json":
+            uploads = await run_in_threadpool(_from_json, await counted.body(), settings)
+        else:
+            reason = f"content-type: got '{kind}', wanted multipart/form-data or application/json; send one of them."
+            raise Refusal(415, "unsupported_media_type", reason)
+    except HTTPException as error:
+        place = "multipart body: " if error.status_code == 400 else ""
+        raise refusal_of_http(error, settings.max_body_bytes, place) from None
+    except ClientDisconnect:
+        raise Refusal(400, "disconnected", "the request ended before its end.") from None
     if len(uploads) > settings.max_clips:
         raise too_many("clips", len(uploads), settings.max_clips, "max_clips")
     return uploads
 
 
-def _limited(receive: Receive, max_bytes: int) -> Receive:
-    total = 0
-
-    async def inner() -> Message:
-        nonlocal total
-        message = await receive()
-        total += len(message.get("body", b""))
-        if total > max_bytes:
-            raise too_many("bytes of the request", total, max_bytes, "max_body_bytes")
-        return message
-
-    return inner
-
-
 async def _from_form(request: Request, settings: ServeSettings) -> list[Upload]:
-    try:
-        async with request.form(max_files=settings.max_clips + 1, max_fields=settings.max_clips + 1) as form:
-            return await _clips_of(form)
-    except HTTPException as error:
-        raise Refusal(400, "bad_request", f"multipart body: {error.detail}") from None
+    async with request.form(max_files=settings.max_clips + 1, max_fields=settings.max_clips + 1) as form:
+        return await _clips_of(form)
 
 
 async def _clips_of(form: FormData) -> list[Upload]:
@@ -116,7 +95,8 @@ async def _clips_of(form: FormData) -> list[Upload]:
     return [Upload(await file.read(), text) for file, text in zip(files, texts, strict=True)]
 
 
-def _from_json(body: bytes) -> list[Upload]:
+def _from_json(body: bytes, settings: ServeSettings) -> list[Upload]:
+    _require_few_values(body, settings)
     try:
         values = _ANYTHING.validate_json(body)
         clips = ClipsBody.model_validate(values).clips if "clips" in values else [ClipBody.model_validate(values)]
@@ -126,6 +106,17 @@ def _from_json(body: bytes) -> list[Upload]:
             raise Refusal(400, "bad_request", f"JSON body: {first['msg']}.") from None
         raise _wrong(f"{'.'.join(map(str, first['loc'])) or 'JSON body'}: {first['msg']}") from None
     return [Upload(_source_of(clip), clip.prompt) for clip in clips]
+
+
+def _require_few_values(body: bytes, settings: ServeSettings) -> None:
+    """Checks that a body holds no more values than clips within the limits have: each takes memory, however short.
+
+    One of these signs stands before each value; a prompt may hold them too.
+    """
+    most = 8 + settings.max_clips * (8 + settings.clip.frames + settings.max_prompt_chars)
+    signs = sum(body.count(sign) for sign in b",[{")
+    if signs > most:
+        raise too_many("JSON body: commas and brackets", signs, most, "max_clips, clip.frames, max_prompt_chars")
 
 
 def _source_of(clip: ClipBody) -> str | Frames:

@@ -12,6 +12,7 @@ export class Refused extends Error {
 export class Unreachable extends Error {}
 
 const TIMEOUT = 20_000; // milliseconds
+const ROOT = new URL("..", import.meta.url).pathname.slice(0, -1); // what every path of the server begins with
 
 async function ask(path, body) {
   const token = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
@@ -23,7 +24,7 @@ async function ask(path, body) {
   }
   let response, answer;
   try {
-    response = await fetch(path, options);
+    response = await fetch(ROOT + path, options);
     answer = await response.json();
   } catch (problem) {
     if (response && response.status >= 400 && response.status < 500) {

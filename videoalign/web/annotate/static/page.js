@@ -7,6 +7,7 @@ import { fillGuideline } from "./guideline.js";
 import { obeyKeys, showKeys } from "./keys.js";
 import { keyGroups } from "./keymap.js";
 import { Players } from "./players.js";
+import { plain } from "./text.js";
 import { VerdictForm } from "./verdicts.js";
 import { View } from "./wipe.js";
 
@@ -18,7 +19,7 @@ const PANELS = {
 const ROUNDS = { qualification: "Qualification round", adjudication: "Adjudication: your verdict is final" };
 
 const $ = (id) => document.getElementById(id);
-const store = new Store($("pair").dataset.rater);
+const store = new Store($("pair").dataset.store);
 const outbox = new Outbox(store);
 const players = new Players([...document.querySelectorAll(".frame")]);
 const form = new VerdictForm($("dimensions"), $("dimension"), $("comment"));
@@ -246,7 +247,7 @@ function askSkip() {
 $("skip-dialog").addEventListener("close", () => {
   if ($("skip-dialog").returnValue !== "skip") return;
   const chosen = new FormData($("skip-form")).get("reason");
-  const note = $("skip-note").value.trim();
+  const note = plain($("skip-note").value);
   const { id } = assignment;
   attempt(
     () => api.skip(id, note ? `${chosen}: ${note}` : chosen),

@@ -1,5 +1,7 @@
 /* The form of one pair: a verdict for each dimension, ratings of each clip, a comment. */
 
+import { plain } from "./text.js";
+
 const SHORT = { left: "A", tie: "Tie", right: "B", both_bad: "Both bad" };
 const SIDES = ["left", "right"];
 
@@ -90,7 +92,7 @@ export class VerdictForm {
       }
     });
     const rated = SIDES.some((side) => Object.keys(ratings[side]).length > 0);
-    return { verdicts, ratings: rated ? ratings : null, comment: this.#comment.value.trim() };
+    return { verdicts, ratings: rated ? ratings : null, comment: plain(this.#comment.value) };
   }
 
   /** Puts back what `value` gave. */

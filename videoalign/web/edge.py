@@ -1,0 +1,105 @@
+"""What both servers do with a request before and after it is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REFUSED = {
+    400: "this server is not known by the name that the request is for; whoever runs it can add that to 'hosts'",
+    413: "the body is too large",
+}
+"""What the framework's checks of host and size refuse with."""
+CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
+
+
+class HeadAsGet:
+    """Answers HEAD as GET is answered, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_no_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_no_body)
+
+
+class Intake:
+    """Refuses a request whose body takes too long to arrive, or calls for a decoding that takes too long.
+
+    The limits of its size are the framework's.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app, self.seconds = app, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        end = asyncio.get_running_loop().time() + self.seconds
+        begun = whole = False
+
+        async def receive_checked() -> Message:
+            nonlocal begun, whole
+            if not begun:
+                _require_utf8(Headers(scope=scope))
+            begun = True
+            try:
+                async with asyncio.timeout_at(None if whole else end):
+                    message = await receive()
+            except TimeoutError:
+                reason = f"the request took more than {self.seconds:g} seconds to arrive; send it faster or smaller"
+                raise HTTPException(408, reason, {"connection": "close"}) from None
+            whole = not message.get("more_body", False)
+            return message
+
+        await self.app(scope, receive_checked, send)
+
+
+class InOwnWords:
+    """Refuses in the form of the server where a middleware of the framework refuses in plain text of its own."""
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Request, HTTPException], Awaitable[Response]]) -> None:
+        self.app, self.answer = app, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        replaced = False
+
+        async def send_own(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] in REFUSED:
+                kind = Headers(raw=message["headers"]).get("content-type", "")
+                replaced = kind.startswith("text/plain")
+            if not replaced:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                error = HTTPException(message["status"], REFUSED[message["status"]])
+                response = await self.answer(Request(scope), error)
+                await response(scope, receive, send)
+
+        await self.app(scope, receive, send_own)
+
+
+def _require_utf8(headers: Headers) -> None:
+    """Checks how texts are written; the parser of forms would take any codec of Python's, slow ones too."""
+    _, parameters = parse_options_header(headers.get("content-type", ""))
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in CHARSETS:
+        raise HTTPException(415, f"content-type: got the charset '{charset}', wanted utf-8; send that")
