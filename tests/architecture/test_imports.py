@@ -59,6 +59,7 @@ DOORS = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "python_multipart": {"web"},
+    "pyrate_limiter": {"web"},
     "prometheus_client": {"web"},
     "httpx": {"web"},
     "sqlalchemy": {"web"},
@@ -76,6 +77,7 @@ DOORS = {
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "prometheus_client": "prometheus-client",
+    "pyrate_limiter": "pyrate-limiter",
     "python_multipart": "python-multipart",
     "yaml": "pyyaml",
 }

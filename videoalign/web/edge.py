@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
@@ -12,12 +17,66 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from videoalign.errors import ConfigError
+
 REFUSED = {
     400: "this server is not known by the name that the request is for; whoever runs it can add that to 'hosts'",
     413: "the body is too large",
 }
 """What the framework's checks of host and size refuse with."""
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
+
+
+class AccessLog:
+    """Adds a line to a file for every request that is answered."""
+
+    def __init__(self, app: ASGIApp, file: Path, secret: str | None = None) -> None:
+        """
+        Args:
+            app: what answers.
+            file: made where it is not there; when another program moves it away, another one is begun.
+            secret: a part of a path; what follows it is not written.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        self.app, self.secret = app, secret
+        try:
+            handler = WatchedFileHandler(file, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"setting 'access_log' got {file}: {error.strerror}; give another file.") from None
+        self.log = logging.Logger("access")
+        self.log.addHandler(handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin, status, num_bytes = time.perf_counter(), 0, 0
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status, num_bytes
+            status = message.get("status", status)
+            num_bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_counted)
+        except Exception:
+            status = status or 500  # which is what the framework answers, outside of this
+            raise
+        finally:
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            seconds = time.perf_counter() - begin
+            asked = f"{(scope.get('client') or ('-',))[0]} {scope['method']} {self._path(scope)}"
+            self.log.info(f"{at} {asked} {status} {num_bytes} {1000 * seconds:.1f}")
+
+    def _path(self, scope: Scope) -> str:
+        """The path as it was sent, where no character can break the line."""
+        path = scope.get("raw_path", b"").partition(b"?")[0].decode("ascii", "backslashreplace")
+        before, found, _ = path.partition(self.secret) if self.secret else (path, "", "")
+        return f"{before}{found}..." if found else before
 
 
 class HeadAsGet:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate import judging, people
+from videoalign.web.annotate.pace import Paces
 from videoalign.web.annotate.schema import Heartbeat, Skip, Submission
 from videoalign.web.annotate.sessions import AnyVisitor, AtDesk, JudgeVisitor, require_csrf
 from videoalign.web.annotate.turns import next_body
@@ -23,8 +24,9 @@ def get_next(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
 
 
 @router.post("/judgements", dependencies=CHECKED)
-def judge(desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
+def judge(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
     """Takes a verdict; once this is answered it is safe on disk."""
+    _paces(request).verdicts.count(visitor.person_id)
 
     def work(session: Session) -> dict[str, Any]:
         person = people.find(session, visitor.person_id)
@@ -35,8 +37,9 @@ def judge(desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, An
 
 
 @router.post("/skip", dependencies=CHECKED)
-def skip(desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
+def skip(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
     """Gives a pair up, with a reason."""
+    _paces(request).verdicts.count(visitor.person_id)
 
     def work(session: Session) -> dict[str, Any]:
         person = people.find(session, visitor.person_id)
@@ -47,8 +50,9 @@ def skip(desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
 
 
 @router.post("/undo", dependencies=CHECKED)
-def undo(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+def undo(request: Request, desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
     """Gives the pair that was judged last back."""
+    _paces(request).undos.count(visitor.person_id)
 
     def work(session: Session) -> dict[str, Any]:
         person = people.find(session, visitor.person_id)
@@ -88,3 +92,8 @@ def guideline(desk: AtDesk, _: AnyVisitor) -> dict[str, Any]:
             for one in desk.library.dataset.info.dimensions
         ]
     }
+
+
+def _paces(request: Request) -> Paces:
+    paces: Paces = request.app.state.paces
+    return paces

@@ -20,14 +20,17 @@ from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs,
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.figures import Figures
+from videoalign.web.annotate.pace import Paces
 from videoalign.web.annotate.security import Guarded, Rooted, require_same_site
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.edge import HeadAsGet, InOwnWords, Intake
+from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
 from videoalign.web.score.refusals import Refusal, refusal_of_http
 
 log = logging.getLogger(__name__)
 
 PARTS = (api, admin_api, admin_pairs, media, pages, adjudication, admin, probes)
+WAY_IN = "/join/"
+"""What follows it in a path lets somebody in."""
 RETRY_SECONDS = "5"
 WAYS_OUT = {
     "disk_full": "Whoever runs the server must free some space. Nothing that was accepted is lost; try again then.",
@@ -58,6 +61,7 @@ def create_app(desk: Desk, hosts: Sequence[str] = ("*",)) -> FastAPI:
     )
     app.state.desk = desk
     app.state.figures = Figures(desk)
+    app.state.paces = Paces(settings.verdicts_per_minute, settings.undos_per_minute, settings.wrong_links_per_minute)
     app.add_middleware(Rooted, root=settings.root)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Intake, seconds=settings.read_seconds)
@@ -65,6 +69,8 @@ def create_app(desk: Desk, hosts: Sequence[str] = ("*",)) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(InOwnWords, answer=_not_served)
     app.add_middleware(Guarded)
+    if settings.access_log is not None:
+        app.add_middleware(AccessLog, file=settings.access_log, secret=WAY_IN)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(DatabaseGone, _gone)
     app.add_exception_handler(RequestValidationError, _misshapen)
@@ -133,5 +139,4 @@ async def _not_served(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    log.error("a request failed", exc_info=error)
     return _answer(request, Refusal(500, "failed", "the server failed; its log says why. Nothing was saved."))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from videoalign.web.annotate.sessions import (
     set_cookie,
 )
 from videoalign.web.annotate.tables import Role
+from videoalign.web.score.refusals import Refusal
 
 router = APIRouter(default_response_class=HTMLResponse)
 # Everything is escaped; by itself Starlette would escape by the ending of a file, and .jinja is none that it knows.
@@ -67,7 +70,7 @@ def home(desk: AtDesk, visitor: AnyVisitor) -> Response:
 @router.get("/join/{token}")
 def show_link(request: Request, desk: AtDesk, token: str) -> Response:
     """Asks whether to come in; a program that only looks at the link does not use it up."""
-    with desk.database.read() as session:
+    with desk.database.read() as session, _counting_wrong_links(request):
         _, person = people.usable(desk, session, token)
         return render(request, "join.html.jinja", name=person.name, invited_as=person.role, token=token)
 
@@ -75,7 +78,8 @@ def show_link(request: Request, desk: AtDesk, token: str) -> Response:
 @router.post("/join/{token}")
 def use_link(request: Request, desk: AtDesk, token: str) -> Response:
     """Uses the link up and opens a session."""
-    opened = desk.database.write(lambda session: people.sign_in(desk, session, token))
+    with _counting_wrong_links(request):
+        opened = desk.database.write(lambda session: people.sign_in(desk, session, token))
     response = go(desk, "/")
     set_cookie(request, desk, response, opened)
     return response
@@ -109,3 +113,12 @@ def sign_out(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
 def signed_out(request: Request) -> Response:
     """Says goodbye."""
     return render(request, "signed_out.html.jinja")
+
+
+@contextmanager
+def _counting_wrong_links(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except Refusal:
+        request.app.state.paces.wrong_links.count(request.client.host if request.client is not None else "")
+        raise

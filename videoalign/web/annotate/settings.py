@@ -106,6 +106,15 @@ class AnnotateSettings(Config):
     """Largest request."""
     read_seconds: float = Field(20.0, gt=0)
     """Longest time that a request may take to arrive."""
+    verdicts_per_minute: int = Field(600, ge=1)
+    """Most verdicts and skips of one person in a minute."""
+    undos_per_minute: int = Field(60, ge=1)
+    """Most verdicts that one person takes back in a minute."""
+    wrong_links_per_minute: int = Field(60, ge=1)
+    """Most links that lead nowhere from one address in a minute; those that lead somewhere always do."""
+    access_log: Path | None = None
+    """File to which a line is added for every request: when, from where, what, the answer's status and bytes, and how
+    many milliseconds it took. Links are written without what lets somebody in."""
     sync_seconds: float = Field(300.0, gt=0)
     """How often new judgements are written to the dataset's tables; also done when the server stops, and at any time by
     ``annotate export``."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videoalign import __version__
 from videoalign.models.videoreward import VideoReward
-from videoalign.web.edge import HeadAsGet, InOwnWords, Intake
+from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
 from videoalign.web.score.refusals import Refusal, refusal_of_http
 from videoalign.web.score.schema import Failure, Health, Scores, request_body
 from videoalign.web.score.service import ScoreService
@@ -106,6 +106,8 @@ def _add_edges(app: FastAPI, service: ScoreService) -> None:
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=service.settings.max_body_bytes)
     app.add_middleware(InOwnWords, answer=_not_served)
     app.add_middleware(CloseWhileDraining, service=service)
+    if service.settings.access_log is not None:
+        app.add_middleware(AccessLog, file=service.settings.access_log)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_served)
     app.add_exception_handler(Exception, _failed)
@@ -149,5 +151,4 @@ async def _not_served(request: Request, error: Exception) -> Response:
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    log.error("a request failed", exc_info=error)
     return JSONResponse(Refusal(500, "failed", "the server failed; its log says why.").body(), 500)

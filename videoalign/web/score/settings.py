@@ -44,6 +44,9 @@ class ServeSettings(Config):
     """Longest prompt."""
     read_seconds: float = Field(30.0, gt=0)
     """Longest time that a request may take to arrive."""
+    access_log: Path | None = None
+    """File to which a line is added for every request: when, from where, what, the answer's status and bytes, and how
+    many milliseconds it took."""
     drain_seconds: float = Field(2.0, ge=0)
     """How long, once told to stop, the server still takes requests while /health says that it will not for long."""
     shutdown_seconds: float = Field(120.0, gt=0)
