@@ -131,7 +131,9 @@ def test_a_number_that_no_row_has_and_an_act_that_there_is_not_are_not_found(
     with programme.desk.database.read() as session:
         before = session.scalars(select(Audit.id)).all()
     for number in (-1, 0, 99, 2**31, 2**63, 10**30, "9" * 5000, "x", "1.5", "%00"):
-        for page, api in ((f"raters/{number}/{act}",) * 2 for act in ("pause", "resume", "link", "explode", "")):
+        for page, api in (
+            (f"raters/{number}/{act}",) * 2 for act in ("pause", "resume", "link", "discard", "restore", "explode", "")
+        ):
             assert admin.http.post(f"/admin/{page}", data=token).status_code == 404, page
             assert admin.http.post(f"/api/admin/{api}").status_code == 404, api
         for path in (f"/admin/invitations/{number}/revoke", f"/api/admin/invitations/{number}/revoke"):

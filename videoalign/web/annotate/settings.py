@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator
 
 from videoalign.config import Config
 from videoalign.web.text import Line, Name
 
 KIB = 2**10
 _HTTP = TypeAdapter(HttpUrl)
-
-
-def _address(text: str) -> str:
-    """An address as browsers write it, without a slash at its end."""
-    wanted = ValueError("must look like https://rate.example.org or https://lab.example.org/prefs")
-    try:
-        url = _HTTP.validate_python(text)
-    except ValidationError:
-        raise wanted from None
-    if url.username or url.password or url.query is not None or url.fragment is not None:
-        raise wanted
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path or ""):
-        raise wanted
-    return str(url).rstrip("/")
 
 
 class Example(Config):
@@ -51,7 +37,7 @@ class AnnotateSettings(Config):
     db: str | None = None
     """Address of the database, as in ``postgresql://user@host/name``; ``annotate.sqlite`` in the folder
     ``D.annotations`` beside the dataset folder D when left out."""
-    public_url: Annotated[str, AfterValidator(_address)] | None = None
+    public_url: str | None = None
     """How people reach the server, as in ``https://rate.example.org`` or, behind a proxy that hands over a part of its
     paths, ``https://lab.example.org/prefs``; links begin with it. Needed where ``host`` is no loopback address."""
     hosts: tuple[str, ...] = ()
@@ -123,6 +109,23 @@ class AnnotateSettings(Config):
     be published; otherwise it stands beside it, in ``D.annotations``."""
     shutdown_seconds: float = Field(20.0, gt=0)
     """Longest time for answering what was taken in once told to stop."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _as_browsers_write_it(cls, text: str | None) -> str | None:
+        """Without a slash at its end."""
+        if text is None:
+            return None
+        wanted = ValueError("must look like https://rate.example.org or https://lab.example.org/prefs")
+        try:
+            url = _HTTP.validate_python(text)
+        except ValidationError:
+            raise wanted from None
+        if url.username or url.password or url.query is not None or url.fragment is not None:
+            raise wanted
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path or ""):
+            raise wanted
+        return str(url).rstrip("/")
 
     @property
     def root(self) -> str:
