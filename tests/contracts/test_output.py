@@ -148,10 +148,18 @@ def test_a_run_comes_back_to_its_own_folder(tmp_path: Path) -> None:
     assert listing(out) == ["done.txt", "run.json"]
 
 
+def test_a_difference_inside_a_group_is_named_in_full(tmp_path: Path) -> None:
+    model = {"name": "m", "scheduler": {"shift": 1.0}, "fps": 8}
+    claim_folder(tmp_path / "run", {"seed": 0, "model": model})
+    with pytest.raises(OutputError, match=r"\(differs in model\): model.fps, model.scheduler.shift; give another"):
+        claim_folder(tmp_path / "run", {"seed": 0, "model": {**model, "scheduler": {"shift": 2.0}, "fps": 9}})
+
+
 def test_another_runs_folder_is_refused_with_what_differs(tmp_path: Path) -> None:
     claim_folder(tmp_path / "run", {"seed": 0, "steps": 5, "old": 1})
     with pytest.raises(OutputError, match=r"belongs to another run \(differs in new, old, seed\)") as caught:
         claim_folder(tmp_path / "run", {"seed": 1, "steps": 5, "new": 1})
+    assert "seed);" in str(caught.value)
     assert "fresh" not in str(caught.value), "an error recommends nothing that destroys"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 0
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from videoalign.contracts.output import write_json
@@ -26,35 +27,45 @@ def file_digest(path: str | Path) -> str:
 
 
 class FileDigests:
-    """`file_digest` of many files, remembered under their size, times of change and place on the disk.
+    """Digests of files, remembered under their size, times of change and place on the disk.
 
     Args:
-        memory: JSON file in which digests are kept for the next run; None keeps them in this object alone.
+        memory: JSON file in which they are kept for the next run; None keeps them in this object alone.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
         self.memory = memory
-        self._known: dict[str, tuple[list[int], str]] = {}
+        self._known: dict[str, tuple[list[list[int]], str]] = {}
         self._changed = False
         if memory is not None and memory.is_file():
             try:
-                self._known = {key: (state, digest) for key, (state, digest) in json.loads(memory.read_text()).items()}
+                self._known = {
+                    key: (states, digest) for key, (states, digest) in json.loads(memory.read_text()).items()
+                }
             except (OSError, ValueError, TypeError, AttributeError):
                 self._known = {}  # what cannot be read is made again
 
     def of(self, path: str | Path) -> str:
-        """The digest of a file's content as it is now.
+        """`file_digest` of a file as it is now.
 
         Raises:
-            OSError: see `file_digest`.
+            OSError: the file is missing or cannot be read.
         """
-        key, state = os.path.abspath(path), _state(path)
+        return self.of_all([path], lambda: file_digest(path))
+
+    def of_all(self, paths: Sequence[str | Path], read: Callable[[], str]) -> str:
+        """What ``read`` makes of these files; it is called again only when one of them has changed.
+
+        Raises:
+            OSError: see `of`.
+        """
+        key, states = "\n".join(map(os.path.abspath, paths)), [_state(path) for path in paths]
         have = self._known.get(key)
-        if have is not None and have[0] == state:
+        if have is not None and have[0] == states:
             return have[1]
-        digest = file_digest(path)
-        if time.time() - max(state[1:3]) / 1e9 > SETTLED_SECONDS:
-            self._known[key] = (state, digest)
+        digest = read()
+        if time.time() - max(max(state[1:3]) for state in states) / 1e9 > SETTLED_SECONDS:
+            self._known[key] = (states, digest)
             self._changed = True
         return digest
 
@@ -64,11 +75,11 @@ class FileDigests:
             return
         try:
             write_json(self.memory, self._known)
-        except OutputError:
+        except (OutputError, OSError):
             return
         self._changed = False
 
 
 def _state(path: str | Path) -> list[int]:
-    found: os.stat_result = os.stat(path)
+    found = os.stat(path)
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

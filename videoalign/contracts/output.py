@@ -109,13 +109,25 @@ def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool =
             require_nothing_said(path, said)
             shutil.rmtree(path)
         elif have != want:
-            changed = sorted(key for key in {*have, *want} if have.get(key) != want.get(key))
+            changed = _differing(have, want)
+            parts = sorted({name.partition(".")[0] for name in changed})
+            inner = f": {', '.join(changed)}" if changed != parts else ""
             raise OutputError(
-                f"--out: {path} belongs to another run (differs in {', '.join(changed)}); give another folder."
+                f"--out: {path} belongs to another run (differs in {', '.join(parts)}){inner}; give another folder."
             )
     if not mark.is_file():
         write_json(mark, want)
     return path
+
+
+def _differing(have: Any, want: Any, name: str = "") -> list[str]:
+    """Where two identities differ, by dotted name."""
+    if have == want:
+        return []
+    if not (isinstance(have, dict) and isinstance(want, dict)):
+        return [name]
+    inner = (_differing(have.get(key), want.get(key), f"{name}.{key}" if name else key) for key in {*have, *want})
+    return sorted(place for places in inner for place in places)
 
 
 def fingerprint(value: Any) -> str:

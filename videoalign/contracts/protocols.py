@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,15 @@ class SchedulerWrapper(Protocol):
         ...
 
 
+class Steering(SchedulerWrapper, Protocol):
+    """A `SchedulerWrapper` whose clips can be told from those of another."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what it does to a clip, as JSON can hold it."""
+        ...
+
+
 class Generator(LatentCodec, Protocol):
     """A rectified-flow video generator: t = 0 is data, t = 1 is noise, v = x_noise - x_data."""
 
@@ -69,6 +78,14 @@ class Generator(LatentCodec, Protocol):
 
     def identity(self) -> dict[str, str]:
         """What its latents, text states and adapters depend on, as short strings."""
+        ...
+
+    def clip_identity(self, *, num_steps: int | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
+        """All that decides a clip besides its prompt and seed, adapters included, as JSON can hold it."""
+        ...
+
+    def changed(self, settings: Mapping[str, Any]) -> Self:
+        """The same model with other defaults of sampling or another clip shape; what is None stays as it is."""
         ...
 
     def check_prompts(self, prompts: Sequence[str]) -> None:

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from videoalign.config import Config
 from videoalign.errors import ModelError
-from videoalign.models.generators.wan import NOTED_SETTINGS, SamplingSettings, WanGenerator
+from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
+from videoalign.models.generators.wan import WanGenerator
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 

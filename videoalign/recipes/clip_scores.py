@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
@@ -18,9 +19,10 @@ from videoalign.contracts.scores import ClipScore
 from videoalign.data.dataset import Dataset
 from videoalign.data.tables import read_table, write_columns
 from videoalign.errors import DataError, VideoAlignError, VideoError
-from videoalign.models.generators.wan import weights_digest
+from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.scoring import BATCH_SIZE, stream_raw
+from videoalign.recipes.clip_content import DIGESTS_FILE, content_key
 from videoalign.video.files import read_video
 
 CHUNK = 32 * BATCH_SIZE
@@ -81,8 +83,8 @@ def score_rows(
         reward: scores the clips.
         clips: to be scored, in this order; one that stands twice is scored once.
         skip_broken: tell what cannot be scored in its place; else it is an error.
-        keep: folder where scores are written as they come and taken from if they are there, for this reward alone; a
-            file that was changed since is scored again. None keeps nothing.
+        keep: folder where scores are written as they come and taken from if they are there, by the content of clip and
+            prompt, for this reward alone. None keeps nothing.
         progress: counts clips.
 
     Raises:
@@ -91,7 +93,9 @@ def score_rows(
     """
     if not skip_broken:
         _refuse([(video, f"{video}: no such file.") for video, _ in clips if _is_missing(video)])
-    keys = [_key(video, prompt) for video, prompt in clips]
+    digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
+    keys = [_key(video, prompt, digests) for video, prompt in clips]
+    digests.save()
     by_key, kept = dict(zip(keys, clips, strict=True)), _Kept(keep, reward.dimensions)
     broken: dict[str, VideoAlignError] = {}
     todo = _todo(list(by_key), kept.scores)
@@ -106,7 +110,7 @@ def score_rows(
         finally:
             kept.write()
     if not skip_broken:
-        _refuse([(by_key[key][0], str(error)) for key, error in broken.items()])
+        _refuse([(video, str(broken[key])) for key, (video, _) in zip(keys, clips, strict=True) if key in broken])
     return [broken[key] if key in broken else kept.scores[key] for key in keys]
 
 
@@ -139,12 +143,12 @@ def _todo(keys: Sequence[str], kept: Container[str]) -> list[str]:
     return [key for batch in batches for key in batch if key not in kept]
 
 
-def _key(video: str | Path, prompt: str) -> str:
-    """The same for a clip as long as its file and prompt are; of an address, as long as it is that address."""
-    if "://" in str(video):
-        return fingerprint([str(video), prompt])
-    state = None if _is_missing(video) else os.stat(video)
-    return fingerprint([os.path.abspath(video), prompt, *([state.st_size, state.st_mtime_ns] if state else [])])
+def _key(video: str | Path, prompt: str, digests: FileDigests) -> str:
+    """The same for the same content and prompt; of a clip that cannot be read, for the same path."""
+    try:
+        return fingerprint([content_key(video, digests), prompt])
+    except VideoError:
+        return fingerprint([os.path.abspath(video), prompt])
 
 
 def _is_missing(video: str | Path) -> bool:

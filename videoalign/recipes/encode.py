@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
-import fsspec
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from videoalign.config import Config
-from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import Generator
 from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
-from videoalign.errors import DataError, VideoError
+from videoalign.errors import DataError
 from videoalign.randomness import fold_in
+from videoalign.recipes.clip_content import clip_keys
 from videoalign.training.objectives.dpo import fixed_draws, reference_errors
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
 
@@ -97,31 +96,6 @@ def encode(
 def sampler_store(dataset: Dataset, generator: Generator) -> TensorStore:
     """Where the latents that the generator's own clips came from are kept, by `clip_keys`."""
     return TensorStore(dataset.path / LATENTS_FOLDER, "clips", _about_clips(generator, "sampler"))
-
-
-def clip_keys(dataset: Dataset, clips: Iterable[Clip]) -> list[str]:
-    """What stands for the content of each clip's file: another file under the same name has another key.
-
-    Of an address that fsspec reads, what the place says of the file's version.
-
-    Raises:
-        VideoError: a clip that is missing.
-    """
-    digests, keys = FileDigests(dataset.path / LATENTS_FOLDER / "files.json"), []
-    for clip in clips:
-        source = dataset.clip_source(clip)
-        try:
-            if isinstance(source, str):
-                system, path = fsspec.url_to_fs(source)
-                keys.append(fingerprint([source, system.ukey(path)]))
-            else:
-                keys.append(digests.of(source))
-        except FileNotFoundError:
-            raise VideoError(f"{source}: no such file.") from None
-        except (OSError, ImportError, ValueError) as error:
-            raise VideoError(f"{source}: cannot be read ({' '.join(str(error).split())[:160]}).") from None
-    digests.save()
-    return keys
 
 
 def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> list[PairExample]:

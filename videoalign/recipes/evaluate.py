@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +24,9 @@ from videoalign.data.prompts_file import read_prompts
 from videoalign.errors import DataError
 from videoalign.evaluation.compare import compare, judge_clips
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
-from videoalign.recipes.generate import GenerateConfig, SampleConfig, generate, open_generator
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.lora import load_adapter, remove_adapter
+from videoalign.recipes.generate import GenerateConfig, SampleConfig, clip_identity, generate, open_generator
 from videoalign.worlds.sprites.oracle import Oracle
 
 ORACLE = "oracle"
@@ -83,20 +85,19 @@ def evaluate(
         ModelError: a generator, adapter or reward that cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    config, models = config or EvaluateConfig(), {"base": base, "candidate": candidate}
+    config = config or EvaluateConfig()
     texts, referee = read_prompts(prompts), open_judge(judge)
-    identity = {
-        "command": "evaluate",
-        **{arm: {"given": model, **model_identity(model)} for arm, model in models.items()},
-        "prompts": texts,
-        "judge": judge,
-        "settings": config.model_dump(exclude={"batch_size"}),
-    }
+    makers = open_makers({"base": base, "candidate": candidate})
+    identity: dict[str, Any] = {"command": "evaluate", "prompts": texts, "judge": judge}
+    identity["settings"] = config.model_dump(include={"per_prompt", "num_shown", "seed"})
+    for arm, maker in makers.items():
+        with maker.ready() as generator:
+            identity[arm] = {"given": maker.given, **clip_identity(generator, config)}
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
     arms = {
-        arm: _make_and_judge(arm, model, texts, referee, folder, config, seconds, progress)
-        for arm, model in models.items()
+        arm: _make_and_judge(arm, maker, texts, referee, folder, config, seconds, progress)
+        for arm, maker in makers.items()
     }
     write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
@@ -133,20 +134,40 @@ def split_model(name: str) -> tuple[str, str | None]:
     return model, adapter if colon else None
 
 
-def model_identity(model: str) -> dict[str, str]:
-    """What the clips of ``MODEL`` or ``MODEL:ADAPTER`` depend on; so a model trained further makes another run.
+@dataclass(frozen=True)
+class Maker:
+    """A generator, and an adapter that it has while it makes clips."""
+
+    given: str
+    """How it was asked for."""
+    generator: WanGenerator
+    adapter: str | None
+
+    @contextmanager
+    def ready(self) -> Iterator[WanGenerator]:
+        """The generator with the adapter on, while the block runs.
+
+        Raises:
+            ModelError: no adapter there, or one of another model.
+        """
+        if self.adapter is not None:
+            load_adapter(self.generator.transformer, self.adapter, base=self.generator.identity())
+        try:
+            yield self.generator
+        finally:
+            if self.adapter is not None:
+                remove_adapter(self.generator.transformer)
+
+
+def open_makers(models: Mapping[str, str]) -> dict[str, Maker]:
+    """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips; a model that stands several times is opened once.
 
     Raises:
-        ModelError: no such model or adapter.
+        ModelError: no such model.
     """
-    name, adapter = split_model(model)
-    identity = open_generator(name, adapter).identity()
-    if adapter is None:
-        return identity
-    digest = hashlib.sha256()
-    for file in sorted(Path(adapter).glob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return {**identity, "adapter": digest.hexdigest()[:16]}
+    parts = {arm: split_model(given) for arm, given in models.items()}
+    opened = {name: open_generator(name) for name in dict.fromkeys(name for name, _ in parts.values())}
+    return {arm: Maker(models[arm], opened[name], adapter) for arm, (name, adapter) in parts.items()}
 
 
 def judge_dataset(
@@ -225,7 +246,7 @@ def library_versions() -> dict[str, str]:
 
 def _make_and_judge(
     arm: str,
-    model: str,
+    maker: Maker,
     prompts: Sequence[str],
     judge: RewardModel,
     folder: Path,
@@ -233,12 +254,11 @@ def _make_and_judge(
     seconds: dict[str, float],
     progress: Progress,
 ) -> JudgedClips:
-    name, adapter = split_model(model)
     started = time.perf_counter()
-    generator = open_generator(name, adapter)
-    variant = Path(adapter).name if adapter else ""
+    variant = Path(maker.adapter).name if maker.adapter else ""
     options = GenerateConfig(**config.model_dump(exclude={"num_shown"}), keep_latents=False)
-    dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
+    with maker.ready() as generator:
+        dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
     made = time.perf_counter()
     judged = judge_dataset(judge, dataset, prompts, progress=progress)
     seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}

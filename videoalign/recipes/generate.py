@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ from pydantic import Field
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import Generator, SchedulerWrapper
+from videoalign.contracts.protocols import Generator, Steering
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
-from videoalign.errors import DataError
-from videoalign.recipes.encode import clip_keys, sampler_store
+from videoalign.errors import ConfigError, DataError
+from videoalign.recipes.clip_content import clip_keys
+from videoalign.recipes.encode import sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
 from videoalign.video.files import write_video
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from videoalign.models.generators.wan import WanGenerator
+    from videoalign.sampling.guided import RewardGuide
+
+ADAPTER_FILES, GUIDE_FILES = ("adapter_*",), ("*.safetensors", "latent_reward.json")
+"""Files of an adapter's and of a guide's folder that decide what it does."""
 
 FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written; a run that stops makes at most so many again."""
@@ -61,19 +66,22 @@ def generate(
     config: GenerateConfig | None = None,
     *,
     variant: str = "",
-    wrap_scheduler: SchedulerWrapper | None = None,
+    wrap_scheduler: Steering | None = None,
     info: DatasetInfo | None = None,
     progress: Progress = silent,
 ) -> Dataset:
     """Makes clips and adds them to a dataset; clips that are there are not made again.
+
+    A clip's id stands for all that decides it: weights, scheduler, adapter, guide and settings, given or the model's
+    own. Where anything of that has changed, other clips are made beside the old ones.
 
     Args:
         generator: makes the clips.
         prompts: texts, or prompts with their split.
         out: dataset, or its folder, made when absent.
         config: how many and how.
-        variant: what was done to the model, such as the name of an adapter; it joins the model's name.
-        wrap_scheduler: see `Generator.sample_latents`; give ``variant`` another name with it.
+        variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
+        wrap_scheduler: see `Generator.sample_latents`.
         info: dimensions of a new dataset; the default three when absent.
         progress: counts clips.
 
@@ -89,7 +97,8 @@ def generate(
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
     name = f"{generator.name}+{variant}" if variant else generator.name
-    plans = plan_clips(records, config.per_prompt, config.seed, _maker(generator, name, config))
+    maker = fingerprint([name, clip_identity(generator, config, wrap_scheduler)])[:8]
+    plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     done = {clip.clip_id for clip in dataset.clips() if dataset.clip_path(clip).is_file()}
     made: list[tuple[Clip, Tensor]] = []
     with progress("generate", len(plans)) as advance:
@@ -114,7 +123,7 @@ def sample(
     config: SampleConfig | None = None,
     *,
     variant: str = "",
-    wrap_scheduler: SchedulerWrapper | None = None,
+    wrap_scheduler: Steering | None = None,
     fresh: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
@@ -129,13 +138,9 @@ def sample(
     config = config or SampleConfig()
     generator.check_prompts(prompts)
     records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
-    identity = {
-        "command": "sample",
-        "model": generator.identity(),
-        "variant": variant,
-        "prompts": list(prompts),
-        "settings": config.model_dump(include={"per_prompt", "seed", "num_steps", "guidance_scale"}),
-    }
+    identity = clip_identity(generator, config, wrap_scheduler)
+    identity["settings"] |= config.model_dump(include={"per_prompt", "seed"})
+    identity |= {"command": "sample", "variant": variant, "prompts": list(prompts)}
     folder = claim_folder(out, identity, fresh=fresh)
     plans = plan_clips(records, config.per_prompt, config.seed, "")
     paths = {plan.clip_id: folder / f"{_slug(plan.text)}-{plan.seed}.mp4" for plan in plans}
@@ -148,24 +153,56 @@ def sample(
     return [paths[plan.clip_id] for plan in plans]
 
 
-def open_generator(model: str | Path, adapter: str | Path | None = None, *, scale: float = 1.0) -> WanGenerator:
+def open_generator(
+    model: str | Path,
+    adapter: str | Path | None = None,
+    *,
+    scale: float = 1.0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    settings: Mapping[str, Any] | None = None,
+) -> WanGenerator:
     """A generator by name or path, with an adapter on it where one is given.
+
+    Args:
+        model: see `load_generator`, also for device, dtype and settings.
+        adapter: folder of an adapter.
+        scale: multiplies its update; 1 as trained.
+        device: where it runs.
+        dtype: precision of transformer and text encoder.
+        settings: other than the model's own.
 
     Raises:
         ModelError: no such model or adapter, or an adapter of another model.
+        ConfigError: a device, precision or setting that cannot be met.
     """
     from videoalign.models.generators import load_generator
     from videoalign.models.lora import load_adapter
 
-    generator = load_generator(model)
+    generator = load_generator(model, device=device, dtype=dtype, settings=settings)
     if adapter is not None:
         load_adapter(generator.transformer, adapter, base=generator.identity(), scale=scale)
     return generator
 
 
+@dataclass(frozen=True)
+class GuideSteering:
+    """Puts a `GuidedScheduler` around a generator's own for one call."""
+
+    guide: RewardGuide
+    identity: dict[str, Any]
+    """The reward and how it is used."""
+
+    def __call__(self, scheduler: Any, text: Tensor) -> Any:
+        """See `SchedulerWrapper`."""
+        from videoalign.sampling.guided import GuidedScheduler
+
+        return GuidedScheduler(scheduler, self.guide, text)
+
+
 def guide_wrapper(
     generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
-) -> SchedulerWrapper:
+) -> GuideSteering:
     """What `Generator.sample_latents` takes to steer with a noisy-latent reward.
 
     Args:
@@ -178,15 +215,17 @@ def guide_wrapper(
         ModelError: no reward there, or one of another generator.
         ConfigError: an unknown dimension, or a number out of range.
     """
+    from videoalign.models.digest import folder_digest
     from videoalign.models.latent_reward import LatentRewardModel
-    from videoalign.sampling.guided import GuidedScheduler, RewardGuide
+    from videoalign.sampling.guided import RewardGuide
 
-    reward = LatentRewardModel.from_pretrained(guide)
+    reward = LatentRewardModel.from_pretrained(guide).to(next(generator.transformer.parameters()).device)
     reward.require_base(generator.name, generator.transformer.config)  # type: ignore[arg-type]
     if weights is None:
         weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
     steering = RewardGuide(reward, weights, strength)
-    return lambda scheduler, text: GuidedScheduler(scheduler, steering, text)
+    use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
+    return GuideSteering(steering, {"reward": folder_digest(guide, *GUIDE_FILES), **use})
 
 
 def variant_name(
@@ -196,29 +235,43 @@ def variant_name(
 
     Empty for a model as it is.
     """
+    from videoalign.models.digest import folder_digest
+
     parts = []
     if adapter is not None:
-        parts.append(f"{Path(adapter).resolve().name}-{_hash_files(Path(adapter))}")
+        parts.append(f"{Path(adapter).resolve().name}-{folder_digest(adapter, *ADAPTER_FILES)[:8]}")
     if guide is not None:
-        use = fingerprint([_hash_files(Path(guide)), dict(weights) if weights else None, strength])
+        use = fingerprint([folder_digest(guide, *GUIDE_FILES), dict(weights) if weights else None, strength])
         parts.append(f"{Path(guide).resolve().name}-{use[:8]}")
     return "+".join(parts)
-
-
-def _hash_files(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]
 
 
 def _options(config: SampleConfig) -> dict[str, Any]:
     return config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
 
 
-def _maker(generator: Generator, name: str, config: SampleConfig) -> str:
-    settings = config.model_dump(include={"num_steps", "guidance_scale"})
-    return f"{_slug(name)}-{fingerprint([generator.identity(), name, settings])[:6]}"
+def clip_identity(generator: Generator, config: SampleConfig, wrap_scheduler: Steering | None = None) -> dict[str, Any]:
+    """All that decides a clip besides its prompt and seed: ``model``, ``settings`` and ``guide``.
+
+    Raises:
+        ConfigError: a wrapper that does not say what it does.
+    """
+    asked = config.model_dump(include={"num_steps", "guidance_scale"})
+    model = generator.clip_identity(**asked)
+    settings = {name: model.pop(name) for name in ("num_steps", "guidance_scale", "negative_prompt", "fps")}
+    return {"model": model, "settings": settings, "guide": _guide_identity(wrap_scheduler)}
+
+
+def _guide_identity(wrap_scheduler: Steering | None) -> dict[str, Any] | None:
+    if wrap_scheduler is None:
+        return None
+    identity: dict[str, Any] | None = getattr(wrap_scheduler, "identity", None)
+    if identity is None:
+        raise ConfigError(
+            "wrap_scheduler: got something without 'identity', which says what it does to a clip; without it clips "
+            "could not be told apart. Give what guide_wrapper makes, or an object with such an attribute."
+        )
+    return identity
 
 
 def _store(dataset: Dataset, plan: ClipPlan, video: Video, name: str) -> Clip:

@@ -19,6 +19,8 @@ from videoalign.data.pairs import make_pairs
 from videoalign.data.people import said_only_in
 from videoalign.evaluation.compare import compare, guidance_entry
 from videoalign.evaluation.report import ReportMedia, write_report
+from videoalign.models.digest import folder_digest
+from videoalign.models.generators import sprites_folder
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.align import AlignConfig, align
@@ -37,6 +39,7 @@ from videoalign.recipes.quickstart_settings import (
 )
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_scores import eval_scores
+from videoalign.recipes.reward_start import base_path
 from videoalign.recipes.scoring import score_dataset
 from videoalign.recipes.stages import Stages
 from videoalign.training.checkpoint import RunLog
@@ -83,7 +86,8 @@ def run(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or QuickstartConfig()
-    identity = {"command": "quickstart", **config.model_dump(mode="json", exclude={"num_workers"})}
+    weights = {"generator": folder_digest(sprites_folder(), "**/*"), "reward": folder_digest(base_path(MODEL), "**/*")}
+    identity = {"command": "quickstart", **config.model_dump(mode="json", exclude={"num_workers"}), "weights": weights}
     quickstart = _Quickstart(claim_folder(out, identity, fresh=fresh, said=said_only_in), config, progress)
     with Stages(quickstart.folder, quickstart.expected(), num_workers=config.num_workers, say=say) as stages:
         return quickstart.run(stages)

@@ -16,11 +16,13 @@ from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.distributed import Processes, join
 from videoalign.errors import DataError
+from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import augment_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
+from videoalign.recipes.clip_content import clip_keys
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.recipes.clip_scores import clips_in, score_rows
 from videoalign.recipes.reward_data import (
@@ -224,6 +226,8 @@ def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, lessons: _
         "command": "reward train",
         **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}}),
         "base": base,
+        "weights": weights_digest(lessons.reward.backbone),
+        "clips": fingerprint(clip_keys(dataset, [*clips_of_groups(groups, lessons.clips), *lessons.normalised_on])),
         "dimensions": [dimension.model_dump(mode="json") for dimension in dataset.info.dimensions],
         "data": fingerprint(data),
     }

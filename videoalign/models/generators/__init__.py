@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videoalign.errors import ModelError
 
@@ -14,20 +15,41 @@ if TYPE_CHECKING:
 SPRITES = "sprites"
 
 
-def load_generator(name_or_path: str | Path, *, device: str = "cpu") -> WanGenerator:
-    """The generator called ``sprites``, in a diffusers folder, or of a hub id, in float32.
+def load_generator(
+    name_or_path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    settings: Mapping[str, Any] | None = None,
+) -> WanGenerator:
+    """The generator called ``sprites``, in a diffusers folder, or of a hub id.
+
+    Args:
+        name_or_path: see above.
+        device: where it runs, as torch names it; ``auto`` is the graphics card where there is one.
+        dtype: precision of transformer and text encoder: ``float32``, ``bfloat16``, or ``auto``, which is bfloat16 on a
+            graphics card.
+        settings: those of `SamplingSettings` that are to be other than the model's own.
 
     Raises:
         ModelError: there is none, or it is of a family that is not supported.
+        ConfigError: a device, precision or setting that cannot be met.
     """
     from videoalign.models.generators.wan import WanGenerator
 
+    name = None
     if str(name_or_path) == SPRITES:
-        folder = Path(str(files("videoalign") / "worlds" / "sprites" / "weights" / "generator"))
-        if not (folder / "model_index.json").is_file():
-            raise ModelError(
-                "--model: the weights of 'sprites' are not in this installation; "
-                "make them with: python -m videoalign.worlds.sprites.pretrain"
-            )
-        return WanGenerator.from_pretrained(folder, name=SPRITES, device=device)
-    return WanGenerator.from_pretrained(name_or_path, device=device)
+        name_or_path, name = sprites_folder(), SPRITES
+    return WanGenerator.from_pretrained(name_or_path, name=name, device=device, dtype=dtype, settings=settings)
+
+
+def sprites_folder() -> Path:
+    """Where the embedded generator stands.
+
+    Raises:
+        ModelError: this installation lacks it.
+    """
+    folder = Path(str(files("videoalign") / "worlds" / "sprites" / "weights" / "generator"))
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"--model: the weights of 'sprites' are not in {folder}; install the package again.")
+    return folder

@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
-import diffusers
 import numpy as np
 import torch
-import transformers
 from diffusers import WanPipeline
-from pydantic import Field
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from videoalign.config import Config
-from videoalign.contracts.output import fingerprint, whole_folder
+from videoalign.contracts.output import whole_folder
 from videoalign.contracts.protocols import SchedulerWrapper
 from videoalign.contracts.video import Video
-from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.errors import ConfigError, DataError
+from videoalign.models.digest import moved
+from videoalign.models.generators.identity import sampling_identity, training_identity
+from videoalign.models.generators.opening import (
+    WEIGHED_PARTS,
+    open_pipeline,
+    quiet,
+    require_channels,
+    require_family,
+    resolve_place,
+)
+from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings, require_legal
 from videoalign.randomness import fold_in
-
-SETTINGS_FILE = "videoalign.json"
-NOTED_SETTINGS = "_videoalign_settings"
-"""Attribute of a pipeline that says what it was built for."""
-
-
-class SamplingSettings(Config):
-    """``videoalign.json`` beside ``model_index.json``: what a model samples when nothing else is asked for."""
-
-    fps: float = Field(default=16.0, gt=0)
-    """Frames per second of its clips."""
-    num_frames: int = Field(default=81, gt=0)
-    """Frames of a clip; 1 more than a multiple of the temporal compression."""
-    height: int = Field(default=480, gt=0)
-    """Pixels; a multiple of 16."""
-    width: int = Field(default=832, gt=0)
-    """Pixels; a multiple of 16."""
-    num_steps: int = Field(default=50, gt=0)
-    """Sampling steps."""
-    guidance_scale: float = Field(default=5.0, ge=0)
-    """Scale of classifier-free guidance; 1 or less switches it off."""
-    max_text_tokens: int = Field(default=512, gt=0)
-    """Length that text states are padded to."""
-    negative_prompt: str = ""
-    """What classifier-free guidance leads away from."""
-    known_words_only: bool = False
-    """Refuse prompts with a word that the tokenizer does not know, for models with a closed vocabulary."""
 
 
 class WanGenerator:
@@ -70,50 +51,58 @@ class WanGenerator:
             name: what datasets, adapters and messages call the model.
 
         Raises:
-            ModelError: a two-stage model (Wan 2.2 A14B), or one with a time per token (Wan 2.2 TI2V).
+            ModelError: a two-stage model (Wan 2.2 A14B), one with a time per token (Wan 2.2 TI2V), or one that reads
+                more than text.
+            ConfigError: frames, height or width that the model cannot work in.
         """
-        if pipeline.transformer is None or pipeline.transformer_2 is not None or pipeline.config.expand_timesteps:
-            raise ModelError(
-                f"--model: '{name}' has two transformers or a time per token; wanted a Wan model with one transformer "
-                "and one time per clip, such as Wan 2.1."
-            )
+        kind = "WanPipeline" if isinstance(pipeline, WanPipeline) else type(pipeline).__name__
+        require_family(name, {**pipeline.config, "_class_name": kind})
+        require_channels(name, pipeline.transformer.config, pipeline.vae.config)
         noted = vars(pipeline).get(NOTED_SETTINGS, SamplingSettings())
         self.pipeline, self.settings, self.name = pipeline, settings or noted, name
+        require_legal(name, self.settings, pipeline.vae.config, pipeline.transformer.config)
         pipeline.set_progress_bar_config(disable=True)
         for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
             module.eval()
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, name: str | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        cls,
+        source: str | Path,
+        *,
+        name: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        settings: Mapping[str, Any] | None = None,
     ) -> Self:
         """The model in a diffusers folder or of a hub id.
 
         Args:
             source: folder with ``model_index.json``, or ``owner/model`` on the hub.
             name: what to call it; its source by default.
-            dtype: precision of transformer and text encoder; the autoencoder stays in float32.
-            device: where it runs.
+            dtype: precision of transformer and text encoder, ``float32``, ``bfloat16`` or ``auto``, which is bfloat16
+                on a graphics card; the autoencoder stays in float32.
+            device: where it runs; ``auto`` is the graphics card where there is one.
+            settings: those of `SamplingSettings` that are to be other than the model's own.
 
         Raises:
-            ModelError: no such model, or not a WanPipeline.
+            ModelError: no such model, or not a text-to-video Wan model with one transformer.
+            ConfigError: a device or precision that is not there, or a setting that the model cannot meet.
         """
-        folder = Path(source)
-        is_hub_id = not folder.exists() and str(source).count("/") == 1 and str(source)[0] not in "./~"
-        if not is_hub_id and not (folder / "model_index.json").is_file():
-            raise ModelError(
-                f"--model: {source} holds no model_index.json; give 'sprites', a diffusers folder or a hub id."
-            )
-        try:
-            with _quiet():
-                pipeline = WanPipeline.from_pretrained(source, dtype={"vae": torch.float32, "default": dtype})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-            raise ModelError(
-                f"--model: {source} cannot be opened as a WanPipeline ({' '.join(str(error).split())[:200]})."
-            ) from None
-        file = folder / SETTINGS_FILE
-        settings = SamplingSettings.load(file if file.is_file() else None)
-        return cls(pipeline, settings, name or folder.name).to(device)
+        place, precision = resolve_place(device, dtype)
+        pipeline, found = open_pipeline(source, settings or {}, dtype=precision)
+        return cls(pipeline, found, name or Path(source).name).to(place)
+
+    def changed(self, settings: Mapping[str, Any]) -> Self:
+        """The same model with other settings of `SamplingSettings`; what is None stays as it is.
+
+        Raises:
+            ConfigError: an unknown setting, or one that the model cannot meet.
+        """
+        other = copy(self)
+        other.settings = self.settings.changed(settings)
+        require_legal(self.name, other.settings, self.pipeline.vae.config, self.pipeline.transformer.config)
+        return other
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
         """Writes a folder that `from_pretrained` reads; ``half`` stores the weights in float16.
@@ -121,7 +110,7 @@ class WanGenerator:
         Raises:
             OutputError: the place cannot be written.
         """
-        with whole_folder(folder) as aside, _quiet():
+        with whole_folder(folder) as aside, quiet():
             self.pipeline.save_pretrained(aside)
             (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
             for file in sorted(aside.rglob("*.json")):  # the folder of an earlier load says nothing to others
@@ -135,7 +124,10 @@ class WanGenerator:
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the model."""
-        self.pipeline.to(device)
+        with ExitStack() as stack:
+            for part in WEIGHED_PARTS:
+                stack.enter_context(moved(getattr(self.pipeline, part)))
+            self.pipeline.to(device)
         return self
 
     @property
@@ -163,15 +155,12 @@ class WanGenerator:
 
     def identity(self) -> dict[str, str]:
         """What latents and adapters made with this model depend on; adapters on the transformer are left out."""
-        pipeline = self.pipeline
-        words = [pipeline.tokenizer.get_vocab(), self.settings.max_text_tokens, _config(pipeline.text_encoder)]
-        return {
-            "name": self.name,
-            "transformer": weights_digest(pipeline.transformer),
-            "autoencoder": fingerprint([weights_digest(pipeline.vae), _config(pipeline.vae)]),
-            "text_encoder": fingerprint([weights_digest(pipeline.text_encoder), *words]),
-            "size": fingerprint(self.settings.model_dump(include={"num_frames", "height", "width"})),
-        }
+        return {"name": self.name, **training_identity(self.pipeline, self.settings)}
+
+    def clip_identity(self, *, num_steps: int | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
+        """What a clip that the model samples so depends on, besides its prompt and seed; adapters count."""
+        asked = self._asked(num_steps, guidance_scale)
+        return {**self.identity(), **sampling_identity(self.pipeline, asked)}
 
     @torch.no_grad()
     def encode(self, videos: Sequence[Video]) -> Tensor:
@@ -185,7 +174,7 @@ class WanGenerator:
             if video.frames.shape != want:
                 raise DataError(
                     f"encode: got a clip of (frames, height, width, 3) = {video.frames.shape}; '{self.name}' works in "
-                    f"{want}. Resize the clip, or set num_frames, height and width in the model's {SETTINGS_FILE}."
+                    f"{want}. Resize the clip, or set num_frames, height and width of the model."
                 )
         return self.encode_frames(np.stack([video.frames for video in videos]))
 
@@ -215,7 +204,7 @@ class WanGenerator:
         """
         tokenizer, limit = self.pipeline.tokenizer, self.settings.max_text_tokens
         for prompt in prompts:
-            tokens = tokenizer(prompt).input_ids
+            tokens = tokenizer(prompt_clean(prompt)).input_ids
             if len(tokens) > limit:
                 raise DataError(
                     f"prompt: '{prompt[:60]}' has {len(tokens)} tokens; '{self.name}' reads {limit}. Shorten it."
@@ -283,11 +272,8 @@ class WanGenerator:
             ConfigError: a number of steps below 1, or a negative scale.
             DataError: a prompt that the text encoder cannot read; see `check_prompts`.
         """
-        settings = self.settings
-        num_steps = settings.num_steps if num_steps is None else num_steps
-        scale = settings.guidance_scale if guidance_scale is None else guidance_scale
-        if num_steps < 1 or scale < 0:
-            raise ConfigError(f"num_steps: got {num_steps}, guidance_scale: got {scale}; wanted at least 1 and 0.")
+        settings = self._asked(num_steps, guidance_scale)
+        scale = settings.guidance_scale
         if len(prompts) != len(seeds):
             raise ValueError(f"one seed per prompt: got {len(prompts)} prompts and {len(seeds)} seeds")
         text = self.encode_text(prompts)
@@ -300,12 +286,19 @@ class WanGenerator:
                 num_frames=settings.num_frames,
                 height=settings.height,
                 width=settings.width,
-                num_inference_steps=num_steps,
+                num_inference_steps=settings.num_steps,
                 guidance_scale=scale,
                 output_type="latent",
                 callback_on_step_end=None if on_step is None else _each_step(on_step),
             ).frames
         return latents.float()
+
+    def _asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
+        if (num_steps is not None and num_steps < 1) or (guidance_scale is not None and guidance_scale < 0):
+            raise ConfigError(
+                f"num_steps: got {num_steps}, guidance_scale: got {guidance_scale}; wanted at least 1 and 0."
+            )
+        return self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
 
     @contextmanager
     def _scheduler(self, wrap: SchedulerWrapper | None, text: Tensor) -> Iterator[None]:
@@ -321,40 +314,6 @@ class WanGenerator:
         config, device = self.pipeline.vae.config, self.pipeline.vae.device
         mean, std = (torch.tensor(values, device=device) for values in (config.latents_mean, config.latents_std))
         return mean.reshape(1, -1, 1, 1, 1), std.reshape(1, -1, 1, 1, 1)
-
-
-def weights_digest(module: nn.Module) -> str:
-    """A short hash of names, shapes and a sample of the values of a module's weights; adapter layers do not count."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if ".lora_" in name:
-            continue
-        name = name.replace(".base_layer.", ".")
-        flat = value.detach().flatten()
-        some = flat[:: max(1, len(flat) // 64)].float().cpu().numpy()
-        digest.update(json.dumps([name, list(value.shape)]).encode() + some.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _config(module: Any) -> dict[str, Any]:
-    """What a part was built from, but for where it was read from."""
-    values = module.config.to_dict() if hasattr(module.config, "to_dict") else dict(module.config)
-    return {name: value for name, value in values.items() if not name.startswith("_")}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars of the libraries while a folder is read or written."""
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    were_on = [library.is_progress_bar_enabled() for library in libraries]
-    try:
-        for library in libraries:
-            library.disable_progress_bar()
-        yield
-    finally:
-        for library, on in zip(libraries, were_on, strict=True):
-            if on:
-                library.enable_progress_bar()
 
 
 def _each_step(action: Callable[[], None]) -> Callable[..., dict[str, Any]]:

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from videoalign.contracts.output import whole_folder, write_json
 from videoalign.errors import ModelError
+from videoalign.models.digest import note_files
 from videoalign.models.quiet import no_bars
 from videoalign.models.videoreward.families import FAMILIES, Family, find_family
 from videoalign.models.videoreward.hub import local_folder
@@ -125,7 +126,9 @@ def read_base(
     if missing:
         raise ModelError(f"{name_or_path}: {len(missing)} weights are missing, {missing[0]} first; fetch it again.")
     backbone = model.model if whole else model
-    return (backbone if load.quantise else backbone.to(load.device or "cpu")), tokenizer
+    placed = backbone if load.quantise else backbone.to(load.device or "cpu")
+    note_files(placed, folder)
+    return placed, tokenizer
 
 
 def _family(folder: Path) -> Family:

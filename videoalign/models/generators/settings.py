@@ -1,0 +1,114 @@
+"""What a generator samples when nothing else is asked for, and what its parts allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from videoalign.config import Config
+from videoalign.errors import ConfigError
+
+SETTINGS_FILE = "videoalign.json"
+NOTED_SETTINGS = "_videoalign_settings"
+"""Attribute of a pipeline that says what it was built for."""
+
+PIPELINE_STEP = 16
+"""The WanPipeline wants multiples of this, whatever its parts could work in."""
+
+
+class SamplingSettings(Config):
+    """``videoalign.json`` beside ``model_index.json``: what a model samples when nothing else is asked for."""
+
+    fps: float = Field(default=16.0, gt=0)
+    """Frames per second of its clips."""
+    num_frames: int = Field(default=81, gt=0)
+    """Frames of a clip; 1 more than a multiple of the temporal compression."""
+    height: int = Field(default=480, gt=0)
+    """Pixels; a multiple of 16."""
+    width: int = Field(default=832, gt=0)
+    """Pixels; a multiple of 16."""
+    num_steps: int = Field(default=50, gt=0)
+    """Sampling steps."""
+    guidance_scale: float = Field(default=5.0, ge=0)
+    """Scale of classifier-free guidance; 1 or less switches it off."""
+    max_text_tokens: int = Field(default=512, gt=0)
+    """Length that text states are padded to."""
+    negative_prompt: str = ""
+    """What classifier-free guidance leads away from."""
+    known_words_only: bool = False
+    """Refuse prompts with a word that the tokenizer does not know, for models with a closed vocabulary."""
+
+    def changed(self, values: Mapping[str, Any]) -> SamplingSettings:
+        """These settings with some of them changed; what is None stays as it is.
+
+        Raises:
+            ConfigError: an unknown setting, or a value out of range.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        return SamplingSettings.build_from({**self.model_dump(), **given}) if given else self
+
+
+class ClipShape(Config):
+    """What every command that opens a generator may ask of its clips; default: what the model says."""
+
+    num_frames: int | None = Field(default=None, gt=0)
+    """Frames of a clip; for Wan 1 more than a multiple of 4."""
+    height: int | None = Field(default=None, gt=0)
+    """Pixels; for Wan a multiple of 16."""
+    width: int | None = Field(default=None, gt=0)
+    """Pixels; for Wan a multiple of 16."""
+    fps: float | None = Field(default=None, gt=0)
+    """Frames per second that the model works in."""
+    max_text_tokens: int | None = Field(default=None, gt=0)
+    """Length that text states are padded to; longer prompts are refused."""
+
+    def shape(self) -> dict[str, Any]:
+        """The fields of this class, for `SamplingSettings.changed`."""
+        return {name: getattr(self, name) for name in ClipShape.model_fields}
+
+
+def read_settings(folder: Path, values: Mapping[str, Any]) -> SamplingSettings:
+    """The settings in a model's folder, or those of Wan 2.1, with some of them changed.
+
+    Raises:
+        ConfigError: the file cannot be read, or see `SamplingSettings.changed`.
+    """
+    file = folder / SETTINGS_FILE
+    return SamplingSettings.load(file if file.is_file() else None).changed(values)
+
+
+def require_legal(
+    name: str, settings: SamplingSettings, vae: Mapping[str, Any], transformer: Mapping[str, Any]
+) -> None:
+    """Checks that frames, height and width are such that autoencoder and transformer can work in them.
+
+    Args:
+        name: of the model, for the message.
+        settings: of the model.
+        vae: configuration of its autoencoder.
+        transformer: configuration of its transformer.
+
+    Raises:
+        ConfigError: they are not; the message names the nearest ones that are.
+    """
+    time, space = int(vae["scale_factor_temporal"]), int(vae["scale_factor_spatial"])
+    _, down, right = transformer["patch_size"]
+    rest = (settings.num_frames - 1) % time
+    if rest:
+        below = settings.num_frames - rest
+        raise ConfigError(
+            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
+            f"Set num_frames={below} or num_frames={below + time}."
+        )
+    for side, value, step in (("height", settings.height, space * down), ("width", settings.width, space * right)):
+        step = lcm(step, PIPELINE_STEP)
+        if value % step:
+            near = [size for size in (value // step * step, (value // step + 1) * step) if size]
+            raise ConfigError(
+                f"{side}: got {value}; '{name}' wants a multiple of {step}. "
+                f"Set {' or '.join(f'{side}={size}' for size in near)}."
+            )
