@@ -108,6 +108,7 @@ def test_score_of_files_and_of_the_dataset_agree(
     [
         (["reward", "score", "R", "--video", "F", "--prompt", "a <|VQ_reward|>"], "holds the special token"),
         (["reward", "score", "R", "--video", "absent.mp4", "--prompt", "a"], "absent.mp4: no such file"),
+        (["reward", "score", "R", "--video", "S", "--prompt", "a"], "short.mp4: it has 1 frame(s), a reward needs"),
         (["reward", "score", "R", "--video", "F"], "--prompt: missing"),
         (["reward", "score", "R"], "give one of --dataset"),
         (["reward", "score", "D", "--video", "F", "--prompt", "a"], "no reward here"),
@@ -134,6 +135,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     places = {"R": trained, "D": dataset, "B": tiny_base, "O": tmp_path / "o", "F": dataset / "clips" / "qa.mp4"}
+    places["S"] = tmp_path / "short.mp4"
+    write_video(places["S"], Video(np.zeros((1, 32, 32, 3), np.uint8), 8.0))
     assert main([str(places.get(word, word)) for word in words]) == 2
     said = capsys.readouterr().err.strip()
     assert "\n" not in said

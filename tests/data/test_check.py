@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 
 from videoalign.contracts.records import Clip, DatasetInfo, Judgement, Prompt, Rating
+from videoalign.contracts.video import Video
 from videoalign.data.check import REMEDIES, check_dataset, raise_if_any
 from videoalign.data.counts import count
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
+from videoalign.video.files import probe, write_video
 
 
 @pytest.fixture
@@ -89,18 +93,80 @@ def test_clips_whose_frames_are_shown_unevenly_are_found(dataset: Dataset) -> No
     assert ("variable_rate", "p0") in found(dataset)
 
 
-def encode(path: Path, encoder: str, times: Iterable[int]) -> None:
+def encode(path: Path, encoder: str, times: Iterable[int], aspect: Fraction = Fraction(1)) -> None:
     """Five frames of 16 x 16, shown at these eighths of a second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=8)
         stream.width = stream.height = 16
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 8)
+        stream.codec_context.sample_aspect_ratio = aspect
         for number, time in enumerate(times):
             pixels = np.full((16, 16, 3), 20 * number, dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 8)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def noise(num_frames: int = 24, height: int = 64, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
+
+
+def test_a_clip_that_is_damaged_in_the_middle_is_found(dataset: Dataset) -> None:
+    file = dataset.path / "clips" / "p0.mp4"
+    write_video(file, Video(noise(), 8.0))
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    file.write_bytes(content)
+    assert probe(file).num_frames == 24
+    (problem,) = [problem for problem in check_dataset(dataset) if problem.kind == "broken_clip"]
+    assert problem.where == "p0"
+    assert "p0.mp4: truncated or damaged" in problem.what
+
+
+def test_a_stream_that_starts_inside_a_group_of_frames_is_found(dataset: Dataset) -> None:
+    whole, cut = io.BytesIO(), dataset.path / "clips" / "p0.mp4"
+    with av.open(whole, "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=8, options={"g": "12", "bf": "0", "x264-params": "scenecut=0"})
+        stream.height = stream.width = 64
+        stream.pix_fmt = "yuv420p"
+        for frame in [*map(partial(av.VideoFrame.from_ndarray, format="rgb24"), noise()), None]:
+            container.mux(stream.encode(frame))
+    whole.seek(0)
+    with av.open(whole) as source, av.open(str(cut), "w", format="mpegts") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if number >= 5 and packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    assert ("broken_clip", "p0") in found(dataset)
+
+
+@pytest.mark.parametrize("size", [(1, 32, 32), (5, 2, 402), (5, 402, 2)])
+def test_a_clip_that_no_reward_can_read_is_found(dataset: Dataset, size: tuple[int, int, int]) -> None:
+    write_video(dataset.path / "clips" / "p0.mp4", Video(noise(*size), 8.0))
+    problems = {problem.kind: problem for problem in check_dataset(dataset)}
+    assert problems.keys() == {"unreadable", "changed_clip"}
+    assert problems["unreadable"].where == "p0"
+
+
+def test_a_clip_of_pixels_that_are_not_square_is_found(dataset: Dataset) -> None:
+    encode(dataset.path / "clips" / "p0.mp4", "libx264", range(5), aspect=Fraction(2, 1))
+    problems = {problem.kind: problem.what for problem in check_dataset(dataset)}
+    assert problems["stretched"] == "its pixels are 2 times as wide as high; shown and read at 32x16."
+    assert problems["changed_clip"] == "differs from clips.parquet in width (32, not 16)."
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "<|VQ_reward|>", "<|video_pad|>"])
+def test_a_prompt_with_a_special_token_is_found(dataset: Dataset, mark: str) -> None:
+    dataset.write_prompts([replace(prompt, text=f"{prompt.text} {mark}") for prompt in dataset.prompts()])
+    assert found(dataset) == [("special_token", "p"), ("special_token", "q")]
+
+
+def test_signs_that_are_no_special_token_are_fine(dataset: Dataset) -> None:
+    dataset.write_prompts([replace(prompt, text=f"{prompt.text} <video> <| a|b |> <3") for prompt in dataset.prompts()])
+    assert found(dataset) == []
 
 
 def test_prompts_of_a_benchmark_are_found_however_they_are_spelt(dataset: Dataset, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -225,6 +227,25 @@ def test_clips_folder_may_be_elsewhere(tmp_path: Path, six_clips: Path) -> None:
         tmp_path / "t.csv", [{**official(0, 1), "path_A": "c0.mp4", "path_B": str(six_clips / "c1.mp4")}]
     )
     assert import_data("videoalign", source, tmp_path / "d", six_clips).clips == 2
+
+
+def test_an_import_says_how_many_clips_do_not_play_in_every_browser(tmp_path: Path, six_clips: Path) -> None:
+    picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+    for name, pixel_format in (("c1.mp4", "yuv444p"), ("c4.avi", "yuv420p")):
+        with av.open(str(six_clips / name), "w") as container:
+            stream = container.add_stream("libx264", rate=8)
+            stream.height, stream.width, stream.pix_fmt = 32, 32, pixel_format
+            for frame in (*[picture] * 5, None):
+                container.mux(stream.encode(frame))
+    rows = [official(0, 1), official(2, 3), {**official(5, 4), "path_B": "videos/c4.avi"}]
+    source, notes = write_table(six_clips.parent / "t.csv", rows), list[str]()
+    assert import_data("videoalign", source, tmp_path / "d", on_note=notes.append).clips == 6
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "2 of 6 clips do not play in every browser; the first: videos/c1.mp4: is h264 in yuv444p"
+    )
+    import_data("videoalign", write_table(six_clips.parent / "t.csv", rows[1:2]), tmp_path / "e", on_note=notes.append)
+    assert len(notes) == 1
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -100,6 +100,11 @@ def progress(name: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+def print_note(text: str) -> None:
+    """What is worth knowing and no mistake, on stderr."""
+    print(f"note: {text}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """``value`` on stdout as JSON; NaN is refused."""
     print(json.dumps(value, indent=2, allow_nan=False))

@@ -17,6 +17,7 @@ from videoalign.cli.common import (
     load_config,
     parse_names,
     print_json,
+    print_note,
     print_table,
     progress,
 )
@@ -61,7 +62,9 @@ def import_(
 
     flags = {"dimensions": parse_names(dimensions), "skip_broken": skip_broken or None}
     options = load_config(find_format(format).options, config, settings, **flags)
-    report = import_data(format, source, out, clips=clips, options=options, fresh=fresh, progress=progress)
+    report = import_data(
+        format, source, out, clips=clips, options=options, fresh=fresh, progress=progress, on_note=print_note
+    )
     _show_counts({**report.as_dict(), "not_read": report.not_read}, as_json)
 
 

@@ -16,6 +16,7 @@ from videoalign.cli.common import (
     load_config,
     open_reward,
     print_json,
+    print_note,
     print_table,
     progress,
 )
@@ -55,7 +56,9 @@ def train(
     from videoalign.recipes.reward import RewardTrainConfig, train_reward
 
     options = load_config(RewardTrainConfig, config, settings)
-    result = train_reward(Dataset.open(dataset), model, out, options, fresh=fresh, progress=progress)
+    result = train_reward(
+        Dataset.open(dataset), model, out, options, fresh=fresh, progress=progress, on_note=print_note
+    )
     last = result.history[-1]
     if as_json:
         print_json({"reward": str(out), "pairs": result.num_pairs, "last": last})

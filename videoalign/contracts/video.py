@@ -9,6 +9,11 @@ from numbers import Real
 
 import numpy as np
 
+MIN_FRAMES = 2
+"""Fewest frames of a clip that a reward reads."""
+MAX_ASPECT = 200.0
+"""Most that one side of a frame may be of the other for a reward to read it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Video:
@@ -23,6 +28,16 @@ class Video:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
             raise ValueError(f"frames must be uint8 (F, H, W, 3); got {self.frames.dtype} {self.frames.shape}")
         object.__setattr__(self, "fps", frame_rate(self.fps))
+
+
+def unreadable(num_frames: int, height: int, width: int) -> str | None:
+    """Why no reward can read a clip of this length and size, in words; None where one can."""
+    if num_frames < MIN_FRAMES:
+        return f"it has {num_frames} frame(s), a reward needs at least {MIN_FRAMES}; give a longer clip."
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        most = f"one side may be at most {MAX_ASPECT:g} times the other"
+        return f"frames of {width}x{height} are too narrow, {most} for a reward to read it; crop it."
+    return None
 
 
 def frame_rate(fps: object) -> float:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Role
+from videoalign.contracts.video import unreadable
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.prompts_file import near_text, read_prompts
 from videoalign.data.split import plain_text
 from videoalign.errors import DataError, VideoError
 from videoalign.video.files import VideoInfo, probe
-
-PLAYED = {"h264", "vp8", "vp9", "av1", "gif"}
-"""Codecs that browsers play, by FFmpeg's names."""
+from videoalign.video.playable import TO_MP4, unplayable
 
 _LABELS = set(Label)
-
-_PLAYED_FILES = {"", ".mp4", ".m4v", ".mov", ".webm", ".gif"}
+_SPECIAL = re.compile(r"<\|\w+\|>")
+"""Special tokens of Qwen's tokenizers, and those that dimensions are scored at."""
 
 REMEDIES = {
     "broken_clip": "Fetch the file again, or leave its rows out on import with --skip-broken.",
     "changed_clip": "Import again, or put back the file that was judged.",
     "same_clip": "Remove one of the two and its judgements, or fetch the one that is missing.",
     "shared_file": "Fetch the right file for one of the prompts, if it was not meant so.",
-    "unplayable": "Convert it, as with: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4",
+    "unplayable": f"Convert it, as with: {TO_MP4}",
+    "unreadable": "Make a longer or wider clip, or leave it out of what a reward is trained on and scores.",
+    "stretched": "Convert it, as with: ffmpeg -i IN -vf 'scale=iw*sar:ih,setsar=1' OUT.mp4",
     "variable_rate": "Convert it, as with: ffmpeg -i IN -vsync cfr -r RATE OUT.mp4",
+    "special_token": "Take it out of the prompt in the source and import again.",
     "unknown": "Correct the name in the source and import again.",
     "crossed": "Correct the row in the source; both clips must be of the prompt that was shown.",
     "duplicate": "Remove one of the two rows.",
@@ -65,15 +68,17 @@ class Problem:
 def check_dataset(
     dataset: Dataset, progress: Progress = silent, benchmark_prompts: Sequence[str | Path] = ()
 ) -> list[Problem]:
-    """Every problem of a dataset; reads every clip.
+    """Every problem of a dataset; decodes every frame of every clip, as whoever scores or trains on them will.
 
-    Kinds: ``broken_clip`` (missing, truncated, not a video), ``changed_clip`` (not the size, length or rate that the
-    table says), ``unplayable`` (a codec or file that browsers do not play, as HEVC), ``variable_rate``, ``same_clip``
-    (two clips of one prompt are the same file), ``shared_file`` (one file under two prompts), ``unknown`` (a dimension,
-    label, clip or prompt that is not there), ``crossed`` (a judgement whose clips belong to another prompt),
-    ``duplicate`` (a rater's verdict stands twice, whichever clip stands first), ``contradiction`` (a rater says two
-    things of one pair, not counting second looks that were asked for), ``leak`` (a prompt or file stands in two
-    splits), ``benchmark`` (a prompt stands, nearly so at least, in one of the files of ``benchmark_prompts``).
+    Kinds: ``broken_clip`` (missing, truncated, damaged in the middle, not a video), ``changed_clip`` (not the size,
+    length or rate that the table says), ``unplayable`` (see `videoalign.video.playable.unplayable`), ``unreadable``
+    (too short or too narrow for a reward), ``stretched`` (pixels that are not square), ``variable_rate``, ``same_clip``
+    (two clips of one prompt are the same file), ``shared_file`` (one file under two prompts), ``special_token`` (a
+    prompt holds a mark of language models, which a reward refuses), ``unknown`` (a dimension, label, clip or prompt
+    that is not there), ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a rater's verdict
+    stands twice, whichever clip stands first), ``contradiction`` (a rater says two things of one pair, not counting
+    second looks that were asked for), ``leak`` (a prompt or file stands in two splits), ``benchmark`` (a prompt stands,
+    nearly so at least, in one of the files of ``benchmark_prompts``).
 
     Raises:
         DataError: a table of the dataset or a file of prompts cannot be read.
@@ -106,6 +111,9 @@ def _of_prompts(prompts: list[Prompt]) -> Iterator[Problem]:
         if number > 1:
             yield Problem("duplicate", prompt_id, f"this prompt stands {number} times in prompts.parquet.")
     for prompt in prompts:
+        if marks := _SPECIAL.findall(prompt.text):
+            what = f"holds {', '.join(dict.fromkeys(marks))}, which language models take for a mark of their own."
+            yield Problem("special_token", prompt.prompt_id, what)
         first = splits.setdefault(plain_text(prompt.text), prompt)
         if first.split != prompt.split:
             what = f"stands in split '{prompt.split}' and, as {first.prompt_id}, in '{first.split}'."
@@ -133,7 +141,7 @@ def _of_clips(dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progre
             if clip.prompt_id not in splits:
                 yield Problem("unknown", clip.clip_id, f"its prompt '{clip.prompt_id}' is not in prompts.parquet.")
             try:
-                info = probe(dataset.clip_source(clip))
+                info = probe(dataset.clip_source(clip), every_frame=True)
             except VideoError as error:
                 yield Problem("broken_clip", clip.clip_id, str(error))
                 continue
@@ -158,11 +166,15 @@ def _of_file(clip: Clip, info: VideoInfo) -> Iterator[Problem]:
     )
     if differences:
         yield Problem("changed_clip", clip.clip_id, f"differs from clips.parquet in {differences}.")
-    ending = PurePosixPath(clip.path).suffix.lower()
-    if info.codec not in PLAYED or ending not in _PLAYED_FILES:
-        yield Problem("unplayable", clip.clip_id, f"is {info.codec} in a {ending} file, which browsers may not play.")
+    if (trouble := unplayable(clip.path, info)) is not None:
+        yield Problem("unplayable", clip.clip_id, trouble.what)
+    if (reason := unreadable(info.num_frames, info.height, info.width)) is not None:
+        yield Problem("unreadable", clip.clip_id, reason)
+    if info.pixel_aspect != 1:
+        what = f"its pixels are {info.pixel_aspect:.4g} times as wide as high; shown and read at {info.width}x"
+        yield Problem("stretched", clip.clip_id, f"{what}{info.height}.")
     if not info.constant_rate:
-        yield Problem("variable_rate", clip.clip_id, f"its frames are shown unevenly; {info.fps:g} fps is the mean.")
+        yield Problem("variable_rate", clip.clip_id, f"its frames are shown unevenly; {info.fps:g} fps is the rate.")
 
 
 def _digest(dataset: Dataset, clip: Clip) -> str:

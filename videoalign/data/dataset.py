@@ -33,7 +33,7 @@ from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
 from videoalign.data.whole_pairs import whole_pairs
 from videoalign.errors import DataError, OutputError, did_you_mean
-from videoalign.video.files import read_video
+from videoalign.video.files import Choose, read_video
 
 INFO_FILE = "dataset.json"
 CLIP_FOLDER = "clips"
@@ -233,8 +233,8 @@ class Dataset:
         """Path or address of the file of a clip."""
         return clip.path if "://" in clip.path else self.clip_path(clip)
 
-    def load(self, clip: Clip, indices: Sequence[int] | None = None) -> Video:
-        """The frames of a clip, all or those with the given indices.
+    def load(self, clip: Clip, indices: Sequence[int] | Choose | None = None) -> Video:
+        """The frames of a clip, all or those with the given indices; see `videoalign.video.files.read_video`.
 
         Raises:
             VideoError: see `videoalign.video.files.read_video`.

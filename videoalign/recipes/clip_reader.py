@@ -33,7 +33,8 @@ class ClipReader:
         if clip.clip_id in self.kept:
             return self.kept[clip.clip_id]
         patches = self.processor.read_chosen(
-            lambda choose: self.dataset.load(clip, choose(clip.num_frames, clip.fps)).frames
+            lambda choose: self.dataset.load(clip, choose).frames,
+            str(self.dataset.clip_source(clip)),
         )
         size = patches.values.numel()
         if size <= self.free_bytes:

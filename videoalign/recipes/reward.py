@@ -30,7 +30,9 @@ from videoalign.recipes.reward_data import (
     clips_of_groups,
     clips_of_split,
     groups_of_split,
+    note_on_time,
     require_lessons,
+    require_readable,
     token_counts,
 )
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
@@ -65,6 +67,7 @@ def train_reward(
     fresh: bool = False,
     progress: Progress = silent,
     on_step: Callable[[Row], None] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> RewardTrainResult:
     """Trains a VideoReward on the training prompts and stores it, normalised on the held-out ones, in ``out``.
 
@@ -83,6 +86,7 @@ def train_reward(
         fresh: start over where ``out`` holds another run of ours.
         progress: counts clips, then steps.
         on_step: called with the row of each step.
+        on_note: called before any work with what is worth knowing of the clips.
 
     Raises:
         ConfigError: a template that does not fit, settings that contradict the reward to go on from or each other.
@@ -96,11 +100,14 @@ def train_reward(
     progress = progress if processes.is_first else silent
     reward = start_reward(dataset, base, config).to(processes.device)
     lessons = _lessons(reward, dataset, config)
+    note = note_on_time(reward, lessons.judged_clips())
+    if note is not None and processes.is_first:
+        on_note(note)
     objective = _objective(reward, config)
     if config.keep == "best" and not objective.weigh(lessons.unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
     folder = _claim(out, _identity(dataset, base, config, lessons), fresh, processes)
-    lessons.reader.warm(clips_of_groups([*lessons.groups, *lessons.unseen], lessons.clips), progress)
+    lessons.reader.warm(lessons.judged_clips(), progress)
     with (
         progress("train reward", config.fit.num_steps) as advance,
         gradient_checkpointing(reward, config.gradient_checkpointing),
@@ -136,6 +143,14 @@ class _Lessons:
     clips: dict[str, Clip]
     reader: ClipReader
 
+    def judged_clips(self) -> list[Clip]:
+        """Those that the reward learns from or is validated on, each once."""
+        return clips_of_groups([*self.groups, *self.unseen], self.clips)
+
+    def every_clip(self) -> list[Clip]:
+        """Also those that scores are normalised on."""
+        return [*self.judged_clips(), *self.normalised_on]
+
 
 def _lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -> _Lessons:
     groups, unseen = (
@@ -143,7 +158,7 @@ def _lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -
         for split in ("train", "val")
     )
     require_lessons(dataset, groups, config.loss)
-    return _Lessons(
+    lessons = _Lessons(
         reward=reward,
         groups=groups,
         unseen=unseen,
@@ -151,6 +166,8 @@ def _lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -
         clips={clip.clip_id: clip for clip in dataset.clips()},
         reader=ClipReader(dataset, reward.processor),
     )
+    require_readable(dataset, lessons.every_clip())
+    return lessons
 
 
 def _fit(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from videoalign.contracts.records import Aggregation, Clip
+from videoalign.contracts.video import unreadable
 from videoalign.data.dataset import Dataset
-from videoalign.errors import DataError
+from videoalign.errors import DataError, VideoError
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.processing import VideoProcessor, smart_size
+from videoalign.models.videoreward.processing import VideoProcessor, clip_timing, smart_size
 from videoalign.recipes.clip_reader import ClipReader
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
@@ -26,6 +28,22 @@ def require_lessons(dataset: Dataset, groups: Sequence[JudgedGroup], loss: str) 
         raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
     if loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
+
+
+def require_readable(dataset: Dataset, clips: Iterable[Clip]) -> None:
+    """Checks, by the table of clips alone, that a reward can read all of these.
+
+    Raises:
+        VideoError: it cannot; names their files.
+    """
+    reasons = {clip.clip_id: (clip, unreadable(clip.num_frames, clip.height, clip.width)) for clip in clips}
+    found = [(dataset.clip_source(clip), reason) for clip, reason in reasons.values() if reason is not None]
+    if found:
+        names = ", ".join([*(Path(file).name for file, _ in found[:5]), *(["..."] if len(found) > 5 else [])])
+        raise VideoError(
+            f"{dataset.path}: {len(found)} clips cannot be read by a reward ({names}); the first: {found[0][0]}: "
+            f"{found[0][1]} 'videoalign data check' lists them all."
+        )
 
 
 def groups_of_split(
@@ -70,6 +88,26 @@ def token_counts(reward: VideoReward, groups: Sequence[JudgedGroup], clips: dict
         max(_places(reward.processor, clips[name]) for name in group.clip_ids) + len(reward.chat.encode(group.prompt))
         for group in groups
     ]
+
+
+def note_on_time(reward: VideoReward, clips: Sequence[Clip]) -> str | None:
+    """What to say where temporal patches of clips share a place in time; None where all have places of their own."""
+    shortest = reward.family.shortest_patch(reward.backbone.config.vision_config)
+    if reward.settings.positions != "mrope":
+        return None
+    number = sum(_seconds_per_patch(reward.processor, clip) < shortest for clip in clips)
+    if not number:
+        return None
+    return (
+        f"{number} of {len(clips)} clips are read in steps of less than {shortest:g} seconds, which "
+        f"{reward.family.title} does not tell apart in time: so it is above limits.fps={2 / shortest:g}, and of clips "
+        f"under {2 * shortest:g} second. Take a lower limits.fps, longer clips, or a base of another family."
+    )
+
+
+def _seconds_per_patch(processor: VideoProcessor, clip: Clip) -> float:
+    indices = processor.indices(clip.num_frames, clip.fps)
+    return clip_timing(indices, clip.num_frames, clip.fps, processor.temporal).seconds_per_patch
 
 
 def _places(processor: VideoProcessor, clip: Clip) -> int:

@@ -120,6 +120,7 @@ def import_data(
     options: ImportOptions | Mapping[str, Any] | None = None,
     fresh: bool = False,
     progress: Progress = silent,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Counts:
     """Makes a dataset folder from somebody's table, whole or not at all.
 
@@ -133,6 +134,8 @@ def import_data(
         clips: what relative paths in the table start from; default: the table's folder.
         options: settings of this importer, as an object of its class or a dictionary.
         fresh: replace a dataset that is there, unless people said something in it that stands in no imported table.
+        progress: counts rows.
+        on_note: called with what is worth knowing of the clips: how many do not play in every browser.
 
     Raises:
         ConfigError: unknown format or setting.
@@ -165,6 +168,8 @@ def import_data(
         builder.finish()
         if rejected:
             write_json(aside / REJECTED_FILE, rejected)
+    if (note := builder.note()) is not None:
+        on_note(note)
     not_read = {name: text for name, text in watch.unread().items() if not is_bookkeeping(name)}
     return replace(count(Dataset.open(out)), not_read=not_read)
 

@@ -51,6 +51,10 @@ class Builder:
         """Clips that are in."""
         return len(self._clips.known)
 
+    def note(self) -> str | None:
+        """See `Clips.note`."""
+        return self._clips.note()
+
     def add(self, number: int, entry: Entry) -> None:
         """Takes in what one row says, wholly or not at all.
 

@@ -18,6 +18,7 @@ from videoalign.data.formats.common import CLIP_ENDINGS, SourceClip
 from videoalign.errors import DataError, VideoError
 from videoalign.video.addresses import is_address, local_copy, located, path_of, plain_place
 from videoalign.video.files import VideoInfo, probe
+from videoalign.video.playable import TO_MP4, unplayable
 
 
 @lru_cache(maxsize=4096)
@@ -56,6 +57,7 @@ class Clips:
         self._copies: list[tuple[str, Path]] = []
         self._places: dict[str, tuple[str, str]] = {}  # name and place by path
         self._probed: dict[str, VideoInfo | VideoError] = {}
+        self._unplayable: dict[str, str] = {}
         self._real_folder = lru_cache(maxsize=65_536)(os.path.realpath)
 
     def id_of(self, clip: SourceClip, prompt_id: str) -> str:
@@ -83,17 +85,31 @@ class Clips:
     def record(self, clip_id: str, prompt_id: str, clip: SourceClip) -> Clip:
         """A clip that is new, for the table; `id_of` has seen it."""
         info = self._look_at(clip)
-        self.known[clip_id] = _Known(self._find(clip)[0], prompt_id, clip.generator, clip.seed)
+        name, path = self._find(clip)[0], self._stored(clip_id, clip)
+        self.known[clip_id] = _Known(name, prompt_id, clip.generator, clip.seed)
+        if (trouble := unplayable(path, info)) is not None:
+            self._unplayable[name] = trouble.what
         return Clip(
             clip_id=clip_id,
             prompt_id=prompt_id,
-            path=self._stored(clip_id, clip),
+            path=path,
             generator=clip.generator,
             seed=clip.seed,
             fps=info.fps,
             num_frames=info.num_frames,
             height=info.height,
             width=info.width,
+        )
+
+    def note(self) -> str | None:
+        """How many clips that are in do not play in every browser, and which; None where all do."""
+        if not self._unplayable:
+            return None
+        (name, what), *_ = self._unplayable.items()
+        number = len({known.name for known in self.known.values()})
+        return (
+            f"{len(self._unplayable)} of {number} clips do not play in every browser; the first: {name}: {what} "
+            f"'videoalign data check' lists them; before people judge them, convert them, as with: {TO_MP4}"
         )
 
     def copy(self) -> None:

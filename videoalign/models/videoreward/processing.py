@@ -18,14 +18,12 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from videoalign.config import Config
-from videoalign.contracts.video import Video
+from videoalign.contracts.video import MIN_FRAMES, Video, unreadable
 from videoalign.errors import VideoError
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of sRGB in [0, 1]; the values that Qwen2-VL and Qwen2.5-VL were trained with."""
-
-MAX_ASPECT = 200.0
 
 
 class ReadingLimits(Config):
@@ -65,19 +63,25 @@ class Patches:
     """None where the frames came without it."""
 
 
-def sample_indices(num_frames: int, fps: float, limits: ReadingLimits) -> list[int]:
+def sample_indices(num_frames: int, fps: float, limits: ReadingLimits, name: str = "clip") -> list[int]:
     """Which frames of a clip are read: ``num_frames / fps * limits.fps`` of them, even, spread from first to last.
 
     The rule is the one of the official VideoReward code: clamp to [min_frames, max_frames] and to the clip's own even
     length, round to a multiple of 2, then ``round(linspace(0, num_frames - 1, n))``.
 
+    Args:
+        num_frames: of the clip.
+        fps: of the clip.
+        limits: how much is read.
+        name: of the clip, for errors.
+
     Raises:
         VideoError: the clip has fewer than two frames, or its frame rate is not a positive number.
     """
     if not (fps > 0 and np.isfinite(fps)):
-        raise VideoError(f"clip: its frame rate is {fps}, wanted frames per second above 0; give the true rate.")
-    if num_frames < 2:
-        raise VideoError(f"clip: it has {num_frames} frame(s), a reward needs at least 2; give a longer clip.")
+        raise VideoError(f"{name}: its frame rate is {fps}, wanted frames per second above 0; give the true rate.")
+    if reason := unreadable(num_frames, 1, 1):
+        raise VideoError(f"{name}: {reason}")
     longest = min(limits.max_frames, num_frames) // 2 * 2
     shortest = -(-limits.min_frames // 2) * 2
     wanted = min(max(num_frames / fps * limits.fps, shortest), longest)
@@ -99,16 +103,16 @@ def clip_timing(indices: Sequence[int], num_frames: int, fps: float, temporal: i
     return Timing(middles, num_frames / fps / len(middles))
 
 
-def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+def smart_size(
+    height: int, width: int, factor: int, min_pixels: int, max_pixels: int, name: str = "clip"
+) -> tuple[int, int]:
     """Height and width, multiples of ``factor``, of an area in [min_pixels, max_pixels] at nearly the same aspect.
 
     Raises:
         VideoError: one side is more than 200 times the other.
     """
-    if max(height, width) > MAX_ASPECT * min(height, width):
-        raise VideoError(
-            f"clip: frames of {width}x{height} are too narrow, one side may be at most 200 times the other."
-        )
+    if reason := unreadable(MIN_FRAMES, height, width):
+        raise VideoError(f"{name}: {reason}")
     new_height = max(factor, round(height / factor) * factor)
     new_width = max(factor, round(width / factor) * factor)
     if new_height * new_width > max_pixels:
@@ -182,9 +186,9 @@ class VideoProcessor:
         self.limits, self.patch, self.merge, self.temporal = limits, patch, merge, temporal
         self.mean, self.std = mean, std
 
-    def indices(self, num_frames: int, fps: float) -> list[int]:
+    def indices(self, num_frames: int, fps: float, name: str = "clip") -> list[int]:
         """Which frames of a clip are read; see `sample_indices`."""
-        return sample_indices(num_frames, fps, self.limits)
+        return sample_indices(num_frames, fps, self.limits, name)
 
     def read(self, video: Video) -> Patches:
         """The patches of a whole clip.
@@ -194,12 +198,15 @@ class VideoProcessor:
         """
         return self.read_chosen(lambda choose: video.frames[choose(len(video.frames), video.fps)])
 
-    def read_chosen(self, load: Callable[[Callable[[int, float], list[int]]], np.ndarray]) -> Patches:
+    def read_chosen(
+        self, load: Callable[[Callable[[int, float], list[int]]], np.ndarray], name: str = "clip"
+    ) -> Patches:
         """The patches of a clip of which only the frames that are read need to be decoded.
 
         Args:
             load: is handed a function from the clip's number of frames and rate to the indices of the frames wanted;
                 calls it, and gives those frames, uint8 (T, H, W, 3).
+            name: of the clip, for errors.
 
         Raises:
             VideoError: fewer than two frames or an impossible shape.
@@ -207,19 +214,24 @@ class VideoProcessor:
         timings = []
 
         def choose(num_frames: int, fps: float) -> list[int]:
-            indices = self.indices(num_frames, fps)
+            indices = self.indices(num_frames, fps, name)
             timings.append(clip_timing(indices, num_frames, fps, self.temporal))
             return indices
 
         frames = load(choose)
-        return self.read_frames(frames, timings[-1])
+        return self.read_frames(frames, timings[-1], name)
 
-    def read_frames(self, frames: np.ndarray, timing: Timing | None = None) -> Patches:
+    def read_frames(self, frames: np.ndarray, timing: Timing | None = None, name: str = "clip") -> Patches:
         """The patches of frames that were chosen by `indices`: uint8 (T, H, W, 3), T even."""
         pixels = torch.from_numpy(np.require(frames, requirements=("C", "W"))).permute(0, 3, 1, 2)
         limits = self.limits
         height, width = smart_size(
-            frames.shape[1], frames.shape[2], self.patch * self.merge, limits.min_frame_pixels, limits.max_frame_pixels
+            frames.shape[1],
+            frames.shape[2],
+            self.patch * self.merge,
+            limits.min_frame_pixels,
+            limits.max_frame_pixels,
+            name,
         )
         values, grid = patchify(resize_frames(pixels, height, width), self.patch, self.merge, self.temporal)
         return Patches(values.contiguous(), grid, timing)

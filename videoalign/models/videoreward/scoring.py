@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -53,7 +54,8 @@ def read_clip(
     """
     reward.check_prompt(prompt)
     return reward.processor.read_chosen(
-        lambda choose: read_source(video, choose, threads=threads, limits=limits).frames
+        lambda choose: read_source(video, choose, threads=threads, limits=limits).frames,
+        str(video) if isinstance(video, str | Path) else "clip",
     )
 
 

@@ -54,6 +54,8 @@ class Family:
     """What a clip becomes in the chat turn, with one video token for each run of places."""
     pace: Callable[[Tensor | None], dict[str, Any]] = field(default=evenly)
     """What ``get_rope_index`` needs beside the grids, from the seconds (B,) that a temporal patch stands for."""
+    shortest_patch: Callable[[Any], float] = field(default=lambda vision: 0.0)
+    """Seconds; shorter temporal patches of a tower with the given config share a place in time."""
 
     def processor(self, vision: Any, limits: ReadingLimits | None = None) -> VideoProcessor:
         """Cuts clips for a tower with the config ``vision``.

@@ -30,4 +30,5 @@ QWEN2_5_VL = Family(
     positions="mrope",
     system="You are a helpful assistant.",
     pace=by_seconds,
+    shortest_patch=lambda vision: 1 / vision.tokens_per_second,
 )
