@@ -79,8 +79,7 @@ def train_reward(
     Args:
         dataset: judged pairs, or ratings where ``config.loss`` is regression; its dimensions and guidelines are used.
         base: ``sprites`` for the embedded base, the folder or hub id of a Qwen2-VL, or the folder of a trained reward,
-            which goes on with its template, limits and positions: dimensions that it lacks are added, those that the
-            dataset lacks stay without being trained on.
+            which keeps template, limits and positions: dimensions it lacks are added, further ones are not trained on.
         out: output folder; a run with the same settings and data resumes there.
         config: see `RewardTrainConfig`.
         fresh: start over where ``out`` holds another run of ours.
@@ -90,7 +89,7 @@ def train_reward(
 
     Raises:
         ConfigError: a template that does not fit, settings that contradict the reward to go on from or each other.
-        DataError: no verdict to learn or to choose the best by, no clips to normalise on, a prompt with a reward token.
+        DataError: no verdict to learn or to choose the best by, no clips to normalise on, an unreadable clip or prompt.
         ModelError: the base cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
@@ -100,18 +99,15 @@ def train_reward(
     progress = progress if processes.is_first else silent
     reward = start_reward(dataset, base, config).to(processes.device)
     lessons = _lessons(reward, dataset, config)
-    note = note_on_time(reward, lessons.judged_clips())
-    if note is not None and processes.is_first:
+    if processes.is_first and (note := note_on_time(reward, lessons.judged_clips())):
         on_note(note)
     objective = _objective(reward, config)
     if config.keep == "best" and not objective.weigh(lessons.unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
     folder = _claim(out, _identity(dataset, base, config, lessons), fresh, processes)
     lessons.reader.warm(lessons.judged_clips(), progress)
-    with (
-        progress("train reward", config.fit.num_steps) as advance,
-        gradient_checkpointing(reward, config.gradient_checkpointing),
-    ):
+    checkpointing = gradient_checkpointing(reward, config.gradient_checkpointing)
+    with progress("train reward", config.fit.num_steps) as advance, checkpointing:
         history = _fit(objective, lessons, config, folder, count_steps(advance, on_step), processes)
     merge_lora(reward.eval())
     reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})

@@ -165,11 +165,9 @@ def import_data(
         rejected = _take_rows(table, importer, builder, options, watch, progress)
         if isinstance(options, PointwiseOptions):
             builder.derive_judgements(options.tie_band)
-        builder.finish()
+        builder.finish(on_note)
         if rejected:
             write_json(aside / REJECTED_FILE, rejected)
-    if (note := builder.note()) is not None:
-        on_note(note)
     not_read = {name: text for name, text in watch.unread().items() if not is_bookkeeping(name)}
     return replace(count(Dataset.open(out)), not_read=not_read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations
 from typing import Any
@@ -50,10 +51,6 @@ class Builder:
     def num_clips(self) -> int:
         """Clips that are in."""
         return len(self._clips.known)
-
-    def note(self) -> str | None:
-        """See `Clips.note`."""
-        return self._clips.note()
 
     def add(self, number: int, entry: Entry) -> None:
         """Takes in what one row says, wholly or not at all.
@@ -189,8 +186,8 @@ class Builder:
                     )
                 )
 
-    def finish(self) -> None:
-        """Closes the tables and copies the clips that are to be copied.
+    def finish(self, on_note: Callable[[str], None]) -> None:
+        """Closes the tables and copies the clips that are to be copied; ``on_note`` is told what `Clips.note` says.
 
         Raises:
             OutputError: the disk is full or the place cannot be written.
@@ -198,6 +195,8 @@ class Builder:
         for writer in self._writers.values():
             writer.close()
         self._clips.copy()
+        if (note := self._clips.note()) is not None:
+            on_note(note)
 
 
 def _verdict_key(entry: PairEntry, clip_a: str, clip_b: str) -> tuple[str, ...]:
