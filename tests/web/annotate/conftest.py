@@ -162,7 +162,7 @@ def open_programme(db: str, clock: Clock) -> Iterator[Callable[..., Programme]]:
     opened: list[Database] = []
 
     def start(folder: Path, **settings: Any) -> Programme:
-        plain = {"gold_share": 0.0, "repeat_share": 0.0, "qualification_pairs": 0, "seed": 0}
+        plain = {"gold_share": 0.0, "repeat_share": 0.0, "qualification_pairs": 0, "seed": 0, "min_watch": 0.0}
         options = AnnotateSettings(**(plain | settings))
         database = Database(db)
         opened.append(database)

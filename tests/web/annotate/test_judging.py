@@ -55,7 +55,7 @@ def test_the_same_verdict_again_is_accepted_and_nothing_is_doubled(open_programm
 def test_a_verdict_that_is_not_whole_is_refused_with_the_reason(
     open_programme: Open, make_dataset: Make, change: dict[str, Any], code: str
 ) -> None:
-    programme = open_programme(make_dataset())
+    programme = open_programme(make_dataset(), min_watch=1.0)
     rater = programme.invite()
     answer = rater.http.post("/api/judgements", json=rater.body(rater.next()["assignment"]) | change)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)

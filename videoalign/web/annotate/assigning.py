@@ -18,23 +18,25 @@ HELD = 2
 """Pairs that a rater holds: the one to judge and the one that is loaded ahead."""
 
 
-def held(desk: Desk, session: Session, person: Person) -> tuple[Any | None, list[str]]:
+def held(desk: Desk, session: Session, person: Person, most: int | None = None) -> tuple[Any | None, list[str]]:
     """The pair to judge, and the ids of all that somebody holds; new ones are given where fewer are held than may be.
 
-    The pair has the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``.
+    The pair has the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``. With
+    ``most``, nothing is given to somebody who holds that many.
     """
     if person.status == Status.PAUSED or person.role == Role.ADMIN:
         return None, []
     session.flush()
-    rows = _holds(desk, session, person.id)
+    rows = holds(desk, session, person.id)
     ids = [row.id for row in rows]
     limit = 1 if person.role == Role.ADJUDICATOR else HELD
+    limit = limit if most is None else min(limit, most)
     while len(ids) < limit and (given := _give(desk, session, person)) is not None:
         ids.append(given)
     if ids and not rows:
-        rows = _holds(desk, session, person.id)
+        rows = holds(desk, session, person.id)
     now = desk.now()
-    if rows and (rows[0].shown_at is None or rows[0].shown_at > now):
+    if rows and rows[0].shown_at is None:
         shown = {"assignment": rows[0].id, "now": now, "until": now + desk.settings.lease_seconds}
         session.connection().execute(_SHOW, shown)
     return (rows[0] if rows else None), ids
@@ -53,7 +55,7 @@ def release(
 
 def release_all(desk: Desk, session: Session, person_id: int) -> None:
     """Takes back whatever somebody holds."""
-    for row in _holds(desk, session, person_id):
+    for row in holds(desk, session, person_id):
         release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
 
 
@@ -95,6 +97,7 @@ def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind
         "lease_until": now + desk.settings.lease_seconds,
         "ended_at": None,
         "reason": "",
+        "served": 0,
         "draft": None,
     }
     person.given += 1
@@ -110,7 +113,7 @@ def _round(session: Session, person: Person, pair_id: int, kind: Kind) -> int:
     return session.scalar(select(func.count()).select_from(Assignment).where(*before)) or 0
 
 
-def _holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
+def holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
     """What somebody holds, the pair to judge first; on the way, every lease that has run out is ended.
 
     A lease that ends later than any lease can was given before the clock was set back, and is shortened.

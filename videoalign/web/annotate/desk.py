@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from videoalign.errors import ConfigError
+from videoalign.errors import ConfigError, did_you_mean
 from videoalign.web.annotate import identity, places
 from videoalign.web.annotate.database import Database
 from videoalign.web.annotate.library import Library
@@ -105,9 +105,11 @@ def open_desk(
     """The desk of this database; its key and seed are fixed the first time, changed settings are noted.
 
     Raises:
-        ConfigError: the database belongs to another dataset, or the seed is not that of the programme.
+        ConfigError: the database belongs to another dataset, the seed is not that of the programme, or an example is of
+            an unknown clip or dimension.
         OutputError: the dataset's folder cannot be written.
     """
+    _require_examples(library, settings)
     stored = settings.model_dump(mode="json", exclude=SERVER_SETTINGS)
     folder = library.dataset.path
 
@@ -135,3 +137,16 @@ def open_desk(
     key, seed = database.write(start)
     places.note(folder, key, database.url)
     return Desk(database, library, settings, key, seed, now)
+
+
+def _require_examples(library: Library, settings: AnnotateSettings) -> None:
+    for number, example in enumerate(settings.examples):
+        names = library.dataset.dimensions
+        if example.dimension not in names:
+            hint = did_you_mean(example.dimension, names)
+            raise ConfigError(f"examples.{number}.dimension: no dimension '{example.dimension}' is judged.{hint}")
+        if example.clip_id not in library.clips:
+            raise ConfigError(
+                f"examples.{number}.clip_id: clip '{example.clip_id}' is not in {library.dataset.path}; give the id of "
+                "one that is."
+            )

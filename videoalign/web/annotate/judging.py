@@ -11,14 +11,12 @@ from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import flip
-from videoalign.web.annotate import assigning, deciding
+from videoalign.web.annotate import assigning, deciding, quotas, watching
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.schema import Submission
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, Person, Said, Status, Work
 from videoalign.web.score.refusals import Refusal
 
-WATCH_TOLERANCE = 0.1
-"""Seconds by which a player may miss the end of a clip."""
 EXPIRED = Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
 _SIDES = {"left": Label.A, "right": Label.B, "tie": Label.TIE, "both_bad": Label.BOTH_BAD}
 
@@ -134,8 +132,16 @@ def _require_at_work(person: Person) -> None:
 def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
     """Nothing when the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
     _require_at_work(person)
-    if row.state == Work.EXPIRED and (row.kind == Kind.ADJUDICATION or not _retake(desk, session, row, pair)):
+    if row.state == Work.EXPIRED and (
+        row.kind == Kind.ADJUDICATION or _has_enough(desk, session, person) or not _retake(desk, session, row, pair)
+    ):
         raise EXPIRED
+
+
+def _has_enough(desk: Desk, session: Session, person: Person) -> bool:
+    """Whether the pairs that somebody holds are as many as they may still judge."""
+    room = quotas.room(desk, session, person)
+    return room is not None and len(assigning.holds(desk, session, person.id)) >= room.pairs
 
 
 def _retake(desk: Desk, session: Session, row: Assignment, pair: Pair) -> bool:
@@ -159,9 +165,7 @@ def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission)
         if any({*side} - {*names} for side in (body.ratings.left, body.ratings.right)):
             raise Refusal(422, "unknown_dimension", f"ratings: wanted only {', '.join(names)}.")
     clips = (pair.clip_b, pair.clip_a) if row.swapped else (pair.clip_a, pair.clip_b)
-    for clip_id, seconds in zip(clips, (body.watched_seconds.left, body.watched_seconds.right), strict=True):
-        if seconds < desk.settings.min_watch * desk.library.seconds(clip_id) - WATCH_TOLERANCE:
-            raise Refusal(422, "not_watched", "watch both clips to the end first.")
+    watching.require_watched(desk, row, clips, (body.watched_seconds.left, body.watched_seconds.right))
 
 
 def _said(row: Assignment, body: Submission, content: str, now: float) -> Said:

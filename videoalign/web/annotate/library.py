@@ -44,8 +44,8 @@ class Library:
         clip = self.clips[clip_id]
         return clip.num_frames / clip.fps
 
-    def card(self, clip_id: str, url: str) -> dict[str, Any]:
-        """What the player must know of a clip."""
+    def card(self, clip_id: str, url: str, watch_seconds: float) -> dict[str, Any]:
+        """What the player must know of a clip: the last is how many different seconds of it must be played."""
         clip = self.clips[clip_id]
         return {
             "url": url,
@@ -53,6 +53,7 @@ class Library:
             "num_frames": clip.num_frames,
             "width": clip.width,
             "height": clip.height,
+            "watch_seconds": watch_seconds,
         }
 
     def _require_showable(self, clip: Clip) -> None:

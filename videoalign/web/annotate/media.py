@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from sqlalchemy import select
 
+from videoalign.web.annotate import watching
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.sessions import AnyVisitor, AtDesk
 from videoalign.web.annotate.tables import Assignment, Pair, Role
@@ -30,13 +31,16 @@ def clip(desk: AtDesk, visitor: AnyVisitor, assignment: str, side: Literal["left
     """One clip of a pair, whole or the range that is asked for."""
     with desk.database.glance() as session:
         row = session.execute(
-            select(Assignment.person_id, Assignment.swapped, Pair.clip_a, Pair.clip_b)
+            select(Assignment.person_id, Assignment.swapped, Assignment.served, Pair.clip_a, Pair.clip_b)
             .join(Pair, Pair.id == Assignment.pair_id)
             .where(Assignment.id == assignment)
         ).first()
     if row is None or (visitor.role == Role.RATER and row.person_id != visitor.person_id):
         raise NO_CLIP
-    return clip_file(desk, row.clip_b if (side == "left") == row.swapped else row.clip_a)
+    found = clip_file(desk, row.clip_b if (side == "left") == row.swapped else row.clip_a)
+    if row.person_id == visitor.person_id:
+        watching.note_served(desk, assignment, side, row.served)
+    return found
 
 
 def clip_file(desk: Desk, clip_id: str) -> FileResponse:

@@ -43,8 +43,20 @@ def require_pairs(
     gold = read_gold(settings.gold, library) if settings.gold is not None else {}
     wanted = dict.fromkeys([*_wanted(library, settings.pairs), *gold])
     if not wanted:
-        raise DataError(f"{library.dataset.path}: no prompt has two clips, so there is no pair to judge.")
+        raise DataError(f"{library.dataset.path}: {_why_none(library, settings.pairs)}, so there is no pair to judge.")
     return list(wanted), gold
+
+
+def _why_none(library: Library, source: str | Path) -> str:
+    if isinstance(source, Path):
+        return f"{source} names none"
+    names = sorted({clip.generator for clip in library.clips.values()} - {""})
+    if source == "across" and len(names) < 2:
+        return (
+            f"pairs=across wants clips of two generators or more and got {', '.join(names) or 'no name of any'} (name "
+            "them in clips.parquet, or set pairs=all)"
+        )
+    return "no prompt has two clips" + (" of two generators" if source == "across" else "")
 
 
 def matchup(library: Library, clip_a: str, clip_b: str) -> str:

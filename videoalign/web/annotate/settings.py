@@ -76,7 +76,14 @@ class AnnotateSettings(Config):
     hold_seconds: int = Field(3600, ge=1)
     """Longest time that a pair waits for its rater in all, whatever signs of life there are."""
     min_watch: float = Field(1.0, ge=0, le=1)
-    """Share of each clip that must have played before a verdict is taken."""
+    """Share of each clip that must have played before a verdict is taken; by the server's clock a verdict also takes as
+    long as that share lasts at double speed."""
+    max_judgements_per_rater: int | None = Field(None, ge=1)
+    """Most verdicts of one rater, gold and repeats among them; no limit when left out."""
+    max_judgements_per_day: int | None = Field(None, ge=1)
+    """Most verdicts of one rater in a day, which begins at midnight UTC; no limit when left out."""
+    max_judgements: int | None = Field(None, ge=1)
+    """Verdicts of all raters after which the programme gives out no more pairs; no limit when left out."""
     ratings: bool = False
     """Whether raters may also give each clip 1 to 5 on each dimension."""
     allow_undo: bool = True

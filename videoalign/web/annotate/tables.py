@@ -192,7 +192,7 @@ class Assignment(Base):
     __table_args__ = (
         UniqueConstraint("pair_id", "person_id", "round"),
         Index(None, "person_id", "state"),
-        Index(None, "state", "lease_until"),
+        Index(None, "state", "lease_until", "kind"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -213,6 +213,8 @@ class Assignment(Base):
     ended_at: Mapped[float | None]
     reason: Mapped[str] = mapped_column(String(500), default="")
     """Why skipped."""
+    served: Mapped[int] = mapped_column(default=0)
+    """Clips that were sent to the person: 1 for the left one, 2 for the right one, 3 for both."""
     draft: Mapped[dict[str, Any] | None]
 
 

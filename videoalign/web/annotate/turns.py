@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, func, select
 from sqlalchemy.orm import Session
 
-from videoalign.web.annotate import assigning, deciding
+from videoalign.web.annotate import assigning, deciding, quotas, watching
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.judging import as_shown
 from videoalign.web.annotate.schema import readable_draft
@@ -19,20 +19,23 @@ NOTHING_DISPUTED = "No pair waits for a decision now."
 
 def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
     """See the contract of the rating page: assignment, state, message, progress, upcoming."""
-    row, ids = assigning.held(desk, session, person)
-    state, message = _state(person, row is not None)
+    room = quotas.room(desk, session, person)
+    row, ids = assigning.held(desk, session, person, None if room is None else room.pairs)
+    state, message = _state(person, row is not None, room)
     return {
         "assignment": _assignment(desk, session, row) if row is not None else None,
         "state": state,
         "message": message,
-        "progress": _progress(desk, session, person, len(ids)),
+        "progress": _progress(desk, session, person, len(ids), room),
         "upcoming": {side: _url(desk, ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
     }
 
 
-def _state(person: Person, has_pair: bool) -> tuple[str, str]:
+def _state(person: Person, has_pair: bool, room: quotas.Room | None) -> tuple[str, str]:
     if person.status == Status.PAUSED:
         return "paused", person.reason or "You are paused; ask whoever invited you."
+    if not has_pair and room is not None and room.pairs <= 0:
+        return "done", room.message
     if not has_pair:
         return "done", NOTHING_DISPUTED if person.role == Role.ADJUDICATOR else NOTHING_LEFT
     if person.role == Role.ADJUDICATOR:
@@ -47,15 +50,15 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "prompt": library.prompts.get(row.prompt_id, ""),
-        "left": library.card(left, _url(desk, row.id, "left")),
-        "right": library.card(right, _url(desk, row.id, "right")),
+        "left": library.card(left, _url(desk, row.id, "left"), watching.needed_seconds(desk, left)),
+        "right": library.card(right, _url(desk, row.id, "right"), watching.needed_seconds(desk, right)),
         "dimensions": [
             {"name": one.name, "guideline": one.guideline}
             for one in library.dataset.info.dimensions
             if one.name in names
         ],
         "lease_seconds": desk.settings.lease_seconds,
-        "min_watch_seconds": desk.settings.min_watch * max(library.seconds(left), library.seconds(right)),
+        "seconds_to_wait": watching.seconds_to_wait(desk, (left, right), row.shown_at),
         "ratings": desk.settings.ratings,
         "allow_undo": desk.settings.allow_undo,
         "draft": readable_draft(row.draft),
@@ -86,7 +89,7 @@ def _said(session: Session, row: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> dict[str, int]:
+def _progress(desk: Desk, session: Session, person: Person, num_held: int, room: quotas.Room | None) -> dict[str, int]:
     """Pairs that somebody has judged, and how many there will be in all.
 
     The total is the same whether the last pairs were gold, repeats or neither: how many of them there will be is
@@ -107,7 +110,10 @@ def _progress(desk: Desk, session: Session, person: Person, num_held: int) -> di
         pairs = found.given + max(0, found.open - found.seen)
         return int(found.tested + pairs + _extras(desk, pairs, found.gold) - found.skipped)
 
-    return {"done": done, "total": max(done + num_held, desk.totals.of(person.id, desk.now(), count))}
+    total = desk.totals.of(person.id, desk.now(), count)
+    if room is not None:
+        total = min(total, done + room.pairs)
+    return {"done": done, "total": max(done + num_held, total)}
 
 
 def _extras(desk: Desk, pairs: int, gold: int) -> int:

@@ -6,9 +6,12 @@
  * starts, after a pause, a jump or a stall, before both clips stand at the same time and can play.
  */
 
+import { Seen } from "./seen.js";
+
 const LARGEST_NUDGE = 0.6; // share of the speed by which a clip may be hurried or slowed
 const NUDGE_PER_SECOND = 15; // share of the speed for a drift of one second
 const LOST = 0.25; // seconds of drift beyond which both are stopped and set anew
+const LONGEST_STEP = 1; // seconds between two looks at the clock; what lies in a longer step may not have been shown
 const PROGRESS = ["seeked", "loadeddata", "canplay", "canplaythrough"];
 
 /** One clip: its player, its frames per second, and the last time at which it still has a frame to show. */
@@ -19,7 +22,7 @@ class Track {
     this.frame = 1 / fps;
     this.length = numFrames / fps;
     this.rest = Math.max(0, this.length - this.frame / 2);
-    this.watched = 0;
+    this.seen = new Seen();
     this.shownTime = null;
   }
 
@@ -85,7 +88,7 @@ export class Clock extends EventTarget {
   #closing = new AbortController();
 
   /** `clips` are two of `{ video, fps, numFrames }`; the clock takes their players over until it is closed. */
-  constructor(clips, { rate = 1, loop = true, watched = [0, 0] } = {}) {
+  constructor(clips, { rate = 1, loop = true, seen = [] } = {}) {
     super();
     this.#tracks = clips.map((clip) => new Track(clip));
     const [first, second] = this.#tracks;
@@ -93,14 +96,14 @@ export class Clock extends EventTarget {
     this.#follower = this.#lead === first ? second : first;
     this.#rate = rate;
     this.#loop = loop;
-    this.#tracks.forEach((track, side) => this.#listen(track, side, watched[side]));
+    this.#tracks.forEach((track, side) => this.#listen(track, side, seen[side]));
     this.#gather(0);
   }
 
-  #listen(track, side, watched) {
+  #listen(track, side, seen) {
     const { signal } = this.#closing;
     const { video } = track;
-    track.watched = watched;
+    track.seen = new Seen(seen);
     track.followFrames(signal);
     video.loop = false;
     video.addEventListener("waiting", () => this.#running && this.#gather(this.time), { signal });
@@ -157,9 +160,14 @@ export class Clock extends EventTarget {
     this.#changed();
   }
 
-  /** Seconds of each clip that were really played. */
+  /** Different seconds of each clip that were really played. */
   get watched() {
-    return this.#tracks.map((track) => track.watched);
+    return this.#tracks.map((track) => track.seen.seconds);
+  }
+
+  /** Which stretches of each clip these are. */
+  get seen() {
+    return this.#tracks.map((track) => track.seen.stretches);
   }
 
   /** Number of the frame that each clip shows, from 0. */
@@ -262,8 +270,8 @@ export class Clock extends EventTarget {
 
   #count(time) {
     for (const track of this.#tracks) {
-      const seen = Math.min(time, track.length) - Math.min(this.#lastTime, track.length);
-      if (seen > 0 && seen < 1) track.watched += seen;
+      const [from, to] = [this.#lastTime, time].map((at) => Math.min(at, track.length));
+      if (to - from < LONGEST_STEP) track.seen.add(from, to);
     }
     this.#lastTime = time;
   }

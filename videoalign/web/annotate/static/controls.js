@@ -35,10 +35,10 @@ export class Controls {
     this.#drawView();
   }
 
-  /** Puts a pair's players under this row; what was watched of each clip before is counted on. */
-  attach(clips, watched) {
+  /** Puts a pair's players under this row; what was seen of each clip before is counted on. */
+  attach(clips, seen) {
     this.clock?.close();
-    const clock = new Clock(clips, { rate: Number($("rate").value), loop: this.#store.get("loop") ?? true, watched });
+    const clock = new Clock(clips, { rate: Number($("rate").value), loop: this.#store.get("loop") ?? true, seen });
     this.clock = clock;
     clock.addEventListener("change", () => this.#drawState());
     clock.addEventListener("tick", () => this.#drawTime());

@@ -1,4 +1,7 @@
-/* What is half done: kept on this computer at every change, and with the server by the heartbeat that holds the lease. */
+/*
+ * What is half done: kept on this computer at every change, and with the server by the heartbeat that holds the lease. The
+ * heart beats only while somebody is there: after a change, a move of the pointer, a key, or while the clips play.
+ */
 
 import { api, Refused } from "./api.js";
 
@@ -12,6 +15,7 @@ export class Drafts {
   #assignment = null;
   #soon = 0;
   #beat = 0;
+  #stirred = false;
 
   /** `read()` gives the draft of now; `lost(problem)` hears that the server no longer lends the pair. */
   constructor(store, read, lost) {
@@ -24,7 +28,8 @@ export class Drafts {
   /** Begins to keep the drafts of an assignment; returns the newest draft there is of it, or null. */
   begin({ id, draft, lease_seconds }) {
     this.#assignment = id;
-    this.#beat = setInterval(() => this.#send(), Math.min(LONGEST, (1000 * lease_seconds) / 3));
+    this.#stirred = true;
+    this.#beat = setInterval(() => this.#stirred && this.#send(), Math.min(LONGEST, (1000 * lease_seconds) / 3));
     const here = ["draft", "last"].map((key) => this.#store.get(key)).find((kept) => kept?.assignment === id);
     if (!here) return draft;
     return draft?.saved_at > here.draft.saved_at ? draft : here.draft;
@@ -35,6 +40,11 @@ export class Drafts {
     this.#keep();
     clearTimeout(this.#soon);
     this.#soon = setTimeout(() => this.#send(), DELAY);
+  }
+
+  /** Somebody is there. */
+  stir() {
+    this.#stirred = true;
   }
 
   /** Keeps no more drafts until the next `begin`. */
@@ -62,6 +72,7 @@ export class Drafts {
   async #send() {
     const draft = this.#keep();
     if (!draft) return;
+    this.#stirred = false;
     const id = this.#assignment;
     try {
       await api.heartbeat(id, draft);

@@ -29,6 +29,7 @@ const drafts = new Drafts(store, readDraft, (problem) => leaseLost(problem));
 
 let assignment = null;
 let busy = false;
+let shownAt = 0; // when the pair was shown, by the clock of this page
 
 /* Messages */
 
@@ -113,13 +114,16 @@ function showPair({ state, message, upcoming }) {
   const draft = drafts.begin(assignment);
   if (draft) form.restore(draft);
   view.reset();
-  const clock = controls.attach(players.show([left, right]), draft?.watched);
+  const clock = controls.attach(players.show([left, right]), draft?.seen ?? draft?.watched);
   clock.addEventListener("tick", drawReady);
+  clock.addEventListener("tick", () => drafts.stir());
   clock.addEventListener("broken", ({ detail }) => showBroken(detail));
   clock.addEventListener("change", () => !clock.waiting && upcoming && players.prepare(Object.values(upcoming)));
   for (const box of document.querySelectorAll(".broken")) box.hidden = true;
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches && !document.hidden) clock.play();
   tell(`${$("count").textContent}. Prompt: ${prompt}`);
+  shownAt = performance.now();
+  setTimeout(drawReady, 1000 * assignment.seconds_to_wait + 50);
   drawReady();
 }
 
@@ -146,16 +150,16 @@ function drawProgress({ progress }) {
 /* Judgement */
 
 function readDraft() {
-  const [left, right] = controls.clock?.watched ?? [0, 0];
-  return { ...form.value, watched: [left, right] };
+  return { ...form.value, seen: controls.clock?.seen ?? [] };
 }
 
-/** Seconds that are still to be watched of the clip that was watched least. */
+/** Seconds that are still to be watched of the clip that was watched least, or to wait by the server's clock. */
 function leftToWatch() {
-  const { left, right, min_watch_seconds } = assignment;
   const { watched } = controls.clock;
-  const needed = [left, right].map(({ fps, num_frames }) => Math.min(min_watch_seconds, num_frames / fps - 0.5 / fps));
-  return Math.max(0, ...needed.map((seconds, side) => seconds - watched[side]));
+  const left = [assignment.left, assignment.right].map(
+    ({ watch_seconds, fps, num_frames }, side) => Math.min(watch_seconds, (num_frames - 0.5) / fps) - watched[side],
+  );
+  return Math.max(0, ...left, assignment.seconds_to_wait - (performance.now() - shownAt) / 1000);
 }
 
 /** What keeps the judgement from being submitted; empty if nothing does. */
@@ -192,9 +196,9 @@ async function submit() {
     requestAnimationFrame(() => $("ready").classList.add("asked"));
     return tell(`${why}.`);
   }
-  const { watched, ...judgement } = readDraft();
+  const [left, right] = controls.clock.watched;
   controls.clock.pause();
-  await send({ assignment: assignment.id, ...judgement, watched_seconds: { left: watched[0], right: watched[1] } });
+  await send({ assignment: assignment.id, ...form.value, watched_seconds: { left, right } });
 }
 
 async function send(judgement) {
@@ -315,6 +319,9 @@ document.querySelectorAll(".reload").forEach((button, side) => {
     players.reload(side);
   });
 });
+for (const name of ["pointerdown", "pointermove", "keydown", "wheel"]) {
+  addEventListener(name, () => drafts.stir(), { passive: true });
+}
 document.addEventListener("visibilitychange", () => document.hidden && controls.clock?.pause());
 
 /* Begin: first what was not sent when the page was left, then the pair. */
