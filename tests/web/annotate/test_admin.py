@@ -93,3 +93,14 @@ def test_a_page_that_refuses_leads_back_only_where_there_is_a_way(
     page = open_programme(make_dataset(1)).admin.http.get(path)
     assert page.status_code == 404
     assert page.text.count("Back to the start") == way_back
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"), [(720.0, "30 days"), (1.0, "1 hour"), (60.0, "2.5 days"), (36.0, "36 hours")]
+)
+def test_a_link_says_how_long_one_stays_signed_in(
+    open_programme: Open, make_dataset: Make, hours: float, words: str
+) -> None:
+    programme = open_programme(make_dataset(1), session_hours=hours)
+    page = programme.client().get(programme.link().removeprefix("http://rate.test")).text
+    assert f"You stay signed in here for {words}, or until you sign out." in page

@@ -72,7 +72,15 @@ def show_link(request: Request, desk: AtDesk, token: str) -> Response:
     """Asks whether to come in; a program that only looks at the link does not use it up."""
     with desk.database.read() as session, _counting_wrong_links(request):
         _, person = people.usable(desk, session, token)
-        return render(request, "join.html.jinja", name=person.name, invited_as=person.role, token=token)
+        lasting = _lasting(desk.settings.session_hours)
+        return render(
+            request, "join.html.jinja", name=person.name, invited_as=person.role, token=token, lasting=lasting
+        )
+
+
+def _lasting(hours: float) -> str:
+    count, unit = (hours / 24, "day") if hours >= 48 else (hours, "hour")
+    return f"{count:.3g} {unit}{'' if count == 1 else 's'}"
 
 
 @router.post("/join/{token}")
