@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from videoalign.data.leaderboard import pooled_name
 from videoalign.web.annotate import actions, figures, people
 from videoalign.web.annotate.actions import Act
+from videoalign.web.annotate.admin_api import figures_of
 from videoalign.web.annotate.pages import go, render
 from videoalign.web.annotate.schema import NewInvitation, Number, Reason
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
@@ -59,21 +60,22 @@ def overview(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     """How far the programme is."""
     with desk.database.read() as session:
         counts = figures.overview(desk, session)
-    agreement = request.app.state.figures.agreement()
-    return render(request, "admin_overview.html.jinja", visitor, counts=counts, meanings=MEANINGS, agreement=agreement)
+    table = figures_of(request)("agreement")
+    return render(request, "admin_overview.html.jinja", visitor, counts=counts, meanings=MEANINGS, table=table)
 
 
 @router.get("/raters")
 def raters(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     """Who judges, how much and how well."""
-    quality = request.app.state.figures.quality()
+    table = figures_of(request)("quality")
     with desk.database.read() as session:
-        rows = figures.people_rows(session, quality)
+        rows = figures.people_rows(session, table.values)
     return render(
         request,
         "admin_raters.html.jinja",
         visitor,
         people=rows,
+        table=table,
         pass_mark=desk.settings.pass_mark,
         min_gold=desk.settings.min_gold,
     )
@@ -120,15 +122,15 @@ def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: Number) -> Response:
 @router.get("/agreement")
 def agreement(request: Request, visitor: AdminVisitor) -> Response:
     """How far raters agree, by dimension."""
-    return render(request, "admin_agreement.html.jinja", visitor, agreement=request.app.state.figures.agreement())
+    return render(request, "admin_agreement.html.jinja", visitor, table=figures_of(request)("agreement"))
 
 
 @router.get("/leaderboard")
 def leaderboard(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     """Model against model."""
-    boards, pooled = request.app.state.figures.leaderboard(), pooled_name(desk.library.dataset.dimensions)
-    whole_first = {pooled: boards[pooled]} | boards
-    return render(request, "admin_leaderboard.html.jinja", visitor, boards=whole_first, all=pooled)
+    table, pooled = figures_of(request)("leaderboard"), pooled_name(desk.library.dataset.dimensions)
+    whole_first = {pooled: table.values[pooled]} | table.values
+    return render(request, "admin_leaderboard.html.jinja", visitor, table=table, boards=whole_first, all=pooled)
 
 
 @router.get("/audit")

@@ -10,9 +10,16 @@ from videoalign.web.annotate import actions, figures
 from videoalign.web.annotate.actions import Act
 from videoalign.web.annotate.schema import NewInvitation, Number, Reason
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk, require_csrf
+from videoalign.web.annotate.worked_out import Figures
 
 router = APIRouter(prefix="/api/admin")
 CHECKED = [Depends(require_csrf)]
+
+
+def figures_of(request: Request) -> Figures:
+    """The numbers of the programme."""
+    found: Figures = request.app.state.figures
+    return found
 
 
 @router.post("/invitations", dependencies=CHECKED)
@@ -52,14 +59,13 @@ def overview(desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
 @router.get("/agreement")
 def agreement(request: Request, _: AdminVisitor) -> dict[str, Any]:
     """How far raters agree, by dimension."""
-    found: dict[str, Any] = request.app.state.figures.agreement()
-    return found
+    return figures_of(request)("agreement").values
 
 
 @router.get("/raters")
 def raters(request: Request, desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
     """Who judges, how much and how well."""
-    quality = request.app.state.figures.quality()
+    quality = figures_of(request)("quality").values
     with desk.database.read() as session:
         return {"raters": figures.people_rows(session, quality)}
 
@@ -67,5 +73,4 @@ def raters(request: Request, desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
 @router.get("/leaderboard")
 def leaderboard(request: Request, _: AdminVisitor) -> dict[str, Any]:
     """Model against model, by dimension and overall."""
-    found: dict[str, Any] = request.app.state.figures.leaderboard()
-    return found
+    return figures_of(request)("leaderboard").values

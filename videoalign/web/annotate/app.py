@@ -19,10 +19,10 @@ from videoalign.errors import ConfigError
 from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs, api, media, pages, probes
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
-from videoalign.web.annotate.figures import Figures
 from videoalign.web.annotate.pace import Paces
 from videoalign.web.annotate.security import Guarded, Rooted, require_same_site
 from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.annotate.worked_out import Figures
 from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
 from videoalign.web.score.refusals import Refusal, refusal_of_http
 

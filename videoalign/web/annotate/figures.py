@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import Any
 
@@ -15,7 +14,7 @@ from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.agreement import measure_agreement
 from videoalign.data.leaderboard import build_leaderboards, choose_pairs
 from videoalign.data.rater_quality import rater_quality
-from videoalign.web.annotate import deciding, export, raw
+from videoalign.web.annotate import deciding, raw
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Work
 
@@ -26,50 +25,26 @@ COPIES = 8
 """How often one matchup may stand among them."""
 
 
-class Figures:
-    """Works a table of numbers out when what it depends on has changed since it was last asked for."""
+def agreement(desk: Desk) -> dict[str, Any]:
+    """By dimension: see `videoalign.data.agreement.DimensionAgreement`."""
+    rows = _judgements(desk)
+    found: dict[str, Any] = plain(measure_agreement(rows, desk.library.dataset.dimensions, num=NUM_RESAMPLES))
+    return found
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self._known: dict[str, tuple[Any, Any]] = {}
-        self._lock = threading.Lock()
 
-    def agreement(self) -> dict[str, Any]:
-        """By dimension: see `videoalign.data.agreement.DimensionAgreement`."""
-        return self._of("agreement", self._agreement)
+def leaderboard(desk: Desk) -> dict[str, Any]:
+    """By dimension and overall: see `videoalign.data.leaderboard.Leaderboard`."""
+    boards = build_leaderboards(
+        judged_pairs(desk), generators(desk), desk.library.dataset.dimensions, num=NUM_RESAMPLES
+    )
+    found: dict[str, Any] = plain(boards)
+    return found
 
-    def leaderboard(self) -> dict[str, Any]:
-        """By dimension and overall: see `videoalign.data.leaderboard.Leaderboard`."""
-        return self._of("leaderboard", self._leaderboard)
 
-    def quality(self) -> dict[str, Any]:
-        """By rater id: see `videoalign.data.rater_quality.RaterQuality`."""
-        return self._of("quality", self._quality)
-
-    def _of(self, name: str, work: Any) -> dict[str, Any]:
-        with self._lock:
-            now = export.state(self.desk)
-            if name not in self._known or self._known[name][0] != now:
-                self._known[name] = (now, work())
-            found: dict[str, Any] = self._known[name][1]
-            return found
-
-    def _agreement(self) -> dict[str, Any]:
-        rows = _judgements(self.desk)
-        found: dict[str, Any] = plain(measure_agreement(rows, self.desk.library.dataset.dimensions, num=NUM_RESAMPLES))
-        return found
-
-    def _leaderboard(self) -> dict[str, Any]:
-        desk = self.desk
-        boards = build_leaderboards(
-            judged_pairs(desk), generators(desk), desk.library.dataset.dimensions, num=NUM_RESAMPLES
-        )
-        found: dict[str, Any] = plain(boards)
-        return found
-
-    def _quality(self) -> dict[str, Any]:
-        rows = rater_quality(_judgements(self.desk), self.desk.library.dataset.dimensions)
-        return {row.rater: plain(row) for row in rows}
+def quality(desk: Desk) -> dict[str, Any]:
+    """By rater id: see `videoalign.data.rater_quality.RaterQuality`."""
+    rows = rater_quality(_judgements(desk), desk.library.dataset.dimensions)
+    return {row.rater: plain(row) for row in rows}
 
 
 def overview(desk: Desk, session: Session) -> dict[str, Any]:
