@@ -237,6 +237,51 @@ def test_pairs_of_any_prompt_need_something_in_its_place(tmp_path: Path, six_cli
     assert not dimension.sees_prompt
 
 
+SOLI = SETTINGS["solireward"]
+
+
+def chat(path: str) -> list[dict[str, Any]]:
+    asked = [{"type": "text", "text": "is it good?"}, {"type": "video", "video": path}]
+    return [{"role": "system", "content": "judge"}, {"role": "user", "content": asked}]
+
+
+@pytest.mark.parametrize(("row", "label"), [
+    ({"win": {"video_path": clip(0), "quality": 0.9}, "lose": {"video_path": clip(1), "quality": 0.1}}, "A"),
+    ({"win": {"video_path": clip(0), "quality": 1}, "lose": {"video_path": clip(1), "quality": 1.0}}, "tie"),
+    ({"win": chat(clip(0)), "lose": chat(clip(1)), "meta": {"win": {"quality": 1.0}, "lose": {"quality": 0}}}, "A"),
+    ({"win": chat(clip(0)), "lose": chat(clip(1)), "meta": {"win": {"quality": 0}, "lose": {"quality": 0}}}, "tie"),
+    ({"win": clip(0), "lose": clip(1), "meta": {"win": {"quality": 1.0}, "lose": {"quality": 1.0}}}, "tie"),
+    ({"win": clip(0), "lose": clip(1), "meta": {"quality": {"win": 2, "lose": 2}}}, "tie"),
+    ({"win": clip(0), "lose": clip(1), "meta": None}, "A"),
+    ({"messages": chat("x"), "rejected_response": "no", "videos": [clip(0), clip(1)], "quality": [3, 1]}, "A"),
+    ({"messages": chat("x"), "rejected_response": "no", "videos": [clip(0), {"video": clip(1)}], "quality": [3, 3]},
+     "tie"),
+])  # fmt: skip
+def test_each_layout_of_solireward_is_read_and_equal_quality_is_a_tie(
+    tmp_path: Path, six_clips: Path, row: dict[str, Any], label: str
+) -> None:
+    import_data("solireward", write_table(tmp_path / "t.json", [row]), tmp_path / "d", options=SETTINGS["solireward"])
+    assert said(Dataset.open(tmp_path / "d")) == [("c0", "c1", "quality", label)]
+
+
+@pytest.mark.parametrize(("row", "says"), [
+    ({"win": {"video_path": clip(0), "quality": 0}, "lose": {"video_path": clip(1), "quality": 1}},
+     "the winner's quality is 0, the loser's 1"),
+    ({"win": chat(clip(0)) + chat(clip(2)), "lose": chat(clip(1))}, "column 'win' names 2 videos; wanted one"),
+    ({"win": {"src": clip(0)}, "lose": clip(1)}, "column 'win' names 0 videos; wanted one"),
+    ({"messages": [], "rejected_response": "", "videos": [clip(0)], "quality": [1]}, "wanted two videos"),
+    ({"messages": [], "rejected_response": "", "videos": [clip(0), clip(1)], "quality": 1}, "must hold a list"),
+    ({"chosen": clip(0), "rejected": clip(1)}, "no column 'win'"),
+])  # fmt: skip
+def test_what_solireward_does_not_write_is_refused(
+    tmp_path: Path, six_clips: Path, row: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(DataError, match=says):
+        import_data(
+            "solireward", write_table(tmp_path / "t.json", [row]), tmp_path / "d", options=SETTINGS["solireward"]
+        )
+
+
 def test_aspects_that_are_not_wanted_are_passed_over(tmp_path: Path, six_clips: Path) -> None:
     source = write_table(tmp_path / "t.json", [like.uve(), like.uve("A is better", "motion")])
     counts = import_data("uve-bench", source, tmp_path / "d", options={"dimensions": ("motion",)})

@@ -12,7 +12,7 @@ from typing import Any
 
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import PairEntry, RowDimension, SourceClip, rater_column
+from videoalign.data.formats.common import PairEntry, RowDimension, clip_in, rater_column
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
@@ -64,8 +64,8 @@ class ArenaImporter:
         return [
             PairEntry(
                 prompt=row.text(self.prompt),
-                clip_a=SourceClip(path=row.text(self.clip_a), generator=row.optional("model_a")),
-                clip_b=SourceClip(path=row.text(self.clip_b), generator=row.optional("model_b")),
+                clip_a=clip_in(row, self.clip_a, generator=row.optional("model_a")),
+                clip_b=clip_in(row, self.clip_b, generator=row.optional("model_b")),
                 rater=row.text(self.rater) if self.rater else "arena",
                 labels={dimension: normalise_label(row.text("winner"), "winner", self.known)},
             )

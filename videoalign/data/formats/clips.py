@@ -56,6 +56,7 @@ class Clips:
         self.known: dict[str, _Known] = {}
         self._copies: list[tuple[str, Path]] = []
         self._places: dict[str, tuple[str, str]] = {}  # name and place by path
+        self._owners: dict[str, str] = {}  # path in the table by place that it was found at otherwise
         self._probed: dict[str, VideoInfo | VideoError] = {}
         self._unplayable: dict[str, str] = {}
         self._real_folder = lru_cache(maxsize=65_536)(os.path.realpath)
@@ -139,8 +140,20 @@ class Clips:
         """
         found = self._places.get(clip.path)
         if found is None:
-            found = self._places[clip.path] = self._name(located(require_text(clip.path), self.root))
+            found = self._places[clip.path] = self._name(self._locate(clip))
         return found if clip.content is None else (_hash_of(clip.content), found[1])
+
+    def _locate(self, clip: SourceClip) -> str:
+        """Where the clip is; of several places where it may be, the first with a file, which is then its alone."""
+        place = located(require_text(clip.path), self.root)
+        if not clip.also or is_address(place) or os.path.exists(place):
+            return place
+        others = (located(path, self.root) for path in clip.also)
+        found = next((other for other in others if os.path.exists(other)), place)
+        owner = self._owners.setdefault(found, clip.path)
+        if owner != clip.path:
+            raise DataError(f"{owner} and {clip.path} could both be {found}; give the files under their full names.")
+        return found
 
     def _name(self, place: str) -> tuple[str, str]:
         if is_address(place):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -59,6 +59,8 @@ class SourceClip:
     """What the table says of the file, None where it says nothing; a file that differs cannot be used."""
     seed: int = -1
     """Seed that it was sampled with; -1 when unknown."""
+    also: tuple[str, ...] = ()
+    """Other paths where the file may lie, if it is not at ``path``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,28 @@ class Importer(Protocol):
             DataError: it cannot be used; the message leaves out where it stands.
         """
         ...
+
+
+def clip_in(row: Row, column: str, **more: Any) -> SourceClip:
+    """The clip in a cell: a path, an address, the bytes of a file, or ``{path, bytes}`` as in Hugging Face datasets.
+
+    Args:
+        row: that has the cell.
+        column: of the cell.
+        more: what else is known of the clip, see `SourceClip`.
+
+    Raises:
+        DataError: there is none.
+    """
+    cell = row.cells.get(column)
+    if isinstance(cell, str):
+        return SourceClip(path=row.text(column), **more)
+    path, content = (cell.get("path"), cell.get("bytes")) if isinstance(cell, Mapping) else (None, cell)
+    if content is not None and not (isinstance(content, bytes) and content):
+        raise DataError(f"column '{column}': its bytes are {type(content).__name__}; wanted those of a video file.")
+    if content is None and not (isinstance(path, str) and path.strip()):
+        raise DataError(f"column '{column}' holds no video; wanted a path, an address or {{path, bytes}}.")
+    return SourceClip(path=(path or "clip.mp4").strip(), content=content, **more)
 
 
 def optional_column(table: SourceTable, options: ImportOptions, setting: str) -> str | None:

@@ -15,7 +15,7 @@ from videoalign.data.formats.common import (
     ClipEntry,
     PointwiseOptions,
     RatingEntry,
-    SourceClip,
+    clip_in,
     name_dimensions,
     names_in,
     optional_column,
@@ -57,7 +57,7 @@ class FolderImporter:
             self._require_all_named(table)
 
     def _require_all_named(self, table: SourceTable) -> None:
-        paths = names_in(table, lambda row: [row.optional(self.clip)])
+        paths = names_in(table, lambda row: [clip_in(row, self.clip).path])
         named = {(Path(table.folder) / path).resolve() for path in paths if "\0" not in path}
         there = [file for file in sorted(Path(table.folder).rglob("*")) if file.suffix.lower() in CLIP_ENDINGS]
         missing = [str(file.relative_to(table.folder)) for file in there if file.resolve() not in named]
@@ -69,7 +69,7 @@ class FolderImporter:
 
     def entries(self, row: Row) -> list[ClipEntry] | list[RatingEntry]:
         """See `Importer.entries`."""
-        clip = SourceClip(path=row.text(self.clip), generator=row.optional(self.model), seed=seed_of(row, self.seed))
+        clip = clip_in(row, self.clip, generator=row.optional(self.model), seed=seed_of(row, self.seed))
         if not self.scored:
             return [ClipEntry(prompt=row.text(self.prompt), clip=clip)]
         scores = {name: row.number_or_none(column) for name, column in self.scored.items()}

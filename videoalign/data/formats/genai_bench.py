@@ -9,17 +9,14 @@ bytes of a file, or ``{path, bytes}`` as Hugging Face datasets keep it in Parque
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.common import PairEntry, clip_in, name_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
-from videoalign.errors import DataError
 
 VOTES = {"leftvote": Label.A, "rightvote": Label.B, "tievote": Label.TIE, "bothbad_vote": Label.BOTH_BAD}
 
@@ -52,22 +49,9 @@ class GenAIBenchImporter:
         return [
             PairEntry(
                 prompt=row.text("prompt"),
-                clip_a=_clip(row, "left"),
-                clip_b=_clip(row, "right"),
+                clip_a=clip_in(row, "left_video", generator=row.optional("left_model")),
+                clip_b=clip_in(row, "right_video", generator=row.optional("right_model")),
                 rater=self.rater,
                 labels=labels,
             )
         ]
-
-
-def _clip(row: Row, side: str) -> SourceClip:
-    column, generator = f"{side}_video", row.optional(f"{side}_model")
-    cell = row.cells.get(column)
-    path, content = (cell.get("path"), cell.get("bytes")) if isinstance(cell, Mapping) else (cell, None)
-    if isinstance(path, bytes):
-        path, content = None, path
-    if content is not None and not (isinstance(content, bytes) and content):
-        raise DataError(f"column '{column}': its bytes are {type(content).__name__}; wanted those of a video file.")
-    if content is None and not (isinstance(path, str) and path.strip()):
-        raise DataError(f"column '{column}' holds no video; wanted a path, an address or {{path, bytes}}.")
-    return SourceClip(path=(path or "clip.mp4").strip(), generator=generator, content=content)

@@ -8,7 +8,7 @@ object with a verdict per category. The paths count from 0 and the verdicts from
 from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import PairEntry, SourceClip, names_in, plain_dimensions
+from videoalign.data.formats.common import PairEntry, clip_in, names_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
@@ -46,8 +46,8 @@ class MJBenchImporter:
         return [
             PairEntry(
                 prompt=row.text(self.prompt),
-                clip_a=SourceClip(path=row.text("video_0_path")),
-                clip_b=SourceClip(path=row.text("video_1_path")),
+                clip_a=clip_in(row, "video_0_path"),
+                clip_b=clip_in(row, "video_1_path"),
                 rater=self.rater,
                 labels={
                     name: normalise_label(text, asked, self.known) for name, (text, asked) in verdicts.items() if text

@@ -15,7 +15,7 @@ from videoalign.contracts.records import Aggregation, Label, Role
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.common import (
     PairEntry,
-    SourceClip,
+    clip_in,
     judged_columns,
     name_dimensions,
     optional_column,
@@ -82,12 +82,8 @@ class PairsImporter:
         return [
             PairEntry(
                 prompt=row.text(self.prompt),
-                clip_a=SourceClip(
-                    path=row.text(self.clip_a), generator=row.optional(self.model_a), seed=seed_of(row, "seed_a")
-                ),
-                clip_b=SourceClip(
-                    path=row.text(self.clip_b), generator=row.optional(self.model_b), seed=seed_of(row, "seed_b")
-                ),
+                clip_a=clip_in(row, self.clip_a, generator=row.optional(self.model_a), seed=seed_of(row, "seed_a")),
+                clip_b=clip_in(row, self.clip_b, generator=row.optional(self.model_b), seed=seed_of(row, "seed_b")),
                 rater=row.text(self.rater) if self.rater else "",
                 labels={name: self._label(text, column, left) for name, (text, column) in given.items() if text},
                 role=_one_of(row, "role", Role.RATER, *Role),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from videoalign.data.formats.common import PairEntry, SourceClip, names_in, plain_dimensions
+from videoalign.data.formats.common import PairEntry, clip_in, names_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
@@ -69,8 +69,8 @@ class PotatoImporter:
         return [
             PairEntry(
                 prompt=item.text(self.options.prompt),
-                clip_a=SourceClip(path=item.text(self.options.clip_a), generator=item.optional("model_a")),
-                clip_b=SourceClip(path=item.text(self.options.clip_b), generator=item.optional("model_b")),
+                clip_a=clip_in(item, self.options.clip_a, generator=item.optional("model_a")),
+                clip_b=clip_in(item, self.options.clip_b, generator=item.optional("model_b")),
                 rater=row.text(self.options.rater),
                 labels={
                     name: normalise_label(given[asked], asked, self.known)

@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field
 
 from videoalign.contracts.records import Label
-from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, plain_dimensions
+from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, clip_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
 
@@ -76,12 +76,14 @@ class RapidataImporter:
     def _clips(self, row: Row) -> tuple[SourceClip, SourceClip, str]:
         if self.is_job:
             assets = row.items("assetUrls")
-            if len(assets) != 2 or not all(isinstance(asset, str) and asset for asset in assets):
+            if len(assets) != 2 or not all(assets):
                 raise DataError("column 'assetUrls' must name two clips.")
-            return SourceClip(path=assets[0]), SourceClip(path=assets[1]), row.text("context")
-        paths = [row.text(column) for column in self.clips]
+            clip_a, clip_b = (clip_in(Row(row.number, {"assetUrls": asset}), "assetUrls") for asset in assets)
+            return clip_a, clip_b, row.text("context")
         models = [row.optional(column) for column in self.models] if self.models else ["", ""]
-        clip_a, clip_b = (SourceClip(path=path, generator=model) for path, model in zip(paths, models, strict=True))
+        clip_a, clip_b = (
+            clip_in(row, column, generator=model) for column, model in zip(self.clips, models, strict=True)
+        )
         return clip_a, clip_b, row.text("prompt")
 
     def _verdicts(self, row: Row, asked: str, names: Sequence[str]) -> Iterator[tuple[str, Label]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from videoalign.data.formats.common import (
     PointwiseOptions,
     RatingEntry,
-    SourceClip,
+    clip_in,
     judged_columns,
     name_dimensions,
     optional_column,
@@ -50,7 +50,7 @@ class RatingsImporter:
         return [
             RatingEntry(
                 prompt=row.text(self.prompt),
-                clip=SourceClip(path=row.text(self.clip), generator=row.optional(self.model)),
+                clip=clip_in(row, self.clip, generator=row.optional(self.model)),
                 rater=row.text(self.rater) if self.rater else self.unnamed_rater,
                 scores={name: score for name, score in scores.items() if score is not None},
             )

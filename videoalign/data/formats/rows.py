@@ -152,7 +152,8 @@ class ColumnWatch:
         """The same row, watched."""
         for name, value in row.cells.items():
             if name not in self._examples and value not in (None, "", [], {}, *MISSING):
-                self._examples[name] = str(value)[:40].encode("utf-8", "backslashreplace").decode()
+                text = f"a {type(value).__name__}" if isinstance(value, Mapping | list | bytes) else str(value)[:40]
+                self._examples[name] = text.encode("utf-8", "backslashreplace").decode()
         return replace(row, cells=_Watched(row.cells, self._read))
 
     def unread(self) -> dict[str, str]:

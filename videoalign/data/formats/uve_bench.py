@@ -6,8 +6,10 @@ Columns ``video_a, video_b, prompt, preference, aspect, dataset``; clips stand i
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from videoalign.contracts.records import Label
-from videoalign.data.formats.common import PairEntry, RowDimension, SourceClip
+from videoalign.data.formats.common import PairEntry, RowDimension, clip_in
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
@@ -49,10 +51,9 @@ class UVEBenchImporter:
         if dimension is None:
             return []
         folder = row.optional("dataset")
-        clip_a, clip_b = (
-            SourceClip(path=f"{folder}/{row.text(column)}" if folder else row.text(column))
-            for column in ("video_a", "video_b")
-        )
+        clip_a, clip_b = (clip_in(row, column) for column in ("video_a", "video_b"))
+        if folder:
+            clip_a, clip_b = (replace(clip, path=f"{folder}/{clip.path}") for clip in (clip_a, clip_b))
         label = normalise_label(row.text("preference"), "preference", self.known)
         return [
             PairEntry(

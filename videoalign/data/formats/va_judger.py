@@ -7,7 +7,7 @@ better`` or ``video 2 is better``. Paths start from the folder of the split, whe
 from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.common import PairEntry, clip_in, name_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
@@ -43,8 +43,8 @@ class VAJudgerImporter:
         return [
             PairEntry(
                 prompt=row.text("text_prompt"),
-                clip_a=SourceClip(path=row.text("video_1_relative_path")),
-                clip_b=SourceClip(path=row.text("video_2_relative_path")),
+                clip_a=clip_in(row, "video_1_relative_path"),
+                clip_b=clip_in(row, "video_2_relative_path"),
                 rater=self.rater,
                 labels={
                     name: normalise_label(row.text(column), column, self.known)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from videoalign.contracts.records import Label
-from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, plain_dimensions
+from videoalign.data.formats.common import ImportOptions, PairEntry, clip_in, plain_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
 
@@ -54,8 +54,8 @@ class VBenchHumanImporter:
         return [
             PairEntry(
                 prompt=row.text("prompt_en"),
-                clip_a=SourceClip(path=videos.text(one), generator=one),
-                clip_b=SourceClip(path=videos.text(other), generator=other),
+                clip_a=clip_in(videos, one, generator=one),
+                clip_b=clip_in(videos, other, generator=other),
                 rater=self.rater,
                 labels={dimension: _LABELS[value]},
             )

@@ -15,7 +15,7 @@ from typing import Any
 from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.common import PairEntry, SourceClip, clip_in, name_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
@@ -67,11 +67,8 @@ class VideoAlignImporter:
         ]
 
     def _clip(self, row: Row, side: str) -> SourceClip:
-        path, generator = row.text(f"path_{side}"), row.optional(f"{side}_model")
-        if not self.check_stated:
-            return SourceClip(path=path, generator=generator)
-        fps, num_frames = row.number_or_none(f"fps_{side}"), row.number_or_none(f"num_frames_{side}")
-        return SourceClip(path=path, generator=generator, fps=fps, num_frames=num_frames)
+        stated = {name: row.number_or_none(f"{name}_{side}") for name in ("fps", "num_frames") if self.check_stated}
+        return clip_in(row, f"path_{side}", generator=row.optional(f"{side}_model"), **stated)
 
 
 def export_videoalign(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:

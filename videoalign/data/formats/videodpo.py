@@ -14,7 +14,7 @@ from typing import Any
 
 from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.common import ImportOptions, PairEntry, RowDimension, SourceClip
+from videoalign.data.formats.common import ImportOptions, PairEntry, RowDimension, SourceClip, clip_in
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, write_rows
 from videoalign.errors import DataError
@@ -56,14 +56,13 @@ class VideoDPOImporter:
             indices = [_index(row, column) for column in ("video1", "video2")]
             if indices[0] % 2 == indices[1] % 2:
                 raise DataError(f"clips {indices[0]} and {indices[1]} are both the better one or both the worse one.")
-            paths = [f"{'losevideos' if k % 2 else 'winvideos'}/{k // 2:06d}.mp4" for k in indices]
+            clips = [SourceClip(path=f"{'losevideos' if k % 2 else 'winvideos'}/{k // 2:06d}.mp4") for k in indices]
             label = Label.B if indices[0] % 2 else Label.A
             prompt = self._caption_of(row, indices[0])
         else:
-            paths, label = [row.text("chosen"), row.text("rejected")], Label.A
+            clips, label = [clip_in(row, "chosen"), clip_in(row, "rejected")], Label.A
             prompt = row.optional("prompt") or row.text("caption")
-        clip_a, clip_b = (SourceClip(path=path) for path in paths)
-        return [PairEntry(prompt=prompt, clip_a=clip_a, clip_b=clip_b, rater=self.rater, labels={dimension: label})]
+        return [PairEntry(prompt=prompt, clip_a=clips[0], clip_b=clips[1], rater=self.rater, labels={dimension: label})]
 
     def _caption_of(self, row: Row, index: int) -> str:
         if not self.captions:

@@ -9,7 +9,7 @@ ids ``0000_left`` and ``0000_right`` are one, and the higher preference wins.
 from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
-from videoalign.data.formats.common import Importer, PairEntry, SourceClip, names_in
+from videoalign.data.formats.common import Importer, PairEntry, clip_in, names_in
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
@@ -70,8 +70,8 @@ class _HalvesImporter:
         return [
             PairEntry(
                 prompt=left.text(self.prompt),
-                clip_a=SourceClip(path=left.text(self.clip)),
-                clip_b=SourceClip(path=right.text(self.clip)),
+                clip_a=clip_in(left, self.clip),
+                clip_b=clip_in(right, self.clip),
                 rater=self.rater,
                 labels={OVERALL: _better(left, right)},
             )

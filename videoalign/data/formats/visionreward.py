@@ -19,7 +19,7 @@ from videoalign.data.formats.common import (
     PointwiseOptions,
     RatingEntry,
     RowDimension,
-    SourceClip,
+    clip_in,
     names_in,
     plain_dimensions,
 )
@@ -69,7 +69,7 @@ class VisionRewardImporter:
         return [
             RatingEntry(
                 prompt=row.text("prompt"),
-                clip=SourceClip(path=row.text("video_path")),
+                clip=clip_in(row, "video_path"),
                 rater=self.rater,
                 scores={name: score for name, score in scores.items() if score is not None},
             )
@@ -82,8 +82,8 @@ class VisionRewardImporter:
         return [
             PairEntry(
                 prompt=row.text("prompt"),
-                clip_a=SourceClip(path=row.text("video1_path")),
-                clip_b=SourceClip(path=row.text("video2_path")),
+                clip_a=clip_in(row, "video1_path"),
+                clip_b=clip_in(row, "video2_path"),
                 rater=self.rater,
                 labels={dimension: normalise_label(row.text("standard_answer"), "standard_answer", self.known)},
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from videoalign.data.formats.common import PairEntry, SourceClip, name_dimensions
+from videoalign.data.formats.common import PairEntry, clip_in, name_dimensions
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
@@ -42,7 +42,7 @@ class WorldRewardBenchImporter:
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
         sides = [row.fields(side) for side in ("left", "right")]
-        clip_a, clip_b = (SourceClip(path=side.text("video"), generator=side.optional("model")) for side in sides)
+        clip_a, clip_b = (clip_in(side, "video", generator=side.optional("model")) for side in sides)
         given = row.fields("label")
         return [
             PairEntry(
