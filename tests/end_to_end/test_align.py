@@ -266,7 +266,7 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
     ]
     dataset.write_scores("judge", rows)
     assert main(["pairs", data, "--reward", "judge", "--name", "q"]) == 0
-    assert "3 pairs, median margin 1.000" in capsys.readouterr().out
+    assert "3 pairs, median margin 1.414" in capsys.readouterr().out
     assert main(["encode", data, "--model", model, "--pairs", "q", "--reference-draws", "2"]) == 0
     adapter = str(tmp_path / "adapter")
     steps = ["fit.num_steps=2", "fit.batch_size=2", "lora.rank=2", "reference_draws=2"]

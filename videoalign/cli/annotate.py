@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from videoalign.cli.annotate_agreement import Folder, agreement, leaderboard
-from videoalign.cli.common import ConfigFile, Overrides, load_config
+from videoalign.cli.common import ConfigFile, Overrides, load_config, print_note
 from videoalign.errors import ConfigError
 
 
@@ -47,6 +47,8 @@ def serve(
     options = load_config(AnnotateSettings, config, settings, db=db, host=host, port=port)
 
     def started(server: Started) -> None:
+        for note in server.notes:
+            print_note(note)
         print(f"{server.address}: {server.num_pairs} pairs", flush=True)
         print(f"admin link, for one use: {server.admin_link}", flush=True)
         inside = Path(server.database).is_relative_to(dataset.resolve())

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from videoalign.video.addresses import path_of
+from videoalign.video.limits import UNLIMITED
+from videoalign.video.opening import Encoded, opened
 
 TO_MP4 = "ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4"
 """Makes of any clip one that every browser plays."""
@@ -46,6 +48,15 @@ class Encoding(Protocol):
 
 
 @dataclass(frozen=True)
+class FileEncoding:
+    """The `Encoding` of a file."""
+
+    container: str
+    codec: str
+    pixel_format: str
+
+
+@dataclass(frozen=True)
 class Unplayable:
     """Why a clip is not played by every browser."""
 
@@ -53,6 +64,17 @@ class Unplayable:
     """In words."""
     nowhere: bool
     """No browser plays it."""
+
+
+def encoding_of(clip: Encoded) -> FileEncoding:
+    """How a clip is stored, by its header alone.
+
+    Raises:
+        VideoError: missing, cut off or not a video.
+    """
+    with opened(clip, UNLIMITED) as file:
+        codec = file.stream.codec_context
+        return FileEncoding(file.container.format.name, codec.codec.canonical_name, codec.pix_fmt or "unknown")
 
 
 def media_type(path: str | Path) -> str | None:

@@ -86,6 +86,8 @@ def _told(table: SourceTable, row: Row) -> Iterator[None]:
 def _pair_of(row: Row, library: Library) -> ClipPair:
     clip_a, clip_b = (row.text(name) for name in _CLIPS)
     for clip_id in (clip_a, clip_b):
+        if clip_id in library.sorted.left_out:
+            raise DataError(f"clip '{clip_id}' cannot be shown: {library.sorted.left_out[clip_id]}")
         if clip_id not in library.clips:
             raise DataError(f"clip '{clip_id}' is not in the dataset; add it first.")
     if clip_a == clip_b or library.clips[clip_a].prompt_id != library.clips[clip_b].prompt_id:

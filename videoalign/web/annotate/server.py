@@ -31,6 +31,8 @@ class Started:
     num_pairs: int
     database: str
     """Where the database is, without a password."""
+    notes: list[str]
+    """Clips that are left out or that not every browser plays, and why."""
 
 
 def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Started], None]) -> None:
@@ -59,7 +61,8 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
         try:
             desk, num_pairs, token = _open(store, library, settings)
             base = settings.public_url or address
-            started = Started(address, f"{base}/join/{token}", num_pairs, places.where(store.url))
+            notes = library.sorted.notes()
+            started = Started(address, f"{base}/join/{token}", num_pairs, places.where(store.url), notes)
             upkeep = Upkeep(desk)
             upkeep.start()
             running = config(
