@@ -68,7 +68,7 @@ def run(
     *,
     fresh: bool = False,
     progress: Progress = silent,
-    say: Callable[[str], None] = str,
+    say: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """Runs every stage that is not done yet and writes ``results.json`` and ``report.html``.
 

@@ -29,7 +29,7 @@ class Stages:
     """
 
     def __init__(
-        self, folder: Path, expected: Mapping[str, float], *, num_workers: int = 1, say: Callable[[str], None] = str
+        self, folder: Path, expected: Mapping[str, float], *, num_workers: int = 1, say: Callable[[str], object] = str
     ) -> None:
         self.folder, self.expected = folder / "stages", expected
         self.num_workers, self.say = num_workers, say
