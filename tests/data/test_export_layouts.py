@@ -60,3 +60,9 @@ def test_questions_for_fine_tuning_are_answered_with_the_verdict_of_most(dataset
     question = rows[0]["conversations"][0]["value"]
     assert question.count("<video>") == len(rows[0]["videos"]) == 2 and question.endswith("Answer with A, B or tie.")
     assert export_data("sharegpt", dataset, tmp_path / "pairs.jsonl") == 8
+
+
+def test_a_prompt_of_its_own_placeholders_adds_no_clip() -> None:
+    from videoalign.data.formats.sharegpt import _plain
+
+    assert _plain("a <video> of an < IMAGE > with <audio>, <b>") == "a (video) of an (IMAGE) with (audio), <b>"

@@ -39,3 +39,12 @@ def test_clips_come_in_order_and_those_done_are_passed_over(generator: WanGenera
     assert [plan for plan, *_ in rest] == [plans[1], plans[3]]
     assert len(counted) == 8
     assert np.abs(rest[0][1].frames.astype(int) - whole[1][1].frames).max() <= 1
+
+
+def test_names_of_files_have_words_of_any_script_and_no_dash_before_them() -> None:
+    from videoalign.recipes.generate import _slug
+
+    assert [_slug(text) for text in ("a red_circle!", "- x", "\u8d64\u3044 \u5186", "!?", "")] == [
+        "a-red-circle", "x", "\u8d64\u3044-\u5186", "clip", "clip",
+    ]  # fmt: skip
+    assert len(_slug("\u5186" * 99).encode()) <= 120

@@ -163,7 +163,7 @@ def write_columns(path: Path, columns: Mapping[str, tuple[type, Sequence[Any]]])
 
 
 def _writable(text: str | None) -> str | None:
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+    return None if text is None else str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def read_table(path: Path) -> pa.Table:

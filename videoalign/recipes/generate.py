@@ -301,4 +301,6 @@ def _add(dataset: Dataset, generator: Generator, made: Sequence[tuple[Clip, Tens
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60]
+    """Words of any script for the name of a file: at most 60 characters and 120 bytes, no dash before them."""
+    short = re.sub(r"[\W_]+", "-", text).strip("-")[:60].encode("utf-8", "ignore")[:120].decode("utf-8", "ignore")
+    return short.strip("-") or "clip"

@@ -1,7 +1,11 @@
-"""LLaMA-Factory's ShareGPT layout: two videos and a question, with the verdict as answer or as the chosen of two."""
+"""LLaMA-Factory's ShareGPT layout: two videos and a question, with the verdict as answer or as the chosen of two.
+
+A prompt's own ``<video>``, ``<image>`` and ``<audio>`` are written ``(video)`` and so on, since each stands for a clip.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +57,12 @@ def _questions(
     guidelines = {dimension.name: dimension.guideline for dimension in dataset.info.dimensions}
     for pair in dataset.stream_judged_pairs(aggregate):
         videos = [contents.path(pair.clip_a), contents.path(pair.clip_b)]
-        shown = f"Video A: <video>\nVideo B: <video>\nPrompt: {contents.prompt(pair.clip_a)}\n"
+        shown = f"Video A: <video>\nVideo B: <video>\nPrompt: {_plain(contents.prompt(pair.clip_a))}\n"
         for name, label in pair.labels.items():
             if label is not None:
-                yield f"{shown}Which video is better? {guidelines[name]} Answer with {answers}.", label, videos
+                yield f"{shown}Which video is better? {_plain(guidelines[name])} Answer with {answers}.", label, videos
+
+
+def _plain(text: str) -> str:
+    """A text without placeholders of its own, which would count as clips: ``<video>`` becomes ``(video)``."""
+    return re.sub(r"<\s*(image|video|audio)\s*>", r"(\1)", text, flags=re.IGNORECASE)

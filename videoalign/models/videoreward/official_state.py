@@ -80,6 +80,8 @@ def merge_state(state: Mapping[str, Tensor], base: Mapping[str, Tensor], scale: 
     plain: dict[str, Tensor] = {}
     updates: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
+        if ".original_module." in key:
+            continue  # what a module was before PEFT saved another in its place
         found = _UPDATE.match(key)
         if found:
             updates.setdefault(backbone_name(f"{found['module']}.weight"), {})[found["side"]] = tensor
@@ -107,6 +109,7 @@ def backbone_name(key: str) -> str:
     """``base_model.model.model.norm.weight`` -> ``language_model.norm.weight``; the reward head and the word head stay
     bare."""
     name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    name = re.sub(r"\.modules_to_save(\.default)?\.", ".", name)
     for old, new in _PREFIXES:
         if name.startswith(old):
             return new + name.removeprefix(old)

@@ -7,6 +7,7 @@ checkpoint that was trained on another wording carries that wording with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -114,8 +115,14 @@ class Chat:
         """Nothing when the prompt is plain text.
 
         Raises:
-            DataError: it is empty, or holds one of the tokenizer's special tokens, a reward token for one.
+            DataError: it is no text or empty, or holds one of the tokenizer's special tokens, a reward token for one.
         """
+        if not isinstance(prompt, str):
+            raise DataError(
+                f"prompt: it is {type(prompt).__name__}, wanted the text that the clip was made from; give it."
+            )
+        if re.search("[\ud800-\udfff]", prompt):
+            raise DataError(f"prompt: {ascii(prompt)[:60]} holds half a character, wanted text; write it anew.")
         if not prompt.strip():
             raise DataError("prompt: it is empty, wanted the text that the clip was made from; give it.")
         special = (t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special)
