@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from videoalign.cli import annotate_people
 from videoalign.cli.annotate_agreement import Folder, agreement, leaderboard
+from videoalign.cli.annotate_common import Db, needs_web
 from videoalign.cli.common import ConfigFile, Overrides, load_config, print_note
-from videoalign.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -20,14 +19,10 @@ def register(app: typer.Typer) -> None:
     group.command("serve")(serve)
     group.command("export")(export)
     group.command("discard")(discard)
+    annotate_people.register(group)
     group.command("agreement")(agreement)
     group.command("leaderboard")(leaderboard)
     app.add_typer(group, name="annotate")
-
-
-Db = Annotated[
-    str | None, typer.Option("--db", metavar="URL", help="postgresql://...; default D.annotations/annotate.sqlite.")
-]
 
 
 def serve(
@@ -39,7 +34,7 @@ def serve(
     config: ConfigFile = None,
 ) -> None:
     """Let people judge the pairs of a dataset in their browsers, until told to stop."""
-    with _needs_web("serve"):
+    with needs_web("serve"):
         from videoalign.web.annotate.server import Started
         from videoalign.web.annotate.server import serve as serve_programme
         from videoalign.web.annotate.settings import AnnotateSettings
@@ -63,7 +58,7 @@ def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: C
 
     Takes the settings of 'serve', so that one file does for both; where the database is, is all that counts.
     """
-    with _needs_web("export"):
+    with needs_web("export"):
         from videoalign.web.annotate.export import export_programme
         from videoalign.web.annotate.settings import AnnotateSettings
 
@@ -83,7 +78,7 @@ def discard(
 
     Takes the settings of 'serve', as 'export' does; where the database is, is all that counts. A server may be running.
     """
-    with _needs_web("discard"):
+    with needs_web("discard"):
         from videoalign.web.annotate import database, discarding, export, people
         from videoalign.web.annotate.settings import AnnotateSettings
 
@@ -95,12 +90,3 @@ def discard(
         turn, served = discarding.restore if undo else discarding.discard, discarding.as_served(desk)
         num = desk.database.write(lambda session: turn(served, session, None, number))
     print(f"{name}: {num} verdicts {'count again' if undo else 'discarded'}")
-
-
-@contextmanager
-def _needs_web(command: str) -> Iterator[None]:
-    """Says which extra is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"annotate {command}: {error.name} is missing; pip install 'videoalign[web]'.") from None

@@ -40,6 +40,11 @@ def invite(desk: Desk, by: int | None, wanted: NewInvitation, base: str) -> str:
     return link_of(desk, token, base)
 
 
+def owner_link(desk: Desk, base: str) -> str:
+    """A new link for the first admin; links made for them before and not yet used are revoked."""
+    return link_of(desk, desk.database.write(lambda session: people.owner_link(desk, session)), base)
+
+
 def act(desk: Desk, by: int | None, person: int, what: Act, base: str, reason: str = "") -> dict[str, Any]:
     """Does something to somebody and returns what became of it, as JSON has it; see `invite` for the arguments.
 

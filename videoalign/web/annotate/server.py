@@ -49,7 +49,7 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
         DataError: the dataset, or a table of pairs or gold, cannot be used.
         OutputError: the database cannot be used.
     """
-    _require_address(settings)
+    require_address(settings)
     require_free_path(settings)
     # The writing thread waits for the database often and briefly; each time it must soon have its turn again.
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -92,7 +92,7 @@ def _hosts(settings: AnnotateSettings) -> list[str]:
     return [*settings.hosts, *(f"[{name}]" if ":" in name else name for name in own if name)]
 
 
-def _require_address(settings: AnnotateSettings) -> None:
+def require_address(settings: AnnotateSettings) -> None:
     """Checks that links lead somewhere.
 
     Raises:
