@@ -202,7 +202,9 @@ def test_evaluate_opens_a_model_once(root: Path, monkeypatch: pytest.MonkeyPatch
     import videoalign.recipes.evaluate as recipe
 
     opened: list[str] = []
-    monkeypatch.setattr(recipe, "open_generator", lambda name: opened.append(name) or open_generator(name))
+    monkeypatch.setattr(
+        recipe, "open_generator", lambda name, **how: opened.append(name) or open_generator(name, **how)
+    )
     (root / "prompts.txt").write_text(TEXT)
     model, config = str(root / "model"), EvaluateConfig(num_steps=1, per_prompt=2)
     evaluate(model, f"{model}:{root / 'adapter'}", root / "prompts.txt", "oracle", root / "e", config)

@@ -15,7 +15,9 @@ PROMPTS = [Prompt(prompt_id="p1", text="a red circle"), Prompt(prompt_id="p2", t
 
 @pytest.fixture
 def generator() -> WanGenerator:
-    return small_wan_generator([p.text for p in PROMPTS], TINY_SIZES, settings=TINY_SETTINGS)
+    return small_wan_generator(
+        [p.text for p in PROMPTS], TINY_SIZES, settings=TINY_SETTINGS.model_copy(update={"num_steps": 1})
+    )
 
 
 def test_a_clips_seed_depends_on_run_prompt_and_number_and_on_nothing_else() -> None:
@@ -31,11 +33,11 @@ def test_a_clips_seed_depends_on_run_prompt_and_number_and_on_nothing_else() -> 
 def test_clips_come_in_order_and_those_done_are_passed_over(generator: WanGenerator) -> None:
     plans = plan_clips(PROMPTS, 2, 0, "m")
     counted: list[int] = []
-    whole = list(make_clips(generator, plans, batch_size=3, num_steps=1, on_clip=lambda: counted.append(1)))
+    whole = list(make_clips(generator, plans, batch_size=3, on_clip=lambda: counted.append(1)))
     assert [plan for plan, *_ in whole] == plans
     assert len(counted) == 4
     done = {plans[0].clip_id, plans[2].clip_id}
-    rest = list(make_clips(generator, plans, done=done, num_steps=1, on_clip=lambda: counted.append(1)))
+    rest = list(make_clips(generator, plans, done=done, on_clip=lambda: counted.append(1)))
     assert [plan for plan, *_ in rest] == [plans[1], plans[3]]
     assert len(counted) == 8
     assert np.abs(rest[0][1].frames.astype(int) - whole[1][1].frames).max() <= 1

@@ -10,6 +10,8 @@ import typer
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
+    Device,
+    Dtype,
     Fresh,
     Overrides,
     load_config,
@@ -65,6 +67,8 @@ def encode(
         int | None,
         typer.Option("--reference-draws", metavar="K", help="Store the reference's errors on K draws of each pair."),
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     config: ConfigFile = None,
 ) -> None:
     """Turn the clips and prompts of some pairs into latents and text states, once."""
@@ -76,7 +80,7 @@ def encode(
     options = load_config(EncodeConfig, config, settings, reference_draws=reference_draws)
     folder = Dataset.open(dataset)
     rows = folder.pairs(pairs)
-    generator = load_generator(model)
+    generator = load_generator(model, device=device, dtype=dtype, settings=options.shape())
     cache = run(folder, generator, rows, options, progress=progress)
     if options.reference_draws:
         draws, times = options.reference_draws, options.times
@@ -91,6 +95,8 @@ def align(
     pairs: PairsName,
     out: Annotated[Path, typer.Option("--out", metavar="A", help="Adapter folder to make.")],
     settings: Overrides = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     config: ConfigFile = None,
     fresh: Fresh = False,
     as_json: AsJson = False,
@@ -104,7 +110,8 @@ def align(
     options = load_config(method_config(method), config, settings)
     folder = Dataset.open(dataset)
     folder.pairs(pairs)
-    result = run(method, folder, load_generator(model), pairs, out, options, fresh=fresh, progress=progress)
+    generator = load_generator(model, device=device, dtype=dtype)
+    result = run(method, folder, generator, pairs, out, options, fresh=fresh, progress=progress)
     last = result.history[-1]
     if as_json:
         print_json({"adapter": str(result.adapter), "pairs": result.num_pairs, "last": last})

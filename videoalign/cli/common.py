@@ -29,6 +29,13 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of reus
 Seed = Annotated[int, typer.Option("--seed", help="Decides every random draw.")]
 
 
+Device = Annotated[
+    str, typer.Option("--device", help="Where the model runs, as in cpu or cuda; auto: the GPU where there is one.")
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="Its precision, float32 or bfloat16; auto: float32, and bfloat16 on a GPU.")
+]
+
 Load = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from videoalign.cli.common import AsJson, ConfigFile, Fresh, Overrides, load_config, print_json, print_table, progress
+from videoalign.cli.common import (
+    AsJson,
+    ConfigFile,
+    Device,
+    Dtype,
+    Fresh,
+    Overrides,
+    load_config,
+    print_json,
+    print_table,
+    progress,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +41,8 @@ def evaluate(
     config: ConfigFile = None,
     per_prompt: Annotated[int | None, typer.Option("--per-prompt", help="Clips per prompt and model.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +51,8 @@ def evaluate(
     from videoalign.recipes.evaluate import evaluate as run
 
     options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed)
-    results = run(base, candidate, prompts, judge, out, options, fresh=fresh, progress=progress)
+    place = {"device": device, "dtype": dtype}
+    results = run(base, candidate, prompts, judge, out, options, **place, fresh=fresh, progress=progress)
     if as_json:
         print_json(results)
         return

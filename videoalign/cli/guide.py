@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.common import AsJson, ConfigFile, Fresh, Overrides, load_config, print_json, progress
+from videoalign.cli.common import AsJson, ConfigFile, Device, Dtype, Fresh, Overrides, load_config, print_json, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +33,8 @@ def train(
             "--reward", metavar="R", help="Reward whose scores label the pairs; default: the raters' verdicts."
         ),
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     config: ConfigFile = None,
     fresh: Fresh = False,
     as_json: AsJson = False,
@@ -45,9 +47,8 @@ def train(
     options = load_config(GuideTrainConfig, config, settings)
     folder = Dataset.open(dataset)
     scores = None if reward is None else Path(reward).name
-    result = train_guide(
-        folder, load_generator(model), out, options, scores=scores, pairs=pairs, fresh=fresh, progress=progress
-    )
+    generator = load_generator(model, device=device, dtype=dtype)
+    result = train_guide(folder, generator, out, options, scores=scores, pairs=pairs, fresh=fresh, progress=progress)
     last = result.history[-1]
     if as_json:
         print_json({"guide": str(out), "pairs": result.num_pairs, "last": last, "accuracy": result.accuracy})

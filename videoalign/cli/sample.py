@@ -9,6 +9,8 @@ import typer
 
 from videoalign.cli.common import (
     ConfigFile,
+    Device,
+    Dtype,
     Fresh,
     Overrides,
     load_config,
@@ -42,6 +44,8 @@ def generate(
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     config: ConfigFile = None,
 ) -> None:
     """Make clips of many prompts as a dataset; clips that are there are not made again."""
@@ -52,7 +56,7 @@ def generate(
     options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
-    generator, steering = _open(model, adapter, guide, weights, strength)
+    generator, steering = _open(model, adapter, guide, weights, strength, {"device": device, "dtype": dtype})
     dataset = run(generator, read.texts, out, options, **steering, progress=progress)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
@@ -68,6 +72,8 @@ def sample(
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     config: ConfigFile = None,
     fresh: Fresh = False,
 ) -> None:
@@ -76,13 +82,18 @@ def sample(
     from videoalign.recipes.generate import sample as run
 
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
-    generator, steering = _open(model, adapter, guide, weights, strength)
+    generator, steering = _open(model, adapter, guide, weights, strength, {"device": device, "dtype": dtype})
     for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
         print(path)
 
 
 def _open(
-    model: str, adapter: Path | None, guide: Path | None, weights: str | None, strength: float
+    model: str,
+    adapter: Path | None,
+    guide: Path | None,
+    weights: str | None,
+    strength: float,
+    place: dict[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
     """The generator, and how it is steered, as `recipes.generate` takes it."""
     from videoalign.errors import ConfigError
@@ -90,7 +101,7 @@ def _open(
 
     if guide is None and weights is not None:
         raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")
-    generator = open_generator(model, adapter)
+    generator = open_generator(model, adapter, **place)
     parsed = parse_weights(weights)
     steering: dict[str, Any] = {"variant": variant_name(adapter, guide, parsed, strength)}
     if guide is not None:

@@ -80,7 +80,7 @@ class Generator(LatentCodec, Protocol):
         """What its latents, text states and adapters depend on, as short strings."""
         ...
 
-    def clip_identity(self, *, num_steps: int | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
+    def clip_identity(self) -> dict[str, Any]:
         """All that decides a clip besides its prompt and seed, adapters included, as JSON can hold it."""
         ...
 

@@ -12,13 +12,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache
 from videoalign.errors import ConfigError, did_you_mean
+from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter, save_adapter
 from videoalign.recipes.encode import ClipSettings, encode, encode_reference, pair_examples
@@ -36,7 +36,7 @@ from videoalign.training.objectives.rwr import RwrObjective, clip_weights
 from videoalign.training.objectives.sft import SftObjective
 
 
-class AlignConfig(Config):
+class AlignConfig(ClipShape):
     """What every method shares."""
 
     fit: FitConfig = FitConfig(num_steps=200, batch_size=16, learning_rate=1e-4, warmup_steps=10)
@@ -147,7 +147,7 @@ def align(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = _checked(method, config)
-    rows = dataset.pairs(pairs)
+    generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
     cache = encode(dataset, generator, rows, config.encode, progress=progress)
     folder = claim_folder(out, _identity(method, config, generator, rows, cache), fresh=fresh)
     references = None
@@ -248,7 +248,9 @@ def _checked(method: str, config: AlignConfig | None) -> AlignConfig:
 def _identity(
     method: str, config: AlignConfig, generator: WanGenerator, pairs: Sequence[WinLosePair], cache: LatentCache
 ) -> dict[str, Any]:
-    settings = config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}, "encode": True})
+    settings = config.model_dump(
+        mode="json", exclude={"fit": {"save_every_steps"}, **dict.fromkeys(("encode", *ClipShape.model_fields), True)}
+    )
     return {
         "command": f"align {method}",
         **settings,

@@ -17,6 +17,7 @@ from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
 from videoalign.errors import DataError
+from videoalign.models.generators.settings import ClipShape
 from videoalign.randomness import fold_in
 from videoalign.recipes.clip_content import clip_keys
 from videoalign.training.objectives.dpo import fixed_draws, reference_errors
@@ -35,7 +36,7 @@ class ClipSettings(Config):
     clip, the autoencoder reads the file, which lost something when it was written."""
 
 
-class EncodeConfig(ClipSettings):
+class EncodeConfig(ClipSettings, ClipShape):
     """How latents and reference errors are made."""
 
     reference_draws: int = Field(default=0, ge=0)
@@ -77,6 +78,8 @@ def encode(
         OutputError: the folder cannot be written.
     """
     settings = settings or ClipSettings()
+    if isinstance(settings, ClipShape):
+        generator = generator.changed(settings.shape())
     clips, prompts = _asked(dataset, pairs)
     for clip in clips:
         _check_size(clip, generator)

@@ -62,6 +62,8 @@ def evaluate(
     out: str | Path,
     config: EvaluateConfig | None = None,
     *,
+    device: str = "cpu",
+    dtype: str = "float32",
     fresh: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -74,6 +76,8 @@ def evaluate(
         judge: ``oracle`` for the sprite world, or the folder of a VideoReward that did not label the training data.
         out: output folder; a run that stopped goes on there.
         config: how many clips and how.
+        device: where generators and reward run; see `load_generator`.
+        dtype: precision of the generators; see `load_generator`.
         fresh: start over where ``out`` holds a run of ours.
         progress: counts clips.
 
@@ -86,13 +90,13 @@ def evaluate(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or EvaluateConfig()
-    texts, referee = read_prompts(prompts), open_judge(judge)
-    makers = open_makers({"base": base, "candidate": candidate})
+    texts, referee = read_prompts(prompts), open_judge(judge, device)
+    makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype)
     identity: dict[str, Any] = {"command": "evaluate", "prompts": texts, "judge": judge}
     identity["settings"] = config.model_dump(include={"per_prompt", "num_shown", "seed"})
     for arm, maker in makers.items():
         with maker.ready() as generator:
-            identity[arm] = {"given": maker.given, **clip_identity(generator, config)}
+            identity[arm] = {"given": maker.given, **clip_identity(generator)}
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
     arms = {
@@ -115,7 +119,7 @@ def evaluate(
     return results
 
 
-def open_judge(judge: str) -> RewardModel:
+def open_judge(judge: str, device: str = "cpu") -> RewardModel:
     """The sprite world's oracle by its name, or the VideoReward in a folder.
 
     Raises:
@@ -123,9 +127,10 @@ def open_judge(judge: str) -> RewardModel:
     """
     if judge == ORACLE:
         return Oracle()
+    from videoalign.models.generators.opening import resolve_place
     from videoalign.models.videoreward import VideoReward
 
-    return VideoReward.from_pretrained(judge)
+    return VideoReward.from_pretrained(judge, device=resolve_place(device, "float32")[0])
 
 
 def split_model(name: str) -> tuple[str, str | None]:
@@ -159,14 +164,18 @@ class Maker:
                 remove_adapter(self.generator.transformer)
 
 
-def open_makers(models: Mapping[str, str]) -> dict[str, Maker]:
+def open_makers(models: Mapping[str, str], config: SampleConfig, *, device: str, dtype: str) -> dict[str, Maker]:
     """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips; a model that stands several times is opened once.
 
     Raises:
         ModelError: no such model.
+        ConfigError: a setting, device or precision that it cannot meet.
     """
-    parts = {arm: split_model(given) for arm, given in models.items()}
-    opened = {name: open_generator(name) for name in dict.fromkeys(name for name, _ in parts.values())}
+    parts, options = {arm: split_model(given) for arm, given in models.items()}, config.of_model()
+    opened = {
+        name: open_generator(name, device=device, dtype=dtype, settings=options)
+        for name in dict.fromkeys(name for name, _ in parts.values())
+    }
     return {arm: Maker(models[arm], opened[name], adapter) for arm, (name, adapter) in parts.items()}
 
 

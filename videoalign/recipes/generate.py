@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import Generator, Steering
@@ -18,6 +17,7 @@ from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.errors import ConfigError, DataError
+from videoalign.models.generators.settings import ClipShape
 from videoalign.recipes.clip_content import clip_keys
 from videoalign.recipes.encode import sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
@@ -36,7 +36,7 @@ FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written; a run that stops makes at most so many again."""
 
 
-class SampleConfig(Config):
+class SampleConfig(ClipShape):
     """How clips are made."""
 
     per_prompt: int = Field(default=1, gt=0)
@@ -49,6 +49,13 @@ class SampleConfig(Config):
     """Sampling steps; default: the model's own."""
     guidance_scale: float | None = Field(default=None, ge=0)
     """Scale of classifier-free guidance; default: the model's own."""
+    negative_prompt: str | None = None
+    """What classifier-free guidance leads away from; default: the model's own."""
+
+    def of_model(self) -> dict[str, Any]:
+        """Those of the settings that stand in place of the model's own."""
+        own = {name: getattr(self, name) for name in ("num_steps", "guidance_scale", "negative_prompt")}
+        return {**self.shape(), **own}
 
 
 class GenerateConfig(SampleConfig):
@@ -90,6 +97,7 @@ def generate(
         OutputError: ``out`` cannot be written.
     """
     config = config or GenerateConfig()
+    generator = generator.changed(config.of_model())
     if not prompts:
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
     generator.check_prompts([p.text if isinstance(p, Prompt) else p for p in prompts])
@@ -97,13 +105,13 @@ def generate(
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
     name = f"{generator.name}+{variant}" if variant else generator.name
-    maker = fingerprint([name, clip_identity(generator, config, wrap_scheduler)])[:8]
+    maker = fingerprint([name, clip_identity(generator, wrap_scheduler)])[:8]
     plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     done = {clip.clip_id for clip in dataset.clips() if dataset.clip_path(clip).is_file()}
     made: list[tuple[Clip, Tensor]] = []
     with progress("generate", len(plans)) as advance:
         clips = make_clips(
-            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **_options(config)
+            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, batch_size=config.batch_size
         )
         try:
             for plan, video, latents in clips:
@@ -136,9 +144,10 @@ def sample(
         OutputError: ``out`` belongs to another run or cannot be written.
     """
     config = config or SampleConfig()
+    generator = generator.changed(config.of_model())
     generator.check_prompts(prompts)
     records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
-    identity = clip_identity(generator, config, wrap_scheduler)
+    identity = clip_identity(generator, wrap_scheduler)
     identity["settings"] |= config.model_dump(include={"per_prompt", "seed"})
     identity |= {"command": "sample", "variant": variant, "prompts": list(prompts)}
     folder = claim_folder(out, identity, fresh=fresh)
@@ -147,7 +156,7 @@ def sample(
     done = {clip_id for clip_id, path in paths.items() if path.is_file()}
     with progress("sample", len(plans)) as advance:
         for plan, video, _ in make_clips(
-            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, **_options(config)
+            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, batch_size=config.batch_size
         ):
             write_video(paths[plan.clip_id], video)
     return [paths[plan.clip_id] for plan in plans]
@@ -246,18 +255,13 @@ def variant_name(
     return "+".join(parts)
 
 
-def _options(config: SampleConfig) -> dict[str, Any]:
-    return config.model_dump(include={"batch_size", "num_steps", "guidance_scale"})
-
-
-def clip_identity(generator: Generator, config: SampleConfig, wrap_scheduler: Steering | None = None) -> dict[str, Any]:
+def clip_identity(generator: Generator, wrap_scheduler: Steering | None = None) -> dict[str, Any]:
     """All that decides a clip besides its prompt and seed: ``model``, ``settings`` and ``guide``.
 
     Raises:
         ConfigError: a wrapper that does not say what it does.
     """
-    asked = config.model_dump(include={"num_steps", "guidance_scale"})
-    model = generator.clip_identity(**asked)
+    model = generator.clip_identity()
     settings = {name: model.pop(name) for name in ("num_steps", "guidance_scale", "negative_prompt", "fps")}
     return {"model": model, "settings": settings, "guide": _guide_identity(wrap_scheduler)}
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from videoalign.config import Config
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Label, WinLosePair
@@ -19,6 +18,7 @@ from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import DataError
 from videoalign.losses.preference import share_labels
+from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
@@ -39,7 +39,7 @@ DECIDED = (Label.A, Label.B)
 """Verdicts that teach something."""
 
 
-class GuideTrainConfig(Config):
+class GuideTrainConfig(ClipShape):
     """How a noisy-latent reward is trained."""
 
     fit: FitConfig = FitConfig(num_steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine")
@@ -114,6 +114,7 @@ def train_guide(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or GuideTrainConfig()
+    generator = generator.changed(config.shape())
     judged = labelled_pairs(dataset, config, scores=scores, pairs=pairs)
     train, held_out = _split(judged, config)
     reward = _fresh_reward(dataset, generator, config)
@@ -257,7 +258,10 @@ def _identity(
 ) -> dict[str, Any]:
     return {
         "command": "guide train",
-        **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}, "encode": True}),
+        **config.model_dump(
+            mode="json",
+            exclude={"fit": {"save_every_steps"}, **dict.fromkeys(("encode", *ClipShape.model_fields), True)},
+        ),
         "model": generator.identity(),
         "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),
         "latents": cache.identity(),

@@ -56,8 +56,6 @@ def make_clips(
     *,
     done: Container[str] = (),
     batch_size: int = 8,
-    num_steps: int | None = None,
-    guidance_scale: float | None = None,
     wrap_scheduler: SchedulerWrapper | None = None,
     on_clip: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[ClipPlan, Video, Tensor]]:
@@ -68,8 +66,6 @@ def make_clips(
         plans: see `plan_clips`.
         done: clip ids that are passed over.
         batch_size: clips in one call of the generator.
-        num_steps: see `Generator.sample_latents`.
-        guidance_scale: see `Generator.sample_latents`.
         wrap_scheduler: see `Generator.sample_latents`.
         on_clip: called for every plan, the ones passed over included.
     """
@@ -81,8 +77,6 @@ def make_clips(
         latents = generator.sample_latents(
             [plan.text for plan in batch],
             [plan.seed for plan in batch],
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
             wrap_scheduler=wrap_scheduler,
         )
         for plan, video, its_latents in zip(batch, generator.decode(latents), latents, strict=True):

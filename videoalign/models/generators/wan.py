@@ -157,10 +157,9 @@ class WanGenerator:
         """What latents and adapters made with this model depend on; adapters on the transformer are left out."""
         return {"name": self.name, **training_identity(self.pipeline, self.settings)}
 
-    def clip_identity(self, *, num_steps: int | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
-        """What a clip that the model samples so depends on, besides its prompt and seed; adapters count."""
-        asked = self._asked(num_steps, guidance_scale)
-        return {**self.identity(), **sampling_identity(self.pipeline, asked)}
+    def clip_identity(self) -> dict[str, Any]:
+        """What a clip that the model samples by its settings depends on, besides prompt and seed; adapters count."""
+        return {**self.identity(), **sampling_identity(self.pipeline, self.settings)}
 
     @torch.no_grad()
     def encode(self, videos: Sequence[Video]) -> Tensor:

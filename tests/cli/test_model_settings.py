@@ -1,0 +1,121 @@
+"""The model's settings, device and precision on the command line, for every command that opens a generator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from videoalign.cli.main import main
+from videoalign.contracts.records import WinLosePair
+from videoalign.data.dataset import Dataset
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+
+TEXTS = ["a red circle moves left", "a blue square moves right"]
+SHAPE = ["num_frames=5", "height=16", "width=48", "fps=4"]
+FIT = ["fit.num_steps=1", "fit.batch_size=1", "fit.warmup_steps=0"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``model``, ``prompts.txt`` and ``d``, a dataset of other clips than the model makes unasked, with pairs ``p``."""
+    folder = tmp_path_factory.mktemp("settings")
+    small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS).save_pretrained(folder / "model")
+    (folder / "prompts.txt").write_text("\n".join(TEXTS))
+    made = ["--model", str(folder / "model"), "--prompts", str(folder / "prompts.txt"), "--out", str(folder / "d")]
+    assert main(["generate", *made, "--per-prompt", "2", "num_steps=1", "keep_latents=false", *SHAPE]) == 0
+    dataset = Dataset.open(folder / "d")
+    pairs = [
+        WinLosePair(prompt_id=a.prompt_id, clip_win=a.clip_id, clip_lose=b.clip_id, reward_win=1.0, reward_lose=0.0)
+        for a, b in zip(dataset.clips()[::2], dataset.clips()[1::2], strict=True)
+    ]
+    dataset.write_pairs("p", pairs)
+    first, second = dataset.prompts()
+    dataset.write_prompts([first, replace(second, split="val")])
+    return folder
+
+
+def model(root: Path) -> list[str]:
+    return ["--model", str(root / "model")]
+
+
+def test_generate_and_sample_make_what_was_asked_for(root: Path, tmp_path: Path) -> None:
+    for clip in Dataset.open(root / "d").clips():
+        assert (clip.num_frames, clip.height, clip.width, clip.fps) == (5, 16, 48, 4.0)
+    more = ["num_steps=1", "guidance_scale=2", "negative_prompt=blue", "max_text_tokens=7", *SHAPE]
+    assert main(["sample", *model(root), "--prompt", TEXTS[0], "--out", str(tmp_path / "s"), *more]) == 0
+    told = json.loads((tmp_path / "s" / "run.json").read_text())["settings"]
+    assert (told["num_steps"], told["guidance_scale"], told["negative_prompt"], told["fps"]) == (1, 2.0, "blue", 4.0)
+
+
+@pytest.mark.parametrize("device", [[], ["--device", "cpu", "--dtype", "bfloat16"]], ids=["auto", "bfloat16"])
+def test_encode_align_and_guide_train_work_in_the_size_asked_for(root: Path, tmp_path: Path, device: list[str]) -> None:
+    data = [str(root / "d"), *model(root), *device]
+    assert main(["encode", *data, "--pairs", "p", "--reference-draws", "1", *SHAPE]) == 0
+    assert main(["align", "dpo", *data, "--pairs", "p", "--out", str(tmp_path / "a"), "lora.rank=2", *FIT, *SHAPE]) == 0
+    dataset = Dataset.open(root / "d")
+    scores = [
+        {"clip_id": clip.clip_id, "raw": named, "normalised": named}
+        for place, clip in enumerate(dataset.clips())
+        for named in [dict.fromkeys(dataset.dimensions, float(place))]
+    ]
+    dataset.write_scores("r", scores)
+    assert main(["guide", "train", *data, "--reward", "r", "--out", str(tmp_path / "g"), *FIT, *SHAPE]) == 0
+
+
+def test_without_them_clips_of_another_size_are_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [str(root / "d"), *model(root)]
+    for command in (
+        ["encode", *data, "--pairs", "p"],
+        ["align", "sft", *data, "--pairs", "p", "--out", str(tmp_path / "a"), *FIT],
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert "(5, 16, 48)" in error
+        assert "(9, 32, 32)" in error
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("wrong", ["num_frames=12", "height=40", "width=8", "fps=0", "max_text_tokens=0"])
+def test_what_the_model_cannot_make_leaves_nothing_behind(
+    root: Path, tmp_path: Path, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts, data, out = str(root / "prompts.txt"), [str(root / "d"), *model(root)], str(tmp_path / "out")
+    both = ["--base", str(root / "model"), "--candidate", str(root / "model")]
+    for command in (
+        ["generate", *model(root), "--prompts", prompts, "--out", out],
+        ["sample", *model(root), "--prompt", TEXTS[0], "--out", out],
+        ["align", "sft", *data, "--pairs", "p", "--out", out],
+        ["guide", "train", *data, "--reward", "r", "--pairs", "p", "--out", out],
+        ["evaluate", *both, "--prompts", prompts, "--judge", "oracle", "--out", out],
+        ["encode", *data, "--pairs", "p"],
+    ):
+        assert main([*command, wrong]) == 2, command
+        error = capsys.readouterr().err
+        assert wrong.partition("=")[0] in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("setting", ["num_steps=3", "guidance_scale=2", "negative_prompt=x", "hight=3"])
+def test_settings_that_decide_nothing_of_a_training_are_unknown_to_it(
+    root: Path, tmp_path: Path, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [str(root / "d"), *model(root)]
+    assert main(["align", "sft", *data, "--pairs", "p", "--out", str(tmp_path / "a"), setting]) == 2
+    assert f"unknown setting '{setting.partition('=')[0]}'" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_one_line(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = ["sample", *model(root), "--prompt", TEXTS[0], "--out", str(tmp_path / "s")]
+    for wrong, says in (
+        (["--device", "gpu"], "--device: cannot use 'gpu'"),
+        (["--dtype", "int8"], "--dtype: got 'int8'"),
+    ):
+        assert main([*made, *wrong]) == 2
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
