@@ -199,7 +199,7 @@ def test_precision_is_part_of_a_clips_key(root: Path) -> None:
 
 
 def test_evaluate_opens_a_model_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import videoalign.recipes.evaluate as recipe
+    import videoalign.recipes.makers as recipe
 
     opened: list[str] = []
     monkeypatch.setattr(

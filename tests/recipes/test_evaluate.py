@@ -20,8 +20,8 @@ from videoalign.recipes.evaluate import (
     evaluate,
     library_versions,
     shown_rows,
-    split_model,
 )
+from videoalign.recipes.makers import split_model
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, HELD_OUT_SENTENCES
 

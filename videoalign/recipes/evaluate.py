@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +23,8 @@ from videoalign.data.prompts_file import read_prompts
 from videoalign.errors import DataError
 from videoalign.evaluation.compare import compare, judge_clips
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
-from videoalign.models.generators.wan import WanGenerator
-from videoalign.models.lora import load_adapter, remove_adapter
-from videoalign.recipes.generate import GenerateConfig, SampleConfig, clip_identity, generate, open_generator
+from videoalign.recipes.generate import GenerateConfig, SampleConfig, generate
+from videoalign.recipes.makers import Maker, open_makers
 from videoalign.worlds.sprites.oracle import Oracle
 
 ORACLE = "oracle"
@@ -92,17 +90,13 @@ def evaluate(
     config = config or EvaluateConfig()
     texts, referee = read_prompts(prompts), open_judge(judge, device)
     makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype)
-    identity: dict[str, Any] = {"command": "evaluate", "prompts": texts, "judge": judge}
-    identity["settings"] = config.model_dump(include={"per_prompt", "num_shown", "seed"})
-    for arm, maker in makers.items():
-        with maker.ready() as generator:
-            identity[arm] = {"given": maker.given, **clip_identity(generator)}
+    settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
+    identity = {"command": "evaluate", "prompts": texts, "judge": judge, "settings": settings}
+    identity |= {arm: maker.identity() for arm, maker in makers.items()}
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
-    arms = {
-        arm: _make_and_judge(arm, maker, texts, referee, folder, config, seconds, progress)
-        for arm, maker in makers.items()
-    }
+    how = referee, folder, config, seconds, progress
+    arms = {arm: _make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
     write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
     results = {
@@ -131,52 +125,6 @@ def open_judge(judge: str, device: str = "cpu") -> RewardModel:
     from videoalign.models.videoreward import VideoReward
 
     return VideoReward.from_pretrained(judge, device=resolve_place(device, "float32")[0])
-
-
-def split_model(name: str) -> tuple[str, str | None]:
-    """``MODEL:ADAPTER`` in two; the adapter is None where there is no colon."""
-    model, colon, adapter = name.partition(":")
-    return model, adapter if colon else None
-
-
-@dataclass(frozen=True)
-class Maker:
-    """A generator, and an adapter that it has while it makes clips."""
-
-    given: str
-    """How it was asked for."""
-    generator: WanGenerator
-    adapter: str | None
-
-    @contextmanager
-    def ready(self) -> Iterator[WanGenerator]:
-        """The generator with the adapter on, while the block runs.
-
-        Raises:
-            ModelError: no adapter there, or one of another model.
-        """
-        if self.adapter is not None:
-            load_adapter(self.generator.transformer, self.adapter, base=self.generator.identity())
-        try:
-            yield self.generator
-        finally:
-            if self.adapter is not None:
-                remove_adapter(self.generator.transformer)
-
-
-def open_makers(models: Mapping[str, str], config: SampleConfig, *, device: str, dtype: str) -> dict[str, Maker]:
-    """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips; a model that stands several times is opened once.
-
-    Raises:
-        ModelError: no such model.
-        ConfigError: a setting, device or precision that it cannot meet.
-    """
-    parts, options = {arm: split_model(given) for arm, given in models.items()}, config.of_model()
-    opened = {
-        name: open_generator(name, device=device, dtype=dtype, settings=options)
-        for name in dict.fromkeys(name for name, _ in parts.values())
-    }
-    return {arm: Maker(models[arm], opened[name], adapter) for arm, (name, adapter) in parts.items()}
 
 
 def judge_dataset(
