@@ -9,7 +9,7 @@ import numpy as np
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.contracts.video import Video
-from videoalign.evaluation.compare import compare, guidance_entry
+from videoalign.evaluation.compare import compare, guidance_entry, headline
 from videoalign.evaluation.report import ClipRow, ReportMedia
 from videoalign.video.files import write_video
 from videoalign.worlds.sprites.oracle import Oracle
@@ -48,6 +48,9 @@ def build_run(folder: Path, num_rows: int = 3) -> tuple[dict[str, Any], ReportMe
         "judge": "the oracle",
         "judge_note": "It labelled no training pair.",
         "alignment": alignment,
+        "headline": headline(alignment),
+        "prompts_note": "No stage of alignment saw these prompts.",
+        "warnings": [],
         "alignment_videoreward": second,
         "guidance": [
             guidance_entry(weights, alignment[arm])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from videoalign.cli.main import main
 from videoalign.contracts.records import Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
+from videoalign.data.lineage import Teacher, prompt_hash, read_lineage
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, has_adapter, load_adapter
@@ -266,13 +267,20 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
     ]
     dataset.write_scores("judge", rows)
     assert main(["pairs", data, "--reward", "judge", "--name", "q"]) == 0
+    assert {(pair.reward, pair.weights) for pair in dataset.pairs("q")} == {("judge", "VQ=1")}
     assert "3 pairs, median margin 1.414" in capsys.readouterr().out
     assert main(["encode", data, "--model", model, "--pairs", "q", "--reference-draws", "2"]) == 0
     adapter = str(tmp_path / "adapter")
     steps = ["fit.num_steps=2", "fit.batch_size=2", "lora.rank=2", "reference_draws=2"]
     command = ["align", "dpo", data, "--model", model, "--pairs", "q", "--out", adapter]
     assert main([*command, *steps]) == 0
-    assert "2 steps" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 steps" in told and "labels by: judge" in told
+    assert "do not record what reward labelled them" in told  # its scores have no digest
+    lineage = read_lineage(adapter)
+    assert lineage is not None
+    assert lineage.teachers == (Teacher(name="judge", weights="VQ=1"),)
+    assert lineage.prompts == tuple(sorted(map(prompt_hash, TEXTS)))
     made = ["sample", "--model", model, "--adapter", adapter, "--prompt", TEXTS[0], "--out", str(tmp_path / "s")]
     assert main([*made, "--seed", "1", "num_steps=1"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()

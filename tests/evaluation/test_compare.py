@@ -7,7 +7,7 @@ import pytest
 
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError
-from videoalign.evaluation.compare import collapsed, compare, guidance_entry, judge_clips
+from videoalign.evaluation.compare import collapsed, compare, guidance_entry, headline, judge_clips
 
 DIMENSIONS = ("VQ", "MQ")
 
@@ -169,3 +169,29 @@ def test_judging_in_batches_keeps_the_order():
     for num_prompts, says in ((4, "more clips than the 4 prompts"), (6, "5 clips but 6 prompts")):
         with pytest.raises(DataError, match=says):
             judge_clips(judge, iter(videos), ["a"] * num_prompts)
+
+
+def test_headline_is_the_best_method_with_an_interval_that_allows_for_the_choice():
+    rng = np.random.default_rng(6)
+    base, prompts = rng.normal(size=(60, 2)), [f"p{i // 2}" for i in range(60)]
+    arms = {
+        name: compare(base, base + rng.normal(gain, 1, (60, 2)), prompts, DIMENSIONS)
+        for name, gain in (("weak", 0.0), ("strong", 0.8), ("middle", 0.3))
+    }
+    found, row = headline(arms), arms["strong"]["overall"]
+    assert (found["method"], found["win_rate"], found["num_methods"]) == ("strong", row["win_rate"], 3)
+    assert found["low"] < row["low"] < row["high"] < found["high"]
+    alone = headline({"strong": arms["strong"]})
+    assert (alone["low"], alone["high"]) == (row["low"], row["high"])
+
+
+def test_best_of_equal_methods_is_called_better_no_more_often_than_its_level_says():
+    rng, claimed = np.random.default_rng(7), {"adjusted": 0, "plain": 0}
+    prompts = [f"p{i // 2}" for i in range(72)]
+    for _ in range(200):
+        base = rng.normal(size=(72, 1))
+        arms = {str(k): compare(base, rng.normal(size=(72, 1)), prompts, ("VQ",)) for k in range(4)}
+        found = headline(arms)
+        claimed["adjusted"] += found["low"] > 0.5
+        claimed["plain"] += arms[found["method"]]["overall"]["low"] > 0.5
+    assert claimed["adjusted"] / 200 <= 0.05 < claimed["plain"] / 200

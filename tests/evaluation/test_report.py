@@ -157,18 +157,32 @@ def test_sections_without_content_are_left_out(run, tmp_path):
 
 
 def test_headline_claims_no_more_than_the_interval_allows():
-    def arm(win_rate: float, low: float, high: float) -> dict[str, dict[str, float]]:
-        return {
-            "VQ": {"win_rate": 0.5, "low": 0.4, "high": 0.6},
-            "overall": {"win_rate": win_rate, "low": low, "high": high},
-        }
+    def claim(low: float, win_rate: float, high: float) -> str:
+        found = {"method": "dpo", "win_rate": win_rate, "low": low, "high": high, "num_methods": 1}
+        return str(headline(found, {}, 0)["claim"])
 
-    def claim(**arms: dict[str, dict[str, float]]) -> str:
-        return str(headline(arms, "oracle")["claim"])
+    assert claim(0.88, 0.91, 0.94) == "Flow-DPO beats the base on 91% of clips."
+    assert claim(0.45, 0.53, 0.6).startswith("No clear winner: Flow-DPO")
+    assert claim(0.1, 0.2, 0.3).startswith("The base is better: Flow-DPO")
 
-    assert claim(sft=arm(0.6, 0.55, 0.65), dpo=arm(0.91, 0.88, 0.94)) == "Flow-DPO beats the base on 91% of clips."
-    assert claim(dpo=arm(0.53, 0.45, 0.6)).startswith("No clear winner: Flow-DPO")
-    assert claim(dpo=arm(0.2, 0.1, 0.3)).startswith("The base is better: Flow-DPO")
+
+def test_headline_says_that_the_best_of_several_was_chosen(run, tmp_path):
+    assert "95% interval, widened because it is the best of 4 methods" in run["html"]
+    one = {"alignment": {"dpo": run["results"]["alignment"]["dpo"]}}
+    html = write_report(tmp_path, one, ReportMedia()).read_text()
+    assert "widened" not in html and "95% interval:" in html
+
+
+def test_warnings_stand_at_the_top_and_above_every_table(run, tmp_path):
+    warned = {**run["results"], "warnings": ["The judge taught the candidate."], "prompts_note": "Of its own prompts."}
+    html = write_report(tmp_path, warned, run["media"]).read_text()
+    captions = re.findall(r"<caption>(.*?)</caption>", html)
+    win_rates = [caption for caption in captions if "Win rate" in caption]
+    assert len(win_rates) == 3
+    assert sum("The judge taught the candidate." in caption for caption in win_rates) == 2  # not by the second judge
+    assert "Not independent:</strong> The judge taught the candidate." in html
+    assert html.count("Of its own prompts.") == 2
+    assert "Not independent" not in run["html"]
 
 
 def test_collapse_is_announced(run, tmp_path):

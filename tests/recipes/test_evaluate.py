@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from videoalign.cli.main import main
-from videoalign.errors import DataError, OutputError
+from videoalign.contracts.protocols import reward_digest
+from videoalign.data.lineage import Teacher, prompt_hash, write_lineage
+from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.evaluation.compare import compare
 from videoalign.models.lora import LoraSettings, add_lora, save_adapter
 from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
@@ -120,6 +123,47 @@ def test_the_command_prints_the_results_and_ends_mistakes_in_one_line(
         assert message.startswith("error: ")
         assert says in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_as_judge_and_trained_prompts_are_refused_unless_allowed_and_then_said(
+    models: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    model, out = str(models["model"]), tmp_path / "out"
+    adapter = tmp_path / "adapter"
+    shutil.copytree(models["adapter"], adapter)
+    teacher = Teacher(name="once", digest=reward_digest(Oracle()))
+    write_lineage(adapter, "align dpo", [teacher], [prompt_hash(TEXTS[1].upper())])
+    command = ["evaluate", "--base", model, "--candidate", f"{model}:{adapter}", "--prompts"]
+    command += [str(models["prompts.txt"]), "--judge", "oracle", "--out", str(out), "per_prompt=1", "num_steps=1"]
+    for flags, says in (
+        ([], "--judge: judge 'oracle' labelled the data"),
+        (["--allow-teacher-judge"], f"was trained on 1 of the 3 prompts, first '{TEXTS[1]}'"),
+        (["--allow-trained-prompts"], "--judge: judge 'oracle' labelled the data"),
+    ):
+        assert main([*command, *flags]) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1
+        assert not out.exists()
+    with pytest.raises(ConfigError, match="labelled the data"):
+        evaluate(model, f"{model}:{adapter}", models["prompts.txt"], "oracle", out, CONFIG)
+    with pytest.raises(ConfigError, match="labelled the data"):  # whichever arm it taught
+        evaluate(f"{model}:{adapter}", model, models["prompts.txt"], "oracle", out, CONFIG)
+    assert main([*command, "--allow-teacher-judge", "--allow-trained-prompts"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "is no independent judge" in told and "was trained on 1 of the 3 prompts" in told
+    warnings = json.loads((out / "results.json").read_text())["warnings"]
+    assert len(warnings) == 2
+    assert "no independent judge" in (out / "report.html").read_text()
+
+
+def test_what_is_known_of_an_adapter_stands_in_the_results(models: dict[str, Path], tmp_path: Path) -> None:
+    adapter, model = tmp_path / "adapter", str(models["model"])
+    shutil.copytree(models["adapter"], adapter)
+    write_lineage(adapter, "align dpo", [Teacher(name="other", digest="0" * 16)], [prompt_hash("something else")])
+    results = evaluate(model, f"{model}:{adapter}", models["prompts.txt"], "oracle", tmp_path / "out", CONFIG)
+    assert results["warnings"] == []
+    assert results["judge_note"] == f"It labelled nothing that {adapter} was trained on; the labels are by other."
+    assert results["prompts_note"] == f"{adapter} was trained on none of these prompts."
 
 
 def test_a_model_and_its_adapter_part_at_the_colon() -> None:

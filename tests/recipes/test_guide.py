@@ -16,6 +16,7 @@ from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache, TensorStore
+from videoalign.data.lineage import prompt_hash, read_lineage
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
@@ -126,6 +127,10 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
     )
     result = train_guide(dataset, generator, tmp_path / "guide", config, scores="light")
     assert result.num_pairs == 12
+    lineage = read_lineage(tmp_path / "guide")
+    assert lineage is not None
+    assert [teacher.name for teacher in lineage.teachers] == ["light"]
+    assert lineage.prompts == tuple(sorted(map(prompt_hash, TEXTS[:2])))  # the third is held out
     assert result.accuracy["accuracy/bright/t0.00-0.33"] > 0.9
     assert result.accuracy["accuracy/dark/t0.00-0.33"] > 0.9
     assert result.history[-1]["val/accuracy/bright"] == pytest.approx(result.accuracy["accuracy/bright"])

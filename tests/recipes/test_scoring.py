@@ -88,6 +88,7 @@ def counted(folder: Path, most: int = 1000) -> Counted:
 def test_a_stopped_dataset_ends_with_the_bytes_of_an_unbroken_run(folder: Path, dataset: Dataset) -> None:
     file = dataset.path / "scores" / "r.parquet"
     rows = score_dataset(counted(folder), dataset)
+    assert dataset.scores_digest("r") == counted(folder).digest
     whole = file.read_bytes()
     file.unlink()
     with pytest.raises(KeyboardInterrupt):

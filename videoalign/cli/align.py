@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -45,15 +46,16 @@ def pairs(
 ) -> None:
     """Make win-lose pairs from a reward's scores."""
     from videoalign.data.dataset import Dataset
-    from videoalign.data.pairs import PairsConfig, make_pairs
+    from videoalign.data.pairs import PairsConfig, pairs_of_scores
 
     options = load_config(PairsConfig, config, settings)
     folder = Dataset.open(dataset)
-    made = make_pairs(folder, folder.scores(Path(reward).name), parse_weights(weights), options)
+    made = pairs_of_scores(folder, Path(reward).name, parse_weights(weights), options)
     folder.write_pairs(name, made)
     margins = sorted(pair.reward_win - pair.reward_lose for pair in made)
     if as_json:
-        print_json({"name": name, "pairs": len(made), "median_margin": margins[len(margins) // 2]})
+        told = {"reward": made[0].reward, "reward_digest": made[0].reward_digest, "weights": made[0].weights}
+        print_json({"name": name, "pairs": len(made), "median_margin": margins[len(margins) // 2], **told})
     else:
         print(f"{name}: {len(made)} pairs, median margin {margins[len(margins) // 2]:.3f}")
 
@@ -114,7 +116,11 @@ def align(
     result = run(method, folder, generator, pairs, out, options, fresh=fresh, progress=progress)
     last = result.history[-1]
     if as_json:
-        print_json({"adapter": str(result.adapter), "pairs": result.num_pairs, "last": last})
+        teachers = [asdict(teacher) for teacher in result.teachers]
+        print_json({"adapter": str(result.adapter), "pairs": result.num_pairs, "last": last, "teachers": teachers})
         return
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name not in ("step", "seconds"))
     print(f"{result.adapter}: {result.num_pairs} pairs, {int(last['step'])} steps; {numbers}")
+    print(f"labels by: {', '.join(map(str, result.teachers))}")
+    if not all(teacher.digest for teacher in result.teachers):
+        print(f"pairs '{pairs}' do not record what reward labelled them, so 'evaluate' cannot tell it from the judge")

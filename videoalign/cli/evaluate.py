@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +35,7 @@ def evaluate(
     candidate: Annotated[
         str, typer.Option("--candidate", metavar="M[:A]", help="Generator, or generator:adapter folder.")
     ],
-    prompts: Annotated[Path, typer.Option("--prompts", metavar="FILE", help="Prompts that no training saw.")],
+    prompts: Annotated[Path, typer.Option("--prompts", metavar="FILE", help="Prompts that no adapter was trained on.")],
     judge: Annotated[str, typer.Option("--judge", metavar="R|oracle", help="Who says which clip is better.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for clips, numbers and report.")],
     settings: Overrides = None,
@@ -43,6 +44,14 @@ def evaluate(
     seed: Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    allow_teacher_judge: Annotated[
+        bool | None,
+        typer.Option("--allow-teacher-judge", help="Let the judge have labelled the training data; tables say so."),
+    ] = None,
+    allow_trained_prompts: Annotated[
+        bool | None,
+        typer.Option("--allow-trained-prompts", help="Let prompts have been trained on; tables say so."),
+    ] = None,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,13 +59,17 @@ def evaluate(
     from videoalign.recipes.evaluate import EvaluateConfig
     from videoalign.recipes.evaluate import evaluate as run
 
-    options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed)
+    flags = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
+    options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed, **flags)
     place = {"device": device, "dtype": dtype}
     results = run(base, candidate, prompts, judge, out, options, **place, fresh=fresh, progress=progress)
     if as_json:
         print_json(results)
         return
-    _show_win_rates(results["alignment"])
+    _show_win_rates(results["alignment"], results["warnings"])
+    for note in (results["judge_note"], results["prompts_note"]):
+        if note:
+            print(note)
     print(f"report: {out / 'report.html'}")
 
 
@@ -82,13 +95,13 @@ def quickstart(
     print(f"report: {out / 'report.html'}")
 
 
-def _show_win_rates(alignment: dict[str, dict[str, dict[str, Any]]]) -> None:
+def _show_win_rates(alignment: dict[str, dict[str, dict[str, Any]]], warnings: Sequence[str] = ()) -> None:
     names = list(next(iter(alignment.values())))
     cells = [
         [method, *(f"{row['win_rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for row in comparison.values())]
         for method, comparison in alignment.items()
     ]
-    print_table(["wins over base", *names], cells)
+    print_table(["wins over base", *names], cells, title=" ".join(warnings) or None)
 
 
 def _show_guidance(guidance: list[dict[str, Any]]) -> None:

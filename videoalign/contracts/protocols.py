@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.video import Video
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ class RewardModel(Protocol):
     def score_videos(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
         """Normalised scores, float64 (N, D), higher is better; overall is their mean."""
         ...
+
+
+def reward_digest(reward: RewardModel) -> str:
+    """The same for a reward wherever it lies, whatever it is called and however it is loaded: its own ``digest`` where
+    it has one, else a hash of its kind, name and dimensions."""
+    own = getattr(reward, "digest", None)
+    return str(own) if own else fingerprint([type(reward).__qualname__, reward.name, list(reward.dimensions)])
 
 
 class LatentCodec(Protocol):

@@ -189,3 +189,9 @@ class WinLosePair:
     reward_win: float
     """Weighted mean of the clip's scores, in the units that `PairsConfig.units` names."""
     reward_lose: float
+    reward: str = ""
+    """Name of the reward whose scores made the pair; empty where it is not recorded, as of imported pairs."""
+    reward_digest: str = ""
+    """`contracts.protocols.reward_digest` of it; empty where it is not recorded."""
+    weights: str = ""
+    """Weights of its dimensions, as in ``VQ=1,MQ=1,TA=1``; empty where they are not recorded."""

@@ -40,6 +40,8 @@ CLIP_FOLDER = "clips"
 
 Record = TypeVar("Record")
 
+_DIGEST = b"reward_digest"
+
 _FLIPPED: dict[str, Label] = {**{label: label for label in Label}, Label.A: Label.B, Label.B: Label.A}
 
 
@@ -279,8 +281,20 @@ class Dataset:
             rows.append(row)
         return rows
 
-    def write_scores(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def scores_digest(self, name: str) -> str:
+        """`contracts.protocols.reward_digest` of the reward that gave the scores of that name; empty where it is not
+        recorded."""
+        file = self.named_path("scores", name)
+        metadata = (read_table(file).schema.metadata or {}) if file.is_file() else {}
+        return str(metadata.get(_DIGEST, b"").decode())
+
+    def write_scores(self, name: str, rows: Sequence[Mapping[str, Any]], *, digest: str = "") -> None:
         """Replaces the scores by one reward; stored flat, in columns ``raw_<dim>`` and ``normalised_<dim>``.
+
+        Args:
+            name: of the scores.
+            rows: as `scores` gives them.
+            digest: `contracts.protocols.reward_digest` of the reward; it stands in the metadata of the file.
 
         Raises:
             DataError: a score that is not a finite number.
@@ -292,7 +306,10 @@ class Dataset:
                     columns[f"{kind}_{dimension}"] = [to_float(row[kind][dimension]) for row in rows]
                 except ValueError as error:
                     raise DataError(f"scores '{name}', {kind} {dimension}: {error}.") from None
-        write_table(self.named_path("scores", name), pa.table(columns))
+        table = pa.table(columns)
+        write_table(
+            self.named_path("scores", name), table.replace_schema_metadata({_DIGEST: digest} if digest else None)
+        )
 
     def pairs(self, name: str) -> list[WinLosePair]:
         """The pairs of that name.

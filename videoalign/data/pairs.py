@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
@@ -86,6 +87,9 @@ def make_pairs(
     scores: Iterable[Mapping[str, Any]],
     weights: Mapping[str, float] | None = None,
     config: PairsConfig | None = None,
+    *,
+    reward: str = "",
+    digest: str = "",
 ) -> list[WinLosePair]:
     """Win-lose pairs within each prompt, in the order of the prompts, the clearest first.
 
@@ -94,6 +98,8 @@ def make_pairs(
         scores: as `Dataset.scores` gives them.
         weights: see `combine`.
         config: see `PairsConfig`.
+        reward: name of what scored them, which every pair records with its digest and the weights.
+        digest: see `contracts.protocols.reward_digest`.
 
     Raises:
         ConfigError: see `combine`.
@@ -120,7 +126,21 @@ def make_pairs(
     pairs = [pair for prompt_id, group in by_prompt.items() for pair in _of_prompt(prompt_id, group, rewards, config)]
     if not pairs:
         raise DataError(_why_empty(dataset, by_prompt, rewards, config))
-    return pairs
+    used = weights if weights is not None else dict.fromkeys(rows[0]["normalised"], 1.0)
+    told = ",".join(f"{name}={weight:g}" for name, weight in used.items() if weight)
+    return [replace(pair, reward=reward, reward_digest=digest, weights=told) for pair in pairs]
+
+
+def pairs_of_scores(
+    dataset: Dataset, name: str, weights: Mapping[str, float] | None = None, config: PairsConfig | None = None
+) -> list[WinLosePair]:
+    """`make_pairs` of scores that are stored under this name.
+
+    Raises:
+        DataError: no such scores; see `make_pairs` for the rest.
+    """
+    digest = dataset.scores_digest(name)
+    return make_pairs(dataset, dataset.scores(name), weights, config, reward=name, digest=digest)
 
 
 def _is_wanted(split: str, wanted: str | None) -> bool:

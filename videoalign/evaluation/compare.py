@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,11 @@ from videoalign.contracts.video import Video
 from videoalign.errors import DataError
 from videoalign.stats.overall import overall, within_deviation
 from videoalign.stats.pairwise import outcomes
-from videoalign.stats.shares import share
+from videoalign.stats.resampling import sum_by_cluster
+from videoalign.stats.shares import LEVEL, design_effect, share_of_sums, wilson_interval
+
+Comparison = Mapping[str, Mapping[str, Any]]
+"""What `compare` gives: by dimension and for `OVERALL`, figures by name."""
 
 OVERALL = "overall"
 """Name of the mean over a judge's dimensions, each in units of how far the base's clips of one prompt lie apart."""
@@ -25,7 +31,7 @@ def compare(
     dimensions: Sequence[str],
     *,
     units: Mapping[str, float] | None = None,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """How often the candidate's clip beats the base's clip of the same prompt and seed.
 
     Args:
@@ -40,7 +46,8 @@ def compare(
         For each dimension and for ``overall``, `stats.overall.overall` of both arms in the same units:
         ``win_rate`` in [0, 1] with ties (equal scores) as half a win, ``low`` and ``high`` of its 95% interval, see
         `stats.shares.share_of_sums` (0 and 1 for a single prompt, which tells nothing about others), ``n`` clips,
-        ``num_prompts``, ``wins``, ``ties`` and ``losses``; for each dimension also its ``unit``.
+        ``num_prompts``, ``wins``, ``ties``, ``losses`` and ``design_effect`` (None for a single prompt); for each
+        dimension also its ``unit``.
 
     Raises:
         DataError: no rows, shapes that do not fit, a score that is not finite, a dimension called ``overall``, a
@@ -120,7 +127,7 @@ def judge_clips(
     return np.concatenate(parts) if parts else np.zeros((0, len(judge.dimensions)))
 
 
-def collapsed(comparison: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+def collapsed(comparison: Comparison) -> tuple[str, ...]:
     """Dimensions that fell while the whole rose: the sign of a reward that was gamed.
 
     A dimension falls when its whole interval lies below one half, and the whole rises when the whole interval of
@@ -134,16 +141,44 @@ def collapsed(comparison: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     return tuple(name for name, row in comparison.items() if name != OVERALL and row["high"] < 0.5)
 
 
-def guidance_entry(weights: Mapping[str, float], comparison: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
+def headline(alignment: Mapping[str, Comparison]) -> dict[str, Any]:
+    """The method with the best overall win rate, with an interval that allows for its having been chosen.
+
+    Of k methods each has an interval of level 1 - 0.05 / k (Bonferroni), so that all of them hold at once in 95 of 100
+    runs. Between equal win rates the worst dimension decides.
+
+    Args:
+        alignment: method to what `compare` gives.
+
+    Returns:
+        ``method``, its overall ``win_rate``, ``low`` and ``high``, and ``num_methods``, how many it was chosen from.
+    """
+
+    def merit(name: str) -> tuple[float, float]:
+        rows = alignment[name].values()
+        return alignment[name][OVERALL]["win_rate"], min(row["win_rate"] for row in rows)
+
+    best, count = max(alignment, key=merit), len(alignment)
+    row = alignment[best][OVERALL]
+    low, high = row["low"], row["high"]
+    if count > 1:
+        effect = math.nan if row["design_effect"] is None else row["design_effect"]
+        level = 1 - (1 - LEVEL) / count
+        low, high = wilson_interval(row["win_rate"], row["n"], row["num_prompts"], effect, level=level)
+    return {"method": best, "win_rate": row["win_rate"], "low": low, "high": high, "num_methods": count}
+
+
+def guidance_entry(weights: Mapping[str, float], comparison: Comparison) -> dict[str, object]:
     """One row of the guidance table: the weights, a win rate per dimension, and the full counts under ``details``."""
     rates = {name: row["win_rate"] for name, row in comparison.items()}
     return {"weights": dict(weights), **rates, "details": {name: dict(row) for name, row in comparison.items()}}
 
 
-def _count(base: np.ndarray, candidate: np.ndarray, prompt_ids: Sequence[str]) -> dict[str, float]:
+def _count(base: np.ndarray, candidate: np.ndarray, prompt_ids: Sequence[str]) -> dict[str, Any]:
     """Counts of the wins of ``candidate`` (N,) over ``base`` (N,)."""
     credit = outcomes(base, candidate)
-    found = share(credit, list(prompt_ids))
+    sums = sum_by_cluster(np.stack([credit, np.ones(len(credit))], axis=1), prompt_ids)
+    found, effect = share_of_sums(sums[:, 0], sums[:, 1]), design_effect(sums[:, 0], sums[:, 1])
     return {
         "win_rate": found.value,
         "low": found.low,
@@ -153,6 +188,7 @@ def _count(base: np.ndarray, candidate: np.ndarray, prompt_ids: Sequence[str]) -
         "wins": int((credit == 1.0).sum()),
         "ties": int((credit == 0.5).sum()),
         "losses": int((credit == 0.0).sum()),
+        "design_effect": effect if len(sums) > 1 else None,
     }
 
 

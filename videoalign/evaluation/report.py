@@ -14,7 +14,7 @@ from markupsafe import Markup
 from videoalign.contracts.output import whole_file
 from videoalign.errors import DataError
 from videoalign.evaluation import report_view as view
-from videoalign.evaluation.compare import OVERALL
+from videoalign.evaluation.compare import OVERALL, headline
 from videoalign.video.files import probe
 
 REPORT_FILE = "report.html"
@@ -97,8 +97,12 @@ def _context(results: Mapping[str, Any], media: ReportMedia) -> dict[str, Any]:
     reward = results.get("reward") or {}
     guidance = results.get("guidance") or []
     colours = {method: place for place, method in enumerate(results["alignment"])}
+    found = headline(results["alignment"])
     context: dict[str, Any] = {
-        "headline": view.headline(results["alignment"], judge, str(results.get("judge_note", ""))),
+        "headline": view.headline(found, results["alignment"][found["method"]][OVERALL], colours[found["method"]]),
+        "judge_note": results.get("judge_note", ""),
+        "prompts_note": results.get("prompts_note", ""),
+        "warnings": results.get("warnings", ()),
         "about": results.get("about", ""),
         "run": results.get("run") or {},
         "dimensions": results.get("dimensions") or {},

@@ -78,33 +78,30 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def headline(
-    alignment: Mapping[str, Mapping[str, Mapping[str, float]]], judge: str, judge_note: str = ""
-) -> dict[str, Any]:
-    """The one sentence to take away: the best method overall, its interval, and what it was measured on.
+def headline(found: Mapping[str, Any], row: Mapping[str, Any], colour: int) -> dict[str, Any]:
+    """The one sentence to take away: the best method overall, with an interval that allows for its having been chosen.
 
     Args:
-        alignment: method to what `compare` gives.
-        judge: name of the model that judged.
-        judge_note: a sentence about the judge, as in "It labelled no training pair."
+        found: what `evaluation.compare.headline` gives.
+        row: the method's overall row.
+        colour: the method's place in the palette.
 
     Returns:
-        ``claim`` (Markup), ``method`` (the best), ``row`` (its overall row), ``svg`` (that row drawn), ``judge`` and
-        ``judge_note``.
+        ``claim`` (Markup), ``interval``, what kind it is, ``row`` (the counts with the ends of that interval) and
+        ``svg``, that row drawn.
     """
-    best = max(alignment, key=lambda name: _merit(alignment[name]))
-    row = alignment[best][OVERALL]
-    name, rate = method_name(best), percent(row["win_rate"], 0)
-    if row["low"] > 0.5:
+    name, rate, count = method_name(found["method"]), percent(found["win_rate"], 0), found["num_methods"]
+    if found["low"] > 0.5:
         claim = Markup("{} beats the base on {} of clips.").format(name, rate)
-    elif row["high"] >= 0.5:
+    elif found["high"] >= 0.5:
         claim = Markup("No clear winner: {} beats the base on {} of clips, which chance could explain.").format(
             name, rate
         )
     else:
         claim = Markup("The base is better: {} beats it on only {} of clips.").format(name, rate)
-    svg = _interval(best, OVERALL, row, list(alignment).index(best))
-    return {"claim": claim, "method": best, "row": row, "svg": svg, "judge": judge, "judge_note": judge_note}
+    interval = "95% interval" if count == 1 else f"95% interval, widened because it is the best of {count} methods"
+    row = {**row, "win_rate": found["win_rate"], "low": found["low"], "high": found["high"]}
+    return {"claim": claim, "interval": interval, "row": row, "svg": _interval(found["method"], OVERALL, row, colour)}
 
 
 def win_rate_rows(alignment: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dict[str, Any]]:
@@ -211,11 +208,6 @@ def _panel(
     ends = "; ".join(f"{Markup(line.label).unescape()} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
     svg = line_chart(f"{title} over training steps. {ends}.", lines, rule=rule)
     return Panel(title=title, caption=caption, svg=svg, legend=tuple(legend))
-
-
-def _merit(comparison: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
-    """The overall win rate; between equal ones, the worst dimension decides."""
-    return comparison[OVERALL]["win_rate"], min(row["win_rate"] for row in comparison.values())
 
 
 def _keys(rows: Sequence[Mapping[str, float]]) -> list[str]:

@@ -17,6 +17,7 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache
+from videoalign.data.lineage import Teacher, prompt_hashes, teachers_of, write_lineage
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
@@ -99,6 +100,8 @@ class AlignResult:
     """Rows of ``log.jsonl``."""
     num_pairs: int
     """Pairs it was trained on."""
+    teachers: tuple[Teacher, ...]
+    """What labelled them; with the hashes of their prompts it also stands in ``lineage.json`` beside the adapter."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,9 @@ def align(
             after = count_steps(advance, on_step)
             history = fit(objective, examples, collate, config.fit, folder, on_step=after, callbacks=callbacks)
         save_adapter(generator.transformer, folder, generator.identity())
-    return AlignResult(adapter=folder, history=history, num_pairs=len(rows))
+    teachers = teachers_of(rows)
+    write_lineage(folder, f"align {method}", teachers, prompt_hashes(dataset, rows))
+    return AlignResult(adapter=folder, history=history, num_pairs=len(rows), teachers=teachers)
 
 
 @contextmanager

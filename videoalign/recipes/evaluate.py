@@ -6,7 +6,7 @@ import platform
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
+from videoalign.data.lineage import read_lineage
 from videoalign.data.prompts_file import read_prompts
 from videoalign.errors import DataError
-from videoalign.evaluation.compare import compare, judge_clips
+from videoalign.evaluation.compare import compare, headline, judge_clips
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
 from videoalign.recipes.generate import GenerateConfig, SampleConfig, generate
-from videoalign.recipes.makers import Maker, open_makers
+from videoalign.recipes.independence import Independence, require_independence
+from videoalign.recipes.makers import Maker, open_makers, split_model
 from videoalign.worlds.sprites.oracle import Oracle
 
 ORACLE = "oracle"
@@ -38,6 +40,10 @@ class EvaluateConfig(SampleConfig):
     """Clips of each prompt and model."""
     num_shown: int = Field(default=6, ge=0)
     """Prompts whose first clips stand in the report."""
+    allow_teacher_judge: bool = False
+    """Let the judge be the reward that labelled what an arm was trained on; every table then says so."""
+    allow_trained_prompts: bool = False
+    """Let prompts be among those that an arm was trained on; every table then says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +76,8 @@ def evaluate(
     Args:
         base: name, folder or hub id of a generator.
         candidate: the same, or ``MODEL:ADAPTER`` with the folder of an adapter behind the colon.
-        prompts: file of prompts, see `read_prompts`; use prompts that the candidate was not trained on.
-        judge: ``oracle`` for the sprite world, or the folder of a VideoReward that did not label the training data.
+        prompts: file of prompts, see `read_prompts`; none that an arm's adapter was trained on.
+        judge: ``oracle`` for the sprite world, or the folder of a VideoReward that taught neither adapter.
         out: output folder; a run that stopped goes on there.
         config: how many clips and how.
         device: where generators and reward run; see `load_generator`.
@@ -83,12 +89,15 @@ def evaluate(
         What ``results.json`` holds; see docs/reference/results.md.
 
     Raises:
+        ConfigError: the judge taught an arm or an arm was trained on a prompt, and ``config`` does not allow it; see
+            `require_independence`.
         DataError: a prompt file or clip that cannot be used.
         ModelError: a generator, adapter or reward that cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or EvaluateConfig()
     texts, referee = read_prompts(prompts), open_judge(judge, device)
+    independence = _independence(referee, texts, (base, candidate), config)
     makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype)
     settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
     identity = {"command": "evaluate", "prompts": texts, "judge": judge, "settings": settings}
@@ -98,19 +107,27 @@ def evaluate(
     how = referee, folder, config, seconds, progress
     arms = {arm: _make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
     write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
+    alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
-    results = {
-        "seed": config.seed,
-        "versions": library_versions(),
-        "command": _command(given, config),
-        "judge": f"the {ORACLE}" if judge == ORACLE else judge,
-        "alignment": {"candidate": compare_arms(arms["base"], arms["candidate"], referee)},
-        "run": {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt},
-        "seconds": seconds,
-    }
+    sizes = {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt}
+    found = {"alignment": alignment, "headline": headline(alignment), "run": sizes, "seconds": seconds}
+    results = {**_provenance(given, judge, config), **asdict(independence), **found}
     write_json(folder / "results.json", results)
     write_report(folder, results, ReportMedia(comparisons=shown_rows(arms, referee.dimensions, config.num_shown)))
     return results
+
+
+def _independence(
+    judge: RewardModel, prompts: Sequence[str], models: Sequence[str], config: EvaluateConfig
+) -> Independence:
+    adapters = [adapter for _, adapter in map(split_model, models) if adapter]
+    return require_independence(
+        judge,
+        prompts,
+        {adapter: read_lineage(adapter) for adapter in adapters},
+        allow_teacher=config.allow_teacher_judge,
+        allow_trained_prompts=config.allow_trained_prompts,
+    )
 
 
 def open_judge(judge: str, device: str = "cpu") -> RewardModel:
@@ -213,13 +230,22 @@ def _make_and_judge(
 ) -> JudgedClips:
     started = time.perf_counter()
     variant = Path(maker.adapter).name if maker.adapter else ""
-    options = GenerateConfig(**config.model_dump(exclude={"num_shown"}), keep_latents=False)
+    options = GenerateConfig(**config.model_dump(include=set(SampleConfig.model_fields)), keep_latents=False)
     with maker.ready() as generator:
         dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
     made = time.perf_counter()
     judged = judge_dataset(judge, dataset, prompts, progress=progress)
     seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}
     return judged
+
+
+def _provenance(given: Mapping[str, str | Path], judge: str, config: EvaluateConfig) -> dict[str, Any]:
+    return {
+        "seed": config.seed,
+        "versions": library_versions(),
+        "command": _command(given, config),
+        "judge": f"the {ORACLE}" if judge == ORACLE else judge,
+    }
 
 
 def _command(given: Mapping[str, str | Path], config: EvaluateConfig) -> str:

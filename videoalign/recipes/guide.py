@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Label, WinLosePair
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
+from videoalign.data.lineage import RATERS, Teacher, prompt_hashes, write_lineage
 from videoalign.errors import DataError
 from videoalign.losses.preference import share_labels
 from videoalign.models.generators.settings import ClipShape
@@ -123,9 +125,7 @@ def train_guide(
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
 
-    def measure() -> dict[str, float]:
-        return accuracy_by_noise(reward, batches, seed=config.fit.seed)
-
+    measure = partial(accuracy_by_noise, reward, batches, seed=config.fit.seed)
     with progress("train guide", config.fit.num_steps) as advance:
         history = fit(
             _objective(reward, dataset, config),
@@ -138,7 +138,12 @@ def train_guide(
             validate=measure if batches else None,
         )
     reward.eval().save_pretrained(folder)
+    write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
     return GuideTrainResult(reward=reward, history=history, num_pairs=len(train), accuracy=measure())
+
+
+def _teacher(dataset: Dataset, scores: str | None) -> Teacher:
+    return Teacher(name=RATERS) if scores is None else Teacher(name=scores, digest=dataset.scores_digest(scores))
 
 
 def labelled_pairs(

@@ -15,9 +15,9 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Prompt
 from videoalign.data.dataset import Dataset, prompt_id_of
-from videoalign.data.pairs import make_pairs
+from videoalign.data.pairs import pairs_of_scores
 from videoalign.data.people import said_only_in
-from videoalign.evaluation.compare import compare, guidance_entry
+from videoalign.evaluation.compare import compare, guidance_entry, headline
 from videoalign.evaluation.report import ReportMedia, write_report
 from videoalign.models.digest import folder_digest
 from videoalign.models.generators import sprites_folder
@@ -54,11 +54,14 @@ LONG_STAGES = {"generate": 95.0, "annotate": 12.0, "reward": 150.0, "pairs": 1.0
 
 JUDGE_NOTE = "It labelled no pair: raters saw it through noise, and VideoReward learnt from the raters."
 
+PROMPTS_NOTE = "No stage of alignment saw these prompts; the models it starts from were pretrained on all sentences."
+
 ABOUT = (
     "A small video generator, pretrained on flawed clips with captions that sometimes lie, made clips; three simulated "
     "raters judged them in pairs; VideoReward learnt from the judgements and relabelled the clips; four methods "
     "aligned the generator with the relabelled pairs; a noisy-latent reward steered it. Everything below is measured "
-    "on prompts that no alignment saw: neither the reward, nor the adapters, nor the steering learnt from them."
+    "on prompts that no stage of alignment saw, neither judgements nor rewards nor adapters. The pretraining of the "
+    "generator and of the reward's base drew from all sentences of this world, these included."
 )
 
 
@@ -187,7 +190,7 @@ class _Quickstart:
         """Win-lose pairs from the reward's scores."""
         dataset, config = self.dataset, self.config
         for name, settings in ((PAIRS_NAME, config.pairs), (WINNERS_NAME, config.winners)):
-            dataset.write_pairs(name, make_pairs(dataset, dataset.scores(REWARD_NAME), config=settings))
+            dataset.write_pairs(name, pairs_of_scores(dataset, REWARD_NAME, config=settings))
         return len(dataset.pairs(PAIRS_NAME))
 
     def _encode(self) -> None:
@@ -274,8 +277,10 @@ class _Quickstart:
             "dimensions": {dimension.name: dimension.guideline for dimension in self.dataset.info.dimensions},
             "judge": f"the {self.oracle.name}",
             "judge_note": JUDGE_NOTE,
+            "prompts_note": PROMPTS_NOTE,
             "reward": reward,
             "alignment": {method: by_oracle[method] for method in METHODS},
+            "headline": headline({method: by_oracle[method] for method in METHODS}),
             "alignment_videoreward": {method: by_reward[method] for method in METHODS},
             "guidance": [
                 guidance_entry(

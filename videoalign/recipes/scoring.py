@@ -10,6 +10,7 @@ from typing import Any
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import reward_digest
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.tables import write_columns
@@ -43,7 +44,7 @@ def score_dataset(
         {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores}
         for clip, row in zip(clips, scored, strict=True)
     ]
-    dataset.write_scores(name, rows)
+    dataset.write_scores(name, rows, digest=reward_digest(reward))
     shutil.rmtree(keep, ignore_errors=True)
     return rows
 

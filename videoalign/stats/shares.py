@@ -66,26 +66,50 @@ def share_of_sums(counted: ArrayLike, totals: ArrayLike, *, level: float = LEVEL
         ValueError: a level outside (0, 1).
     """
     counted, totals = np.asarray(counted, dtype=np.float64), np.asarray(totals, dtype=np.float64)
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1); got {level}")
     if not len(totals):
         return Estimate(math.nan, math.nan, math.nan)
-    value, num = float(counted.sum() / totals.sum()), float(totals.sum())
-    if len(totals) < 2:
-        return Estimate(value, 0.0, 1.0)
-    if value > 0.5:
-        _, low, high = share_of_sums(totals - counted, totals, level=level)
-        return Estimate(value, 1 - high, 1 - low)
-    effect = _design_effect(counted, totals, value)
-    z, wide = norm.isf((1 - level) / 2), t.isf((1 - level) / 2, len(totals) - 1)
-    spread = float(z**2 * min(effect, 1.0) + wide**2 * max(effect - 1.0, 0.0)) / num
-    middle = value + spread / 2
-    half = math.sqrt(spread * (value * (1 - value) + spread / 4))
-    return Estimate(value, max((middle - half) / (1 + spread), 0.0), min((middle + half) / (1 + spread), 1.0))
+    value = float(counted.sum() / totals.sum())
+    effect = design_effect(counted, totals)
+    return Estimate(value, *wilson_interval(value, float(totals.sum()), len(totals), effect, level=level))
 
 
-def _design_effect(counted: Floats, totals: Floats, value: float) -> float:
-    num, clusters = float(totals.sum()), len(totals)
+def design_effect(counted: ArrayLike, totals: ArrayLike) -> float:
+    """By how much rows of one cluster resembling each other multiply the variance of a share, see `share_of_sums`; nan
+    for fewer than two clusters."""
+    counted, totals = np.asarray(counted, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    clusters = len(totals)
+    if clusters < 2:
+        return math.nan
+    num, value = float(totals.sum()), float(counted.sum() / totals.sum())
     between = float(((counted - value * totals) ** 2).sum()) * clusters / (clusters - 1)
     together = float((totals**2).sum()) / num  # rows in the cluster of an average row
     return (between + 1 + PRIOR_CORRELATION * (together - 1)) / (num * value * (1 - value) + 1)
+
+
+def wilson_interval(
+    value: float, num: float, clusters: int, effect: float, *, level: float = LEVEL
+) -> tuple[float, float]:
+    """Both ends of the interval of `share_of_sums`.
+
+    Args:
+        value: the share.
+        num: rows.
+        clusters: what they belong to; one tells nothing about others, and its interval is from 0 to 1.
+        effect: see `design_effect`.
+        level: how often the interval is to hold the true share, in (0, 1).
+
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level}")
+    if clusters < 2:
+        return 0.0, 1.0
+    if value > 0.5:
+        low, high = wilson_interval(1 - value, num, clusters, effect, level=level)
+        return 1 - high, 1 - low
+    z, wide = norm.isf((1 - level) / 2), t.isf((1 - level) / 2, clusters - 1)
+    spread = float(z**2 * min(effect, 1.0) + wide**2 * max(effect - 1.0, 0.0)) / num
+    middle = value + spread / 2
+    half = math.sqrt(spread * (value * (1 - value) + spread / 4))
+    return max((middle - half) / (1 + spread), 0.0), min((middle + half) / (1 + spread), 1.0)

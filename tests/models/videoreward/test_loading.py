@@ -35,6 +35,8 @@ def test_scores_in_bfloat16_are_near_those_in_float32_and_the_head_stays_float32
     assert {parameter.dtype for parameter in half.backbone.parameters()} == {torch.bfloat16}
     assert {half.tokens.dtype, half.head.weight.dtype} == {torch.float32}
     assert torch.equal(half.head.weight, reward.head.weight)
+    assert half.digest == reward.digest  # the same reward, however it is held
+    assert VideoReward.from_base(bases[kind], limits=LIMITS, seed=1).digest != reward.digest
     difference = np.abs(half.score_raw(clips, PROMPTS) - raw).max()
     assert 0 < difference < BFLOAT16_BOUND
     assert np.ptp(raw) > 10 * BFLOAT16_BOUND

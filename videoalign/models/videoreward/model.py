@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -195,6 +196,13 @@ class VideoReward(nn.Module):
     def dimensions(self) -> tuple[str, ...]:
         """Names of the scores, in order."""
         return self.settings.names
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the reward tokens and the head, which every training changes and which stay float32 however
+        the backbone is loaded: the same for the same reward in another folder, format or place."""
+        parts = (value.detach().float().cpu().numpy().tobytes() for value in (self.tokens, self.head.weight))
+        return hashlib.sha256(b"".join([" ".join(self.dimensions).encode(), *parts])).hexdigest()[:16]
 
     @property
     def device(self) -> torch.device:
