@@ -21,7 +21,7 @@ from videoalign.web.annotate.tables import Assignment, Invitation, Said, SignIn
 Open = Callable[..., Any]
 Make = Callable[..., Path]
 
-OPEN_TO_ALL = {"/health", "/ready", "/join/{token}", "/signed-out"}
+OPEN_TO_ALL = {"/crowd", "/health", "/ready", "/join/{token}", "/signed-out"}
 ADMIN_PAGES = ["", "/raters", "/invitations", "/pairs", "/pairs/1", "/agreement", "/leaderboard", "/audit"]
 SCRIPT = "<script>alert(1)</script>"
 

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import func, select
 
 from videoalign.data.leaderboard import pooled_name
-from videoalign.web.annotate import actions, figures, people
+from videoalign.web.annotate import actions, crowd, figures, people
 from videoalign.web.annotate.actions import Act
 from videoalign.web.annotate.admin_api import figures_of
 from videoalign.web.annotate.pages import go, render
@@ -163,7 +163,7 @@ def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: st
         .limit(10 * ROWS)
     )
     with desk.database.read() as session:
-        rows = session.execute(wanted).all()
+        rows, came = session.execute(wanted).all(), crowd.count(session)
     return render(
         request,
         "admin_invitations.html.jinja",
@@ -172,5 +172,8 @@ def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: st
         link=link,
         made_for=made_for,
         link_hours=desk.settings.link_hours,
+        crowd=desk.settings.crowd,
+        crowd_link=f"{(desk.settings.public_url or str(request.base_url)).rstrip('/')}/crowd",
+        came=came,
         now=desk.now(),
     )

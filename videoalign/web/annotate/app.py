@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from videoalign import __version__
 from videoalign.errors import ConfigError
-from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs, api, media, pages, probes
+from videoalign.web.annotate import adjudication, admin, admin_api, admin_pairs, api, crowd, media, pages, probes
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.pace import Paces
@@ -28,7 +28,7 @@ from videoalign.web.score.refusals import Refusal, refusal_of_http
 
 log = logging.getLogger(__name__)
 
-PARTS = (api, admin_api, admin_pairs, media, pages, adjudication, admin, probes)
+PARTS = (api, admin_api, admin_pairs, media, pages, crowd, adjudication, admin, probes)
 WAY_IN = "/join/"
 """What follows it in a path lets somebody in."""
 RETRY_SECONDS = "5"

@@ -70,7 +70,7 @@ def home(desk: AtDesk, visitor: AnyVisitor) -> Response:
 @router.get("/join/{token}")
 def show_link(request: Request, desk: AtDesk, token: str) -> Response:
     """Asks whether to come in; a program that only looks at the link does not use it up."""
-    with desk.database.read() as session, _counting_wrong_links(request):
+    with desk.database.read() as session, counting_wrong_links(request):
         _, person = people.usable(desk, session, token)
         lasting = _lasting(desk.settings.session_hours)
         return render(
@@ -86,7 +86,7 @@ def _lasting(hours: float) -> str:
 @router.post("/join/{token}")
 def use_link(request: Request, desk: AtDesk, token: str) -> Response:
     """Uses the link up and opens a session."""
-    with _counting_wrong_links(request):
+    with counting_wrong_links(request):
         opened = desk.database.write(lambda session: people.sign_in(desk, session, token))
     response = go(desk, "/")
     set_cookie(request, desk, response, opened)
@@ -124,7 +124,8 @@ def signed_out(request: Request) -> Response:
 
 
 @contextmanager
-def _counting_wrong_links(request: Request) -> Iterator[None]:
+def counting_wrong_links(request: Request) -> Iterator[None]:
+    """Counts what is refused inside against the address that it comes from."""
     try:
         yield
     except Refusal:

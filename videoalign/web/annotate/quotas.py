@@ -20,6 +20,8 @@ class Room(NamedTuple):
     """Those that they hold among them."""
     message: str
     """What to say once there is none."""
+    ends: bool = True
+    """Whether that is for good."""
 
 
 def room(desk: Desk, session: Session, person: Person) -> Room | None:
@@ -46,7 +48,7 @@ def room(desk: Desk, session: Session, person: Person) -> Room | None:
         midnight = desk.now() // DAY_SECONDS * DAY_SECONDS
         message = "You have judged as many pairs as one person may in a day. Thank you; come back after midnight UTC."
         today = _count(session, *mine, Assignment.ended_at >= midnight)
-        rooms.append(Room(settings.max_judgements_per_day - today, message))
+        rooms.append(Room(settings.max_judgements_per_day - today, message, ends=False))
     return min(rooms, key=lambda one: one.pairs, default=None)
 
 

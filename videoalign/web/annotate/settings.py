@@ -27,6 +27,33 @@ class Example(Config):
     """What is to be seen in it, in a sentence."""
 
 
+class Crowd(Config):
+    """An open link for people whom another site sends, each with an id in the address."""
+
+    code: Line = Field(min_length=1, max_length=100)
+    """What a rater reads at the end, to hand in where they came from; in quotes where it is a number."""
+    parameter: str = Field("PROLIFIC_PID", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """Name of the parameter of the address that holds the id."""
+    max_people: int = Field(100, ge=1)
+    """Most people who come in this way; who was there before comes in again."""
+    redirect_url: str | None = None
+    """Where a button leads to at the end, as in ``https://app.prolific.com/submissions/complete?cc=CODE``."""
+
+    @field_validator("redirect_url")
+    @classmethod
+    def _safe(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        wanted = ValueError("must begin with https:// and be an address")
+        try:
+            url = _HTTP.validate_python(text)
+        except ValidationError:
+            raise wanted from None
+        if url.scheme != "https" or url.username or url.password:
+            raise wanted
+        return str(url)
+
+
 class AnnotateSettings(Config):
     """Settings of ``videoalign annotate serve``."""
 
@@ -91,6 +118,8 @@ class AnnotateSettings(Config):
     examples: tuple[Example, ...] = ()
     """Clips that the guideline shows."""
 
+    crowd: Crowd | None = None
+    """An open link for a crowd; none when left out. How much each may judge says ``max_judgements_per_rater``."""
     link_hours: float = Field(72.0, gt=0)
     """How long an invitation link can be used."""
     session_hours: float = Field(24.0 * 30, gt=0)

@@ -125,6 +125,8 @@ class Person(Base):
     """Assignments so far."""
     gold_from: Mapped[int] = mapped_column(default=0)
     """Turn from which hidden gold counts: an admin who lets somebody go on begins the count anew."""
+    crowd_key: Mapped[str | None] = mapped_column(String(64), index=True, unique=True)
+    """Of who came by the open link: SHA-256 of their id elsewhere, so that they are found again."""
     created_at: Mapped[float]
 
 

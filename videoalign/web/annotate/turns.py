@@ -14,18 +14,23 @@ from videoalign.web.annotate.schema import readable_draft
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Status, Work
 
 NOTHING_LEFT = "There is no pair for you now. Thank you; come back later for what others leave."
+THAT_IS_ALL = "You have judged all that there is for you. Thank you very much!"
 NOTHING_DISPUTED = "No pair waits for a decision now."
 
 
 def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
-    """See the contract of the rating page: assignment, state, message, progress, upcoming."""
+    """See the contract of the rating page: assignment, state, message, completion, progress, upcoming."""
     room = quotas.room(desk, session, person)
     row, ids = assigning.held(desk, session, person, None if room is None else room.pairs)
     state, message = _state(person, row is not None, room)
+    completion = _completion(desk, session, person, room) if state == "done" else None
+    if completion is not None:
+        message = THAT_IS_ALL
     return {
         "assignment": _assignment(desk, session, row) if row is not None else None,
         "state": state,
         "message": message,
+        "completion": completion,
         "progress": _progress(desk, session, person, len(ids), room),
         "upcoming": {side: _url(desk, ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
     }
@@ -41,6 +46,17 @@ def _state(person: Person, has_pair: bool, room: quotas.Room | None) -> tuple[st
     if person.role == Role.ADJUDICATOR:
         return "adjudication", ""
     return ("qualification", "") if person.status == Status.QUALIFYING else ("rating", "")
+
+
+def _completion(desk: Desk, session: Session, person: Person, room: quotas.Room | None) -> dict[str, Any] | None:
+    """What somebody of a crowd hands in where they came from, once they have judged all that they may."""
+    crowd = desk.settings.crowd
+    waits = room is not None and room.pairs <= 0 and not room.ends
+    if crowd is None or person.crowd_key is None or waits:
+        return None
+    if session.connection().execute(_DONE, {"person": person.id}).scalar_one() == 0:
+        return None
+    return {"code": crowd.code, "url": crowd.redirect_url}
 
 
 def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:

@@ -127,13 +127,17 @@ function showPair({ state, message, upcoming }) {
   drawReady();
 }
 
-function showPanel({ state, message, progress }) {
+function showPanel({ state, message, progress, completion }) {
   players.clear();
   $("panel-undo").hidden = state === "paused" || !progress.done || $("pair").dataset.role === "adjudicator";
   const [title, text] = PANELS[state] ?? ["No pair just now", "Other raters are at work on the pairs that are left."];
   $("panel-title").textContent = title;
   $("panel-text").textContent = message || text;
-  tell(`${title}. ${$("panel-text").textContent}`);
+  $("panel-done").hidden = !completion;
+  $("panel-code").textContent = completion?.code ?? "";
+  $("panel-link").hidden = !completion?.url;
+  if (completion?.url) $("panel-link").href = completion.url;
+  tell(`${title}. ${$("panel-text").textContent}${completion ? ` Your code is ${completion.code}.` : ""}`);
 }
 
 function showBroken(side) {
