@@ -17,7 +17,6 @@ import torch
 from scoring import SHARED, memory_growth, scoring_rates
 
 from videoalign.contracts.output import write_json
-from videoalign.flow.guidance import classifier_free
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.lora import LoraSettings, adapter_off, add_lora
@@ -85,7 +84,8 @@ def sampling_steps() -> dict[str, Callable[[], object]]:
 
     @torch.no_grad()
     def cfg() -> torch.Tensor:
-        return classifier_free(generator.velocity(x_t, t, text), generator.velocity(x_t, t, empty), 4.0)
+        v_text, v_empty = generator.velocity(x_t, t, text), generator.velocity(x_t, t, empty)
+        return v_empty + 4.0 * (v_text - v_empty)
 
     def nrg() -> None:
         guide.adjust(cfg(), x_t, t, text)

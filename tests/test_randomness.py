@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from videoalign.randomness import Draws, fold_in
@@ -37,7 +36,6 @@ def all_draws(places: list[int]) -> dict[str, torch.Tensor]:
     return {
         "uniform": draws.uniform("a"),
         "normal": draws.normal("a", (2, 3)),
-        "choice": draws.choice("a", 100),
         "strata": draws.strata("a"),
         "generators": torch.stack([torch.rand(2, generator=generator) for generator in draws.generators("a")]),
     }
@@ -61,11 +59,6 @@ def test_strata_are_a_permutation_of_the_step_and_change_from_step_to_step() -> 
     orders = [Draws(0, step, range(16), 16).strata("time") for step in range(3)]
     assert all(sorted(order.tolist()) == list(range(16)) for order in orders)
     assert orders[0].tolist() != orders[1].tolist()
-
-
-def test_choices_are_even() -> None:
-    counts = Draws(0, 0, range(3000), 3000).choice("a", 3).bincount()
-    assert counts.tolist() == pytest.approx([1000] * 3, abs=80)
 
 
 def test_drawing_leaves_the_global_generator_alone() -> None:

@@ -46,10 +46,6 @@ class Draws:
         """Standard normal, float32 (B, *shape)."""
         return torch.stack([torch.randn(*shape, generator=generator) for generator in self.generators(tag)])
 
-    def choice(self, tag: str, num: int) -> Tensor:
-        """Whole numbers from 0 to ``num`` - 1, each as likely, int64 (B,)."""
-        return torch.cat([torch.randint(num, (1,), generator=generator) for generator in self.generators(tag)])
-
     def strata(self, tag: str) -> Tensor:
         """A number from 0 to ``self.num`` - 1 for each example, int64 (B,), that no other example of the step has."""
         order = torch.randperm(self.num, generator=fold_in(self.seed, tag, "strata", self.step))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from videoalign.flow.guidance import classifier_free, reward_guided
+from videoalign.flow.guidance import reward_guided
 from videoalign.randomness import fold_in
 
 SLOPE = 0.7
@@ -75,10 +75,3 @@ def test_pure_noise_is_left_alone() -> None:
     v = torch.randn(2, 5, generator=fold_in(0))
     guided = reward_guided(v, torch.ones(2, 5), torch.tensor([1.0, 1.0]), 100.0)
     assert torch.equal(guided, v)
-
-
-def test_classifier_free_is_linear_in_its_scale() -> None:
-    v_text, v_empty = torch.randn(2, 3, 4, generator=fold_in(1), dtype=torch.float64)
-    torch.testing.assert_close(classifier_free(v_text, v_empty, 0.0), v_empty)
-    torch.testing.assert_close(classifier_free(v_text, v_empty, 1.0), v_text)
-    torch.testing.assert_close(classifier_free(v_text, v_empty, 6.0), 6 * v_text - 5 * v_empty)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,21 +10,28 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from videoalign.losses.preference import (
-    bt_log_probs,
-    bt_loss,
+    LAWS,
     btt_log_probs,
-    btt_loss,
-    constant_margin_loss,
     davidson_log_probs,
-    davidson_loss,
     label_shares,
-    mean_over_all,
     mean_over_judged,
     regression_loss,
     share_labels,
-    share_loss,
+    verdict_loss,
 )
 from videoalign.randomness import fold_in
+
+
+def loss_of(law: str) -> Callable[..., Tensor]:
+    """The loss of labels under a law, as the trainings take it."""
+
+    def loss(a: Tensor, b: Tensor, label: Tensor, width: float | Tensor | None = None) -> Tensor:
+        return verdict_loss(a - b, label_shares(label), law, width)
+
+    return loss
+
+
+bt_loss, btt_loss, davidson_loss = map(loss_of, ("bt", "btt", "davidson"))
 
 
 def double(*values: float) -> Tensor:
@@ -91,7 +99,7 @@ def test_a_theta_that_leaves_no_room_for_ties_is_refused(theta: float) -> None:
         btt_log_probs(double(0.0, 0.0), double(5.0, theta))
 
 
-@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, davidson_loss])
 @pytest.mark.parametrize("label", [1, -1, 0])
 def test_losses_and_gradients_are_right_in_float32_for_far_apart_scores(loss, label) -> None:
     exact_d = torch.linspace(-100, 100, 401, dtype=torch.float64).requires_grad_()
@@ -104,14 +112,14 @@ def test_losses_and_gradients_are_right_in_float32_for_far_apart_scores(loss, la
     torch.testing.assert_close(single_d.grad.double(), exact_d.grad, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, davidson_loss])
 def test_swapping_the_clips_and_the_label_changes_nothing(loss) -> None:
     a, b = torch.randn(2, 30, generator=fold_in(2), dtype=torch.float64)
     label = torch.tensor([1, 0, -1] * 10)
     torch.testing.assert_close(loss(b, a, -label), loss(a, b, label))
 
 
-@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, davidson_loss])
 def test_gradient_lifts_the_preferred_clip_and_lowers_the_other(loss) -> None:
     a, b = torch.randn(2, 30, generator=fold_in(3), dtype=torch.float64).unbind()
     a.requires_grad_()
@@ -131,7 +139,7 @@ def test_a_tie_pulls_scores_together_in_btt_and_says_nothing_in_bt() -> None:
     assert gradient.tolist() == [0.0] * 3
 
 
-@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
+@pytest.mark.parametrize("loss", [bt_loss, btt_loss, davidson_loss])
 def test_what_is_no_judgement_gives_no_loss_and_no_gradient(loss) -> None:
     a = double(2.0, -1.0).requires_grad_()
     missing = loss(a, double(0.0, 3.0), torch.tensor([22, 22]))
@@ -140,12 +148,10 @@ def test_what_is_no_judgement_gives_no_loss_and_no_gradient(loss) -> None:
     assert a.grad.tolist() == [0.0, 0.0]
 
 
-def test_bt_and_margin_by_hand() -> None:
-    """-log sigmoid(ln 3) = log(4 / 3); the margin shifts the difference by 0.57."""
+def test_bt_by_hand() -> None:
+    """-log sigmoid(ln 3) = log(4 / 3)."""
     a, b, label = double(math.log(3), 0.0), double(0.0, math.log(3)), double(1, 1)
     torch.testing.assert_close(bt_loss(a, b, label), double(math.log(4 / 3), math.log(4)))
-    expected = [math.log1p(math.exp(0.57 - math.log(3))), math.log1p(math.exp(0.57 + math.log(3)))]
-    torch.testing.assert_close(constant_margin_loss(a, b, label), double(*expected))
 
 
 def test_regression_aims_at_rating_minus_three_and_skips_missing_ratings() -> None:
@@ -156,19 +162,20 @@ def test_regression_aims_at_rating_minus_three_and_skips_missing_ratings() -> No
     torch.testing.assert_close(score.grad, double(0.0, 0.0, -1.0, 0.0))
 
 
-def test_reductions_differ_in_what_they_divide_by() -> None:
+def test_the_mean_is_over_what_is_judged() -> None:
     loss, judged = double(1.0, 2.0, math.inf, 5.0), torch.tensor([True, True, False, False])
-    assert mean_over_all(loss, judged).item() == 0.75
     assert mean_over_judged(loss, judged).item() == 1.5
     assert mean_over_judged(loss, torch.zeros(4, dtype=torch.bool)).item() == 0.0
     assert mean_over_judged(double(0.5, 0.25, math.inf), double(0.5, 0.25, 0.0)).item() == 1.0
     assert mean_over_judged(double(1.0), double(0.0)).item() == 0.0
 
 
-@pytest.mark.parametrize("loss", [bt_loss, btt_loss, constant_margin_loss])
-def test_shapes_that_would_broadcast_are_refused(loss) -> None:
-    with pytest.raises(ValueError, match="must share one shape"):
-        loss(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4, 1))
+def test_shapes_that_would_broadcast_and_widths_without_a_band_are_refused() -> None:
+    for law in LAWS:
+        with pytest.raises(ValueError, match=r"shares must have shape \(4, 3, 3\)"):
+            verdict_loss(torch.zeros(4, 3), torch.zeros(4, 1, 3), law)
+    with pytest.raises(ValueError, match="'bt' has no tie band"):
+        verdict_loss(torch.zeros(2), torch.zeros(2, 3), "bt", 5.0)
     with pytest.raises(ValueError, match="must share one shape"):
         regression_loss(torch.zeros(4, 3), torch.zeros(3))
 
@@ -205,35 +212,34 @@ def test_a_davidson_without_weight_for_ties_is_refused(nu: float) -> None:
 def test_loss_on_shares_by_hand() -> None:
     """e^d = 2, theta = 5: P = (2 / 7, 48 / 77, 1 / 11); two of four raters say A, one tie, one B."""
     expected = -(0.5 * math.log(2 / 7) + 0.25 * math.log(48 / 77) + 0.25 * math.log(1 / 11))
-    loss = share_loss(btt_log_probs(double(math.log(2)), 5.0), double(0.5, 0.25, 0.25)[None])
+    loss = verdict_loss(double(math.log(2)), double(0.5, 0.25, 0.25)[None], "btt", 5.0)
     torch.testing.assert_close(loss, double(expected), rtol=0, atol=1e-14)
-    decided = share_loss(bt_log_probs(double(math.log(3))), double(0.5, 0.25, 0.25)[None])
+    decided = verdict_loss(double(math.log(3)), double(0.5, 0.25, 0.25)[None], "bt")
     torch.testing.assert_close(decided, double(0.5 * math.log(4 / 3) + 0.25 * math.log(4)), rtol=0, atol=1e-14)
 
 
 @given(d=st.floats(-50, 50), votes=st.tuples(*[st.integers(0, 5)] * 3))
 @pytest.mark.parametrize("law", ["btt", "davidson", "bt"])
 def test_loss_on_shares_is_the_mean_over_raters(law: str, d: float, votes: tuple[int, int, int]) -> None:
-    log_probs = {"btt": btt_log_probs, "davidson": davidson_log_probs, "bt": bt_log_probs}[law](double(d))
-    hard = {"btt": btt_loss, "davidson": davidson_loss, "bt": bt_loss}[law]
+    hard = loss_of(law)
     single = [hard(double(d), double(0.0), double(v)) for v, n in zip((1, 0, -1), votes, strict=True) for _ in range(n)]
     shares = double(*votes)[None] / max(1, sum(votes))
     mean = torch.cat(single).mean() if single else torch.tensor(0.0)
-    assert float(share_loss(log_probs, shares)) == pytest.approx(float(mean), abs=1e-10)
+    assert float(verdict_loss(double(d), shares, law)) == pytest.approx(float(mean), abs=1e-10)
 
 
 def test_gradient_of_the_loss_on_shares_is_right() -> None:
     d = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
     shares = torch.rand(7, 3, generator=fold_in(4), dtype=torch.float64)
-    for log_probs, width in ((btt_log_probs, 3.0), (davidson_log_probs, 2.0)):
+    for law, width in (("btt", 3.0), ("davidson", 2.0)):
         wide = double(*[width] * 7).requires_grad_()
-        assert torch.autograd.gradcheck(lambda d, w, law=log_probs: share_loss(law(d, w), shares), (d, wide))
-    assert torch.autograd.gradcheck(lambda d: share_loss(bt_log_probs(d), shares), (d,))
+        assert torch.autograd.gradcheck(lambda d, w, law=law: verdict_loss(d, shares, law, w), (d, wide))
+    assert torch.autograd.gradcheck(lambda d: verdict_loss(d, shares, "bt"), (d,))
 
 
 def test_at_the_shares_that_the_law_gives_the_scores_rest() -> None:
     d = double(0.7).requires_grad_()
-    share_loss(btt_log_probs(d), btt_log_probs(d.detach()).exp().T).sum().backward()
+    verdict_loss(d, btt_log_probs(d.detach()).exp().T, "btt").sum().backward()
     assert float(d.grad) == pytest.approx(0, abs=1e-15)
 
 
@@ -243,5 +249,3 @@ def test_labels_and_shares_tell_the_same() -> None:
     assert label_shares(double(22, math.nan)).tolist() == [[0, 0, 0]] * 2
     split = share_labels(torch.tensor([[0.5, 0, 0.5], [0, 0, 0], [0.4, 0.3, 0.3], [0.2, 0.4, 0.4]]))
     assert split.isnan().tolist() == [True, True, False, True] and split[2] == 1
-    with pytest.raises(ValueError, match=r"shares must have shape \(4, 3\)"):
-        share_loss(torch.zeros(3, 4), torch.zeros(3, 3))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.randomness import Draws
-from videoalign.training.callbacks import Every, KeepBest
+from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import FitConfig, fit, rate_factor
 from videoalign.training.objective import Loss
 from videoalign.training.order import bucketed_order, example_order
@@ -165,14 +165,16 @@ def test_validation_joins_the_row_and_the_best_weights_are_kept(tmp_path: Path) 
     seen: list[int] = []
     at_best: list[Tensor] = []
 
-    def snapshot(step: int) -> None:
-        seen.append(step)
-        at_best.append(line.model.weight.detach().clone())
+    class Snapshot:
+        def after_step(self, step: int, row: dict[str, float]) -> None:
+            if step % 10 == 0:
+                seen.append(step)
+                at_best.append(line.model.weight.detach().clone())
 
     config = CONFIG.model_copy(update={"validate_every_steps": 10})
     history = fit(
         line, examples(), collate, config, tmp_path / "run",
-        callbacks=[keeper, Every(10, snapshot)], validate=lambda: {"accuracy": next(values)},
+        callbacks=[keeper, Snapshot()], validate=lambda: {"accuracy": next(values)},
     )  # fmt: skip
     assert [row["val/accuracy"] for row in history if "val/accuracy" in row] == [0.2, 0.9, 0.5]
     assert seen == [10, 20, 30]

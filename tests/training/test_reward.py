@@ -10,7 +10,7 @@ from torch import nn
 from videoalign.contracts.records import Label, Rating
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import ConfigError
-from videoalign.losses.preference import btt_loss
+from videoalign.losses.preference import label_shares, verdict_loss
 from videoalign.randomness import Draws
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.objective import Loss, means
@@ -71,7 +71,8 @@ def test_each_clip_is_scored_once_and_every_pair_counts() -> None:
     scores = [[1.0, 0.0], [0.5, 2.0], [-1.0, 0.3], [0.1, 0.2], [0.4, 0.9]]
     loss, metrics = told(objective(scores).loss(batch, draws(2)))
     cases = [(1.0, 0.5, 1), (0.0, 2.0, 0), (-1.0, 1.0, -1), (0.1, 0.4, 0), (0.2, 0.9, -1)]
-    by_hand = [float(btt_loss(*(torch.tensor(float(x)) for x in case))) for case in cases]
+    a, b, label = torch.tensor(cases).T
+    by_hand = verdict_loss(a - b, label_shares(label), "btt").tolist()
     assert float(loss) == pytest.approx(sum(by_hand) / 5, abs=1e-6)
     assert metrics == {"accuracy/VQ": 1.0, "accuracy/TA": 1.0}
 

@@ -7,11 +7,6 @@ from torch import Tensor
 from videoalign.flow.path import expand_time
 
 
-def classifier_free(v_text: Tensor, v_empty: Tensor, scale: float) -> Tensor:
-    """v_empty + scale (v_text - v_empty)."""
-    return v_empty + scale * (v_text - v_empty)
-
-
 def reward_guided(v: Tensor, reward_gradient: Tensor, t: Tensor, weight: float) -> Tensor:
     """Flow-NRG: v - w t / (1 - t) grad_x r(x_t, y, t), left alone where t = 1.
 

@@ -25,13 +25,3 @@ def interpolate(x_data: Tensor, x_noise: Tensor, t: Tensor) -> Tensor:
 def velocity(x_data: Tensor, x_noise: Tensor) -> Tensor:
     """v = x_noise - x_data, the same at every t."""
     return x_noise - x_data
-
-
-def data_from_velocity(v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """x_data = x_t - t v."""
-    return x_t - expand_time(t, x_t) * v
-
-
-def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """x_noise = x_t + (1 - t) v."""
-    return x_t + (1 - expand_time(t, x_t)) * v

@@ -39,7 +39,7 @@ from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward_start import start_reward
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
-from videoalign.training.objectives.reward import JudgedGroup, RewardObjective, TieCriterion, find_criterion
+from videoalign.training.objectives.reward import JudgedGroup, RewardObjective, VerdictCriterion, find_criterion
 from videoalign.training.order import bucketed_order
 
 BEST_FILE = "best.safetensors"
@@ -205,10 +205,10 @@ def _fit(
 
 
 def _ties(objective: RewardObjective) -> Ties | None:
-    if not isinstance(objective.criterion, TieCriterion):
+    criterion = objective.criterion
+    if not isinstance(criterion, VerdictCriterion) or (widths := criterion.widths()) is None:
         return None
-    widths = dict(zip(objective.dimensions, objective.criterion.widths(), strict=True))
-    return Ties(law=objective.criterion.law, width=widths)
+    return Ties.model_validate({"law": criterion.law, "width": dict(zip(objective.dimensions, widths, strict=True))})
 
 
 def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjective:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -19,17 +19,6 @@ class Callback(Protocol):
     def after_step(self, step: int, row: Mapping[str, float]) -> None:
         """``step`` steps are done; ``row`` holds the numbers of the last one."""
         ...
-
-
-class Every:
-    """Runs an action each ``num_steps`` steps, as for samples drawn during training."""
-
-    def __init__(self, num_steps: int, action: Callable[[int], None]) -> None:
-        self.num_steps, self.action = num_steps, action
-
-    def after_step(self, step: int, row: Mapping[str, float]) -> None:
-        if step % self.num_steps == 0:
-            self.action(step)
 
 
 class _Trained(Protocol):

@@ -17,7 +17,7 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
 from videoalign.contracts.scores import ClipScore
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError, VideoAlignError
-from videoalign.losses.preference import btt_log_probs, davidson_log_probs
+from videoalign.losses.preference import LAWS
 from videoalign.models.videoreward.backbone import (
     ModelInputs,
     hidden_states,
@@ -342,9 +342,9 @@ class VideoReward(nn.Module):
         ties = self.settings.ties
         if ties is None:
             raise ModelError(f"reward '{self.name}': it was trained without ties; train it with loss=btt or davidson.")
-        log_probs = btt_log_probs if ties.law == "btt" else davidson_log_probs
         width = torch.tensor([ties.width[name] for name in self.dimensions], dtype=torch.float64)
-        likely: np.ndarray = log_probs(torch.from_numpy(raw_a - raw_b), width).exp().movedim(0, -1).numpy()
+        log_probs = LAWS[ties.law].log_probs(torch.from_numpy(raw_a - raw_b), width)
+        likely: np.ndarray = log_probs.exp().movedim(0, -1).numpy()
         return likely
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.flow.path import interpolate
 from videoalign.flow.times import stratified
-from videoalign.losses.preference import bt_loss
+from videoalign.losses.preference import label_shares, verdict_loss
 from videoalign.randomness import Draws, fold_in
 from videoalign.training.objective import NOISE_BANDS, Loss, Metric, band_ending, per_group, require_names
 from videoalign.training.objectives.flow import TimeSettings
@@ -159,7 +159,7 @@ class LatentRewardObjective:
         difference, labels = pair_differences(scores, batch), batch.labels.to(device)
         decided = (labels.abs() == 1).to(difference)
         right = (difference.detach() * labels > 0).to(difference) * decided
-        losses = bt_loss(difference, torch.zeros_like(difference), labels)  # 0 where nothing was decided
+        losses = verdict_loss(difference, label_shares(labels), "bt")  # 0 where nothing was decided
         group = batch.group.to(device)
         of_pair = group[batch.pairs[:, 0].to(device)]
         lost, num, hits = (per_group(part, of_pair, batch.num_groups) for part in (losses, decided, right))
@@ -182,7 +182,7 @@ class LatentRewardObjective:
     def _contrast(self, gain: Tensor, group: Tensor) -> tuple[Tensor, dict[str, Metric]]:
         """Each group's mean loss (G,), and shares told right, of what the own prompt gains (M, contrast dimensions)."""
         num_groups, one = int(group[-1]) + 1, torch.ones_like(gain)
-        losses = bt_loss(gain, torch.zeros_like(gain), one)
+        losses = verdict_loss(gain, label_shares(one), "bt")
         lost, hits, num = (per_group(part, group, num_groups) for part in (losses, (gain > 0).to(gain), one))
         shares = {f"contrast/{name}": (hits[:, k], num[:, k]) for k, name in enumerate(self.contrast_dimensions)}
         return lost.sum(1) / num.sum(1), dict(shares)

@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.losses.preference import (
+    LAWS,
     NU,
     THETA,
-    bt_log_probs,
-    btt_log_probs,
-    davidson_log_probs,
     mean_over_judged,
     regression_loss,
     share_labels,
-    share_loss,
+    verdict_loss,
 )
 from videoalign.randomness import Draws
 from videoalign.training.objective import Loss, Metric, per_group, require_names
@@ -87,59 +85,38 @@ class Criterion(Protocol):
         ...
 
 
-class TieCriterion(nn.Module):
-    """-log P(verdict) under a law of ties, its mean over the votes; one width of the tie band per dimension.
+class VerdictCriterion(nn.Module):
+    """-log P(verdict) under a law of `losses.preference`, its mean over the votes that the law can express.
 
     Args:
-        law: ``btt`` (Rao and Kupper, width theta above 1) or ``davidson`` (width nu above 0).
-        width: where it starts, and stays unless it is learnt.
+        law: a key of `losses.preference.LAWS`.
         num_dimensions: D.
-        learn: train the widths, with everything else.
+        width: of the tie band, where it starts, and stays unless it is learnt; the law's own by default.
+        learn: train the widths, one per dimension, with everything else.
     """
 
-    def __init__(self, law: str, width: float, num_dimensions: int, *, learn: bool = False) -> None:
+    def __init__(self, law: str, num_dimensions: int, *, width: float | None = None, learn: bool = False) -> None:
         super().__init__()
-        self.log_probs, self.least = TIE_LAWS[law]
-        self.law, self.start, self.learn = law, width, learn
-        above = torch.full((num_dimensions,), math.log(width - self.least))
-        self.log_above = nn.Parameter(above, requires_grad=learn)
+        self.law, self.above, self.learn = law, LAWS[law].above, learn
+        self.width = LAWS[law].width if width is None else width
+        above = 1.0 if self.width is None else self.width - self.above
+        self.log_above = nn.Parameter(torch.full((num_dimensions,), math.log(above)), requires_grad=learn)
 
-    def widths(self) -> list[float]:
-        """Of each dimension."""
-        learnt: list[float] = (self.least + self.log_above.detach().exp()).tolist()
-        return learnt if self.learn else [self.start] * len(learnt)
+    def widths(self) -> list[float] | None:
+        """Of each dimension; None where the law has no tie band."""
+        if self.width is None or not self.learn:
+            return None if self.width is None else [self.width] * len(self.log_above)
+        learnt: list[float] = (self.above + self.log_above.detach().exp()).tolist()
+        return learnt
 
     def forward(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
         """Losses (P, D) of scores (K, D)."""
-        width = self.least + self.log_above.to(scores.device).exp() if self.learn else self.start
-        return share_loss(self.log_probs(_differences(scores, batch), width), batch.shares.to(scores.device))
+        width = self.above + self.log_above.to(scores.device).exp() if self.learn else self.width
+        return verdict_loss(_differences(scores, batch), batch.shares.to(scores.device), self.law, width)
 
     def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
-        """1 for each entry with a verdict, (P, D)."""
-        return judged.shares.sum(-1)
-
-    def groups(self, batch: JudgedBatch) -> Tensor:
-        """Those of the pairs, (P,)."""
-        return batch.group[batch.pairs[:, 0]]
-
-
-TIE_LAWS: dict[str, tuple[Callable[..., Tensor], float]] = {
-    "btt": (btt_log_probs, 1.0),
-    "davidson": (davidson_log_probs, 0.0),
-}
-"""Probabilities of each law of ties, and what its width must lie above."""
-
-
-class BtCriterion:
-    """Bradley-Terry over the decided votes; ties are left out."""
-
-    def __call__(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
-        """Losses (P, D) of scores (K, D)."""
-        return share_loss(bt_log_probs(_differences(scores, batch)), batch.shares.to(scores.device))
-
-    def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
-        """The share of decided votes, (P, D)."""
-        return judged.shares[..., 0] + judged.shares[..., 2]
+        """Share of the votes that the law can express, (P, D): all, or without a tie band the decided ones."""
+        return judged.shares.sum(-1) - (judged.shares[..., 1] if self.width is None else 0.0)
 
     def groups(self, batch: JudgedBatch) -> Tensor:
         """Those of the pairs, (P,)."""
@@ -162,17 +139,13 @@ class RegressionCriterion:
         return batch.group
 
 
-CRITERIA: dict[str, Callable[[], Criterion]] = {"bt": BtCriterion, "regression": RegressionCriterion}
-"""Those without a law of ties, by the name that a configuration gives."""
-
-
 def find_criterion(
     name: str, num_dimensions: int, *, theta: float = THETA, nu: float = NU, learn_ties: bool = False
 ) -> Criterion:
     """The loss of that name.
 
     Args:
-        name: btt, davidson, bt or regression.
+        name: regression, or a key of `losses.preference.LAWS`.
         num_dimensions: D.
         theta: width of btt.
         nu: width of davidson.
@@ -181,16 +154,17 @@ def find_criterion(
     Raises:
         ConfigError: there is none, a width out of range, or ties to learn without a law of ties.
     """
-    if name not in {*TIE_LAWS, *CRITERIA}:
-        raise ConfigError(f"loss: unknown '{name}'.{did_you_mean(name, (*TIE_LAWS, *CRITERIA))}")
-    for setting, value, least in (("theta", theta, 1), ("nu", nu, 0)):
+    names = (*LAWS, "regression")
+    if name not in names:
+        raise ConfigError(f"loss: unknown '{name}'.{did_you_mean(name, names)}")
+    for setting, value, least in (("theta", theta, LAWS["btt"].above), ("nu", nu, LAWS["davidson"].above)):
         if not value > least:
-            raise ConfigError(f"{setting}: must be above {least}; got {value}.")
-    if name in TIE_LAWS:
-        return TieCriterion(name, theta if name == "btt" else nu, num_dimensions, learn=learn_ties)
-    if learn_ties:
+            raise ConfigError(f"{setting}: must be above {least:g}; got {value}.")
+    if learn_ties and (name == "regression" or LAWS[name].width is None):
         raise ConfigError(f"learn_ties: loss={name} knows no ties; use loss=btt or loss=davidson.")
-    return CRITERIA[name]()
+    if name == "regression":
+        return RegressionCriterion()
+    return VerdictCriterion(name, num_dimensions, width={"btt": theta, "davidson": nu}.get(name), learn=learn_ties)
 
 
 class RewardObjective:
@@ -210,7 +184,7 @@ class RewardObjective:
         """
         Args:
             reward: module; the parameters that want a gradient are trained.
-            criterion: see `CRITERIA`.
+            criterion: see `find_criterion`.
             dimensions: D names, for the log.
             part_of: from a parameter's name to its part.
             rates: peak learning rate by part; parts without one take the run's own.
@@ -301,7 +275,7 @@ class RewardObjective:
 
     def _learnt_widths(self) -> dict[str, nn.Parameter]:
         criterion = self.criterion
-        return {"ties": criterion.log_above} if isinstance(criterion, TieCriterion) and criterion.learn else {}
+        return {"ties": criterion.log_above} if isinstance(criterion, VerdictCriterion) and criterion.learn else {}
 
 
 def told_right(scores: Tensor, batch: JudgedBatch) -> tuple[Tensor, Tensor]:
