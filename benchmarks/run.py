@@ -19,7 +19,7 @@ from scoring import SHARED, memory_growth, scoring_rates
 from videoalign.contracts.output import write_json
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
-from videoalign.models.lora import LoraSettings, adapter_off, add_lora
+from videoalign.models.lora import LoraSettings, add_lora, as_reference
 from videoalign.models.small_wan import small_wan_generator
 from videoalign.randomness import Draws, fold_in
 from videoalign.sampling.guided import RewardGuide
@@ -65,7 +65,7 @@ def training_steps() -> dict[str, Callable[[], object]]:
 
         return run
 
-    dpo = DpoObjective(generator.velocity, parameters, times, lambda: adapter_off(generator.transformer), beta=100.0)
+    dpo = DpoObjective(generator.velocity, parameters, times, lambda: as_reference(generator.transformer), beta=100.0)
     sft = SftObjective(generator.velocity, parameters, times)
     return {
         "sft": step(sft, collate_pairs(plain)),

@@ -1,29 +1,27 @@
-"""Low-rank adapters on a generator's transformer, through peft and in peft's folder format."""
+"""Low-rank adapters on a generator's transformer, through peft."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft import LoraConfig, PeftConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from videoalign.config import Config
-from videoalign.contracts.output import whole_file
-from videoalign.errors import ModelError
+from videoalign.errors import ConfigError, ModelError
+from videoalign.models.adapter_files import Adapter, base_of, read_adapter, write_adapter
+from videoalign.randomness import fold_in
 
 ADAPTER = "default"
-WEIGHTS_FILE, BASE_FILE = "adapter_model.safetensors", "base.json"
-PEFT_PREFIX = "base_model.model."
-"""What peft puts before the names of the weights in its files."""
+REFERENCE = "reference"
+"""Name of the frozen copy that an adapter which another one was started from leaves; see `add_lora`."""
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
@@ -45,60 +43,85 @@ class LoraSettings(Config):
     """Which linear layers are adapted: query, key, value and output projections, or the feed-forward layers too."""
 
 
-def add_lora(transformer: nn.Module, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn.Parameter]:
+def add_lora(
+    transformer: nn.Module, settings: LoraSettings, *, seed: int = 0, start: Adapter | None = None
+) -> dict[str, nn.Parameter]:
     """Puts a new adapter on the transformer, which stays the same function until the adapter is trained.
+
+    The factors are float32 whatever the transformer is: in half precision the small steps of a training round to
+    nothing.
 
     Args:
         transformer: changed in place; all its other weights are frozen.
         settings: size and place.
         seed: draws the first factor of each update; the second starts at zero.
+        start: what the adapter starts from instead; a frozen copy of it stays beside it, and is what `as_reference`
+            goes back to.
 
     Returns:
         The adapter's parameters by name, all trainable.
 
     Raises:
-        ModelError: there is an adapter already, or no layer of the wanted names.
+        ModelError: there is an adapter already, or no layer of one of the wanted names.
+        ConfigError: ``start`` is of another size or place than the settings.
     """
     if has_adapter(transformer):
         raise ModelError("adapter: the transformer has one already; remove it first, or load the model again.")
+    layers = _target_layers(transformer, settings)
+    transformer.requires_grad_(False)
+    if start is not None:
+        _require_like(start, settings, layers)
+        _put(transformer, start, REFERENCE)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
         target_modules=list(TARGETS[settings.targets]),
-        init_lora_weights=True,
     )
-    transformer.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        _inject(transformer, config)
+    _inject(transformer, config, ADAPTER)
+    with torch.no_grad():
+        for name, layer in _layers(transformer).items():
+            down = nn.init.kaiming_uniform_(
+                torch.empty(settings.rank, layer.in_features), a=math.sqrt(5), generator=fold_in(seed, "lora", name)
+            )
+            layer.lora_A[ADAPTER].weight.copy_(down if start is None else start.down[name])
+            layer.lora_B[ADAPTER].weight.zero_()
+            if start is not None:
+                layer.lora_B[ADAPTER].weight.copy_(start.up[name] * (start.scale[name] / layer.scaling[ADAPTER]))
+            layer.set_adapter(ADAPTER)
     return adapter_parameters(transformer)
 
 
 def adapter_parameters(transformer: nn.Module) -> dict[str, nn.Parameter]:
     """The adapter's parameters by their name in the transformer."""
-    return {name: value for name, value in transformer.named_parameters() if ".lora_" in name}
+    return {name: value for name, value in transformer.named_parameters() if f".{ADAPTER}." in name}
 
 
 def has_adapter(transformer: nn.Module) -> bool:
     """True when an adapter is on the transformer, switched off or not."""
-    return any(isinstance(module, BaseTunerLayer) for module in transformer.modules())
+    return any(isinstance(module, LoraLayer) for module in transformer.modules())
 
 
 @contextmanager
-def adapter_off(transformer: nn.Module) -> Iterator[None]:
-    """The transformer without its adapter while the block runs: the frozen reference, at no memory of its own."""
-    layers = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer) and not m.disable_adapters]
+def as_reference(transformer: nn.Module) -> Iterator[None]:
+    """The frozen reference while the block runs: the transformer without its adapter, or with what it started from."""
+    layers = [
+        layer
+        for layer in _layers(transformer).values()
+        if not layer.disable_adapters and REFERENCE not in layer.active_adapters
+    ]
     trainable = [value for value in adapter_parameters(transformer).values() if value.requires_grad]
     try:
         for layer in layers:
-            layer.enable_adapters(False)
+            if REFERENCE in layer.lora_A:
+                layer.set_adapter(REFERENCE, inference_mode=True)
+            else:
+                layer.enable_adapters(False)
         yield
     finally:
         for layer in layers:
             layer.enable_adapters(True)
-        for value in adapter_parameters(transformer).values():
-            value.requires_grad_(False)
+            layer.set_adapter(ADAPTER, inference_mode=True)
         for value in trainable:
             value.requires_grad_(True)
 
@@ -106,105 +129,149 @@ def adapter_off(transformer: nn.Module) -> Iterator[None]:
 def remove_adapter(transformer: nn.Module) -> None:
     """Takes the adapter off, leaving the transformer as it was before `add_lora` or `load_adapter`."""
     for name, layer in list(transformer.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
+        if isinstance(layer, LoraLayer):
             parent, _, attribute = name.rpartition(".")
             setattr(transformer.get_submodule(parent), attribute, layer.get_base_layer())
     vars(transformer).pop("peft_config", None)
 
 
 def save_adapter(transformer: nn.Module, folder: str | Path, base: Mapping[str, str]) -> None:
-    """Writes the adapter into ``folder`` as ``PeftModel.from_pretrained`` reads it, with the identity of its base.
+    """Writes the adapter into ``folder`` with the identity of its base; see `adapter_files.write_adapter`.
 
     Args:
         transformer: carries the adapter.
         folder: made when absent; other files in it stay.
-        base: `Generator.identity()`; ``name`` and ``transformer`` are what a later load compares.
+        base: `Generator.identity()`.
 
     Raises:
         OutputError: the place cannot be written.
     """
-    folder = Path(folder)
-    state = _adapter_state(transformer)
-    tensors = {PEFT_PREFIX + name: value.detach().cpu().contiguous() for name, value in state.items()}
     config: PeftConfig = vars(transformer)["peft_config"][ADAPTER]
-    settings = config.to_dict()
-    settings |= {"base_model_name_or_path": base["name"], "inference_mode": True}
-    settings["target_modules"] = sorted(settings["target_modules"])
-    with whole_file(folder / WEIGHTS_FILE) as aside:
-        save_file(tensors, aside, metadata={"format": "pt"})
-    for name, value in ((BASE_FILE, dict(base)), ("adapter_config.json", settings)):
-        with whole_file(folder / name) as aside:
-            aside.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+    layers = {name: layer for name, layer in _layers(transformer).items() if ADAPTER in layer.lora_A}
+    adapter = Adapter(
+        down={name: layer.lora_A[ADAPTER].weight.detach() for name, layer in layers.items()},
+        up={name: layer.lora_B[ADAPTER].weight.detach() for name, layer in layers.items()},
+        scale={name: float(layer.scaling[ADAPTER]) for name, layer in layers.items()},
+    )
+    write_adapter(folder, adapter, config.to_dict(), base)
 
 
 def load_adapter(
-    transformer: nn.Module, folder: str | Path, *, base: Mapping[str, str] | None = None, scale: float = 1.0
+    transformer: nn.Module, path: str | Path, *, base: Mapping[str, str] | None = None, scale: float = 1.0
 ) -> None:
-    """Puts a saved adapter on the transformer.
+    """Puts a saved adapter on the transformer, in float32.
 
     Args:
         transformer: the base that the adapter was trained on; carries none yet.
-        folder: written by `save_adapter` or by peft.
+        path: folder or file in any layout of `adapter_files.read_adapter`.
         base: `Generator.identity()`, compared with the identity in the folder where that has one.
         scale: multiplies the update; 1 as trained, 0 the base.
 
     Raises:
         ModelError: no adapter there, made for another base, or the transformer carries one already.
     """
-    folder = Path(folder)
     if has_adapter(transformer):
         raise ModelError("adapter: the transformer has one already; remove it first, or load the model again.")
-    if not (folder / "adapter_config.json").is_file() or not (folder / WEIGHTS_FILE).is_file():
-        raise ModelError(f"--adapter: {folder} holds no adapter (adapter_config.json and {WEIGHTS_FILE}).")
-    _check_base(folder, base)
+    adapter = read_adapter(path)
+    if base is not None:
+        require_base(path, base)
     try:
-        config = PeftConfig.from_pretrained(str(folder))
-        state = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"--adapter: {folder} is damaged ({' '.join(str(error).split())[:160]}).") from None
-    transformer.requires_grad_(False)
-    _fill(transformer, folder, config, {name.removeprefix(PEFT_PREFIX): value for name, value in state.items()})
-    for module in transformer.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.set_scale(ADAPTER, scale)  # type: ignore[operator]
+        _put(transformer, adapter, ADAPTER)
+    except (ValueError, RuntimeError, KeyError) as error:
+        remove_adapter(transformer)
+        told = " ".join(str(error).split())[:160]
+        raise ModelError(f"--adapter: {path} does not fit this model ({told}).") from None
+    for layer in _layers(transformer).values():
+        layer.scaling[ADAPTER] *= scale
     transformer.requires_grad_(False).eval()
 
 
-def _fill(transformer: nn.Module, folder: Path, config: Any, state: dict[str, Tensor]) -> None:
-    try:
-        with torch.random.fork_rng(devices=[]):
-            _inject(transformer, config)
-        missing = set(_adapter_state(transformer)) ^ set(state)
-        if missing:
-            raise ValueError(f"{len(missing)} weights have no counterpart, such as {sorted(missing)[0]}")
-        set_peft_model_state_dict(transformer, state, adapter_name=ADAPTER)
-    except (ValueError, RuntimeError) as error:
-        remove_adapter(transformer)
+def require_base(path: str | Path, base: Mapping[str, str]) -> None:
+    """Checks that an adapter was trained on this base, as far as it says on which.
+
+    Raises:
+        ModelError: it was trained on another one.
+    """
+    made_for = base_of(path)
+    if made_for is not None and made_for.get("transformer") != base["transformer"]:
         raise ModelError(
-            f"--adapter: {folder} does not fit this model ({' '.join(str(error).split())[:160]})."
-        ) from None
-
-
-def _adapter_state(transformer: nn.Module) -> dict[str, Tensor]:
-    """Without looking for the base model's vocabulary on the hub, as peft does by default."""
-    return dict(get_peft_model_state_dict(transformer, adapter_name=ADAPTER, save_embedding_layers=False))
-
-
-def _inject(transformer: nn.Module, config: Any) -> None:
-    try:
-        inject_adapter_in_model(config, transformer, adapter_name=ADAPTER)
-    except ValueError as error:
-        raise ModelError(f"adapter: {' '.join(str(error).split())[:200]}") from None
-    transformer.peft_config = {ADAPTER: config}  # type: ignore[assignment]
-
-
-def _check_base(folder: Path, base: Mapping[str, str] | None) -> None:
-    file = folder / BASE_FILE
-    if base is None or not file.is_file():
-        return
-    made_for = json.loads(file.read_text(encoding="utf-8"))
-    if made_for.get("transformer") != base["transformer"]:
-        raise ModelError(
-            f"--adapter: {folder} was trained on '{made_for.get('name')}' ({made_for.get('transformer')}), not on "
+            f"--adapter: {path} was trained on '{made_for.get('name')}' ({made_for.get('transformer')}), not on "
             f"'{base['name']}' ({base['transformer']}); give the model that it belongs to."
         )
+
+
+def _layers(transformer: nn.Module) -> dict[str, LoraLayer]:
+    """The adapted layers by their name in the bare transformer."""
+    return {name: layer for name, layer in transformer.named_modules() if isinstance(layer, LoraLayer)}
+
+
+def _target_layers(transformer: nn.Module, settings: LoraSettings) -> list[str]:
+    """Names of the layers that the settings ask for."""
+    names = [name for name, _ in transformer.named_modules()]
+    found: list[str] = []
+    for target in TARGETS[settings.targets]:
+        layers = [name for name in names if _ends_in(name, [target])]
+        if not layers:
+            raise ModelError(
+                f"lora.targets: '{settings.targets}' adapts layers named {target}, but "
+                f"{type(transformer).__name__} has none; choose other targets or another model."
+            )
+        found += layers
+    return found
+
+
+def _ends_in(layer: str, targets: Sequence[str]) -> bool:
+    """Whether the name of a layer is one of these or ends in one."""
+    return f".{layer}".endswith(tuple(f".{target}" for target in targets))
+
+
+def _require_like(start: Adapter, settings: LoraSettings, layers: list[str]) -> None:
+    ranks = set(start.ranks().values())
+    if ranks != {settings.rank}:
+        shown = ", ".join(map(str, sorted(ranks)))
+        raise ConfigError(f"start: its adapter has rank {shown}; lora.rank is {settings.rank}. Set lora.rank={shown}.")
+    strangers = sorted(set(start.down) ^ set(layers))
+    if strangers:
+        raise ConfigError(
+            f"start: its adapter and lora.targets={settings.targets} are not of the same layers, such as "
+            f"{strangers[0]}; set lora.targets to what it was trained with."
+        )
+
+
+def _put(transformer: nn.Module, adapter: Adapter, name: str) -> None:
+    """Puts an adapter of given weights on its layers."""
+    known = dict(transformer.named_modules())
+    asked = [layer for layer in known if _ends_in(layer, adapter.targets)]
+    for missing, told in (
+        (sorted(set(adapter.down) - set(known)), "of its layers are not in the model"),
+        (sorted(set(asked) - set(adapter.down)), "layers that it is for have no counterpart in it"),
+    ):
+        if missing:
+            raise ValueError(f"{len(missing)} {told}, such as {missing[0]}")
+    ranks = adapter.ranks()
+    rank = max(ranks.values())
+    others = {layer: num for layer, num in ranks.items() if num != rank}
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ranks), rank_pattern=others)
+    _inject(transformer, config, name)
+    with torch.no_grad():
+        for layer_name, layer in _layers(transformer).items():
+            for factor, values in ((layer.lora_A, adapter.down), (layer.lora_B, adapter.up)):
+                weight = factor[name].weight
+                if weight.shape != values[layer_name].shape:
+                    shapes = f"{tuple(values[layer_name].shape)}, the model takes {tuple(weight.shape)}"
+                    raise ValueError(f"{layer_name}: a factor of shape {shapes}")
+                weight.copy_(values[layer_name])
+            layer.scaling[name] = adapter.scale[layer_name]
+
+
+def _inject(transformer: nn.Module, config: Any, name: str) -> None:
+    """Adapted layers of zero effect, their factors in float32."""
+    others = vars(transformer).pop("peft_config", {})  # where peft finds these it warns of several adapters
+    try:
+        with torch.random.fork_rng(devices=[]):
+            inject_adapter_in_model(config, transformer, adapter_name=name)
+    except ValueError as error:
+        raise ModelError(f"adapter: {' '.join(str(error).split())[:200]}") from None
+    for layer in _layers(transformer).values():
+        layer.lora_A[name].float(), layer.lora_B[name].float()
+    vars(transformer)["peft_config"] = {**others, name: config}

@@ -21,7 +21,7 @@ from videoalign.data.lineage import Teacher, prompt_hashes, teachers_of, write_l
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
-from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter, save_adapter
+from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter, save_adapter
 from videoalign.recipes.encode import ClipSettings, encode, encode_reference, pair_examples
 from videoalign.training.callbacks import Callback
 from videoalign.training.loop import FitConfig, Objective, Row, count_steps, fit
@@ -226,7 +226,7 @@ def _prepare_dpo(job: _Job) -> tuple[Objective, Sequence[Any], Callable[[list[An
         job.generator.velocity,
         job.parameters,
         config.times,
-        lambda: adapter_off(transformer),
+        lambda: as_reference(transformer),
         beta=config.beta,
         schedule=config.schedule,
         sft_weight=config.sft_weight,

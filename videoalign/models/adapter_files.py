@@ -1,0 +1,222 @@
+"""Adapters on disk, in the layouts of peft, diffusers and ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import WanPipeline
+from peft import PeftConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from videoalign.contracts.digests import file_digest
+from videoalign.contracts.output import fingerprint, whole_file, write_json
+from videoalign.errors import ModelError
+
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+BASE_FILE = "base.json"
+"""What the adapter was trained on; see `Generator.identity`."""
+
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+PEFT_PREFIX, DIFFUSERS_PREFIX, COMFYUI_PREFIX = "base_model.model.", "transformer.", "diffusion_model."
+"""What the layouts put before the name of a layer."""
+
+WAN_NAMES = {
+    "attn1.": "self_attn.",
+    "attn2.": "cross_attn.",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "o",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+}
+"""Parts of a layer's name in diffusers, and in the original Wan code that ComfyUI follows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """Low-rank updates scale * up @ down of linear layers."""
+
+    down: dict[str, Tensor]
+    """(rank, in), by name of the layer in the transformer."""
+    up: dict[str, Tensor]
+    """(out, rank), of the same layers."""
+    scale: dict[str, float]
+    """alpha / rank as trained, of the same layers."""
+    targets: tuple[str, ...] = ()
+    """Ends of the names of all layers that it is for, where its file says so."""
+
+    def scaled_up(self) -> dict[str, Tensor]:
+        """The upper factors with the scale in them, so that alpha = rank, which readers take for granted, is right."""
+        return {name: up * self.scale[name] for name, up in self.up.items()}
+
+    def ranks(self) -> dict[str, int]:
+        """By name of the layer."""
+        return {name: len(down) for name, down in self.down.items()}
+
+
+def read_adapter(path: str | Path) -> Adapter:
+    """The adapter in a folder or file, in float32.
+
+    Args:
+        path: a folder that `write_adapter` or peft wrote, a folder with ``pytorch_lora_weights.safetensors`` as
+            diffusers writes it, or a ``.safetensors`` file in the layout of diffusers, ComfyUI or musubi-tuner.
+
+    Raises:
+        ModelError: no adapter there, a damaged one, or one of another kind than LoRA.
+    """
+    path = Path(path)
+    with _damaged(path):
+        if (path / PEFT_CONFIG).is_file() and (path / PEFT_FILE).is_file():
+            return _read_peft(path)
+        if path.is_file() or (path / DIFFUSERS_FILE).is_file():
+            return _read_diffusers(path)
+    raise _absent(path)
+
+
+def adapter_digest(path: str | Path) -> str:
+    """A short string that stands for the files which decide what `read_adapter` gives, weights and scale alike.
+
+    Raises:
+        ModelError: no adapter there.
+    """
+    path = Path(path)
+    for files in ([path / PEFT_CONFIG, path / PEFT_FILE], [path / DIFFUSERS_FILE], [path]):
+        if all(file.is_file() for file in files):
+            return fingerprint([file_digest(file) for file in files])
+    raise _absent(path)
+
+
+def write_adapter(folder: str | Path, adapter: Adapter, config: Mapping[str, Any], base: Mapping[str, str]) -> None:
+    """Writes an adapter as ``PeftModel.from_pretrained`` and as ``pipe.load_lora_weights`` of diffusers read it.
+
+    Args:
+        folder: made when absent; other files in it stay.
+        adapter: what is written.
+        config: of peft, with the rank and alpha that the scales follow from.
+        base: `Generator.identity()`; ``name`` and ``transformer`` are what a later load compares.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    folder = Path(folder)
+    settings = {**config, "base_model_name_or_path": base["name"], "inference_mode": True}
+    _save(folder / PEFT_FILE, PEFT_PREFIX, adapter.down, adapter.up)
+    _save(folder / DIFFUSERS_FILE, DIFFUSERS_PREFIX, adapter.down, adapter.scaled_up())
+    write_json(folder / BASE_FILE, dict(base))
+    write_json(folder / PEFT_CONFIG, json.loads(json.dumps(settings, default=_plain)))
+
+
+def export_comfyui(path: str | Path, file: str | Path) -> None:
+    """Writes an adapter for ComfyUI: layers by the names of the original Wan code, at full strength at 1.0.
+
+    Args:
+        path: see `read_adapter`.
+        file: ``.safetensors`` file to make.
+
+    Raises:
+        ModelError: see `read_adapter`; or an adapter of a model that is no Wan.
+        OutputError: the place cannot be written.
+    """
+    adapter = read_adapter(path)
+    names = {name: _wan_name(name) for name in adapter.down}
+    strangers = [name for name, new in names.items() if new is None]
+    if strangers:
+        raise ModelError(f"adapter: {path} changes '{strangers[0]}', which is no layer of a Wan model; wanted one.")
+    parts = ({str(names[name]): value for name, value in part.items()} for part in (adapter.down, adapter.scaled_up()))
+    _save(Path(file), COMFYUI_PREFIX, *parts)
+
+
+def base_of(path: str | Path) -> dict[str, Any] | None:
+    """What the adapter says that it was trained on; None where it says nothing."""
+    file = Path(path) / BASE_FILE
+    with _damaged(Path(path)):
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+def _absent(path: Path) -> ModelError:
+    return ModelError(
+        f"--adapter: {path} holds no adapter; wanted a folder with {PEFT_FILE} and {PEFT_CONFIG}, one with "
+        f"{DIFFUSERS_FILE}, or a .safetensors file."
+    )
+
+
+def _wan_name(name: str) -> str | None:
+    block, _, rest = name.partition(".attn" if ".attn" in name else ".ffn")
+    if not rest or not block.startswith("blocks."):
+        return None
+    for part, original in WAN_NAMES.items():
+        name = name.replace(part, original)
+    return name
+
+
+def _save(file: Path, prefix: str, down: Mapping[str, Tensor], up: Mapping[str, Tensor]) -> None:
+    named = {name + end: value for part, end in ((down, DOWN), (up, UP)) for name, value in part.items()}
+    tensors = {prefix + name: value.detach().cpu().contiguous() for name, value in named.items()}
+    with whole_file(file) as aside:
+        save_file(tensors, aside, metadata={"format": "pt"})
+
+
+def _read_peft(folder: Path) -> Adapter:
+    config: Any = PeftConfig.from_pretrained(str(folder))
+    if config.peft_type != "LORA" or config.use_dora:
+        raise ValueError(f"it is of kind {'DoRA' if config.peft_type == 'LORA' else config.peft_type}; wanted LoRA")
+    state = {name.removeprefix(PEFT_PREFIX): value for name, value in load_file(folder / PEFT_FILE).items()}
+    return _adapter(state, config.to_dict())
+
+
+def _read_diffusers(path: Path) -> Adapter:
+    file = path if path.is_file() else path / DIFFUSERS_FILE
+    state, metadata = WanPipeline.lora_state_dict(
+        str(file.parent), weight_name=file.name, local_files_only=True, return_lora_metadata=True
+    )
+    if any(name.startswith(PEFT_PREFIX) for name in state):
+        raise ValueError(f"{file.name} is in the layout of peft, whose alpha stands in {PEFT_CONFIG}; give the folder")
+    config = {name.removeprefix(DIFFUSERS_PREFIX): value for name, value in (metadata or {}).items()}
+    return _adapter({name.removeprefix(DIFFUSERS_PREFIX): value for name, value in state.items()}, config)
+
+
+def _adapter(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Adapter:
+    """Sorts tensors into factors; without a config, alpha is the rank unless the file holds it layer by layer."""
+    alphas = {name.removesuffix(".alpha"): float(value) for name, value in state.items() if name.endswith(".alpha")}
+    down, up = (
+        {name.removesuffix(end): value.float() for name, value in state.items() if name.endswith(end)}
+        for end in (DOWN, UP)
+    )
+    strangers = [name for name in state if not name.endswith((DOWN, UP, ".alpha"))]
+    if strangers or not down or set(down) != set(up):
+        odd = [*strangers, *sorted(set(down) ^ set(up)), "nothing"][0]
+        raise ValueError(f"holds {odd}; wanted two factors, lora_A and lora_B, of every layer and nothing else")
+    scale = {}
+    for name, factor in down.items():
+        rank = len(factor)
+        alpha = alphas.get(name, _pattern(config.get("alpha_pattern"), name, config.get("lora_alpha", rank)))
+        scale[name] = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    targets = config.get("target_modules")
+    return Adapter(down, up, scale, () if targets is None or isinstance(targets, str) else tuple(targets))
+
+
+def _pattern(patterns: Mapping[str, float] | None, name: str, default: float) -> float:
+    """The value whose key names this layer, or the end of its name."""
+    return next((v for key, v in (patterns or {}).items() if name == key or name.endswith(f".{key}")), default)
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"--adapter: {path} cannot be used ({' '.join(str(error).split())[:200]}).") from None
