@@ -35,6 +35,24 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(yaml_file: Path)
     assert run == Run(seed=4, optimizer=Optimizer(learning_rate=0.5, warmup_steps=7))
 
 
+def test_a_group_given_in_part_keeps_what_its_owner_has_for_the_rest(tmp_path: Path) -> None:
+    class Fast(Config):
+        optimizer: Optimizer = Optimizer(learning_rate=0.1, warmup_steps=9)
+
+    class Outer(Config):
+        run: Fast = Fast(optimizer=Optimizer(learning_rate=0.7))
+
+    assert Fast.load(None, ["optimizer.warmup_steps=3"]).optimizer == Optimizer(learning_rate=0.1, warmup_steps=3)
+    assert Outer.load(None, ["run.optimizer.warmup_steps=3"]).run.optimizer == Optimizer(
+        learning_rate=0.7, warmup_steps=3
+    )
+    file = tmp_path / "run.yaml"
+    file.write_text("optimizer:\n  warmup_steps: 3\n")
+    assert Fast.load(file).optimizer.learning_rate == 0.1
+    with pytest.raises(ConfigError, match=r"unknown setting 'run.optimizer.warm'"):
+        Outer.load(None, ["run.optimizer.warm=3"])
+
+
 def test_overrides_are_read_as_yaml_values() -> None:
     class Mixed(Config):
         weights: dict[str, float]

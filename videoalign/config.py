@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from videoalign.errors import ConfigError, did_you_mean
 
@@ -15,6 +15,15 @@ class Config(BaseModel):
     """Base of every settings class: frozen, unknown keys refused, each field documented by the string below it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_other_defaults(cls, values: Any) -> Any:
+        """A group of settings that is given in part keeps the defaults that this class has for the rest of it."""
+        if not isinstance(values, dict):
+            return values
+        groups = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)}
+        return values | {name: _fill(groups[name], values[name]) for name in groups.keys() & values.keys()}
 
     @classmethod
     def load(cls, file: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Self:
@@ -35,6 +44,15 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(f"{source}: {_explain(cls, error)}") from None
+
+
+def _fill(default: Config, given: Any) -> Any:
+    """What was given for a group of settings, the rest of it as in ``default``."""
+    if not isinstance(given, dict):
+        return given
+    rest = {name: getattr(default, name) for name in type(default).model_fields}
+    filled = {name: _fill(rest[name], v) if isinstance(rest.get(name), Config) else v for name, v in given.items()}
+    return rest | filled
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -284,7 +284,18 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
     made = ["sample", "--model", model, "--adapter", adapter, "--prompt", TEXTS[0], "--out", str(tmp_path / "s")]
     assert main([*made, "--seed", "1", "num_steps=1"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
+    stock, comfyui = Path(adapter, "pytorch_lora_weights.safetensors"), tmp_path / "comfyui.safetensors"
+    assert main(["adapter", "export", adapter, "--out", str(comfyui)]) == 0
+    for number, words in enumerate(([str(stock)], [str(comfyui)], [adapter, "--adapter-strength", "0.5"])):
+        out = str(tmp_path / f"by{number}")
+        assert (
+            main(["sample", "--model", model, "--prompt", TEXTS[0], "--out", out, "num_steps=1", "--adapter", *words])
+            == 0
+        )
+    capsys.readouterr()
     for bad, told in (
+        (["adapter", "export", data, "--out", str(comfyui)], "holds no adapter"),
+        ([*made[:3], *made[5:], "--adapter-strength", "2"], "there is no --adapter"),
         ([*command, "betta=3"], "Did you mean 'beta'?"),
         ([*command, *steps, "beta=3"], "belongs to another run (differs in beta)"),
         (["align", "dpi", *command[2:]], "Did you mean 'dpo'?"),

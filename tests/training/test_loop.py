@@ -187,20 +187,72 @@ def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="0 examples"):
         fit(Line(), [], collate, CONFIG, tmp_path / "empty")
     fit(Line(), examples(), collate, CONFIG, tmp_path / "run")
-    other = CONFIG.model_copy(update={"learning_rate": 0.01})
-    with pytest.raises(OutputError, match=r"learning_rate was 0.05, now 0.01"):
+    other = CONFIG.model_copy(update={"weight_decay": 0.01})
+    with pytest.raises(OutputError, match=r"weight_decay was 0.0, now 0.01"):
         fit(Line(), examples(), collate, other, tmp_path / "run")
+    with pytest.raises(OutputError, match=r"num_steps: got 20, but .* holds a run of 30 steps"):
+        fit(Line(), examples(), collate, CONFIG.model_copy(update={"num_steps": 20}), tmp_path / "run")
+
+    class Longer(Line):
+        def load_state_dict(self, state: dict[str, Tensor]) -> None:
+            raise ValueError("names differ, such as model.bias")
+
+    with pytest.raises(OutputError, match=r"holds the weights of another model \(names differ, such as model.bias\)"):
+        fit(Longer(), examples(), collate, CONFIG, tmp_path / "run")
     (tmp_path / "run" / "checkpoint" / "weights-00000030.safetensors").write_bytes(b"short")
     with pytest.raises(OutputError, match="damaged"):
         fit(Line(), examples(), collate, CONFIG, tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change(tmp_path: Path) -> None:
+def test_a_finished_run_goes_on_for_more_steps_as_if_it_had_been_that_long(tmp_path: Path) -> None:
+    """Also at another rate of writing, and with its steps cut otherwise."""
+    steady = CONFIG.model_copy(update={"schedule": "constant"})
+    whole, longer = Line(), Line()
+    rows = fit(whole, examples(), collate, steady, tmp_path / "whole")
+    fit(Line(), examples(), collate, steady.model_copy(update={"num_steps": 11}), tmp_path / "run")
+    seen: list[float] = []
+    again = fit(longer, examples(), collate, steady, tmp_path / "run", on_step=lambda row: seen.append(row["step"]))
+    assert seen == list(range(12, 31))
+    assert torch.equal(whole.model.weight, longer.model.weight)
+    assert [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in again]
+    cut = steady.model_copy(
+        update={"num_steps": 40, "batch_size": 2, "accumulate_steps": 4, "save_every_steps": 3, "log_every_steps": 5}
+    )
+    assert [row["step"] for row in fit(Line(), examples(), collate, cut, tmp_path / "run")][-3:] == [30, 35, 40]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_who_brought_it(tmp_path: Path) -> None:
     line = Line()
     broken = [(x, y * math.inf) for x, y in examples()]
-    with pytest.raises(ConfigError, match="at step 1 the loss is inf"):
-        fit(line, broken, collate, CONFIG, tmp_path)
+    with pytest.raises(ConfigError, match="at step 1 the loss is inf .* 4 more; wanted finite numbers"):
+        fit(line, broken, collate, CONFIG, tmp_path / "all")
     assert torch.equal(line.model.weight, torch.zeros(1, 3))
+    one = [(x, math.inf * y if index == 7 else y) for index, (x, y) in enumerate(examples())]
+    cut = CONFIG.model_copy(update={"batch_size": 2, "accumulate_steps": 4})
+    with pytest.raises(ConfigError, match="the loss is inf and the gradient norm (nan|inf), with clip 7; wanted"):
+        fit(Line(), one, collate, cut, tmp_path / "one", name_of="clip {}".format)
+
+
+def test_after_a_loss_that_is_not_finite_the_run_goes_on_from_its_checkpoint_at_a_lower_rate(tmp_path: Path) -> None:
+    class Fragile(Line):
+        """Breaks at step 9 as long as the rate is high."""
+
+        fast = True
+
+        def loss(self, batch: tuple[Tensor, Tensor], draws: Draws) -> Loss:
+            loss = super().loss(batch, draws)
+            return Loss(loss.value * (math.nan if self.fast and draws.step == 8 else 1.0), loss.weight)
+
+    with pytest.raises(ConfigError, match=r"at step 9 .* lower learning_rate \(now 0.05\)"):
+        fit(Fragile(), examples(), collate, CONFIG, tmp_path)
+    seen: list[dict[str, float]] = []
+    slow = Fragile()
+    slow.fast = False
+    lower = CONFIG.model_copy(update={"learning_rate": 0.01})
+    rows = fit(slow, examples(), collate, lower, tmp_path, on_step=seen.append)
+    assert seen[0]["step"] == 8  # the checkpoint was of step 7
+    assert [row["step"] for row in rows] == list(range(1, 31))
+    assert rows[6]["learning_rate"] > 0.03 and max(row["learning_rate"] for row in rows[7:]) <= 0.01
 
 
 @pytest.mark.parametrize(("num", "size"), [(40, 4), (41, 4), (43, 8), (3, 4), (5, 1)])

@@ -19,7 +19,13 @@ from videoalign.cli.common import (
 )
 
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
-Adapter = Annotated[Path | None, typer.Option("--adapter", metavar="A", help="Adapter folder that align made.")]
+Adapter = Annotated[
+    Path | None,
+    typer.Option("--adapter", metavar="A", help="Adapter folder that align made, or a LoRA of diffusers or ComfyUI."),
+]
+AdapterStrength = Annotated[
+    float, typer.Option("--adapter-strength", help="How much of the adapter is used: 1 as trained, 0 the base.")
+]
 Guide = Annotated[Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.")]
 Weights = Annotated[str | None, typer.Option("--weights", help="Weight of each dimension of the guide, as in VQ=1.")]
 Strength = Annotated[float, typer.Option("--strength", help="How hard the guide pulls; 0 not at all.")]
@@ -41,6 +47,7 @@ def generate(
     per_prompt: PerPrompt = None,
     seed: SeedOption = None,
     adapter: Adapter = None,
+    adapter_strength: AdapterStrength = 1.0,
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
@@ -56,7 +63,8 @@ def generate(
     options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
-    generator, steering = _open(model, adapter, guide, weights, strength, {"device": device, "dtype": dtype})
+    place = {"scale": adapter_strength, "device": device, "dtype": dtype}
+    generator, steering = _open(model, adapter, guide, weights, strength, place)
     dataset = run(generator, read.texts, out, options, **steering, progress=progress)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
@@ -69,6 +77,7 @@ def sample(
     per_prompt: PerPrompt = None,
     seed: SeedOption = None,
     adapter: Adapter = None,
+    adapter_strength: AdapterStrength = 1.0,
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
@@ -82,7 +91,8 @@ def sample(
     from videoalign.recipes.generate import sample as run
 
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
-    generator, steering = _open(model, adapter, guide, weights, strength, {"device": device, "dtype": dtype})
+    place = {"scale": adapter_strength, "device": device, "dtype": dtype}
+    generator, steering = _open(model, adapter, guide, weights, strength, place)
     for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
         print(path)
 
@@ -101,9 +111,11 @@ def _open(
 
     if guide is None and weights is not None:
         raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")
+    if adapter is None and place["scale"] != 1.0:
+        raise ConfigError("--adapter-strength: there is no --adapter; give its folder or file.")
     generator = open_generator(model, adapter, **place)
     parsed = parse_weights(weights)
-    steering: dict[str, Any] = {"variant": variant_name(adapter, guide, parsed, strength)}
+    steering: dict[str, Any] = {"variant": variant_name(adapter, guide, parsed, strength, scale=place["scale"])}
     if guide is not None:
         steering["wrap_scheduler"] = guide_wrapper(generator, guide, parsed, strength)
     return generator, steering

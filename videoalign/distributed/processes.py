@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,6 +37,15 @@ class Processes:
         """Goes on when all processes are here."""
         if self.count > 1:
             PartialState().wait_for_everyone()
+
+    def first_then_all(self, action: Callable[[], T]) -> T:
+        """The result of an action that the first process does before the others: what it made, these find made."""
+        if not self.is_first:
+            self.wait()
+        result = action()
+        if self.is_first:
+            self.wait()
+        return result
 
     def gather(self, value: T) -> list[T]:
         """The value of every process, in order, in every process; any value that pickle takes."""

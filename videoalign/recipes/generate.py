@@ -175,8 +175,8 @@ def open_generator(
 
     Args:
         model: see `load_generator`, also for device, dtype and settings.
-        adapter: folder of an adapter.
-        scale: multiplies its update; 1 as trained.
+        adapter: folder or file, see `models.adapter_files.read_adapter`.
+        scale: strength of the adapter; 1 as trained, 0 the base.
         device: where it runs.
         dtype: precision of transformer and text encoder.
         settings: other than the model's own.
@@ -238,17 +238,28 @@ def guide_wrapper(
 
 
 def variant_name(
-    adapter: str | Path | None, guide: str | Path | None, weights: Mapping[str, float] | None, strength: float
+    adapter: str | Path | None,
+    guide: str | Path | None,
+    weights: Mapping[str, float] | None,
+    strength: float,
+    *,
+    scale: float = 1.0,
 ) -> str:
     """A short name for what was done to a model: the names of adapter and guide with a hash of their files and use.
 
     Empty for a model as it is.
+
+    Raises:
+        ModelError: no adapter there.
     """
     from videoalign.models.digest import folder_digest
 
     parts = []
     if adapter is not None:
-        parts.append(f"{Path(adapter).resolve().name}-{folder_digest(adapter, *ADAPTER_FILES)[:8]}")
+        from videoalign.models.adapter_files import adapter_file_digest
+
+        name = Path(adapter).resolve().name.removesuffix(".safetensors")
+        parts.append(f"{name}-{fingerprint([adapter_file_digest(adapter), scale])[:8]}")
     if guide is not None:
         use = fingerprint([folder_digest(guide, *GUIDE_FILES), dict(weights) if weights else None, strength])
         parts.append(f"{Path(guide).resolve().name}-{use[:8]}")

@@ -74,8 +74,14 @@ class Checkpoint:
         if changed:
             told = ", ".join(f"{key} was {have.get(key)}, now {self.identity.get(key)}" for key in changed)
             raise OutputError(f"{self.folder} belongs to another run ({told}); give another folder.")
-        objective.load_state_dict(weights)
-        _restore_moments(optimizer, moments)
+        try:
+            objective.load_state_dict(weights)
+            _restore_moments(optimizer, moments)
+        except (ValueError, RuntimeError, KeyError) as error:
+            told = " ".join(str(error).split())[:160]
+            raise OutputError(
+                f"{self.folder} holds the weights of another model ({told}); give another folder."
+            ) from None
         return int(state["step"]), list(state["pending"])
 
     def _files(self, step: int) -> tuple[Path, Path]:

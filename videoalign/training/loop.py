@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videoalign.config import Config
 from videoalign.distributed import ALONE, Processes
-from videoalign.errors import ConfigError, DataError
+from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.randomness import Draws, fold_in
 from videoalign.training.callbacks import Callback
 from videoalign.training.checkpoint import Checkpoint, RunLog
@@ -25,6 +25,10 @@ from videoalign.training.order import Order, example_order
 
 Row = dict[str, float]
 """A line of the log: ``step``, ``loss``, ``learning_rate``, ``gradient_norm``, ``seconds`` and the objective's own."""
+
+
+NAMED_EXAMPLES = 4
+"""Most examples that an error names."""
 
 
 class FitConfig(Config):
@@ -60,6 +64,27 @@ class FitConfig(Config):
     """Steps between validations; 0 validates once, at the end."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward pass; weights and optimiser state stay as they are."""
+
+    def identity(self, processes: Processes = ALONE) -> dict[str, Any]:
+        """What decides the run and must not change when it goes on.
+
+        Its length, rate and what it writes when may change, and so may the batches and processes that its steps are
+        cut into.
+        """
+        settings = self.model_dump(mode="json", exclude=FREE)
+        return {**settings, "examples_per_step": self.batch_size * self.accumulate_steps * processes.count}
+
+
+FREE = {
+    "num_steps",
+    "learning_rate",
+    "save_every_steps",
+    "log_every_steps",
+    "validate_every_steps",
+    "batch_size",
+    "accumulate_steps",
+}
+"""Settings that a run which goes on may be given another value of."""
 
 
 def rate_factor(step: int, config: FitConfig) -> float:
@@ -99,9 +124,12 @@ def fit(
     callbacks: Sequence[Callback] = (),
     validate: Callable[[], Mapping[str, float]] | None = None,
     order: Order | None = None,
+    name_of: Callable[[int], str] = "example {}".format,
     processes: Processes = ALONE,
 ) -> list[Row]:
     """Trains ``objective`` and leaves its weights in place; picks up where a run in ``out`` stopped, bit for bit.
+
+    A run may go on for more steps than it was started for, and at another rate; see `FitConfig.identity`.
 
     N processes with batches of B, or N accumulated batches, take the steps of one process with batches of N B, up to
     rounding: the examples, their draws and what each counts are the same. Only layers that draw for themselves, as
@@ -119,6 +147,7 @@ def fit(
         validate: called every ``validate_every_steps`` and at the end, in all processes; its numbers join the row as
             ``val/<name>``.
         order: see `training.order.Order`; by default `example_order`.
+        name_of: what to call an example in an error, by its index.
         processes: those that train together.
 
     Returns:
@@ -126,14 +155,19 @@ def fit(
 
     Raises:
         DataError: there are no examples.
-        OutputError: ``out`` holds the checkpoint of a run with other settings.
-        ConfigError: the loss stopped being a finite number.
+        OutputError: ``out`` holds the checkpoint of a run with other settings, or of one that is longer.
+        ConfigError: the loss stopped being a finite number; the last checkpoint stays.
     """
     if not len(examples):
         raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
     order = order or partial(example_order, len(examples), seed=config.seed)
-    trainer = _Trainer(objective, examples, collate, config, order, processes)
+    trainer = _Trainer(objective, examples, collate, config, order, name_of, processes)
     run = _Run(trainer, Path(out))
+    if run.first > config.num_steps:
+        raise OutputError(
+            f"num_steps: got {config.num_steps}, but {out} holds a run of {run.first} steps; wanted at least that, or "
+            "another folder."
+        )
     for step in range(run.first, config.num_steps):
         row = trainer.step(step)
         if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):
@@ -160,7 +194,7 @@ class _Run:
 
     def __init__(self, trainer: _Trainer, out: Path) -> None:
         self.trainer, self.config = trainer, trainer.config
-        identity = _identity(self.config, len(trainer.examples), trainer.processes)
+        identity = {**self.config.identity(trainer.processes), "num_examples": len(trainer.examples)}
         self.checkpoint = Checkpoint(out / "checkpoint", identity=identity)
         self.log = RunLog(out / "log.jsonl")
         self.first, self.pending = self.checkpoint.restore(trainer.objective, trainer.optimizer)
@@ -193,10 +227,13 @@ class _Trainer:
         collate: Callable[[list[Any]], Any],
         config: FitConfig,
         order: Order,
+        name_of: Callable[[int], str],
         processes: Processes,
     ) -> None:
         self.objective, self.examples, self.collate, self.config = objective, examples, collate, config
-        self.order, self.processes = order, processes
+        self.order, self.name_of, self.processes = order, name_of, processes
+        self.losses: list[tuple[list[int], Tensor]] = []
+        """Of the batches of the step, this process's, the examples and their losses."""
         self.parameters, self.optimizer = _optimizer(objective, config)
 
     def step(self, step: int) -> Row:
@@ -215,10 +252,7 @@ class _Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm))
         row = {"loss": 0.0, **means(parts), "step": step + 1}
         if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
-            raise ConfigError(
-                f"learning_rate: at step {step + 1} the loss is {row['loss']} and the gradient norm {norm}; "
-                f"wanted finite numbers. Lower learning_rate (now {config.learning_rate}) and start again."
-            )
+            raise self._not_finite(step, row["loss"], norm)
         self.optimizer.step()
         shared = {"learning_rate": config.learning_rate * factor, "gradient_norm": norm}
         return {**_finite(row), **shared, "seconds": time.perf_counter() - started}
@@ -228,16 +262,35 @@ class _Trainer:
         config, processes, size = self.config, self.processes, self.config.batch_size
         per_step, device = size * config.accumulate_steps * processes.count, self.parameters[0].device
         order = self.order(step * per_step, per_step)
-        parts = []
+        parts, self.losses = [], []
         for begin in range(size * processes.rank, per_step, size * processes.count):
             places = range(begin, begin + size)
             batch = self.collate([self.examples[order[place]] for place in places])
             draws = Draws(config.seed, step, places, per_step)
-            with _own_randomness(config.seed, step, begin, device), _precision(config, device):
+            with _own_randomness(config.seed, step, begin, device), precision(config.dtype, device):
                 loss = self.objective.loss(batch, draws)
             (loss.weight * loss.value).sum().backward()
             parts.append(loss.sums())
+            self.losses.append(([order[place] for place in places], loss.value.detach()))
         return [(names, table.tolist()) for names, table in parts]
+
+    def _not_finite(self, step: int, loss: float, norm: float) -> ConfigError:
+        """What to say of a step whose loss or gradient is no finite number; called in all processes."""
+        own = [
+            (index, math.isfinite(value))
+            for indices, losses in self.losses
+            for index, value in zip(indices, losses.tolist(), strict=True)
+        ]
+        every = [row for part in self.processes.gather(own) for row in part]
+        bad = [index for index, is_finite in every if not is_finite] or [index for index, _ in every]
+        names = [self.name_of(index) for index in dict.fromkeys(bad)]
+        more = len(names) - NAMED_EXAMPLES
+        shown = ", ".join(names[:NAMED_EXAMPLES]) + (f" and {more} more" if more > 0 else "")
+        return ConfigError(
+            f"learning_rate: at step {step + 1} the loss is {loss} and the gradient norm {norm}, with {shown}; wanted "
+            f"finite numbers. Look at these, or lower learning_rate (now {self.config.learning_rate}) and run the same "
+            "command again: it goes on from its last checkpoint."
+        )
 
 
 def _optimizer(objective: Objective, config: FitConfig) -> tuple[list[Tensor], torch.optim.Optimizer]:
@@ -262,16 +315,9 @@ def _finite(numbers: Mapping[str, float]) -> Row:
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def _precision(config: FitConfig, device: torch.device) -> AbstractContextManager[Any]:
-    if config.dtype == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _identity(config: FitConfig, num_examples: int, processes: Processes) -> dict[str, Any]:
-    cosmetic = {"save_every_steps"}
-    settings = config.model_dump(mode="json", exclude=cosmetic)
-    return {**settings, "num_examples": num_examples, "num_processes": processes.count}
+def precision(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
+    """A block whose forward passes run as `FitConfig.dtype` says."""
+    return nullcontext() if dtype == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def _due(done: int, every: int, num_steps: int) -> bool:
