@@ -20,8 +20,9 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter
-from videoalign.training.loop import FitConfig, Objective, fit
+from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter
+from videoalign.training.loop import FitConfig, fit
+from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings, collate_pairs
 from videoalign.training.objectives.sft import SftObjective
@@ -115,8 +116,6 @@ class Bench:
         self.shape, self.device = shape, device
         self.transformer = random_transformer(shape, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
         self.parameters = add_lora(self.transformer, LoraSettings(rank=rank, alpha=2 * rank), seed=0)
-        for parameter in self.parameters.values():
-            parameter.data = parameter.data.float()
         self.transformer.train()
 
     def velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
@@ -127,7 +126,7 @@ class Bench:
     def objective(self, method: str) -> Objective:
         if method == "sft":
             return SftObjective(self.velocity, self.parameters, TimeSettings())
-        reference = lambda: adapter_off(self.transformer)  # noqa: E731
+        reference = lambda: as_reference(self.transformer)  # noqa: E731
         return DpoObjective(self.velocity, self.parameters, TimeSettings(), reference, beta=500.0)
 
     def steps(

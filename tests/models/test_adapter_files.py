@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from videoalign.errors import ModelError
-from videoalign.models.adapter_files import adapter_digest, export_comfyui, read_adapter
+from videoalign.models.adapter_files import adapter_file_digest, export_comfyui, read_adapter
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, add_lora, load_adapter, remove_adapter, save_adapter
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
@@ -182,17 +182,17 @@ def test_comfyui_gets_the_names_of_wan_and_the_whole_strength(folder: Path) -> N
 
 
 def test_what_decides_an_adapter_is_in_its_digest(folder: Path, tmp_path: Path) -> None:
-    found = {name: adapter_digest(path) for name, path in layouts(folder, tmp_path).items()}
+    found = {name: adapter_file_digest(path) for name, path in layouts(folder, tmp_path).items()}
     assert found["a file of diffusers"] == found["a folder of diffusers"]
     assert len(set(found.values())) == len(found) - 1
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (copy / name).write_bytes((folder / "a" / name).read_bytes())
-    assert adapter_digest(copy) == found["ours"]
+    assert adapter_file_digest(copy) == found["ours"]
     config = json.loads((copy / "adapter_config.json").read_text())
     (copy / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 50}))
-    assert adapter_digest(copy) != found["ours"]
+    assert adapter_file_digest(copy) != found["ours"]
 
 
 def test_what_is_no_lora_is_refused_in_one_line(generator: WanGenerator, folder: Path, tmp_path: Path) -> None:

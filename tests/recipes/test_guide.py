@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -145,6 +148,29 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
     assert torch.equal(latents["none"], sampled_latents(generator, lambda scheduler, text: scheduler))
     assert (light["bright"] > light["none"]).all()
     assert (light["none"] > light["dark"]).all()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_without_held_out_prompts_there_is_no_accuracy_and_nothing_else_changes(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dataset that was never split, and one of which nothing is to be held out."""
+    copy = shutil.copytree(dataset.path, tmp_path / "d")
+    if split == "train":
+        prompts = pq.read_table(copy / "prompts.parquet").to_pylist()
+        pq.write_table(pa.Table.from_pylist([row | {"split": "train"} for row in prompts]), copy / "prompts.parquet")
+    config = CONFIG.model_copy(update={"num_held_out": 0 if split == "val" else 30})
+    result = train_guide(Dataset.open(copy), generator, tmp_path / "guide", config, scores="light")
+    assert result.accuracy == {}
+    assert result.num_pairs == (18 if split == "train" else 12)
+    assert len(result.history) == 4
+    generator.save_pretrained(tmp_path / "model")
+    command = ["guide", "train", str(copy), "--model", str(tmp_path / "model"), "--reward", "light", "--json"]
+    settings = ["num_held_out=0", "fit.num_steps=1", "fit.batch_size=2"]
+    assert main([*command, "--out", str(tmp_path / "other"), *settings]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == {}
+    assert main([*command, "--out", str(tmp_path / "third"), *settings, "fit.validate_every_steps=1"]) == 2
+    assert "fit.validate_every_steps: there is nothing held out" in capsys.readouterr().err
 
 
 def sampled_latents(generator: WanGenerator, wrap: SchedulerWrapper) -> torch.Tensor:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
 from diffusers import (
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     UniPCMultistepScheduler,
@@ -62,6 +66,12 @@ def unipc(num_steps: int, shift: float = 1.0) -> UniPCMultistepScheduler:
 
 def heun(num_steps: int, shift: float = 1.0) -> FlowMatchHeunDiscreteScheduler:
     scheduler = FlowMatchHeunDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(num_steps)
+    return scheduler
+
+
+def dpm(num_steps: int, shift: float = 1.0) -> DPMSolverMultistepScheduler:
+    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
     scheduler.set_timesteps(num_steps)
     return scheduler
 
@@ -131,7 +141,69 @@ def test_pure_noise_is_not_guided_and_every_other_step_is(make) -> None:
     run(scheduler, world, noise(2))
     assert len(seen) == len(scheduler.timesteps) - 1
     assert max(seen) < 0.999
-    torch.testing.assert_close(torch.tensor(seen), scheduler.timesteps[1:].float() / 1000)
+    torch.testing.assert_close(torch.tensor(seen), scheduler.sigmas[1 : len(scheduler.timesteps)].float())
+
+
+@pytest.mark.parametrize("make", [euler, unipc, heun, dpm])
+@pytest.mark.parametrize(("shift", "num_steps"), [(5.0, 50), (12.0, 100)])
+def test_the_guide_is_told_the_sigma_of_the_step_and_not_a_rounded_timestep(make, shift: float, num_steps: int) -> None:
+    """At a large shift whole timesteps are off by up to half, and the second step would be taken for pure noise."""
+    world = GaussianWorld()
+    scheduler = make(num_steps, shift)
+    scheduler.set_begin_index(0)
+    guided = GuidedScheduler(scheduler, RewardGuide(world, {"up": 1.0}, 1.0), TEXT)
+    seen: list[float] = []
+    world.score = lambda x, t, text, score=world.score: (seen.append(float(t[0])), score(x, t, text))[1]
+    run(guided, world, noise(2))
+    told, true = torch.tensor(seen).double(), scheduler.sigmas[1 : len(scheduler.timesteps)].double()
+    assert len(told) == len(true)
+    torch.testing.assert_close(told / (1 - told), true / (1 - true), rtol=1e-3, atol=0)
+
+
+def test_a_copy_of_the_scheduler_is_not_guided() -> None:
+    """LTX2Pipeline steps its sound with a deep copy of the scheduler."""
+    world = GaussianWorld()
+    inner = euler(8)
+    outer = GuidedScheduler(inner, RewardGuide(world, {"up": 1.0}, 5.0), TEXT)
+    for copied in (copy.deepcopy(outer), copy.copy(outer)):
+        assert type(copied) is type(inner) and copied is not inner
+        assert torch.equal(run(copied, world, noise(2)), run(euler(8), world, noise(2)))
+    assert world.calls == 0
+
+
+def test_a_time_for_each_token_is_refused_by_name() -> None:
+    scheduler = euler(4)
+    guided = GuidedScheduler(scheduler, RewardGuide(GaussianWorld(), {"up": 1.0}), TEXT)
+    with pytest.raises(ModelError, match="time of its own .* LTXConditionPipeline does; wanted one time per clip"):
+        guided.step(noise(2), scheduler.timesteps[1], noise(2), per_token_timesteps=torch.zeros(2, 3))
+    assert guided.step(noise(2), scheduler.timesteps[1], noise(2), per_token_timesteps=None).prev_sample.shape[0] == 2
+
+
+def kept_bytes(action: Callable[[], object]) -> int:
+    """What autograd keeps of activations while the action runs, in bytes."""
+    seen: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        if not isinstance(x, torch.nn.Parameter):
+            seen[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        action()
+    return sum(seen.values())
+
+
+def test_the_guide_keeps_no_activations_for_gradients_of_weights() -> None:
+    trainable, frozen = (LatentRewardModel.from_transformer(tiny_transformer(), ["VQ"], seed=1) for _ in range(2))
+    frozen.requires_grad_(False)
+    x, t, text = noise_latents(2), torch.full((2,), 0.5), torch.ones(2, 6, 8)
+    kept = [
+        kept_bytes(lambda reward=reward: RewardGuide(reward, {"VQ": 1.0}).gradient(x, t, text))
+        for reward in (trainable, frozen)
+    ]
+    assert kept[0] == kept[1]
+    assert kept[0] < 0.8 * kept_bytes(lambda: trainable.score(x.requires_grad_(), t, text))
+    assert all(parameter.requires_grad for parameter in trainable.parameters())
 
 
 def test_samples_of_a_batch_do_not_touch_each_other() -> None:
@@ -219,7 +291,7 @@ def test_a_wrong_setting_is_one_line() -> None:
     guide = RewardGuide(world, {"up": 1.0})
     with pytest.raises(ModelError, match="does not follow a flow"):
         GuidedScheduler(UniPCMultistepScheduler(), guide, TEXT)
-    with pytest.raises(ModelError, match="invert_sigmas"):
+    with pytest.raises(ModelError, match="inverts its sigmas, as Mochi's does: .* Use a pipeline that does not"):
         GuidedScheduler(FlowMatchEulerDiscreteScheduler(invert_sigmas=True), guide, TEXT)
     scheduler = euler(4)
     with pytest.raises(ModelError, match="text for 3 samples"):

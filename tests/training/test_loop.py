@@ -204,6 +204,11 @@ def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
         fit(Line(), examples(), collate, CONFIG, tmp_path / "run")
 
 
+def test_validations_without_anything_to_validate_on_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing held out to validate on"):
+        fit(Line(), examples(), collate, CONFIG.model_copy(update={"validate_every_steps": 5}), tmp_path)
+
+
 def test_a_finished_run_goes_on_for_more_steps_as_if_it_had_been_that_long(tmp_path: Path) -> None:
     """Also at another rate of writing, and with its steps cut otherwise."""
     steady = CONFIG.model_copy(update={"schedule": "constant"})

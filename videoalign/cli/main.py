@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,7 +11,10 @@ import typer
 
 from videoalign import __version__
 from videoalign.cli import adapter, align, annotate, data, evaluate, guide, reward, sample
-from videoalign.errors import VideoAlignError
+from videoalign.errors import ConfigError, VideoAlignError
+
+TOGETHER = (("align",), ("guide", "train"), ("reward", "train"))
+"""Commands that several processes, as torchrun starts them, do together."""
 
 
 def build_app() -> typer.Typer:
@@ -35,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when all went well; 2 after ``error: ...``, one line on stderr, for a user's mistake; 130 when interrupted.
         Any other exception passes, with its traceback, since it is a defect of ours.
     """
-    app = build_app()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(args=list(sys.argv[1:] if argv is None else argv), prog_name="videoalign", standalone_mode=False)
+        _require_alone(words)
+        code = build_app()(args=words, prog_name="videoalign", standalone_mode=False)
     except VideoAlignError as error:
         return _say(str(error))
     except typer.TyperException as error:
@@ -50,6 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _require_alone(words: Sequence[str]) -> None:
+    """Checks that a command which several processes were started for is one that they can do together."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or any(tuple(words[: len(name)]) == name for name in TOGETHER):
+        return
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(2)  # the first process says it
+    told = ", ".join(" ".join(name) for name in TOGETHER)
+    raise ConfigError(
+        f"'{' '.join(words[:2])}' runs in one process, but {os.environ['WORLD_SIZE']} were started; start it without "
+        f"torchrun or accelerate launch. Several processes can do: {told}."
+    )
 
 
 def _root(

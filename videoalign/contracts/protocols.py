@@ -84,6 +84,11 @@ class Generator(LatentCodec, Protocol):
         """(frames, height, width) of the clips that it encodes and makes."""
         ...
 
+    @property
+    def time_shift(self) -> float:
+        """Sigma shift of the times that it samples at; raises `ConfigError` where that is no one number."""
+        ...
+
     def identity(self) -> dict[str, str]:
         """What its latents, text states and adapters depend on, as short strings."""
         ...

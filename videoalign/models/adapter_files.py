@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from videoalign.contracts.digests import file_digest
-from videoalign.contracts.output import fingerprint, whole_file, write_json
+from videoalign.contracts.output import whole_file, write_json
 from videoalign.errors import ModelError
+from videoalign.models.digest import folder_digest
 
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
@@ -83,16 +83,16 @@ def read_adapter(path: str | Path) -> Adapter:
     raise _absent(path)
 
 
-def adapter_digest(path: str | Path) -> str:
+def adapter_file_digest(path: str | Path) -> str:
     """A short string that stands for the files which decide what `read_adapter` gives, weights and scale alike.
 
     Raises:
         ModelError: no adapter there.
     """
     path = Path(path)
-    for files in ([path / PEFT_CONFIG, path / PEFT_FILE], [path / DIFFUSERS_FILE], [path]):
-        if all(file.is_file() for file in files):
-            return fingerprint([file_digest(file) for file in files])
+    for folder, files in ((path, (PEFT_CONFIG, PEFT_FILE)), (path, (DIFFUSERS_FILE,)), (path.parent, (path.name,))):
+        if all((folder / file).is_file() for file in files):
+            return folder_digest(folder, *files)
     raise _absent(path)
 
 

@@ -71,7 +71,11 @@ def add_lora(
     transformer.requires_grad_(False)
     if start is not None:
         _require_like(start, settings, layers)
-        _put(transformer, start, REFERENCE)
+        try:
+            _put(transformer, start, REFERENCE)
+        except ValueError as error:
+            remove_adapter(transformer)
+            raise ModelError(f"start: its adapter does not fit this model ({' '.join(str(error).split())}).") from None
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]

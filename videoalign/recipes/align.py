@@ -4,90 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from pydantic import Field
 from torch import nn
 
-from videoalign.contracts.output import claim_folder, fingerprint
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import WinLosePair
+from videoalign.contracts.records import HELD_OUT, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache
-from videoalign.data.lineage import Teacher, prompt_hashes, teachers_of, write_lineage
-from videoalign.errors import ConfigError, did_you_mean
+from videoalign.data.lineage import Teacher, prompt_hashes, read_lineage, teachers_of, write_lineage
+from videoalign.distributed import Processes, join
+from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.models.adapter_files import Adapter, adapter_file_digest, read_adapter
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
-from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter, save_adapter
-from videoalign.recipes.encode import ClipSettings, encode, encode_reference, pair_examples
+from videoalign.models.lora import add_lora, has_adapter, remove_adapter, require_base, save_adapter
+from videoalign.recipes.align_methods import METHODS, AlignConfig, Method, TrainingSet, method_config
+from videoalign.recipes.encode import encode, encode_reference
+from videoalign.recipes.together import claim_together
 from videoalign.training.callbacks import Callback
-from videoalign.training.loop import FitConfig, Objective, Row, count_steps, fit
+from videoalign.training.loop import Row, count_steps, fit, precision
+from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
-from videoalign.training.objectives.flow import (
-    ClipExample,
-    PairReference,
-    TimeSettings,
-    collate_clips,
-    collate_pairs,
-)
-from videoalign.training.objectives.rwr import RwrObjective, clip_weights
-from videoalign.training.objectives.sft import SftObjective
+from videoalign.training.validation import measure
 
-
-class AlignConfig(ClipShape):
-    """What every method shares."""
-
-    fit: FitConfig = FitConfig(num_steps=200, batch_size=16, learning_rate=1e-4, warmup_steps=10)
-    """Length, batch and rate of the training."""
-    lora: LoraSettings = LoraSettings()
-    """Size and place of the adapter."""
-    times: TimeSettings = TimeSettings()
-    """How training times are drawn."""
-    encode: ClipSettings = ClipSettings()
-    """How clips become latents, where they have none yet."""
-
-
-class SftConfig(AlignConfig):
-    """Supervised fine-tuning on the winners."""
-
-
-class RwrConfig(AlignConfig):
-    """Flow-RWR on all clips that stand in a pair."""
-
-    temperature: float = Field(default=1.0, gt=0)
-    """Weight of a clip is exp(reward / temperature), over its mean; small values keep only the best clips."""
-    clip_quantile: float = Field(default=0.99, gt=0, le=1)
-    """No clip weighs more than the one at this quantile."""
-
-
-class DpoConfig(AlignConfig):
-    """Flow-DPO."""
-
-    beta: float = Field(default=500.0, gt=0)
-    """Pull towards the reference. It multiplies MEAN squared errors, so it keeps its meaning when clips get longer."""
-    schedule: Literal["constant", "squared"] = "constant"
-    """``constant``, as the paper recommends, or ``squared`` for beta (1 - t)^2, which lets go where noise is high."""
-    reference_draws: int = Field(default=0, ge=0)
-    """0 runs the reference beside the policy. K > 0 computes its errors once on K fixed draws of every pair, stores
-    them beside the latents and trains on those draws, without a reference pass."""
-    sft_weight: float = Field(default=0.0, ge=0)
-    """Adds that much of the winner's own error, an anchor against drift; the error is a mean, so 1 is mild."""
-    margin_cap: float | None = Field(default=None, gt=0)
-    """Pairs whose implicit margin is above this stop pushing; default: no cap."""
-    weight_by_margin: bool = False
-    """Weigh pairs by their difference of reward, over its mean."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to align."""
-
-    config: type[AlignConfig]
-    prepare: Callable[[_Job], tuple[Objective, Sequence[Any], Callable[[list[Any]], Any]]]
-    """Objective, training set and collate function; called when the adapter is on the transformer."""
+MOST_DRIFT = 0.01
+"""Most that stored reference errors may change a margin, in nats, against those computed now."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +48,6 @@ class AlignResult:
     """Pairs it was trained on."""
     teachers: tuple[Teacher, ...]
     """What labelled them; with the hashes of their prompts it also stands in ``lineage.json`` beside the adapter."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    generator: WanGenerator
-    pairs: list[WinLosePair]
-    examples: list[Any]
-    parameters: dict[str, nn.Parameter]
-    config: Any
-    references: list[PairReference] | None
 
 
 def align(
@@ -130,11 +66,12 @@ def align(
     """Trains an adapter on the pairs of that name and writes it into ``out``; the generator is given back as it was.
 
     Latents that are missing are encoded first. A run that stopped goes on from its last checkpoint and ends with the
-    weights of the unbroken run, bit for bit; a finished one is only read.
+    weights of the unbroken run, bit for bit; a finished one goes on where more steps are asked for. Processes that
+    ``accelerate launch`` or ``torchrun`` started train together, each on a GPU of its own where there is one.
 
     Args:
         method: ``sft``, ``rwr`` or ``dpo``.
-        dataset: holds the pairs, their clips and prompts.
+        dataset: holds the pairs with their clips and prompts.
         generator: the base; carries no adapter.
         pairs: name of a table of pairs.
         out: folder of the adapter, its checkpoint and its log.
@@ -145,38 +82,150 @@ def align(
         callbacks: see `training.loop.fit`.
 
     Raises:
-        ConfigError: an unknown method, or a config of another method.
-        DataError: no pairs, or clips that do not fit.
+        ConfigError: an unknown method, a config of another method, settings that cannot take effect, or a loss that
+            stopped being finite.
+        DataError: no pairs, clips that do not fit, or stored reference errors that are not the reference's.
+        ModelError: an adapter to start from that is none, or of another base.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    config = _checked(method, config)
+    config, processes = _checked(method, config), join()
+    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.time_shift)})
+    progress = progress if processes.is_first else silent
     generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
-    cache = encode(dataset, generator, rows, config.encode, progress=progress)
-    folder = claim_folder(out, _identity(method, config, generator, rows, cache), fresh=fresh)
-    references = None
-    draws = getattr(config, "reference_draws", 0)
-    if draws:
-        stored = encode_reference(
-            generator, cache, rows, num_draws=draws, times=config.times, dtype=config.fit.dtype, progress=progress
-        )
-        references = [PairReference(*values) for values in zip(*vars(stored).values(), strict=True)]
-    with _new_adapter(generator, config) as parameters:
-        job = _Job(generator, rows, pair_examples(cache, rows), parameters, config, references)
-        objective, examples, collate = METHODS[method].prepare(job)
-        with progress(f"align {method}", config.fit.num_steps) as advance:
-            after = count_steps(advance, on_step)
-            history = fit(objective, examples, collate, config.fit, folder, on_step=after, callbacks=callbacks)
-        save_adapter(generator.transformer, folder, generator.identity())
-    teachers = teachers_of(rows)
-    write_lineage(folder, f"align {method}", teachers, prompt_hashes(dataset, rows))
-    return AlignResult(adapter=folder, history=history, num_pairs=len(rows), teachers=teachers)
+    train, held_out = _split(dataset, pairs, rows, config)
+    start = _start(generator, config)
+    if processes.count > 1:
+        generator.to(processes.device)
+    cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
+    identity = _identity(method, config, generator, train, cache, processes)
+    folder = claim_together(out, identity, processes, fresh=fresh)
+    run = _Run(method, METHODS[method], generator, config, cache, processes)
+    with _new_adapter(generator, config, start) as parameters:
+        history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
+        if processes.is_first:
+            save_adapter(generator.transformer, folder, generator.identity())
+        teachers = processes.first_then_all(lambda: _write_lineage(folder, method, dataset, train, config, processes))
+    return AlignResult(adapter=folder, history=history, num_pairs=len(train), teachers=teachers)
+
+
+def _write_lineage(
+    folder: Path, method: str, dataset: Dataset, rows: list[WinLosePair], config: AlignConfig, processes: Processes
+) -> tuple[Teacher, ...]:
+    """Everything that taught the adapter, what taught the one that it started from included; written down."""
+    before = None if config.start is None else read_lineage(config.start)
+    teachers, prompts = teachers_of(rows), prompt_hashes(dataset, rows)
+    if before is not None:
+        teachers = tuple(dict.fromkeys((*teachers, *before.teachers)))
+        prompts = tuple(sorted({*prompts, *before.prompts}))
+    if processes.is_first:
+        write_lineage(folder, f"align {method}", teachers, prompts)
+    return teachers
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What an alignment works with while the adapter is on."""
+
+    name: str
+    method: Method
+    generator: WanGenerator
+    config: Any
+    cache: LatentCache
+    processes: Processes
+
+    def fit(
+        self,
+        parameters: dict[str, nn.Parameter],
+        train: list[WinLosePair],
+        held_out: list[WinLosePair],
+        folder: Path,
+        progress: Progress,
+        *,
+        on_step: Callable[[Row], None] | None,
+        callbacks: Sequence[Callback],
+    ) -> list[Row]:
+        """Trains on some pairs and measures on others, where there are any; the rows of the log."""
+        objective = self.method.objective(self.generator, parameters, self.config)
+        training = self.training_set(train, objective, progress)
+        validation = self.method.training_set(self.cache, held_out, self.config, None) if held_out else None
+        with progress(f"align {self.name}", self.config.fit.num_steps) as advance:
+            return fit(
+                objective,
+                training.examples,
+                training.collate,
+                self.config.fit,
+                folder,
+                on_step=count_steps(advance, on_step),
+                callbacks=callbacks,
+                validate=None if validation is None else partial(self.measure, objective, validation),
+                name_of=training.names.__getitem__,
+                processes=self.processes,
+            )
+
+    def training_set(self, rows: list[WinLosePair], objective: Objective, progress: Progress) -> TrainingSet:
+        """The pairs, with the reference's errors on fixed draws where the settings ask for them.
+
+        Raises:
+            DataError: stored errors are not those that the reference has here and now, as one batch shows.
+        """
+        num_draws = getattr(self.config, "reference_draws", 0)
+        if not num_draws or not isinstance(objective, DpoObjective):
+            return self.method.training_set(self.cache, rows, self.config, None)
+        fitting = self.config.fit
+        with objective.reference():
+            references = self.processes.first_then_all(
+                lambda: encode_reference(
+                    self.generator,
+                    self.cache,
+                    rows,
+                    num_draws=num_draws,
+                    times=self.config.times,
+                    dtype=fitting.dtype,
+                    start=_start_digest(self.config),
+                    batch_size=fitting.batch_size,
+                    progress=progress,
+                )
+            )
+        training = self.method.training_set(self.cache, rows, self.config, references)
+        with precision(fitting.dtype, self.generator.device):
+            drift = objective.reference_drift(training.collate(list(training.examples[: fitting.batch_size])))
+        if drift > MOST_DRIFT:
+            raise DataError(
+                f"reference errors in {self.cache.folder} are not those of this model here: they change margins by up "
+                f"to {drift:.3g}, wanted at most {MOST_DRIFT}. Delete its reference-*.safetensors, or set "
+                "reference_draws=0."
+            )
+        return training
+
+    def measure(self, objective: Objective, validation: TrainingSet) -> dict[str, float]:
+        """The numbers of pairs that are not trained on, without dropout."""
+        transformer = self.generator.transformer
+        was_training = transformer.training
+        try:
+            transformer.eval()
+            sets = validation.examples, validation.collate
+            return measure(objective, *sets, self.config.fit, processes=self.processes)
+        finally:
+            transformer.train(was_training)
+
+
+def _start(generator: WanGenerator, config: AlignConfig) -> Adapter | None:
+    """The adapter that the settings start from, which must be of this generator, itself without one."""
+    if has_adapter(generator.transformer):
+        raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
+    if config.start is None:
+        return None
+    require_base(config.start, generator.identity())
+    return read_adapter(config.start)
 
 
 @contextmanager
-def _new_adapter(generator: WanGenerator, config: AlignConfig) -> Iterator[dict[str, nn.Parameter]]:
+def _new_adapter(
+    generator: WanGenerator, config: AlignConfig, start: Adapter | None
+) -> Iterator[dict[str, nn.Parameter]]:
     """A fresh adapter while the block runs; the transformer is bare and in evaluation mode again after it."""
     transformer = generator.transformer
-    parameters = add_lora(transformer, config.lora, seed=config.fit.seed)
+    parameters = add_lora(transformer, config.lora, seed=config.fit.seed, start=start)
     try:
         transformer.train(config.lora.dropout > 0)
         yield parameters
@@ -185,62 +234,21 @@ def _new_adapter(generator: WanGenerator, config: AlignConfig) -> Iterator[dict[
         transformer.eval()
 
 
-def method_config(method: str) -> type[AlignConfig]:
-    """The settings class of a method.
-
-    Raises:
-        ConfigError: there is no such method.
-    """
-    if method not in METHODS:
-        raise ConfigError(f"no method '{method}'.{did_you_mean(method, METHODS)}")
-    return METHODS[method].config
-
-
-def _prepare_sft(job: _Job) -> tuple[Objective, Sequence[Any], Callable[[list[Any]], Any]]:
-    return SftObjective(job.generator.velocity, job.parameters, job.config.times), job.examples, collate_pairs
-
-
-def _prepare_rwr(job: _Job) -> tuple[Objective, Sequence[Any], Callable[[list[Any]], Any]]:
-    rewards: dict[str, float] = {}
-    found: dict[str, ClipExample] = {}
-    for pair, example in zip(job.pairs, job.examples, strict=True):
-        rewards |= {pair.clip_win: pair.reward_win, pair.clip_lose: pair.reward_lose}
-        found[pair.clip_win] = ClipExample(latents=example.win, text=example.text)
-        found[pair.clip_lose] = ClipExample(latents=example.lose, text=example.text)
-    weights = clip_weights(rewards, temperature=job.config.temperature, clip_quantile=job.config.clip_quantile)
-    clips = [replace(found[clip_id], weight=weights[clip_id]) for clip_id in rewards]
-    return RwrObjective(job.generator.velocity, job.parameters, job.config.times), clips, collate_clips
-
-
-def _prepare_dpo(job: _Job) -> tuple[Objective, Sequence[Any], Callable[[list[Any]], Any]]:
-    config, examples = job.config, job.examples
-    if config.weight_by_margin:
-        margins = torch.tensor([pair.reward_win - pair.reward_lose for pair in job.pairs])
-        weights = (margins / margins.mean()).tolist()
-        examples = [replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True)]
-    if job.references is not None:
-        both = zip(examples, job.references, strict=True)
-        examples = [replace(example, reference=reference) for example, reference in both]
-    transformer = job.generator.transformer
-    objective = DpoObjective(
-        job.generator.velocity,
-        job.parameters,
-        config.times,
-        lambda: as_reference(transformer),
-        beta=config.beta,
-        schedule=config.schedule,
-        sft_weight=config.sft_weight,
-        margin_cap=config.margin_cap,
-    )
-    return objective, examples, collate_pairs
-
-
-METHODS: dict[str, Method] = {
-    "sft": Method(SftConfig, _prepare_sft),
-    "rwr": Method(RwrConfig, _prepare_rwr),
-    "dpo": Method(DpoConfig, _prepare_dpo),
-}
-"""By the name that the command line uses."""
+def _split(
+    dataset: Dataset, name: str, rows: list[WinLosePair], config: AlignConfig
+) -> tuple[list[WinLosePair], list[WinLosePair]]:
+    """Pairs to train on, and those of the ``val`` prompts to measure on where the settings ask for that."""
+    if not config.fit.validate_every_steps:
+        return rows, []
+    splits = {prompt.prompt_id: prompt.split for prompt in dataset.prompts()}
+    train = [row for row in rows if splits.get(row.prompt_id) not in HELD_OUT]
+    held_out = [row for row in rows if splits.get(row.prompt_id) == "val"]
+    if not train or not held_out:
+        raise ConfigError(
+            f"fit.validate_every_steps: pairs '{name}' hold {len(train)} pairs to train on and {len(held_out)} of "
+            "'val' prompts to measure on; wanted some of each. Make them with: videoalign pairs ... split=all"
+        )
+    return train, held_out
 
 
 def _checked(method: str, config: AlignConfig | None) -> AlignConfig:
@@ -250,15 +258,23 @@ def _checked(method: str, config: AlignConfig | None) -> AlignConfig:
     return config or wanted()
 
 
+def _start_digest(config: AlignConfig) -> str:
+    return "" if config.start is None else adapter_file_digest(config.start)
+
+
 def _identity(
-    method: str, config: AlignConfig, generator: WanGenerator, pairs: Sequence[WinLosePair], cache: LatentCache
+    method: str,
+    config: AlignConfig,
+    generator: WanGenerator,
+    pairs: Sequence[WinLosePair],
+    cache: LatentCache,
+    processes: Processes,
 ) -> dict[str, Any]:
-    settings = config.model_dump(
-        mode="json", exclude={"fit": {"save_every_steps"}, **dict.fromkeys(("encode", *ClipShape.model_fields), True)}
-    )
     return {
         "command": f"align {method}",
-        **settings,
+        **config.model_dump(mode="json", exclude={"fit", "encode", "start", *ClipShape.model_fields}),
+        "fit": config.fit.identity(processes),
+        "start": _start_digest(config),
         "model": generator.identity(),
         "pairs": fingerprint([list(vars(pair).values()) for pair in pairs]),
         "latents": cache.identity(),

@@ -41,7 +41,7 @@ class EncodeConfig(ClipSettings, ClipShape):
 
     reference_draws: int = Field(default=0, ge=0)
     """Fixed draws of time and noise per pair at which the reference's error is stored; 0 stores none."""
-    times: TimeSettings = TimeSettings()
+    times: TimeSettings = TimeSettings(shift="model")
     """How the times of those draws are spread; training must ask for the same."""
 
 
@@ -119,6 +119,7 @@ def encode_reference(
     num_draws: int,
     times: TimeSettings,
     dtype: Literal["float32", "bfloat16"] = "float32",
+    start: str = "",
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> PairReference:
@@ -129,12 +130,13 @@ def encode_reference(
     tables of pairs serves here too, and only what is missing is made.
 
     Args:
-        generator: the reference; must carry no adapter.
+        generator: the reference.
         cache: holds the pairs, see `encode`.
         pairs: P of them.
         num_draws: K.
         times: law and shift of the times; they are spread evenly over the draws whatever ``stratified`` says.
         dtype: precision of the forward passes; the one that training uses.
+        start: digest of the adapter that the generator carries, empty for none; it is part of what the reference is.
         batch_size: pairs in one forward pass.
         progress: counts pairs.
 
@@ -142,9 +144,8 @@ def encode_reference(
         DataError: a pair that is not in the cache.
         OutputError: the folder cannot be written.
     """
-    law = times.model_dump(exclude={"stratified"})
-    about = {"transformer": generator.identity()["transformer"], "num_draws": num_draws, "dtype": dtype, **law}
-    store = TensorStore(cache.folder, "reference", about)
+    times = times.of_model(lambda: generator.time_shift)
+    store = _reference_store(generator, cache, num_draws, times, dtype, start)
     keys = [_pair_key(cache, pair) for pair in pairs]
     seeds = {key: fold_in(0, store.group, key).initial_seed() for key in keys}
     waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in store}
@@ -170,6 +171,21 @@ def encode_reference(
     win, lose = torch.stack([errors[store.place(key)] for key in keys]).unbind(1)
     drawn = [fixed_draws(seeds[key], num_draws, times) for key in keys]
     return PairReference(torch.stack([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn]), win, lose)
+
+
+def _reference_store(
+    generator: Generator, cache: LatentCache, num_draws: int, times: TimeSettings, dtype: str, start: str
+) -> TensorStore:
+    """Where errors of this reference stand: of these weights in this precision, at such draws."""
+    about = {
+        "transformer": generator.identity()["transformer"],
+        "weights": str(next(generator.transformer.parameters()).dtype),
+        "start": start,
+        "num_draws": num_draws,
+        "dtype": dtype,
+        **times.model_dump(exclude={"stratified"}),
+    }
+    return TensorStore(cache.folder, "reference", about)
 
 
 def _pair_key(cache: LatentCache, pair: WinLosePair) -> str:

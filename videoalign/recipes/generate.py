@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from videoalign.models.generators.wan import WanGenerator
     from videoalign.sampling.guided import RewardGuide
 
-ADAPTER_FILES, GUIDE_FILES = ("adapter_*",), ("*.safetensors", "latent_reward.json")
-"""Files of an adapter's and of a guide's folder that decide what it does."""
+GUIDE_FILES = ("*.safetensors", "latent_reward.json")
+"""Files of a guide's folder that decide what it does."""
 
 FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written; a run that stops makes at most so many again."""

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from videoalign.contracts.output import claim_folder, fingerprint
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Label, WinLosePair
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import RATERS, Teacher, prompt_hashes, write_lineage
+from videoalign.distributed import Processes, join
 from videoalign.errors import DataError
 from videoalign.losses.preference import share_labels
 from videoalign.models.generators.settings import ClipShape
@@ -25,6 +26,7 @@ from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
 from videoalign.recipes.encode import ClipSettings, encode
+from videoalign.recipes.together import claim_together
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
@@ -115,13 +117,16 @@ def train_guide(
         ModelError: more blocks than the generator has.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    config = config or GuideTrainConfig()
+    config, processes = config or GuideTrainConfig(), join()
+    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.time_shift)})
     generator = generator.changed(config.shape())
-    judged = labelled_pairs(dataset, config, scores=scores, pairs=pairs)
-    train, held_out = _split(judged, config)
-    reward = _fresh_reward(dataset, generator, config)
-    cache = encode(dataset, generator, _rows(train + held_out), config.encode, progress=progress)
-    folder = claim_folder(out, _identity(config, generator, train, cache), fresh=fresh)
+    progress = progress if processes.is_first else silent
+    train, held_out = _split(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
+    if processes.count > 1:
+        generator.to(processes.device)
+    reward, rows = _fresh_reward(dataset, generator, config), _rows(train + held_out)
+    cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
+    folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
 
@@ -136,9 +141,14 @@ def train_guide(
             on_step=count_steps(advance, on_step),
             callbacks=callbacks,
             validate=measure if batches else None,
+            name_of=lambda index: f"clips {', '.join(examples[index].clip_ids)}",
+            processes=processes,
         )
-    reward.eval().save_pretrained(folder)
-    write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
+    reward.eval()
+    if processes.is_first:
+        reward.save_pretrained(folder)
+        write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
+    processes.wait()
     return GuideTrainResult(reward=reward, history=history, num_pairs=len(train), accuracy=measure())
 
 
@@ -167,7 +177,9 @@ def labelled_pairs(
 def latent_groups(
     dataset: Dataset, cache: LatentCache, pairs: Sequence[JudgedPair], config: GuideTrainConfig
 ) -> list[LatentGroup]:
-    """The pairs in latents, clips that are compared with each other in one group."""
+    """The pairs in latents, clips that are compared with each other in one group; no groups of no pairs."""
+    if not pairs:
+        return []
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     states = cache.texts(pair.prompt_id for pair in pairs)
     by_text = {texts[prompt_id]: value for prompt_id, value in states.items()}
@@ -181,6 +193,7 @@ def latent_groups(
             pairs=group.pairs,
             labels=share_labels(group.shares),
             others=near[group.prompt],
+            clip_ids=group.clip_ids,
         )
         for group in make_groups(pairs, texts, dataset.dimensions, max_clips=config.max_clips)
     ]
@@ -259,14 +272,16 @@ def _rows(pairs: Sequence[JudgedPair]) -> list[WinLosePair]:
 
 
 def _identity(
-    config: GuideTrainConfig, generator: WanGenerator, pairs: Sequence[JudgedPair], cache: LatentCache
+    config: GuideTrainConfig,
+    generator: WanGenerator,
+    pairs: Sequence[JudgedPair],
+    cache: LatentCache,
+    processes: Processes,
 ) -> dict[str, Any]:
     return {
         "command": "guide train",
-        **config.model_dump(
-            mode="json",
-            exclude={"fit": {"save_every_steps"}, **dict.fromkeys(("encode", *ClipShape.model_fields), True)},
-        ),
+        **config.model_dump(mode="json", exclude={"fit", "encode", "learning_rate_head", *ClipShape.model_fields}),
+        "fit": config.fit.identity(processes),
         "model": generator.identity(),
         "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),
         "latents": cache.identity(),

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from videoalign.config import Config
 from videoalign.data.pairs import PairsConfig
-from videoalign.recipes.align import AlignConfig, DpoConfig, RwrConfig, SftConfig
+from videoalign.recipes.align_methods import AlignConfig, DpoConfig, RwrConfig, SftConfig
 from videoalign.recipes.guide import GuideTrainConfig
 from videoalign.recipes.reward import RewardTrainConfig
 from videoalign.training.loop import FitConfig

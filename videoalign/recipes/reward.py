@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from videoalign.contracts.output import claim_folder, fingerprint
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
@@ -37,6 +37,7 @@ from videoalign.recipes.reward_data import (
 )
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward_start import start_reward
+from videoalign.recipes.together import claim_together
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
 from videoalign.training.objectives.reward import JudgedGroup, RewardObjective, VerdictCriterion, find_criterion
@@ -104,7 +105,7 @@ def train_reward(
     objective = _objective(reward, config)
     if config.keep == "best" and not objective.weigh(lessons.unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
-    folder = _claim(out, _identity(dataset, base, config, lessons), fresh, processes)
+    folder = claim_together(out, _identity(dataset, base, config, lessons, processes), processes, fresh=fresh)
     lessons.reader.warm(lessons.judged_clips(), progress)
     checkpointing = gradient_checkpointing(reward, config.gradient_checkpointing)
     with progress("train reward", config.fit.num_steps) as advance, checkpointing:
@@ -118,14 +119,6 @@ def train_reward(
         reward.save_pretrained(folder / MODEL_FOLDER)
     processes.wait()
     return RewardTrainResult(reward, history, sum(len(group.pairs) for group in lessons.groups))
-
-
-def _claim(out: str | Path, identity: dict[str, Any], fresh: bool, processes: Processes) -> Path:
-    """The output folder, made by the first process and then there for all."""
-    if processes.is_first:
-        claim_folder(out, identity, fresh=fresh)
-    processes.wait()
-    return Path(out)
 
 
 @dataclass(frozen=True)
@@ -197,6 +190,7 @@ def _fit(
         callbacks=[keeper] if config.keep == "best" else [],
         validate=measure if objective.weigh(unseen) else None,
         order=order,
+        name_of=lambda index: f"clips {', '.join(lessons.groups[index].clip_ids)}",
         processes=processes,
     )
     if config.keep == "best":
@@ -232,12 +226,16 @@ def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjectiv
     )
 
 
-def _identity(dataset: Dataset, base: str, config: RewardTrainConfig, lessons: _Lessons) -> dict[str, Any]:
+def _identity(
+    dataset: Dataset, base: str, config: RewardTrainConfig, lessons: _Lessons, processes: Processes
+) -> dict[str, Any]:
     groups = [*lessons.groups, *lessons.unseen]
     data = [[g.prompt, g.clip_ids, g.pairs.tolist(), g.shares.tolist(), g.ratings.tolist()] for g in groups]
     return {
         "command": "reward train",
-        **config.model_dump(mode="json", exclude={"fit": {"save_every_steps"}}),
+        **config.model_dump(mode="json", exclude={"fit", "rates"}),
+        "fit": config.fit.identity(processes),
+        "bucket": config.fit.batch_size if config.bucket_by_length else None,  # decides the order
         "base": base,
         "weights": weights_digest(lessons.reward.backbone),
         "clips": fingerprint(clip_keys(dataset, [*clips_of_groups(groups, lessons.clips), *lessons.normalised_on])),

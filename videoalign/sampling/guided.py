@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videoalign.contracts.protocols import Guide, LatentReward
 from videoalign.errors import ConfigError, ModelError, did_you_mean
@@ -88,13 +90,9 @@ class RewardGuide:
             guided = _shorten_change(velocity.float(), guided, self.max_ratio)
         return guided.to(velocity.dtype)
 
-    def wrap(self, scheduler: Any, text: Tensor) -> GuidedScheduler:
-        """``scheduler`` under this guide, as a generator's ``sample(..., wrap_scheduler=guide.wrap)`` asks."""
-        return GuidedScheduler(scheduler, self, text)
-
     def gradient(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """Gradient of sum_k w_k r_k with respect to the latents, float32, shape of ``x_t``; see `adjust`."""
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), _frozen(self.reward):
             x = x_t.detach().float().clone().requires_grad_(True)
             scores = self.reward.score(x, t.clone(), text.detach().clone())  # (B, D)
             weights = scores.new_tensor([self.weights[name] for name in self.reward.dimensions])
@@ -110,7 +108,8 @@ class GuidedScheduler:
     """A diffusers flow-matching scheduler whose steps follow a guide; to a pipeline it is the scheduler that it wraps.
 
     Use it for one call: ``pipe.scheduler = GuidedScheduler(pipe.scheduler, guide, text)``. Everything but `step` is
-    the wrapped scheduler's own, reading and writing.
+    the wrapped scheduler's own, reading and writing. A copy is one of the wrapped scheduler alone: a pipeline that
+    copies its scheduler, as for sound, samples something else with it, which the guide knows nothing of.
     """
 
     def __init__(self, scheduler: Any, guide: Guide, text: Tensor) -> None:
@@ -127,7 +126,16 @@ class GuidedScheduler:
         self.__dict__.update(_inner=scheduler, _guide=guide, _text=text)
 
     def step(self, model_output: Tensor, timestep: float | Tensor, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """The wrapped scheduler's step on the guided velocity; arguments and result are its own."""
+        """The wrapped scheduler's step on the guided velocity; arguments and result are its own.
+
+        Raises:
+            ModelError: a time for each token, or text for another number of samples.
+        """
+        if kwargs.get("per_token_timesteps") is not None:
+            raise ModelError(
+                "guide: this pipeline steps every token at a time of its own and turns the sign of the velocity, as "
+                "LTXConditionPipeline does; wanted one time per clip, as of WanPipeline."
+            )
         t = self._times(timestep, sample)
         text = self._text.to(sample.device)
         if len(text) not in (1, len(sample)):
@@ -136,11 +144,24 @@ class GuidedScheduler:
         return self._inner.step(guided, timestep, sample, *args, **kwargs)
 
     def _times(self, timestep: float | Tensor, sample: Tensor) -> Tensor:
-        """Times (B,) of a step. The last of the training times and above count as t = 1: schedulers that keep whole
-        timesteps, or that stay off sigma = 1 for the sake of a logarithm, mean pure noise there."""
-        num = float(self._inner.config.num_train_timesteps)
-        t = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device) / num
-        return t.where(t < 1 - 1.0001 / num, 1.0).expand(len(sample))
+        """Times (B,) of a step: the sigma that the scheduler takes it at, which whole timesteps only come near to.
+
+        The schedule starts from pure noise, t = 1, also where its first sigma stays off 1 by up to a training step.
+        """
+        scheduler = self._inner
+        index = scheduler.step_index
+        if index is None:  # the first step
+            begin = scheduler.begin_index
+            index = scheduler.index_for_timestep(timestep) if begin is None else begin
+        t = scheduler.sigmas[index].to(sample.device, torch.float32)
+        near = 1.0001 / scheduler.config.num_train_timesteps if int(index) == 0 else 1e-5
+        return t.where(t < 1 - near, 1.0).expand(len(sample))
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._inner)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._inner, memo)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_inner" not in self.__dict__:
@@ -167,8 +188,23 @@ def _check_flow(scheduler: Any) -> None:
         )
     if config.get("invert_sigmas", False):
         raise ModelError(
-            f"guide: {type(scheduler).__name__} runs with invert_sigmas, time the other way round; set it to false."
+            f"guide: {type(scheduler).__name__} inverts its sigmas, as Mochi's does: its time and velocity run from "
+            "noise to data, which a guide cannot follow. Use a pipeline that does not, such as WanPipeline."
         )
+
+
+@contextmanager
+def _frozen(reward: Any) -> Iterator[None]:
+    """The reward's weights want no gradient inside the block, so that nothing is kept for one."""
+    weights = reward.parameters() if isinstance(reward, nn.Module) else ()
+    trained = [weight for weight in weights if weight.requires_grad]
+    try:
+        for weight in trained:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in trained:
+            weight.requires_grad_(True)
 
 
 def _shorten_change(velocity: Tensor, guided: Tensor, max_ratio: float) -> Tensor:

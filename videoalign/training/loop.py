@@ -129,11 +129,10 @@ def fit(
 ) -> list[Row]:
     """Trains ``objective`` and leaves its weights in place; picks up where a run in ``out`` stopped, bit for bit.
 
-    A run may go on for more steps than it was started for, and at another rate; see `FitConfig.identity`.
-
-    N processes with batches of B, or N accumulated batches, take the steps of one process with batches of N B, up to
-    rounding: the examples, their draws and what each counts are the same. Only layers that draw for themselves, as
-    dropout does, draw anew for each batch. Process 0 alone writes and calls ``on_step`` and ``callbacks``.
+    A run may go on for more steps than before and at another rate, see `FitConfig.identity`. N processes with batches
+    of B, or N accumulated batches, take the steps of one process with batches of N B, up to rounding: the examples,
+    their draws and what each counts are the same. Only layers that draw for themselves, as dropout does, draw anew for
+    each batch. Process 0 alone writes and calls ``on_step`` and ``callbacks``.
 
     Args:
         objective: what is trained; see `training.objective.Objective`.
@@ -142,8 +141,8 @@ def fit(
         config: length, batch, rates.
         out: holds ``checkpoint/`` (trained weights, optimiser, step) and ``log.jsonl``.
         on_step: called with the row of every step done in this call, as for a progress bar.
-        callbacks: see `training.callbacks`; called after ``on_step`` and before the step's checkpoint, so that
-            a run cut short between the two calls them again.
+        callbacks: see `training.callbacks`; called before the step's checkpoint, so that a run cut short between the
+            two calls them again.
         validate: called every ``validate_every_steps`` and at the end, in all processes; its numbers join the row as
             ``val/<name>``.
         order: see `training.order.Order`; by default `example_order`.
@@ -156,18 +155,19 @@ def fit(
     Raises:
         DataError: there are no examples.
         OutputError: ``out`` holds the checkpoint of a run with other settings, or of one that is longer.
-        ConfigError: the loss stopped being a finite number; the last checkpoint stays.
+        ConfigError: validations without anything to validate on, or a loss that stopped being a finite number; the
+            last checkpoint stays then.
     """
     if not len(examples):
         raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
+    if config.validate_every_steps and validate is None:
+        raise ConfigError("fit.validate_every_steps: there is nothing held out to validate on; set it to 0.")
     order = order or partial(example_order, len(examples), seed=config.seed)
     trainer = _Trainer(objective, examples, collate, config, order, name_of, processes)
     run = _Run(trainer, Path(out))
     if run.first > config.num_steps:
-        raise OutputError(
-            f"num_steps: got {config.num_steps}, but {out} holds a run of {run.first} steps; wanted at least that, or "
-            "another folder."
-        )
+        told = f"num_steps: got {config.num_steps}, but {out} holds a run of {run.first} steps"
+        raise OutputError(f"{told}; wanted at least that, or another folder.")
     for step in range(run.first, config.num_steps):
         row = trainer.step(step)
         if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):

@@ -146,6 +146,24 @@ class WanGenerator:
         return self.settings.num_frames, self.settings.height, self.settings.width
 
     @property
+    def time_shift(self) -> float:
+        """Sigma shift s t / (1 + (s - 1) t) of the times that it samples at.
+
+        Raises:
+            ConfigError: the shift is no one number: it depends on the size of a clip, or there is more to it.
+        """
+        config = self.pipeline.scheduler.config
+        shift = config.get("flow_shift", config.get("shift", 1.0))
+        bends = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+        found = [name for name in (*bends, "shift_terminal") if config.get(name)]
+        if found or shift is None:
+            raise ConfigError(
+                f"times.shift: the scheduler of '{self.name}' has {found[0] if found else 'no shift'}, so its times "
+                "follow no one shift; set times.shift to a number."
+            )
+        return float(shift)
+
+    @property
     def latent_shape(self) -> tuple[int, int, int, int]:
         """(C, F, H, W) of the latents of one clip."""
         config, settings = self.pipeline.vae.config, self.settings

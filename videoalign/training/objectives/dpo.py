@@ -73,10 +73,7 @@ class DpoObjective(FlowObjective):
         """
         t, noise, known = self._draws(batch, draws)
         t, noise = t.to(self.device), noise.to(self.device)
-        clips, text = (
-            part.to(self.device) for part in (torch.cat([batch.win, batch.lose]), batch.text.repeat(2, 1, 1))
-        )
-        inputs = (clips, text, t.repeat(2), torch.cat([noise, noise]))
+        inputs = self._inputs(batch, t, noise)
         if known is None:
             with torch.no_grad(), self.reference():
                 known = velocity_errors(self.predict, *inputs)
@@ -95,15 +92,41 @@ class DpoObjective(FlowObjective):
         per_pair = flow_dpo_loss(margin, cap=self.margin_cap) + self.sft_weight * win
         return Loss(batch.weight.to(per_pair) * per_pair, torch.ones_like(per_pair), t, panel)
 
+    @torch.no_grad()
+    def reference_drift(self, batch: PairBatch) -> float:
+        """How far the stored reference errors of a batch are from those that the reference has now.
+
+        The most that the difference changes a margin, beta / 2 |stored - now|, over the clips of the batch at one of
+        the stored draws each; 0 for a batch without stored errors.
+        """
+        if batch.reference is None:
+            return 0.0
+        num, kept = batch.reference.times.shape
+        t, noise, stored = self._stored(batch, torch.arange(num) % kept)
+        with self.reference():
+            now = velocity_errors(self.predict, *self._inputs(batch, t.to(self.device), noise.to(self.device))).cpu()
+        beta = beta_schedule(t, self.beta, self.schedule)
+        return float((0.5 * beta.repeat(2) * (stored - now).abs()).max())
+
     def _draws(self, batch: PairBatch, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
         """Times (B,), noise (B, C, F, H, W) and, of a batch that brings them, reference errors (2 B,)."""
-        shape, reference = batch.win.shape[1:], batch.reference
-        if reference is None:
-            return self.times.draw(draws), draws.normal("noise", shape), None
-        num, kept = reference.times.shape
-        chosen = torch.arange(num), (self.times.quantiles(draws) * kept).long().clamp(max=kept - 1)
-        noise = torch.stack([noise_of_seed(int(seed), shape) for seed in reference.noise_seeds[chosen]])
-        return reference.times[chosen], noise, torch.cat([reference.errors_win[chosen], reference.errors_lose[chosen]])
+        if batch.reference is None:
+            return self.times.draw(draws), draws.normal("noise", batch.win.shape[1:]), None
+        kept = batch.reference.times.shape[1]
+        return self._stored(batch, (self.times.quantiles(draws) * kept).long().clamp(max=kept - 1))
+
+    def _stored(self, batch: PairBatch, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Times (B,), noise (B, C, F, H, W) and reference errors (2 B,) of the chosen stored draw of each pair."""
+        reference, shape = batch.reference, batch.win.shape[1:]
+        assert reference is not None
+        at = torch.arange(len(chosen)), chosen
+        noise = torch.stack([noise_of_seed(int(seed), shape) for seed in reference.noise_seeds[at]])
+        return reference.times[at], noise, torch.cat([reference.errors_win[at], reference.errors_lose[at]])
+
+    def _inputs(self, batch: PairBatch, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Winners and losers (2 B, ...), their text, times and noise, as `velocity_errors` takes them."""
+        clips = torch.cat([batch.win, batch.lose]).to(self.device)
+        return clips, batch.text.to(self.device).repeat(2, 1, 1), t.repeat(2), torch.cat([noise, noise])
 
 
 def fixed_draws(seed: int, num_draws: int, times: TimeSettings) -> tuple[Tensor, Tensor]:

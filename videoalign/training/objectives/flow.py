@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -26,14 +26,25 @@ class TimeSettings(Config):
 
     law: Literal["uniform", "logit_normal"] = "uniform"
     """``uniform`` on (0, 1), or ``logit_normal``, the sigmoid of a standard normal, which prefers the middle."""
-    shift: float = Field(default=1.0, gt=0)
-    """Sigma shift s t / (1 + (s - 1) t); above 1 it moves times towards noise."""
+    shift: Annotated[float, Field(gt=0)] | Literal["model"] = 1.0
+    """Sigma shift s t / (1 + (s - 1) t); above 1 it moves times towards noise. ``model`` takes the one that the model
+    samples with."""
     stratified: bool = True
     """Spread the times of a whole step evenly over the law, one in each part of equal probability, however many batches
     and processes the step is cut into: less noise in the gradient. Off, each time is drawn on its own."""
 
+    def of_model(self, shift: Callable[[], float]) -> TimeSettings:
+        """These settings with a number for a shift that is the model's own, which ``shift`` tells when it is asked."""
+        return self.model_copy(update={"shift": shift()}) if self.shift == "model" else self
+
     def from_uniform(self, u: Tensor) -> Tensor:
-        """Times of this law from uniform numbers, float32 (B,), in (0, 1)."""
+        """Times of this law from uniform numbers, float32 (B,), in (0, 1).
+
+        Raises:
+            ValueError: the shift is the model's own and no number yet; see `of_model`.
+        """
+        if self.shift == "model":
+            raise ValueError("shift: 'model' is no number yet; say which with of_model")
         return time_quantiles(u, law=self.law, shift=self.shift)
 
     def quantiles(self, draws: Draws) -> Tensor:

@@ -33,6 +33,8 @@ class LatentGroup:
     """(P, D): +1 where A is preferred, -1 where B is; anything else is a tie or no judgement and teaches nothing."""
     others: Tensor
     """Text states of K prompts that the clips were not made for, float32 (K, L, text width); see `near_prompts`."""
+    clip_ids: tuple[str, ...] = ()
+    """What to call the N clips in an error."""
 
 
 @dataclass(frozen=True, eq=False)
