@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from videoalign.models.small_wan import small_wan_generator
 from videoalign.randomness import Draws, fold_in
 from videoalign.sampling.guided import RewardGuide
 from videoalign.training.objectives.dpo import DpoObjective, reference_errors
-from videoalign.training.objectives.flow import FlowObjective, PairExample, TimeSettings, collate_pairs
+from videoalign.training.objectives.flow import PairBatch, PairExample, TimeSettings, collate_pairs
 from videoalign.training.objectives.sft import SftObjective
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES
 
@@ -40,7 +42,10 @@ def examples(generator: WanGenerator) -> list[PairExample]:
 
 
 def training_steps() -> dict[str, Callable[[], object]]:
-    """One whole training step of each method: loss, gradient, optimizer."""
+    """One whole training step of each method on the same clips: loss, gradient, optimizer.
+
+    Flow-DPO sends both clips of a pair through the network, so SFT gets both as winners: as many clips, as much work.
+    """
     generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
     parameters = add_lora(generator.transformer, LoraSettings())
     times, plain = TimeSettings(), examples(generator)
@@ -55,12 +60,13 @@ def training_steps() -> dict[str, Callable[[], object]]:
         for i, example in enumerate(plain)
     ]
 
-    def step(objective: FlowObjective, batch: object) -> Callable[[], object]:
+    def step(objective: Any, batch: PairBatch) -> Callable[[], object]:
         optimizer = torch.optim.AdamW(parameters.values(), lr=1e-5)
 
         def run() -> None:
             optimizer.zero_grad()
-            objective.loss(batch, Draws(0, 0, range(NUM_PAIRS), NUM_PAIRS)).value.mean().backward()
+            num = len(batch.win)
+            objective.loss(batch, Draws(0, 0, range(num), num)).value.mean().backward()
             optimizer.step()
 
         return run
@@ -68,7 +74,7 @@ def training_steps() -> dict[str, Callable[[], object]]:
     dpo = DpoObjective(generator.velocity, parameters, times, lambda: as_reference(generator.transformer), beta=100.0)
     sft = SftObjective(generator.velocity, parameters, times)
     return {
-        "sft": step(sft, collate_pairs(plain)),
+        "sft": step(sft, collate_pairs([*plain, *(replace(e, win=e.lose, lose=e.win) for e in plain)])),
         "dpo_live": step(dpo, collate_pairs(plain)),
         "dpo_cached": step(dpo, collate_pairs(with_reference)),
     }
@@ -123,12 +129,12 @@ def main() -> None:
         "dpo_live_over_sft": (
             train["dpo_live"],
             train["sft"],
-            f"training step of Flow-DPO, reference run in the step, over one of SFT on the winners; {pairs}",
+            f"training step of Flow-DPO, reference run in the step, over one of SFT on the same clips; {pairs}",
         ),
         "dpo_cached_over_sft": (
             train["dpo_cached"],
             train["sft"],
-            f"training step of Flow-DPO, reference errors read from the cache, over one of SFT on the winners; {pairs}",
+            f"training step of Flow-DPO, reference errors from the cache, over one of SFT on the same clips; {pairs}",
         ),
         "nrg_over_cfg_step": (
             sample["nrg"],

@@ -72,6 +72,7 @@ def trained(folder: Path, out: str, count: int, batch_size: int, more: list[str]
     words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p"]
     ended = run(count, [*words, "--out", str(folder / out), *FIT, f"fit.batch_size={batch_size}", *more])
     assert all(process.returncode == 0 for process in ended), ended[0].stderr[-2000:] + ended[-1].stderr[-2000:]
+    assert sum("pairs, " in process.stdout for process in ended) == 1  # the first process tells
     return folder / out
 
 

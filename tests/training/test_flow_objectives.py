@@ -168,6 +168,45 @@ def test_cached_reference_errors_equal_live_ones_and_give_the_same_loss() -> Non
     torch.testing.assert_close(loss, torch.log1p((5.0 * (win - lose)).exp()).mean())
 
 
+class Deep(nn.Module):
+    """Layers whose activations are kept for going back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.Tanh()) for _ in range(6)))
+        self.calls: list[int] = []
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.calls.append(len(x_t))
+        return self.layers(x_t)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        yield
+
+
+def test_winners_and_losers_one_by_one_give_the_same_gradients_and_keep_no_activations_of_both() -> None:
+    batch = collate_pairs(pairs(8))
+    found, kept = [], []
+    for one_by_one in (False, True):
+        model, seen = Deep(), []
+        named = dict(model.named_parameters())
+        objective = DpoObjective(model, named, TIMES, model.off, beta=20.0, sft_weight=0.1, one_by_one=one_by_one)
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, seen=seen: (seen.append(x.numel()), x)[1], lambda x: x):
+            loss = objective.loss(batch, draws(8))
+        kept.append(sum(seen))
+        loss.value.mean().backward()
+        found.append({name: value.grad for name, value in named.items()})
+        # reference; policy; and, one by one, each side again on the way back, when the other's activations are gone
+        assert model.calls == ([16, 8, 8, 8, 8] if one_by_one else [16, 16])
+    for name, gradient in found[0].items():
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-7)
+    assert kept[1] < 0.25 * kept[0]
+
+
 def test_cached_draws_are_spread_over_the_law_and_differ_between_pairs() -> None:
     cached = reference_errors(Affine(), pairs(), seeds=range(4), num_draws=5, times=TimeSettings())
     strata = (cached.times * 5).floor().long()

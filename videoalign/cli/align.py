@@ -107,7 +107,7 @@ def align(
     from videoalign.data.dataset import Dataset
     from videoalign.models.generators import load_generator
     from videoalign.recipes.align import align as run
-    from videoalign.recipes.align import method_config
+    from videoalign.recipes.align_methods import method_config
 
     options = load_config(method_config(method), config, settings)
     folder = Dataset.open(dataset)
@@ -119,7 +119,8 @@ def align(
         teachers = [asdict(teacher) for teacher in result.teachers]
         print_json({"adapter": str(result.adapter), "pairs": result.num_pairs, "last": last, "teachers": teachers})
         return
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name not in ("step", "seconds"))
+    told = {name: value for name, value in last.items() if name not in ("step", "seconds") and "/t" not in name}
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
     print(f"{result.adapter}: {result.num_pairs} pairs, {int(last['step'])} steps; {numbers}")
     print(f"labels by: {', '.join(map(str, result.teachers))}")
     if not all(teacher.digest for teacher in result.teachers):

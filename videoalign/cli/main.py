@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout
 from typing import Annotated
 
 import typer
@@ -42,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _require_alone(words)
-        code = build_app()(args=words, prog_name="videoalign", standalone_mode=False)
+        with ExitStack() as stack:
+            if os.environ.get("RANK", "0") != "0":  # the first process says what was done
+                stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            code = build_app()(args=words, prog_name="videoalign", standalone_mode=False)
     except VideoAlignError as error:
         return _say(str(error))
     except typer.TyperException as error:

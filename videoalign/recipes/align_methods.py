@@ -78,6 +78,9 @@ class DpoConfig(AlignConfig):
     """Pairs whose implicit margin is above this stop pushing; default: no cap."""
     weight_by_margin: bool = False
     """Weigh pairs by their difference of reward, over its mean."""
+    one_by_one: bool = False
+    """Winners and losers go through the network one after the other: half of the activations are kept at a time, for
+    one forward pass more."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def _dpo(generator: WanGenerator, parameters: dict[str, nn.Parameter], config: D
         schedule=config.schedule,
         sft_weight=config.sft_weight,
         margin_cap=config.margin_cap,
+        one_by_one=config.one_by_one,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from videoalign.flow.times import stratified
 from videoalign.losses.flow_dpo import beta_schedule, flow_dpo_loss, gradient_factor, implicit_margin
@@ -46,6 +47,8 @@ class DpoObjective(FlowObjective):
         schedule: ``constant``, or ``squared`` for beta (1 - t)^2.
         sft_weight: adds that much of the winner's own error, as an anchor.
         margin_cap: pairs whose margin m is above it stop pushing; None for no cap.
+        one_by_one: winners and losers go through the policy one after the other, forwards and again backwards: half of
+            the activations are kept at a time, for one forward pass more. Gradients stay the same.
     """
 
     def __init__(
@@ -59,10 +62,11 @@ class DpoObjective(FlowObjective):
         schedule: Literal["constant", "squared"] = "constant",
         sft_weight: float = 0.0,
         margin_cap: float | None = None,
+        one_by_one: bool = False,
     ) -> None:
         super().__init__(predict, parameters, times)
         self.reference, self.beta, self.schedule = reference, beta, schedule
-        self.sft_weight, self.margin_cap = sft_weight, margin_cap
+        self.sft_weight, self.margin_cap, self.one_by_one = sft_weight, margin_cap, one_by_one
 
     def loss(self, batch: PairBatch, draws: Draws) -> Loss:
         """What each pair costs, with the health panel.
@@ -77,7 +81,7 @@ class DpoObjective(FlowObjective):
         if known is None:
             with torch.no_grad(), self.reference():
                 known = velocity_errors(self.predict, *inputs)
-        errors = velocity_errors(self.predict, *inputs)
+        errors = self._policy_errors(inputs)
         (win, lose), (ref_win, ref_lose) = errors.chunk(2), known.to(errors).chunk(2)
         beta = beta_schedule(t, self.beta, self.schedule)
         margin = implicit_margin(win, lose, ref_win, ref_lose, beta=beta)
@@ -122,6 +126,13 @@ class DpoObjective(FlowObjective):
         at = torch.arange(len(chosen)), chosen
         noise = torch.stack([noise_of_seed(int(seed), shape) for seed in reference.noise_seeds[at]])
         return reference.times[at], noise, torch.cat([reference.errors_win[at], reference.errors_lose[at]])
+
+    def _policy_errors(self, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """Errors (2 B,) of winners and losers."""
+        if not self.one_by_one:
+            return velocity_errors(self.predict, *inputs)
+        sides = zip(*(part.chunk(2) for part in inputs), strict=True)
+        return torch.cat([checkpoint(velocity_errors, self.predict, *side, use_reentrant=False) for side in sides])
 
     def _inputs(self, batch: PairBatch, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Winners and losers (2 B, ...), their text, times and noise, as `velocity_errors` takes them."""
