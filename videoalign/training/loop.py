@@ -158,10 +158,7 @@ def fit(
         ConfigError: validations without anything to validate on, or a loss that stopped being a finite number; the
             last checkpoint stays then.
     """
-    if not len(examples):
-        raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
-    if config.validate_every_steps and validate is None:
-        raise ConfigError("fit.validate_every_steps: there is nothing held out to validate on; set it to 0.")
+    _require_something(examples, config, validate)
     order = order or partial(example_order, len(examples), seed=config.seed)
     trainer = _Trainer(objective, examples, collate, config, order, name_of, processes)
     run = _Run(trainer, Path(out))
@@ -176,6 +173,14 @@ def fit(
             run.add(row, on_step, callbacks)
     processes.wait()
     return run.log.rows()
+
+
+def _require_something(examples: Sequence[Any], config: FitConfig, validate: Callable[..., Any] | None) -> None:
+    """Checks that there is something to train on, and something to validate on where that is asked for."""
+    if not len(examples):
+        raise DataError("training set: got 0 examples; wanted at least 1. Check the pairs or labels that were given.")
+    if config.validate_every_steps and validate is None:
+        raise ConfigError("fit.validate_every_steps: there is nothing held out to validate on; set it to 0.")
 
 
 def mean_row(rows: Sequence[Row]) -> Row:

@@ -1,0 +1,182 @@
+"""What alignment starts from, what it measures and what it refuses to train on, with a small random WanPipeline."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load_file
+
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError, DataError, ModelError, OutputError
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.lora import LoraSettings, has_adapter, load_adapter, remove_adapter
+from videoalign.models.small_wan import TINY_SIZES
+from videoalign.recipes import align as align_module
+from videoalign.recipes import align_methods
+from videoalign.recipes.align import align
+from videoalign.recipes.align_methods import AlignConfig, method_config
+from videoalign.recipes.encode import encode, pair_examples
+from videoalign.training.loop import FitConfig
+from videoalign.training.objectives.flow import PairReference, TimeSettings
+
+TEXTS = ["a red circle moves left", "a blue square moves right"]
+FIT = FitConfig(num_steps=6, batch_size=4, learning_rate=3e-3, warmup_steps=2, save_every_steps=2, seed=3)
+METHODS = ("sft", "rwr", "dpo")
+
+
+def config(method: str, **more: object) -> AlignConfig:
+    values = {"fit": FIT, "lora": LoraSettings(rank=4), **more}
+    return method_config(method)(**values)
+
+
+def velocity(generator: WanGenerator, adapter: Path | None = None) -> torch.Tensor:
+    x = torch.stack([generator.noise(seed) for seed in (1, 2)])
+    if adapter is not None:
+        load_adapter(generator.transformer, adapter, base=generator.identity())
+    with torch.no_grad():
+        found = generator.velocity(x, torch.tensor([0.3, 0.8]), generator.encode_text(TEXTS[:2]))
+    remove_adapter(generator.transformer)
+    return found
+
+
+@pytest.mark.parametrize("draws", [0, 2])
+def test_dpo_goes_on_from_what_sft_made_and_holds_it_as_its_reference(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, draws: int
+) -> None:
+    first = align("sft", dataset, generator, "p", tmp_path / "sft", config("sft"))
+    settings = config("dpo", start=first.adapter, reference_draws=draws)
+    run = align("dpo", dataset, generator, "p", tmp_path / "dpo", settings)
+    assert abs(run.history[0]["margin"]) < 1e-3 and run.history[0]["loss"] == pytest.approx(np.log(2), abs=1e-3)
+    base, started, gone_on = (velocity(generator, adapter) for adapter in (None, first.adapter, run.adapter))
+    assert (started - base).abs().max() > 1e-3 and (gone_on - started).abs().max() > 1e-3
+    none = settings.model_copy(update={"fit": FIT.model_copy(update={"num_steps": 1, "learning_rate": 1e-12})})
+    still = align("dpo", dataset, generator, "p", tmp_path / "still", none)
+    torch.testing.assert_close(velocity(generator, still.adapter), started, rtol=0, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"start: its adapter has rank 4; lora.rank is 8. Set lora.rank=4"):
+        align(
+            "dpo", dataset, generator, "p", tmp_path / "x", settings.model_copy(update={"lora": LoraSettings(rank=8)})
+        )
+    with pytest.raises(ModelError, match="holds no adapter"):
+        align("dpo", dataset, generator, "p", tmp_path / "x", settings.model_copy(update={"start": tmp_path}))
+    with pytest.raises(OutputError, match="differs in start"):
+        align("dpo", dataset, generator, "p", tmp_path / "dpo", settings.model_copy(update={"start": run.adapter}))
+    load_adapter(generator.transformer, first.adapter)
+    with pytest.raises(ModelError, match="carries one already; open it without, and give it as start="):
+        align("dpo", dataset, generator, "p", tmp_path / "y", settings)
+    assert has_adapter(generator.transformer)
+    remove_adapter(generator.transformer)
+    assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize("draws", [0, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_untrained_policy_has_no_margin_in_any_precision_with_and_without_the_cache(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, dtype: str, draws: int
+) -> None:
+    fit = FIT.model_copy(update={"num_steps": 1, "dtype": dtype, "batch_size": 4})
+    run = align(
+        "dpo", dataset, generator, "p", tmp_path / "a", config("dpo", fit=fit, beta=500.0, reference_draws=draws)
+    )
+    assert abs(run.history[0]["margin"]) < 1e-3
+    assert abs(run.history[0]["win_excess"]) < 4e-6 and abs(run.history[0]["lose_excess"]) < 4e-6
+
+
+def test_stored_reference_errors_of_something_else_are_refused(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when they were made under another precision, attention or library and only look the same."""
+    settings = config("dpo", reference_draws=2, beta=500.0)
+    made = align_module.encode_reference
+
+    def off(*args: object, **options: object) -> PairReference:
+        right = made(*args, **options)  # type: ignore[arg-type]
+        return replace(right, errors_win=right.errors_win + 1e-4)
+
+    monkeypatch.setattr(align_module, "encode_reference", off)
+    with pytest.raises(DataError, match=r"change margins by up to 0.025, wanted at most 0.01. Delete its reference-"):
+        align("dpo", dataset, generator, "p", tmp_path / "a", settings)
+    assert not has_adapter(generator.transformer)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_validation_measures_pairs_of_held_out_prompts_which_are_not_trained_on(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, method: str
+) -> None:
+    fit = FIT.model_copy(update={"num_steps": 4, "validate_every_steps": 2})
+    with pytest.raises(ConfigError, match=r"pairs 'p' hold 6 pairs to train on and 0 of 'val' prompts .* split=all"):
+        align(method, dataset, generator, "p", tmp_path / "a", config(method, fit=fit))
+    copy = shutil.copytree(dataset.path, tmp_path / "d")
+    prompts = pq.read_table(copy / "prompts.parquet").to_pylist()
+    prompts[1]["split"] = "val"
+    pq.write_table(pa.Table.from_pylist(prompts), copy / "prompts.parquet")
+    split = Dataset.open(copy)
+    run = align(method, split, generator, "p", tmp_path / "b", config(method, fit=fit))
+    assert run.num_pairs == 4
+    rows = {row["step"]: row for row in run.history}
+    numbers = {"sft": "error_win", "rwr": "error", "dpo": "implicit_accuracy"}
+    for step in (1, 2, 3, 4):
+        assert (f"val/{numbers[method]}" in rows[step]) == (step % 2 == 0) == ("val/loss" in rows[step])
+    assert not any("/t" in name for name in rows[2] if name.startswith("val/"))
+    split.write_pairs("kept", [row for row in split.pairs("p") if row.prompt_id != prompts[1]["prompt_id"]])
+    other = align(
+        method, split, generator, "kept", tmp_path / "c", config(method, fit=FIT.model_copy(update={"num_steps": 4}))
+    )
+    one, same = (load_file(made.adapter / "adapter_model.safetensors") for made in (run, other))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+
+
+def test_times_follow_the_shift_that_the_model_samples_with(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+) -> None:
+    fit = FIT.model_copy(update={"num_steps": 1})
+    assert generator.time_shift == TINY_SIZES.flow_shift == 3.0
+    runs = {
+        shift: align(
+            "sft",
+            dataset,
+            generator,
+            "p",
+            tmp_path / str(shift),
+            config("sft", fit=fit, times=TimeSettings(shift=shift)),
+        )
+        for shift in ("model", 3.0, 1.0)
+    }
+    losses = {shift: run.history[0]["loss"] for shift, run in runs.items()}
+    assert losses["model"] == losses[3.0] != losses[1.0]
+    assert method_config("dpo").load(None, ["times.law=logit_normal"]).times.shift == "model"
+    own = generator.pipeline.scheduler
+    try:
+        for scheduler, shift in (
+            (FlowMatchEulerDiscreteScheduler(shift=5.0), 5.0),
+            (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), None),
+            (FlowMatchEulerDiscreteScheduler(shift_terminal=0.1), None),
+        ):
+            generator.pipeline.scheduler = scheduler
+            if shift is not None:
+                assert generator.time_shift == shift
+                continue
+            with pytest.raises(ConfigError, match="times.shift: the scheduler of .* set times.shift to a number"):
+                align("sft", dataset, generator, "p", tmp_path / "e", config("sft"))
+    finally:
+        generator.pipeline.scheduler = own
+
+
+def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+    rows = dataset.pairs("p")
+    cache = encode(dataset, generator, rows)
+    broken = pair_examples(cache, rows)
+    broken[2].win[0, 0, 0, 0] = torch.inf
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(align_methods, "pair_examples", lambda cache, rows: broken)
+        fit = FIT.model_copy(update={"batch_size": 6})
+        told = f"with clips {rows[2].clip_win} and {rows[2].clip_lose}; wanted finite numbers"
+        with pytest.raises(ConfigError, match=told):
+            align("sft", dataset, generator, "p", tmp_path / "a", config("sft", fit=fit))
