@@ -129,27 +129,37 @@ def train_guide(
     folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
-
     measure = partial(accuracy_by_noise, reward, batches, seed=config.fit.seed)
+    hooks = {"callbacks": callbacks, "validate": measure if batches else None}
     with progress("train guide", config.fit.num_steps) as advance:
-        history = fit(
-            _objective(reward, dataset, config),
-            examples,
-            collate_latent_groups,
-            config.fit,
-            folder,
-            on_step=count_steps(advance, on_step),
-            callbacks=callbacks,
-            validate=measure if batches else None,
-            name_of=lambda index: f"clips {', '.join(examples[index].clip_ids)}",
-            processes=processes,
-        )
+        hooks["on_step"] = count_steps(advance, on_step)
+        history = _fit(_objective(reward, dataset, config), examples, config, folder, processes, **hooks)
     reward.eval()
     if processes.is_first:
         reward.save_pretrained(folder)
         write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
     processes.wait()
     return GuideTrainResult(reward=reward, history=history, num_pairs=len(train), accuracy=measure())
+
+
+def _fit(
+    objective: LatentRewardObjective,
+    examples: Sequence[LatentGroup],
+    config: GuideTrainConfig,
+    folder: Path,
+    processes: Processes,
+    **hooks: Any,
+) -> list[Row]:
+    return fit(
+        objective,
+        examples,
+        collate_latent_groups,
+        config.fit,
+        folder,
+        name_of=lambda index: f"clips {', '.join(examples[index].clip_ids)}",
+        processes=processes,
+        **hooks,
+    )
 
 
 def _teacher(dataset: Dataset, scores: str | None) -> Teacher:
