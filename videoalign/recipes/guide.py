@@ -130,7 +130,7 @@ def train_guide(
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
     measure = partial(accuracy_by_noise, reward, batches, seed=config.fit.seed)
-    hooks = {"callbacks": callbacks, "validate": measure if batches else None}
+    hooks: dict[str, Any] = {"callbacks": callbacks, "validate": measure if batches else None}
     with progress("train guide", config.fit.num_steps) as advance:
         hooks["on_step"] = count_steps(advance, on_step)
         history = _fit(_objective(reward, dataset, config), examples, config, folder, processes, **hooks)
