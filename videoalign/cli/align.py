@@ -105,6 +105,7 @@ def align(
 ) -> None:
     """Train an adapter on pairs; a run that stopped goes on where it was."""
     from videoalign.data.dataset import Dataset
+    from videoalign.distributed import join
     from videoalign.models.generators import load_generator
     from videoalign.recipes.align import align as run
     from videoalign.recipes.align_methods import method_config
@@ -112,6 +113,7 @@ def align(
     options = load_config(method_config(method), config, settings)
     folder = Dataset.open(dataset)
     folder.pairs(pairs)
+    join()  # each of several processes takes its graphics card before it opens the model
     generator = load_generator(model, device=device, dtype=dtype)
     result = run(method, folder, generator, pairs, out, options, fresh=fresh, progress=progress)
     last = result.history[-1]

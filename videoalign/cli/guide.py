@@ -41,12 +41,14 @@ def train(
 ) -> None:
     """Train a latent reward on pairs; a run that stopped goes on where it was."""
     from videoalign.data.dataset import Dataset
+    from videoalign.distributed import join
     from videoalign.models.generators import load_generator
     from videoalign.recipes.guide import GuideTrainConfig, train_guide
 
     options = load_config(GuideTrainConfig, config, settings)
     folder = Dataset.open(dataset)
     scores = None if reward is None else Path(reward).name
+    join()  # each of several processes takes its graphics card before it opens the model
     generator = load_generator(model, device=device, dtype=dtype)
     result = train_guide(folder, generator, out, options, scores=scores, pairs=pairs, fresh=fresh, progress=progress)
     last = result.history[-1]

@@ -94,7 +94,7 @@ def align(
     generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
     train, held_out = _split(dataset, pairs, rows, config)
     start = _start(generator, config)
-    if processes.count > 1:
+    if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
     cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
     identity = _identity(method, config, generator, train, cache, processes)

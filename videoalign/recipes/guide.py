@@ -122,7 +122,7 @@ def train_guide(
     generator = generator.changed(config.shape())
     progress = progress if processes.is_first else silent
     train, held_out = _split(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
-    if processes.count > 1:
+    if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
     reward, rows = _fresh_reward(dataset, generator, config), _rows(train + held_out)
     cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
