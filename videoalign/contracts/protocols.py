@@ -84,6 +84,11 @@ class Generator(LatentCodec, Protocol):
         """(frames, height, width) of the clips that it encodes and makes."""
         ...
 
+    @property
+    def fps(self) -> float:
+        """Frames per second of those clips."""
+        ...
+
     def identity(self) -> dict[str, str]:
         """What its latents, text states and adapters depend on, as short strings."""
         ...

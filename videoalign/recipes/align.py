@@ -22,7 +22,8 @@ from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter, save_adapter
-from videoalign.recipes.encode import ClipSettings, encode, encode_reference, pair_examples
+from videoalign.recipes.clip_fit import ClipSettings
+from videoalign.recipes.encode import encode, encode_reference, pair_examples
 from videoalign.training.callbacks import Callback
 from videoalign.training.loop import FitConfig, Objective, Row, count_steps, fit
 from videoalign.training.objectives.dpo import DpoObjective

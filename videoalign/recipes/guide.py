@@ -24,7 +24,8 @@ from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
-from videoalign.recipes.encode import ClipSettings, encode
+from videoalign.recipes.clip_fit import ClipSettings
+from videoalign.recipes.encode import encode
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
