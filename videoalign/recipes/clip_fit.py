@@ -34,7 +34,8 @@ class ClipSettings(Config):
     """What to do with clips of more frames per second than the model's: ``resample`` takes the frames that are nearest
     in time. Clips of fewer are refused, since repeated frames would be learnt."""
     other_length: Literal["refuse", "trim"] = "refuse"
-    """What to do with clips of more frames than the model's: ``trim`` takes the first ones. Shorter clips never do."""
+    """What to do with clips of more frames than the model's: ``trim`` takes the first ones. Clips of fewer are
+    refused."""
     other_size: Literal["refuse", "crop", "pad"] = "refuse"
     """What to do with clips of another height or width: ``crop`` resizes them until they cover the model's size and
     takes the middle, ``pad`` until they fit into it, with black around them."""
