@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from videoalign.cli.main import main
+from videoalign.contracts.output import whole_file
+from videoalign.data.latents import TensorStore
+from videoalign.errors import OutputError
+from videoalign.models.latent_reward import LatentRewardModel
 
 Refused = Callable[..., str]
 
@@ -77,3 +85,72 @@ def test_place_that_may_not_be_written(table: Path, refused: Refused, monkeypatc
     monkeypatch.setattr(pq.ParquetWriter, "write_table", forbidden)
     line = refused("data", "import", "videoalign", table, "--out", table.parent / "d")
     assert "cannot be written (Permission denied). Choose another place." in line
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 3 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here ({mounted.stderr.decode().strip()})")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def write_shard(place: Path) -> None:
+    TensorStore(place, "clips", {}).add({"a": torch.zeros(10**6)})
+
+
+def write_checkpoint(place: Path) -> None:
+    from videoalign.training.checkpoint import _save_tensors
+
+    _save_tensors({"a": torch.zeros(10**6)}, place / "checkpoint.safetensors")
+
+
+def write_guide(place: Path) -> None:
+    from videoalign.models.small_wan import SmallWanConfig, small_wan_generator
+
+    transformer = small_wan_generator(["a"], SmallWanConfig(num_layers=1)).transformer
+    LatentRewardModel.from_transformer(transformer, ["VQ"]).save_pretrained(place / "guide")
+
+
+def write_generator(place: Path) -> None:
+    from videoalign.models.small_wan import SmallWanConfig, small_wan_generator
+
+    small_wan_generator(["a"], SmallWanConfig(num_layers=1)).save_pretrained(place / "model")
+
+
+def write_adapter(place: Path) -> None:
+    from videoalign.models.lora import LoraSettings, add_lora, save_adapter
+    from videoalign.models.small_wan import SmallWanConfig, small_wan_generator
+
+    generator = small_wan_generator(["a"], SmallWanConfig(num_layers=1))
+    add_lora(generator.transformer, LoraSettings(rank=1000))
+    save_adapter(generator.transformer, place / "adapter", generator.identity())
+
+
+@pytest.mark.parametrize("write", [write_shard, write_checkpoint, write_guide, write_generator, write_adapter])
+def test_every_file_of_weights_on_a_disk_that_is_really_full(small_disk: Path, write: Callable[[Path], None]) -> None:
+    (small_disk / "kept").write_bytes(bytes(2_900_000))
+    with pytest.raises(OutputError, match="the disk is full; nothing was written. Free some space and run again"):
+        write(small_disk)
+    left = [path.name for path in small_disk.rglob("*") if path.suffix == ".safetensors" or ".part" in path.name]
+    assert not left
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("kind", [OSError, SafetensorError, Exception])
+def test_whatever_the_library_calls_it(tmp_path: Path, kind: type[Exception], number: int) -> None:
+    text = f"I/O error: {os.strerror(number)} (os error {number})"
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    with (
+        pytest.raises(OutputError, match="the disk is full" if full else os.strerror(number)),
+        whole_file(tmp_path / "a"),
+    ):
+        raise OSError(number, text) if kind is OSError else kind(text)
+    with pytest.raises(kind), whole_file(tmp_path / "a"):
+        raise kind("something else")

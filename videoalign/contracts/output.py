@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -137,14 +138,19 @@ def fingerprint(value: Any) -> str:
 
 @contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk and a missing permission at ``path`` into `OutputError`; other errors pass."""
+    """Turns a full disk and a missing permission at ``path`` into `OutputError`; other errors pass.
+
+    Libraries written in Rust (safetensors, tokenizers) raise no OSError but tell its number in their text.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"{path}: the disk is full; nothing was written. Free some space and run again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"{path}: cannot be written ({error.strerror}). Choose another place.") from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{path}: cannot be written ({os.strerror(number)}). Choose another place.") from error
         raise

@@ -89,6 +89,11 @@ class Generator(LatentCodec, Protocol):
         """Sigma shift of the times that it samples at; raises `ConfigError` where that is no one number."""
         ...
 
+    @property
+    def fps(self) -> float:
+        """Frames per second of those clips."""
+        ...
+
     def identity(self) -> dict[str, str]:
         """What its latents, text states and adapters depend on, as short strings."""
         ...

@@ -17,7 +17,8 @@ from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, as_reference
-from videoalign.recipes.encode import ClipSettings, pair_examples
+from videoalign.recipes.clip_fit import ClipSettings
+from videoalign.recipes.encode import pair_examples
 from videoalign.training.loop import FitConfig
 from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from videoalign.config import Config
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import Generator
@@ -20,20 +20,11 @@ from videoalign.errors import DataError
 from videoalign.models.generators.settings import ClipShape
 from videoalign.randomness import fold_in
 from videoalign.recipes.clip_content import clip_keys
+from videoalign.recipes.clip_fit import ClipFit, ClipSettings
 from videoalign.training.objectives.dpo import fixed_draws, reference_errors
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
 
 Row = TypeVar("Row")
-
-
-class ClipSettings(Config):
-    """How clips become latents."""
-
-    batch_size: int = Field(default=8, gt=0)
-    """Clips, or prompts, that go through the model at once."""
-    sampler_latents: bool = True
-    """Of a clip that `generate` made, take the latents that it came from where they were kept; else, and of every other
-    clip, the autoencoder reads the file, which lost something when it was written."""
 
 
 class EncodeConfig(ClipSettings, ClipShape):
@@ -73,7 +64,8 @@ def encode(
         progress: counts clips.
 
     Raises:
-        DataError: no pairs, a pair of unknown clips, or a clip of another size than the generator's.
+        DataError: no pairs, a pair of unknown clips or of two prompts, or a clip of another rate, length or size than
+            the generator's that ``settings`` do not say what to do with.
         VideoError: a clip that is missing or damaged.
         OutputError: the folder cannot be written.
     """
@@ -81,19 +73,38 @@ def encode(
     if isinstance(settings, ClipShape):
         generator = generator.changed(settings.shape())
     clips, prompts = _asked(dataset, pairs)
-    for clip in clips:
-        _check_size(clip, generator)
+    fit = ClipFit.of(generator, settings)
+    changes = [fit.changes(clip) for clip in clips]
     texts = _encode_texts(dataset, generator, prompts, settings)
     keys = clip_keys(dataset, clips)
-    stores = [sampler_store(dataset, generator)] if settings.sampler_latents else []
-    stores.append(TensorStore(dataset.path / LATENTS_FOLDER, "clips", _about_clips(generator, "file")))
-    waiting = [(key, clip) for key, clip in zip(keys, clips, strict=True) if not any(key in s for s in stores)]
+    sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
+    stored, waiting = {}, []
+    for clip, key, change in zip(clips, keys, changes, strict=True):
+        by_sampler = settings.sampler_latents and not change and key in sampled
+        stored[clip.clip_id] = (sampled if by_sampler else of_files.of(change)), key
+        if key not in stored[clip.clip_id][0]:
+            waiting.append(_Waiting(clip, key, stored[clip.clip_id][0]))
     with progress("encode", len(clips)) as advance:
         for _ in range(len(clips) - len(waiting)):
             advance()
-        _encode_clips(dataset, generator, stores[-1], waiting, settings.batch_size, advance)
-    stored = {c.clip_id: next(s.place(key) for s in stores if key in s) for key, c in zip(keys, clips, strict=True)}
-    return LatentCache(dataset.path / LATENTS_FOLDER, stored, texts)
+        _encode_clips(dataset, generator, fit, waiting, advance)
+    places = {clip_id: store.place(key) for clip_id, (store, key) in stored.items()}
+    return LatentCache(dataset.path / LATENTS_FOLDER, places, texts)
+
+
+class _FileStores:
+    """Stores of latents that the autoencoder read from files, one for each way in which the clips were changed."""
+
+    def __init__(self, dataset: Dataset, generator: Generator) -> None:
+        self.folder, self.about = dataset.path / LATENTS_FOLDER, _about_clips(generator, "file")
+        self.known: dict[str, TensorStore] = {}
+
+    def of(self, changes: Mapping[str, Any]) -> TensorStore:
+        about = {**self.about, "changed_to": dict(changes)} if changes else self.about
+        name = fingerprint(about)
+        if name not in self.known:
+            self.known[name] = TensorStore(self.folder, "clips", about)
+        return self.known[name]
 
 
 def sampler_store(dataset: Dataset, generator: Generator) -> TensorStore:
@@ -221,15 +232,6 @@ def _about_clips(generator: Generator, source: str) -> dict[str, str]:
     return {"autoencoder": generator.identity()["autoencoder"], "latents_of": source}
 
 
-def _check_size(clip: Clip, generator: Generator) -> None:
-    size = (clip.num_frames, clip.height, clip.width)
-    if size != generator.clip_shape:
-        raise DataError(
-            f"clip '{clip.clip_id}' has (frames, height, width) {size}; '{generator.name}' works in "
-            f"{generator.clip_shape}. Give clips of that size, or set num_frames, height and width of the model."
-        )
-
-
 def _encode_texts(
     dataset: Dataset, generator: Generator, prompts: Sequence[Prompt], settings: ClipSettings
 ) -> dict[str, Stored]:
@@ -243,22 +245,27 @@ def _encode_texts(
     return {prompt_id: store.place(key) for prompt_id, key in keys.items()}
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A clip to be encoded, and where its latents go."""
+
+    clip: Clip
+    key: str
+    store: TensorStore
+
+
 def _encode_clips(
-    dataset: Dataset,
-    generator: Generator,
-    store: TensorStore,
-    clips: Sequence[tuple[str, Clip]],
-    batch_size: int,
-    advance: Callable[[], None],
+    dataset: Dataset, generator: Generator, fit: ClipFit, clips: Sequence[_Waiting], advance: Callable[[], None]
 ) -> None:
     for shard in _parts(clips, SHARD_CLIPS):
-        made: dict[str, Tensor] = {}
-        for batch in _parts(shard, batch_size):
-            latents = generator.encode([dataset.load(clip) for _, clip in batch])
-            made |= {key: value for (key, _), value in zip(batch, latents, strict=True)}
-            for _ in batch:
+        made: dict[str, tuple[TensorStore, dict[str, Tensor]]] = {}
+        for batch in _parts(shard, fit.settings.batch_size):
+            latents = generator.encode([fit.load(dataset, waiting.clip) for waiting in batch])
+            for waiting, value in zip(batch, latents.cpu(), strict=True):
+                made.setdefault(waiting.store.group, (waiting.store, {}))[1][waiting.key] = value
                 advance()
-        store.add(made)
+        for store, tensors in made.values():
+            store.add(tensors)
 
 
 def _parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:

@@ -25,7 +25,8 @@ from videoalign.models.generators.settings import ClipShape
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
-from videoalign.recipes.encode import ClipSettings, encode
+from videoalign.recipes.clip_fit import ClipSettings
+from videoalign.recipes.encode import encode
 from videoalign.recipes.together import claim_together
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups

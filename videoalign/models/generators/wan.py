@@ -164,6 +164,11 @@ class WanGenerator:
         return float(shift)
 
     @property
+    def fps(self) -> float:
+        """Frames per second of its clips."""
+        return self.settings.fps
+
+    @property
     def latent_shape(self) -> tuple[int, int, int, int]:
         """(C, F, H, W) of the latents of one clip."""
         config, settings = self.pipeline.vae.config, self.settings
