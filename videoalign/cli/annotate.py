@@ -59,11 +59,20 @@ def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: C
     Takes the settings of 'serve', so that one file does for both; where the database is, is all that counts.
     """
     with needs_web("export"):
-        from videoalign.web.annotate.export import export_programme
+        from videoalign.web.annotate import database, raw
+        from videoalign.web.annotate.export import opened, write_tables
         from videoalign.web.annotate.settings import AnnotateSettings
 
-    num = export_programme(dataset, load_config(AnnotateSettings, config, settings, db=db))
+    options = load_config(AnnotateSettings, config, settings, db=db)
+    with opened(dataset, options, database.address(dataset, options.db)) as desk:
+        num = write_tables(desk)
+        with desk.database.read() as session:
+            left_out, versions = raw.num_strangers(desk, session), desk.wording.version
     print(f"{dataset}: {num} judgements of this programme")
+    if left_out:
+        print(f"{left_out} verdicts on clips that are not in the dataset stay in the database")
+    if versions > 1:
+        print(f"given under {versions} versions of the guideline; the column 'guideline' says which")
 
 
 def discard(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from videoalign.cli.common import AsJson, Seed, print_json, print_table
+from videoalign.cli.common import AsJson, Seed, print_json, print_table, tell_strangers
 from videoalign.contracts.records import Aggregation
 
 if TYPE_CHECKING:
@@ -31,27 +31,34 @@ def agreement(
 ) -> None:
     """Measure how far raters agree on each dimension, and how good each rater is."""
     from videoalign.contracts.plain import plain
-    from videoalign.data.agreement import measure_agreement, measure_rating_agreement
+    from videoalign.data.agreement import count_guidelines, measure_agreement, measure_rating_agreement
     from videoalign.data.dataset import Dataset
     from videoalign.data.rater_quality import rater_quality
     from videoalign.errors import DataError
 
     data = Dataset.open(dataset)
-    ratings = data.ratings()
+    ratings = list(data.stream_ratings())
     if not ratings and not any(True for _ in data.stream_judgements()):
         raise DataError(f"{dataset}: nobody judged anything yet; import judgements or run 'videoalign annotate serve'.")
     by_dimension = measure_agreement(data.stream_judgements(), data.dimensions, cluster=cluster, seed=seed)
     prompts = {clip.clip_id: clip.prompt_id for clip in data.clips()}
     of_clips = measure_rating_agreement(ratings, prompts, data.dimensions, seed=seed)
     raters = rater_quality(data.stream_judgements(), data.dimensions)
+    versions = count_guidelines(data.stream_judgements(), data.dimensions)
+    tell_strangers(dataset)
     if as_json:
-        print_json(plain({"dimensions": by_dimension, "ratings": of_clips, "raters": raters}))
+        found = {"dimensions": by_dimension, "ratings": of_clips, "raters": raters, "guidelines": versions}
+        print_json(plain(found))
         return
     print_table(["on pairs", *by_dimension], _agreement_rows(list(by_dimension.values())))
     if of_clips:
         print_table(["on clips", *of_clips], _rating_rows(list(of_clips.values())))
     if raters:
         _show_raters(raters)
+    for name, counts in versions.items():
+        if len(counts) > 1:
+            told = ", ".join(f"{number} under version {version or 'unknown'}" for version, number in counts.items())
+            print(f"{name}: verdicts under more than one version of its guideline are counted together: {told}")
 
 
 def leaderboard(
@@ -72,6 +79,7 @@ def leaderboard(
     data = Dataset.open(dataset)
     generators = {clip.clip_id: clip.generator for clip in data.clips()}
     pairs = data.judged_pairs(aggregate=aggregate)
+    tell_strangers(dataset)
     boards = build_leaderboards(pairs, generators, data.dimensions, seed=seed)
     if not boards[pooled_name(data.dimensions)].models:
         raise DataError(f"{dataset}: no judged pair by two known generators; name them in clips.parquet.")

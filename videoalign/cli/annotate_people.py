@@ -70,7 +70,7 @@ def people(
     with _programme("people", dataset, settings, db, config) as (desk, _), desk.database.read() as session:
         from videoalign.web.annotate import figures
 
-        rows = figures.people_rows(session, {})
+        rows = figures.people_rows(desk, session, {})
     if as_json:
         print_json([{name: value for name, value in row.items() if name != "quality"} for row in rows])
     else:

@@ -112,6 +112,14 @@ def print_note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
+def tell_strangers(dataset: Path) -> None:
+    """Says on stderr how many judgements were left out since their clips are not in the dataset."""
+    from videoalign.data.known import count_strangers
+
+    if number := count_strangers(dataset):
+        print_note(f"{dataset}: {number} judgements on clips that are not in the dataset are left out")
+
+
 def print_json(value: Any) -> None:
     """``value`` on stdout as JSON; NaN is refused."""
     print(json.dumps(value, indent=2, allow_nan=False))

@@ -20,6 +20,7 @@ from videoalign.cli.common import (
     print_note,
     print_table,
     progress,
+    tell_strangers,
 )
 from videoalign.contracts.records import Aggregation
 
@@ -82,6 +83,7 @@ def export(
     from videoalign.data.formats import export_data
 
     rows = export_data(format, Dataset.open(dataset), out, aggregate)
+    tell_strangers(dataset)
     print(f"{out}: {rows} rows")
 
 

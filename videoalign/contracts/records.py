@@ -166,6 +166,8 @@ class Judgement:
     """Which clip the rater saw on the left, ``A`` or ``B``; empty when unknown."""
     seconds: float = -1.0
     """How long the rater took over the pair; -1 when unknown."""
+    guideline: int = 0
+    """Version of the dimension's guideline that it was given under, as its rating programme counts; 0 when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from videoalign.contracts.records import Judgement, Rating
+from videoalign.contracts.records import Judgement, Rating, Role
 from videoalign.data.votes import VotedPair, collect_votes
 from videoalign.stats.agreement import (
     HumanCeiling,
@@ -84,6 +84,18 @@ def measure_agreement(
     """
     pairs = collect_votes(judgements)
     return {name: _of_dimension(pairs, name, cluster, np.random.default_rng(seed), num) for name in dimensions}
+
+
+def count_guidelines(judgements: Iterable[Judgement], dimensions: Sequence[str]) -> dict[str, dict[int, int]]:
+    """By dimension, how many verdicts of raters were given under each version of its guideline; 0 where not known.
+
+    Verdicts under different versions answer different questions: whoever pools them must know.
+    """
+    found: dict[str, Counter[int]] = {name: Counter() for name in dimensions}
+    for row in judgements:
+        if row.dimension in found and row.role == Role.RATER:
+            found[row.dimension][row.guideline] += 1
+    return {name: dict(sorted(counts.items())) for name, counts in found.items()}
 
 
 def measure_rating_agreement(

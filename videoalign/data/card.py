@@ -218,7 +218,8 @@ def _how_to_load(dataset: Dataset) -> str:
             "clip, `tie`, `both_bad`, or `invalid` where the pair could not be judged. `role` is `rater` for a vote, "
             "`repeat` for a second look, `qualification` or `hidden_gold` for an answer that tests the rater, "
             "`adjudicator` for a last word and `gold` for a known answer, which both are labels. `left` is the clip "
-            "that stood on the left, empty where unknown; `seconds` is the time taken, -1 where unknown.",
+            "that stood on the left, empty where unknown; `seconds` is the time taken, -1 where unknown; `guideline` "
+            "is the version of the dimension's guideline that it was given under, 0 where unknown.",
         ]
     )
 

@@ -89,7 +89,7 @@ def check_dataset(
         *_of_benchmarks(prompts, benchmark_prompts),
         *_of_clips(dataset, prompts, clips, progress),
         *_of_judgements(dataset, clips),
-        *chain.from_iterable(map(_of_repetitions, dataset.judgements_by_pair())),
+        *chain.from_iterable(map(_of_repetitions, dataset.judgements_by_pair(strangers=True))),
     ]
 
 
@@ -187,7 +187,7 @@ def _digest(dataset: Dataset, clip: Clip) -> str:
 
 def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
     prompt_of = {clip.clip_id: clip.prompt_id for clip in clips}
-    for row in dataset.stream_judgements():
+    for row in dataset.stream_judgements(strangers=True):
         where = row.source_row or f"{row.clip_a} / {row.clip_b}"
         if row.dimension not in dataset.dimensions:
             yield Problem("unknown", where, f"dimension '{row.dimension}' is not in dataset.json.")
@@ -198,7 +198,7 @@ def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
                 yield Problem("unknown", where, f"clip '{clip_id}' is not in clips.parquet.")
             elif prompt_of[clip_id] != row.prompt_id:
                 yield Problem("crossed", where, f"clip '{clip_id}' belongs to prompt '{prompt_of[clip_id]}'.")
-    for rating in dataset.ratings():
+    for rating in dataset.stream_ratings(strangers=True):
         where = rating.source_row or rating.clip_id
         if rating.dimension not in dataset.dimensions:
             yield Problem("unknown", where, f"dimension '{rating.dimension}' is not in dataset.json.")

@@ -30,6 +30,7 @@ from videoalign.contracts.records import (
 )
 from videoalign.contracts.video import Video
 from videoalign.data.aggregate import JudgedPair, aggregate_pairs
+from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
 from videoalign.data.whole_pairs import whole_pairs
 from videoalign.errors import DataError, OutputError, did_you_mean
@@ -134,13 +135,24 @@ class Dataset:
         """All judgements, raw."""
         return read_records(self.path / "judgements.parquet", Judgement)
 
-    def stream_judgements(self) -> Iterator[Judgement]:
-        """All judgements, raw, one after the other; those before are not held."""
-        return stream_records(self.path / "judgements.parquet", Judgement)
+    def stream_judgements(self, *, strangers: bool = False) -> Iterator[Judgement]:
+        """Raw judgements one after the other; those before are not held. Without ``strangers`` only those whose prompt
+        and clips are in the dataset."""
+        rows = stream_records(self.path / "judgements.parquet", Judgement)
+        return rows if strangers else filter(Known.read(self.path).judgement, rows)
 
-    def judgements_by_pair(self) -> Iterator[list[Judgement]]:
-        """All judgements in parts, each with everything that was said of its pairs; see `whole_pairs`."""
-        return whole_pairs(self.path / "judgements.parquet")
+    def judgements_by_pair(self, *, strangers: bool = False) -> Iterator[list[Judgement]]:
+        """As `stream_judgements`, in parts that hold everything that was said of their pairs; see `whole_pairs`."""
+        parts = whole_pairs(self.path / "judgements.parquet")
+        if strangers:
+            return parts
+        known = Known.read(self.path).judgement
+        return (here for part in parts if (here := list(filter(known, part))))
+
+    def stream_ratings(self, *, strangers: bool = False) -> Iterator[Rating]:
+        """Raw ratings one after the other. Without ``strangers`` only those whose clip is in the dataset."""
+        rows = stream_records(self.path / "ratings.parquet", Rating)
+        return rows if strangers else filter(Known.read(self.path).rating, rows)
 
     def ratings(self) -> list[Rating]:
         """All ratings, raw."""
@@ -246,7 +258,8 @@ class Dataset:
     def judged_pairs(
         self, split: str | None = None, aggregate: Aggregation | str = Aggregation.ADJUDICATED
     ) -> list[JudgedPair]:
-        """Every judged pair with one label per dimension, in the order and side order of its first judgement.
+        """Every judged pair of the dataset with one label per dimension, in the order and side order of its first
+        judgement; judgements on clips that are not in the dataset are left out.
 
         With ``split``, only the pairs of its prompts. What is a vote says `videoalign.data.votes`; ``aggregate`` says
         how the label comes from what was said, see `Aggregation`.

@@ -57,7 +57,7 @@ def groups_of_split(
     """Groups of the prompts of one split, see `training.judged_groups.make_groups`, labelled as
     `contracts.records.Aggregation` says; dimensions that the dataset does not judge have no verdicts."""
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    pairs, ratings = dataset.judged_pairs(split, labels), dataset.ratings()
+    pairs, ratings = dataset.judged_pairs(split, labels), list(dataset.stream_ratings())
     return make_groups(pairs, texts, dimensions, ratings=ratings, max_clips=max_clips)
 
 

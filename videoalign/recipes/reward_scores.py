@@ -208,7 +208,7 @@ def _figures(
         whole,
         dataset.dimensions,
         generators={clip.clip_id: clip.generator for clip in dataset.clips()},
-        judgements=[row for row in dataset.judgements() if row.prompt_id in prompts],
+        judgements=[row for row in dataset.stream_judgements() if row.prompt_id in prompts],
         laws=laws,
         legacy=how.legacy,
         seed=how.seed,

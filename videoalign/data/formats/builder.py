@@ -91,6 +91,7 @@ class Builder:
                     role=entry.role,
                     left=entry.left,
                     seconds=entry.seconds,
+                    guideline=entry.guidelines.get(name, 0),
                 )
             )
         for (side, name), score in entry.ratings.items():

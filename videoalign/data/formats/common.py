@@ -78,6 +78,8 @@ class PairEntry:
     left: str = ""
     seconds: float = -1.0
     """As in `Judgement`."""
+    guidelines: dict[str, int] = field(default_factory=dict)
+    """Version of the guideline by dimension, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

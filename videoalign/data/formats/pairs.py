@@ -2,7 +2,8 @@
 
 Columns ``clip_a, clip_b, prompt`` and a column per dimension, with A, B, a tie and so on, or with ``left`` and
 ``right``; optionally ``rater``, ``model_a, model_b``, ``seed_a, seed_b`` and, as this tool writes them on export,
-``role``, ``left`` (which clip stood on the left; without it, the first) and ``seconds``.
+``role``, ``left`` (which clip stood on the left; without it, the first), ``seconds`` and, as ``VQ_guideline``, the
+version of a dimension's guideline.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.records import Aggregation, Label, Role
+from videoalign.contracts.records import Aggregation, Judgement, Label, Role
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.common import (
     PairEntry,
@@ -33,10 +34,13 @@ from videoalign.data.formats.verdicts import (
     word_of,
 )
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
+from videoalign.data.tables import read_columns
 from videoalign.errors import DataError
 
 _KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
 """Columns with a fixed name that may stand beside the verdicts."""
+_GUIDELINE = "_guideline"
+"""What the name of a column with versions ends in."""
 
 
 class PairsOptions(VerdictOptions):
@@ -73,6 +77,8 @@ class PairsImporter:
         columns = options.dimensions or judged_columns(table, taken, lambda text: word_of(text) in self.known, hint)
         table.require(*columns)
         self.dimensions = name_dimensions(columns, options)
+        versions = {name: column + _GUIDELINE for name, column in self.dimensions.items()}
+        self.guidelines = {name: column for name, column in versions.items() if column in table.columns}
 
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
@@ -89,6 +95,7 @@ class PairsImporter:
                 role=_one_of(row, "role", Role.RATER, *Role),
                 left=left,
                 seconds=-1.0 if seconds is None else seconds,
+                guidelines={name: int(row.number_or_none(column) or 0) for name, column in self.guidelines.items()},
             )
         ]
 
@@ -114,6 +121,7 @@ def export_pairs(dataset: Dataset, out: Path) -> int:
 
 
 def _judged_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+    names, versions = _columns(dataset)
     for group in judged_together(dataset.stream_judgements()):
         first = group[0]
         yield {
@@ -122,9 +130,20 @@ def _judged_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any
             "role": first.role,
             "left": first.left,
             "seconds": first.seconds,
-            **dict.fromkeys(dataset.dimensions, ""),
+            **dict.fromkeys(names, ""),
             **{row.dimension: str(row.label) for row in group},
+            **dict.fromkeys((f"{name}{_GUIDELINE}" for name in versions), 0),
+            **{f"{row.dimension}{_GUIDELINE}": row.guideline for row in group if row.dimension in versions},
         }
+
+
+def _columns(dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Dimensions that anything was said of, those of the dataset first; and which of them have versions."""
+    versions: dict[str, int] = dict.fromkeys(dataset.dimensions, 0)
+    for part in read_columns(dataset.table_path(Judgement), Judgement, ["dimension", "guideline"]):
+        for row in part.group_by("dimension").aggregate([("guideline", "max")]).to_pylist():
+            versions[row["dimension"]] = max(versions.get(row["dimension"], 0), row["guideline_max"])
+    return list(versions), [name for name, version in versions.items() if version]
 
 
 def export_aggregated(dataset: Dataset, out: Path, aggregate: Aggregation = Aggregation.ADJUDICATED) -> int:

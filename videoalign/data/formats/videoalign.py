@@ -87,7 +87,7 @@ def export_videoalign(dataset: Dataset, out: Path, aggregate: Aggregation = Aggr
 
 def _pair_rows(dataset: Dataset, contents: Contents, aggregate: Aggregation) -> Iterator[dict[str, Any]]:
     scores: dict[tuple[str, str], list[float]] = {}
-    for rating in dataset.ratings():
+    for rating in dataset.stream_ratings():
         scores.setdefault((rating.clip_id, rating.dimension), []).append(rating.score)
     for pair in dataset.stream_judged_pairs(aggregate):
         row = official_row(contents, pair, dataset.dimensions)

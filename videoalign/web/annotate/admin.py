@@ -28,7 +28,7 @@ MEANINGS = {
     PairState.DISPUTED: "wait for an adjudicator",
     PairState.EXCLUDED: "cannot be judged",
     PairState.GOLD: "have known answers",
-    PairState.RETIRED: "left the dataset",
+    PairState.RETIRED: "left the dataset or the settings",
 }
 SUBJECTS = {
     "session": "link",
@@ -37,6 +37,7 @@ SUBJECTS = {
     "judgement": "assignment",
     "person": "person",
     "work": "person",
+    "guideline": "version",
     "qualification": "person",
     "gold": "person",
 }
@@ -69,7 +70,7 @@ def raters(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
     """Who judges, how much and how well."""
     table = figures_of(request)("quality")
     with desk.database.read() as session:
-        rows = figures.people_rows(session, table.values)
+        rows = figures.people_rows(desk, session, table.values)
     return render(
         request,
         "admin_raters.html.jinja",

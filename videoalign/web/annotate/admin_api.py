@@ -67,7 +67,7 @@ def raters(request: Request, desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
     """Who judges, how much and how well."""
     quality = figures_of(request)("quality").values
     with desk.database.read() as session:
-        return {"raters": figures.people_rows(session, quality)}
+        return {"raters": figures.people_rows(desk, session, quality)}
 
 
 @router.get("/leaderboard")

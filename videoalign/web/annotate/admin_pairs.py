@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from sqlalchemy import func, select
 
 from videoalign.web.annotate.admin import ROWS
+from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.media import NO_CLIP, clip_file
 from videoalign.web.annotate.pages import render
 from videoalign.web.annotate.schema import Number
@@ -49,7 +50,7 @@ def pairs(request: Request, desk: AtDesk, visitor: AdminVisitor, state: str = ""
 def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) -> Response:
     """Both clips of a pair, and everything that was said of it, also what was taken back."""
     work = ("kind", "swapped", "state", "reason", "ended_at")
-    words = ("verdicts", "ratings", "comment", "seconds", "submitted_at", "withdrawn_at")
+    words = ("guideline", "verdicts", "ratings", "comment", "seconds", "submitted_at", "withdrawn_at")
     wanted = (
         select(Person.name, *(getattr(Assignment, name) for name in work), *(getattr(Said, name) for name in words))
         .join(Person, Person.id == Assignment.person_id)
@@ -61,7 +62,7 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) 
         found = session.execute(select(*Pair.__table__.columns).where(Pair.id == number)).first()
         if found is None:
             raise Refusal(404, "not_found", "there is no such pair.")
-        rows = session.execute(wanted).all()
+        rows = [_today(desk, row) for row in session.execute(wanted)]
     clips = {"A": found.clip_a, "B": found.clip_b}
     return render(
         request,
@@ -72,6 +73,7 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) 
         clips={side: desk.library.clips[clip] for side, clip in clips.items() if clip in desk.library.clips},
         dimensions=desk.library.dataset.dimensions,
         raters_per_pair=desk.settings.raters_per_pair,
+        guideline=desk.wording.version,
         rows=rows,
     )
 
@@ -85,3 +87,11 @@ def clip(desk: AtDesk, _: AdminVisitor, number: Number, side: Literal["a", "b"])
     if clip_id is None:
         raise NO_CLIP
     return clip_file(desk, clip_id)
+
+
+def _today(desk: Desk, row: Any) -> dict[str, Any]:
+    """What was said, under today's names of the dimensions."""
+    now = desk.wording.now
+    verdicts = now(row.guideline, row.verdicts) if row.verdicts else {}
+    ratings = {side: now(row.guideline, scores) for side, scores in (row.ratings or {}).items()}
+    return row._asdict() | {"verdicts": verdicts, "ratings": ratings}

@@ -27,19 +27,34 @@ def held(desk: Desk, session: Session, person: Person, most: int | None = None) 
     if person.status == Status.PAUSED or person.role == Role.ADMIN:
         return None, []
     session.flush()
-    rows = holds(desk, session, person.id)
-    ids = [row.id for row in rows]
     limit = 1 if person.role == Role.ADJUDICATOR else HELD
     limit = limit if most is None else min(limit, most)
-    while len(ids) < limit and (given := _give(desk, session, person)) is not None:
-        ids.append(given)
-    if ids and not rows:
-        rows = holds(desk, session, person.id)
-    now = desk.now()
-    if rows and rows[0].shown_at is None:
-        shown = {"assignment": rows[0].id, "now": now, "until": now + desk.settings.lease_seconds}
+    for _ in range(TRIED):
+        rows = _holds_here(desk, session, person.id)
+        ids = [row.id for row in rows]
+        while len(ids) < limit and (given := _give(desk, session, person)) is not None:
+            ids.append(given)
+        if rows or not ids:
+            break
+    if not rows:
+        return None, []
+    now, version = desk.now(), desk.wording.version
+    if rows[0].shown_at is None or rows[0].guideline != version:
+        since = now if rows[0].shown_at is None else rows[0].shown_at
+        until = now + desk.settings.lease_seconds
+        shown = {"assignment": rows[0].id, "since": since, "until": until, "version": version}
         session.connection().execute(_SHOW, shown)
-    return (rows[0] if rows else None), ids
+    return rows[0], ids
+
+
+def _holds_here(desk: Desk, session: Session, person_id: int) -> list[Any]:
+    """As `holds`; pairs that are not in this server's dataset are given back, to be judged where they are known."""
+    rows = holds(desk, session, person_id)
+    strange = [row for row in rows if not desk.library.shows(row)]
+    for row in strange:
+        desk.strangers.add(row.pair_id)
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+    return [row for row in rows if row not in strange] if strange else rows
 
 
 def release(
@@ -94,6 +109,7 @@ def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind
         "state": Work.LEASED,
         "given_at": now,
         "shown_at": None,
+        "guideline": 0,
         "lease_until": now + desk.settings.lease_seconds,
         "ended_at": None,
         "reason": "",
@@ -133,7 +149,8 @@ def _give(desk: Desk, session: Session, person: Person) -> str | None:
     """Gives somebody one more pair and returns the assignment's id; None where there is none for them now."""
     chosen: int | None
     if person.role == Role.ADJUDICATOR:
-        chosen, kind = session.scalar(_disputed(person.id).order_by(Pair.id).limit(1)), Kind.ADJUDICATION
+        disputed = _here(desk, _disputed(person.id).order_by(Pair.id).limit(1))
+        chosen, kind = session.scalar(disputed), Kind.ADJUDICATION
     elif person.status == Status.QUALIFYING:
         chosen, kind = _to_qualify(desk, session, person), Kind.QUALIFICATION
     else:
@@ -178,12 +195,17 @@ def _to_qualify(desk: Desk, session: Session, person: Person) -> int | None:
         Assignment.state.not_in([Work.EXPIRED, Work.DISCARDED]),
     )
     given = session.scalar(select(func.count()).select_from(Assignment).where(mine)) or 0
-    return _gold(session, person.id) if given < wanted else None
+    return _gold(desk, session, person.id) if given < wanted else None
 
 
-def _gold(session: Session, person_id: int) -> int | None:
+def _here(desk: Desk, statement: Select[int]) -> Select[int]:
+    """The same draw without the pairs that turned out to be another server's alone."""
+    return statement.where(Pair.id.not_in(desk.strangers)) if desk.strangers else statement
+
+
+def _gold(desk: Desk, session: Session, person_id: int) -> int | None:
     unseen = select(Pair.id).where(Pair.state == PairState.GOLD, _unseen(person_id))
-    return session.scalar(unseen.order_by(Pair.shuffle).limit(1))
+    return session.scalar(_here(desk, unseen.order_by(Pair.shuffle).limit(1)))
 
 
 def _to_rate(desk: Desk, session: Session, person: Person) -> tuple[int | None, Kind]:
@@ -192,7 +214,7 @@ def _to_rate(desk: Desk, session: Session, person: Person) -> tuple[int | None, 
     if chosen is None:
         return None, Kind.RATING
     if desk.draw("gold", person.id, person.given) < desk.settings.gold_share:
-        gold = _gold(session, person.id)
+        gold = _gold(desk, session, person.id)
         if gold is not None:
             return gold, Kind.GOLD
     if desk.draw("repeat", person.id, person.given) < desk.settings.repeat_share:
@@ -214,24 +236,26 @@ def _repeat(desk: Desk, session: Session, person: Person) -> int | None:
             Assignment.kind == Kind.RATING,
             Assignment.state == Work.SUBMITTED,
             Assignment.turn <= person.given - desk.settings.repeat_gap,
+            Pair.state != PairState.RETIRED,
         )
     )
-    return session.scalar(first.where(~twice).order_by(Assignment.turn).limit(1))
+    return session.scalar(_here(desk, first.where(~twice).order_by(Assignment.turn).limit(1)))
 
 
 def _open(desk: Desk, session: Session, person: Person) -> int | None:
     """An open pair that somebody has not had, by the rule of the settings."""
     connection = session.connection()
     if desk.settings.selection == "coverage":
-        return connection.execute(_OPEN_COVERAGE, {"person": person.id}).scalar()
+        return connection.execute(_here(desk, _OPEN_COVERAGE), {"person": person.id}).scalar()
     if desk.settings.selection == "informative":
         for matchup in desk.matchups.next(TRIED):
-            found = connection.execute(_OPEN_MATCHUP, {"person": person.id, "matchup": matchup}).scalar()
+            found = connection.execute(_here(desk, _OPEN_MATCHUP), {"person": person.id, "matchup": matchup}).scalar()
             if found is not None:
                 return found
     start = int(desk.draw("start", person.id, person.given) * 2**31)
-    found = connection.execute(_OPEN_FROM, {"person": person.id, "start": start}).scalar()
-    return found if found is not None else connection.execute(_OPEN_FROM, {"person": person.id, "start": 0}).scalar()
+    statement = _here(desk, _OPEN_FROM)
+    found = connection.execute(statement, {"person": person.id, "start": start}).scalar()
+    return found if found is not None else connection.execute(statement, {"person": person.id, "start": 0}).scalar()
 
 
 # Built once: what is run for every verdict would otherwise take longer to build than to run.
@@ -252,7 +276,7 @@ _HOLDS_AND_LATE = (
 _SHOW = (
     update(Assignment)
     .where(Assignment.id == bindparam("assignment"))
-    .values(shown_at=bindparam("now"), lease_until=bindparam("until"))
+    .values(shown_at=bindparam("since"), lease_until=bindparam("until"), guideline=bindparam("version"))
 )
 _TAKE = (
     update(Pair)

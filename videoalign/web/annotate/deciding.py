@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, select
@@ -15,6 +15,7 @@ from videoalign.data.votes import Count, Vote, count_votes, disputed, is_right
 from videoalign.web.annotate import assigning
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Said, Status, Work
+from videoalign.web.annotate.wording import Wording
 from videoalign.web.score.refusals import Refusal
 
 PAIRS_AT_ONCE = 500
@@ -28,12 +29,12 @@ VOICES = {
 """As what a verdict counts, by why its pair was given."""
 
 
-def asked(desk: Desk, kind: str, pair: Any) -> list[str]:
-    """Dimensions that somebody is asked about: all, but an adjudicator only those without a label."""
-    names = list(desk.library.dataset.dimensions)
-    if kind == Kind.ADJUDICATION and pair.decision is not None:
-        return [name for name in names if name not in pair.decision]
-    return names
+def asked(desk: Desk, kind: str, pair: Any, version: int) -> list[str]:
+    """Dimensions that somebody is asked about under a version of the guideline, by their names in it: all, but an
+    adjudicator only those without a label."""
+    names = desk.wording.names.get(version, {})
+    decided = pair.decision if kind == Kind.ADJUDICATION and pair.decision is not None else {}
+    return [name for name, now in names.items() if now not in decided]
 
 
 def after_judgement(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
@@ -47,7 +48,7 @@ def after_judgement(desk: Desk, session: Session, person: Person, row: Assignmen
         said = session.scalar(select(Said.verdicts).where(Said.assignment_id == row.id, Said.withdrawn_at.is_(None)))
         desk.audit(session, person.id, "pair.adjudicated", pair.id, **(said or {}))
     elif row.kind == Kind.QUALIFICATION:
-        _qualify(desk, session, person)
+        qualify(desk, session, person)
     elif row.kind == Kind.GOLD:
         _watch(desk, session, person)
 
@@ -61,7 +62,7 @@ def after_skip(desk: Desk, session: Session, person: Person, row: Assignment) ->
         settle(desk, session, [row.pair_id])
         desk.audit(session, person.id, "pair.excluded", row.pair_id, reason=row.reason)
     elif row.kind == Kind.QUALIFICATION:
-        _qualify(desk, session, person)
+        qualify(desk, session, person)
     elif row.kind == Kind.GOLD:
         _watch(desk, session, person)
     elif row.kind == Kind.RATING:
@@ -116,7 +117,7 @@ def _settle(desk: Desk, pair: Pair, work: Sequence[Any]) -> None:
     rating, final = ([row.state for row in work if row.kind == kind] for kind in (Kind.RATING, Kind.ADJUDICATION))
     pair.judged = rating.count(Work.SUBMITTED)
     pair.taken = pair.judged + rating.count(Work.LEASED)
-    counts = _count(desk.library.dataset.dimensions, pair, work)
+    counts = _count(desk.wording, pair, work)
     words = {name: count for name, count in counts.items() if count.by is not None}
     if pair.answers is not None:
         pair.state, counts = PairState.GOLD, counts if pair.judged >= wanted else words
@@ -137,10 +138,11 @@ def _settle(desk: Desk, pair: Pair, work: Sequence[Any]) -> None:
     pair.decision = decision or (None if waits else {})
 
 
-def _count(dimensions: Iterable[str], pair: Pair, work: Sequence[Any]) -> dict[str, Count]:
-    votes: dict[str, list[Vote]] = {name: [] for name in dimensions}
+def _count(wording: Wording, pair: Pair, work: Sequence[Any]) -> dict[str, Count]:
+    """Of a dimension that nobody was asked about yet, nothing is counted and nothing waited for."""
+    votes: dict[str, list[Vote]] = {name: [] for name in wording.asked(row.guideline for row in work if row.verdicts)}
     for row in work:
-        for name, label in (row.verdicts or {}).items():
+        for name, label in wording.now(row.guideline, row.verdicts or {}).items():
             if name in votes:
                 votes[name].append(Vote(str(row.person_id), VOTE_VALUES[label], VOICES[Kind(row.kind)]))
     for name, label in (pair.answers or {}).items():
@@ -159,11 +161,11 @@ class GoldScore(NamedTuple):
     pairs: int = 0
 
 
-def gold_scores(session: Session, kind: Kind, person_id: int | None = None) -> dict[int, GoldScore]:
+def gold_scores(desk: Desk, session: Session, kind: Kind, person_id: int | None = None) -> dict[int, GoldScore]:
     """By person: the qualification, or the hidden gold that counts now, see `Person.gold_from`."""
     ended = (Assignment.kind == kind, Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED]))
     rows = (
-        select(Assignment.person_id, Said.verdicts, Pair.answers)
+        select(Assignment.person_id, Said.guideline, Said.verdicts, Pair.answers)
         .join(Pair, Pair.id == Assignment.pair_id)
         .join(Person, Person.id == Assignment.person_id)
         .outerjoin(Said, _STANDS)
@@ -174,14 +176,15 @@ def gold_scores(session: Session, kind: Kind, person_id: int | None = None) -> d
     if person_id is not None:
         rows = rows.where(Assignment.person_id == person_id)
     scores: dict[int, GoldScore] = defaultdict(GoldScore)
-    for person, verdicts, answers in session.execute(rows):
-        known = [is_right((verdicts or {}).get(name), label) for name, label in (answers or {}).items()]
+    for person, version, verdicts, answers in session.execute(rows):
+        said = desk.wording.now(version, verdicts or {})
+        known = [is_right(said.get(name), label) for name, label in (answers or {}).items()]
         right, of, pairs = scores[person]
         scores[person] = GoldScore(right + sum(known), of + len(known), pairs + 1)
     return scores
 
 
-def _qualify(desk: Desk, session: Session, person: Person) -> None:
+def qualify(desk: Desk, session: Session, person: Person) -> None:
     """Once all of the qualification is judged, lets a rater begin or not."""
     mine = select(func.count()).select_from(Assignment).where(
         Assignment.person_id == person.id, Assignment.kind == Kind.QUALIFICATION
@@ -190,13 +193,13 @@ def _qualify(desk: Desk, session: Session, person: Person) -> None:
     there = session.scalar(select(func.count()).select_from(Pair).where(Pair.state == PairState.GOLD)) or 0
     if ended < min(desk.settings.qualification_pairs, there):
         return
-    score = gold_scores(session, Kind.QUALIFICATION, person.id)[person.id]
+    score = gold_scores(desk, session, Kind.QUALIFICATION, person.id)[person.id]
     _mark(desk, session, person, score, "qualification")
 
 
 def _watch(desk: Desk, session: Session, person: Person) -> None:
     """Pauses a rater whose answers on hidden gold are below the mark."""
-    score = gold_scores(session, Kind.GOLD, person.id)[person.id]
+    score = gold_scores(desk, session, Kind.GOLD, person.id)[person.id]
     if score.pairs >= desk.settings.min_gold:
         _mark(desk, session, person, score, "gold")
 
@@ -220,7 +223,10 @@ def _mark(desk: Desk, session: Session, person: Person, score: GoldScore, what: 
 _STANDS = and_(Said.assignment_id == Assignment.id, Said.withdrawn_at.is_(None))
 """The verdict of an assignment, where it was not taken back."""
 _WORK = (
-    select(Assignment.id, Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.state, Said.verdicts)
+    select(
+        *(Assignment.id, Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.state),
+        *(Said.guideline, Said.verdicts),
+    )
     .outerjoin(Said, _STANDS)
     .where(
         Assignment.kind.in_([Kind.RATING, Kind.ADJUDICATION]),

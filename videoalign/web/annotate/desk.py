@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.web.annotate import identity, places
 from videoalign.web.annotate.database import Database
-from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.library import Library, stamp
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.tables import Audit, Programme
+from videoalign.web.annotate.wording import Wording, read_wording, settle_wording
 
 SERVER_SETTINGS = {
     "host",
@@ -32,6 +33,7 @@ SERVER_SETTINGS = {
     "access_log",
     "seed",
     "sync_seconds",
+    "rename",
     "comments_in_dataset",
     "shutdown_seconds",
     "max_body_bytes",
@@ -75,24 +77,37 @@ class Totals:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass
 class Desk:
-    """One programme on one dataset."""
+    """One programme on one dataset.
+
+    Its dataset, guideline and settings may change while a server runs; they do so in the thread that writes, so that a
+    write sees one state of them.
+    """
 
     database: Database
     library: Library
+    """With the dimensions of the guideline that holds, whatever the dataset says."""
     settings: AnnotateSettings
     key: str
     """Tells the judgements of this database from those of others."""
     seed: int
+    wording: Wording
     now: Callable[[], float] = time.time
     matchups: Matchups = field(default_factory=Matchups)
     totals: Totals = field(default_factory=Totals)
+    strangers: set[int] = field(default_factory=set)
+    """Pairs that were drawn and are not in this server's dataset: another one knows more clips."""
 
     def draw(self, *ids: object) -> float:
         """A number in [0, 1) that depends on the seed and the ids alone."""
         digest = hashlib.sha256(repr((self.seed, *ids)).encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
+
+    def catch_up(self, session: Session) -> None:
+        """Takes over a guideline that another server made hold; inside a write."""
+        self.wording = read_wording(session, self.library.dataset.dimensions)
+        self.library = self.library.asking(self.wording.dimensions)
 
     def audit(self, session: Session, person_id: int | None, action: str, subject: object = "", **detail: Any) -> None:
         """Adds a row to the audit log; ``person_id`` is None where the server itself acts."""
@@ -102,18 +117,18 @@ class Desk:
 def open_desk(
     database: Database, library: Library, settings: AnnotateSettings, now: Callable[[], float] = time.time
 ) -> Desk:
-    """The desk of this database; its key and seed are fixed the first time, changed settings are noted.
+    """The desk of this database; its key and seed are fixed the first time, changed settings and guidelines are noted.
 
     Raises:
-        ConfigError: the database belongs to another dataset, the seed is not that of the programme, or an example is of
-            an unknown clip or dimension.
+        ConfigError: the database belongs to another dataset, the seed is not that of the programme, a dimension went
+            away and the settings do not say what became of it, or an example is of an unknown clip or dimension.
         OutputError: the dataset's folder cannot be written.
     """
     _require_examples(library, settings)
-    stored = settings.model_dump(mode="json", exclude=SERVER_SETTINGS)
-    folder = library.dataset.path
+    stored = stored_settings(settings)
+    folder, dimensions = library.dataset.path, library.dataset.info.dimensions
 
-    def start(session: Session) -> tuple[str, int]:
+    def start(session: Session) -> tuple[str, int, Wording]:
         row = session.scalar(select(Programme))
         if row is None:
             seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
@@ -121,7 +136,8 @@ def open_desk(
             row.dataset_id = identity.own_id(folder)
             session.add(row)
             session.add(Audit(at=now(), action="programme.started", detail=stored | {"seed": seed}))
-            return row.key, row.seed
+            session.flush()
+            return row.key, row.seed, settle_wording(session, dimensions, settings.rename, now())
         identity.require_same(session, row, library)
         if settings.seed not in (None, row.seed):
             raise ConfigError(
@@ -132,11 +148,18 @@ def open_desk(
             changed = {name: value for name, value in stored.items() if row.settings.get(name) != value}
             row.settings = stored
             session.add(Audit(at=now(), action="programme.settings", detail=changed))
-        return row.key, row.seed
+        return row.key, row.seed, settle_wording(session, dimensions, settings.rename, now())
 
-    key, seed = database.write(start)
+    key, seed, wording = database.write(start)
     places.note(folder, key, database.url)
-    return Desk(database, library, settings, key, seed, now)
+    library = library.asking(wording.dimensions)
+    library.stamp = (stamp(folder)[0], *library.stamp[1:])  # the id may just have been written
+    return Desk(database, library, settings, key, seed, wording, now)
+
+
+def stored_settings(settings: AnnotateSettings) -> dict[str, Any]:
+    """What is stored of settings: those of the programme, not of the machine."""
+    return settings.model_dump(mode="json", exclude=SERVER_SETTINGS)
 
 
 def _require_examples(library: Library, settings: AnnotateSettings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,8 @@ from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.annotate.tables import Assignment, Pair, Programme, Said, Work
+from videoalign.web.annotate.tables import Assignment, Pair, Person, Programme, Said, Status, Work
+from videoalign.web.annotate.wording import read_wording
 
 Row = TypeVar("Row", Judgement, Rating)
 
@@ -47,19 +49,22 @@ def state(desk: Desk) -> tuple[Any, ...]:
         ended = session.execute(select(func.max(Assignment.ended_at))).one()
         gold = session.execute(select(func.count(Pair.id)).where(Pair.answers.is_not(None))).one()
         discarded = select(func.count()).select_from(Assignment).where(Assignment.state == Work.DISCARDED)
-        return (*last, *ended, *gold, session.scalar(discarded))
+        forgotten = select(func.count()).select_from(Person).where(Person.status == Status.FORGOTTEN)
+        counts = (session.scalar(discarded), session.scalar(forgotten))
+    return (*last, *ended, *gold, *counts, desk.library.stamp, desk.wording.version)
 
 
 def write_tables(desk: Desk) -> int:
     """Writes ``judgements.parquet``, ``ratings.parquet`` and ``annotations.parquet``; returns how many judgements.
 
-    Rows from elsewhere stay. ``annotations.parquet`` has a row for each verdict, also for those that were taken back or
-    discarded, with the shown order, times, comment, kind and state; it stands beside the dataset's folder unless the
-    settings say ``comments_in_dataset``.
+    Rows from elsewhere stay; verdicts on pairs that are not in the dataset are left out. ``annotations.parquet`` has a
+    row for each verdict, also for those that were taken back or discarded, with the shown order, times, comment, kind
+    and state; it stands beside the dataset's folder unless the settings say ``comments_in_dataset``.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written.
     """
+    desk = replace(desk)  # the dataset may change meanwhile
     dataset = desk.library.dataset
     with desk.database.read() as session:
         judgements, ratings = raw.judgements(desk, session), raw.ratings(desk, session)
@@ -106,8 +111,9 @@ def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]
                 raise missing
             if programme.dataset_id:
                 identity.require_same(session, programme, library)
-            key, seed = programme.key, programme.seed
-        yield Desk(store, library, settings, key, seed)
+            wording = read_wording(session, library.dataset.dimensions)
+            desk = Desk(store, library, settings, programme.key, programme.seed, wording)
+        yield desk
     except DatabaseGone as gone:
         raise OutputError(f"--db: {gone.reason}") from gone
     finally:
@@ -133,6 +139,7 @@ def _others(desk: Desk, rows: list[Row]) -> list[Row]:
 def _annotations(session: Session) -> dict[str, tuple[type, list[Any]]]:
     texts: dict[str, list[Any]] = {name: [] for name in TEXT_COLUMNS}
     numbers: dict[str, list[Any]] = {name: [] for name in NUMBER_COLUMNS}
+    guidelines: list[int] = []
     for row in raw.said_rows(session, every=True):
         made = {
             "assignment": row.assignment_id,
@@ -145,6 +152,10 @@ def _annotations(session: Session) -> dict[str, tuple[type, list[Any]]]:
             cells.append(made[name] if name in made else getattr(row, name))
         for name, cells in numbers.items():
             cells.append(getattr(row, name))
-    return {name: (str, cells) for name, cells in texts.items()} | {
-        name: (float, cells) for name, cells in numbers.items()
-    }
+        guidelines.append(row.guideline)
+    versions = {"guideline": (int, guidelines)}
+    return (
+        {name: (str, cells) for name, cells in texts.items()}
+        | versions
+        | {name: (float, cells) for name, cells in numbers.items()}
+    )

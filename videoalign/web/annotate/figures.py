@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from videoalign.contracts.plain import plain
 from videoalign.contracts.records import Judgement
 from videoalign.data.aggregate import JudgedPair, aggregate_pairs
-from videoalign.data.agreement import measure_agreement
+from videoalign.data.agreement import count_guidelines, measure_agreement
 from videoalign.data.leaderboard import build_leaderboards, choose_pairs
 from videoalign.data.rater_quality import rater_quality
 from videoalign.web.annotate import deciding, raw
@@ -26,23 +27,27 @@ COPIES = 8
 
 
 def agreement(desk: Desk) -> dict[str, Any]:
-    """By dimension: see `videoalign.data.agreement.DimensionAgreement`."""
-    rows = _judgements(desk)
-    found: dict[str, Any] = plain(measure_agreement(rows, desk.library.dataset.dimensions, num=NUM_RESAMPLES))
+    """By dimension: see `videoalign.data.agreement.DimensionAgreement`; and under ``guidelines`` how many verdicts were
+    given under each version of its guideline."""
+    desk = replace(desk)  # the dataset may change meanwhile
+    rows, names = _judgements(desk), desk.library.dataset.dimensions
+    found: dict[str, dict[str, Any]] = plain(measure_agreement(rows, names, num=NUM_RESAMPLES))
+    for name, counts in count_guidelines(rows, names).items():
+        found[name]["guidelines"] = {str(version or "unknown"): number for version, number in counts.items()}
     return found
 
 
 def leaderboard(desk: Desk) -> dict[str, Any]:
     """By dimension and overall: see `videoalign.data.leaderboard.Leaderboard`."""
-    boards = build_leaderboards(
-        judged_pairs(desk), generators(desk), desk.library.dataset.dimensions, num=NUM_RESAMPLES
-    )
-    found: dict[str, Any] = plain(boards)
+    desk = replace(desk)
+    names = desk.library.dataset.dimensions
+    found: dict[str, Any] = plain(build_leaderboards(judged_pairs(desk), generators(desk), names, num=NUM_RESAMPLES))
     return found
 
 
 def quality(desk: Desk) -> dict[str, Any]:
     """By rater id: see `videoalign.data.rater_quality.RaterQuality`."""
+    desk = replace(desk)
     rows = rater_quality(_judgements(desk), desk.library.dataset.dimensions)
     return {row.rater: plain(row) for row in rows}
 
@@ -62,10 +67,11 @@ def overview(desk: Desk, session: Session) -> dict[str, Any]:
         "verdicts": live,
         "at_work": session.scalar(at_work) or 0,
         "raters_per_pair": desk.settings.raters_per_pair,
+        "left_out": raw.num_strangers(desk, session),
     }
 
 
-def people_rows(session: Session, quality: dict[str, Any]) -> list[dict[str, Any]]:
+def people_rows(desk: Desk, session: Session, quality: dict[str, Any]) -> list[dict[str, Any]]:
     """Everybody who was invited, with their work and how good it is."""
     counts: dict[int, Counter[str]] = {}
     tally = select(Assignment.person_id, Assignment.kind, Assignment.state, func.count())
@@ -75,7 +81,7 @@ def people_rows(session: Session, quality: dict[str, Any]) -> list[dict[str, Any
         counter = counts.setdefault(person_id, Counter())
         counter[state] += count
         counter[kind] += count if state == Work.SUBMITTED else 0
-    gold = deciding.gold_scores(session, Kind.GOLD)
+    gold = deciding.gold_scores(desk, session, Kind.GOLD)
     return [
         {
             "id": person.id,
@@ -99,21 +105,22 @@ def people_rows(session: Session, quality: dict[str, Any]) -> list[dict[str, Any
 def judged_pairs(desk: Desk) -> list[JudgedPair]:
     """Every pair with the shares of its votes."""
     library = desk.library
-    splits = {row.prompt_id: row.split for row in library.dataset.prompts()}
-    return aggregate_pairs(_judgements(desk), library.dataset.dimensions, splits, "shares")
+    return aggregate_pairs(_judgements(desk), library.dataset.dimensions, library.splits, "shares")
 
 
 def generators(desk: Desk) -> dict[str, str]:
     """Generator by clip id."""
-    return {clip.clip_id: clip.generator for clip in desk.library.clips.values()}
+    return {clip.clip_id: clip.generator for clip in desk.library.rows.values()}
 
 
 def choose_matchups(desk: Desk) -> None:
     """Sets which generators to compare next, by the strengths that the judgements so far give."""
+    desk = replace(desk)
     with desk.database.read() as session:
         sample = select(Pair.matchup, func.min(Pair.id)).where(Pair.state == PairState.OPEN)
         ids = [row[1] for row in session.execute(sample.group_by(Pair.matchup)) if row[0]]
-        rows = session.execute(select(Pair.matchup, Pair.clip_a, Pair.clip_b).where(Pair.id.in_(ids))).all()
+        wanted = select(Pair.matchup, Pair.prompt_id, Pair.clip_a, Pair.clip_b).where(Pair.id.in_(ids))
+        rows = [row for row in session.execute(wanted) if desk.library.shows(row)]
     candidates = [row for row in rows for _ in range(COPIES)]
     best = choose_pairs(
         judged_pairs(desk),

@@ -42,7 +42,7 @@ def require_same(session: Session, programme: Programme, library: Library) -> No
     known = programme.dataset_id
     if not known:
         pairs = session.execute(select(Pair.clip_a, Pair.clip_b)).all()
-        if not pairs or any(row.clip_a in library.clips and row.clip_b in library.clips for row in pairs):
+        if not pairs or any(row.clip_a in library.rows and row.clip_b in library.rows for row in pairs):
             programme.dataset_id = own_id(folder)
             return
         raise ConfigError(

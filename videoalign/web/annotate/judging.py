@@ -14,7 +14,7 @@ from videoalign.data.dataset import flip
 from videoalign.web.annotate import assigning, deciding, quotas, watching
 from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.schema import Submission
-from videoalign.web.annotate.tables import Assignment, Kind, Pair, Person, Said, Status, Work
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Programme, Said, Status, Work
 from videoalign.web.score.refusals import Refusal
 
 EXPIRED = Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
@@ -28,7 +28,7 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
         Refusal: not theirs, another verdict was taken before, the lease has run out and the pair went to somebody else,
             or the verdict is not complete.
     """
-    row, pair = _mine(session, person, body.assignment)
+    row, pair = _mine(desk, session, person, body.assignment)
     content = hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     if row.state in (Work.SUBMITTED, Work.DISCARDED):
         live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
@@ -36,9 +36,9 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
             return
         raise Refusal(409, "already_judged", "this pair was judged already, with another verdict; go on to the next.")
     _require_hold(desk, session, person, row, pair)
-    _require_complete(desk, row, pair, body)
+    version = _require_complete(desk, row, pair, body)
     now = desk.now()
-    session.add(_said(row, body, content, now))
+    session.add(_said(row, body, content, now, version))
     row.state, row.ended_at, row.draft = Work.SUBMITTED, now, None
     session.flush()
     deciding.after_judgement(desk, session, person, row, pair)
@@ -46,7 +46,7 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
 
 def skip(desk: Desk, session: Session, person: Person, assignment: str, reason: str) -> None:
     """Gives a pair up for good, with a reason; skipping it again changes nothing."""
-    row, pair = _mine(session, person, assignment)
+    row, pair = _mine(desk, session, person, assignment)
     if row.state in (Work.SKIPPED, Work.DISCARDED):
         return
     if row.state == Work.SUBMITTED:
@@ -70,6 +70,9 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
     holds = session.scalar(mine.where(Assignment.state == Work.LEASED).order_by(Assignment.turn).limit(1))
     if row is None or row.state != Work.SUBMITTED or (holds is not None and holds.turn < row.turn):
         raise Refusal(409, "nothing_to_undo", "there is no verdict to take back.")
+    pair = session.get(Pair, row.pair_id)
+    if pair is None or pair.state == PairState.RETIRED or not desk.library.shows(pair):
+        raise Refusal(409, "final", "the clips of this pair have left the programme; its verdict is final.")
     deciding.before_undo(session, row)
     now = desk.now()
     live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
@@ -77,7 +80,7 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
     assert said is not None
     said.withdrawn_at = now
     row.state, row.ended_at, row.given_at, row.lease_until = Work.LEASED, None, now, now + desk.settings.lease_seconds
-    row.draft = draft_of(row, said)
+    row.draft = draft_of(desk, row, said)
     desk.audit(session, person.id, "judgement.withdrawn", row.id)
     if row.kind == Kind.RATING:
         deciding.settle(desk, session, [row.pair_id])
@@ -89,7 +92,7 @@ def heartbeat(desk: Desk, session: Session, person: Person, assignment: str, dra
     Raises:
         Refusal: not theirs, or it waited longer than the settings allow and is anybody's again.
     """
-    row, pair = _mine(session, person, assignment)
+    row, pair = _mine(desk, session, person, assignment)
     if row.state in (Work.SUBMITTED, Work.SKIPPED, Work.DISCARDED):
         return
     if row.state == Work.EXPIRED and desk.now() > assigning.held_since(row) + desk.settings.hold_seconds:
@@ -105,22 +108,25 @@ def as_shown(label: str, swapped: bool) -> str:
     return {Label.A: "left", Label.B: "right"}.get(label, str(label))
 
 
-def draft_of(row: Assignment, said: Said) -> dict[str, Any]:
+def draft_of(desk: Desk, row: Assignment, said: Said) -> dict[str, Any]:
     """What somebody said, in the form of the page, to go on from."""
     sides = {"left": "b", "right": "a"} if row.swapped else {"left": "a", "right": "b"}
-    ratings = {side: said.ratings[name] for side, name in sides.items()} if said.ratings else None
-    verdicts = {name: as_shown(label, row.swapped) for name, label in said.verdicts.items()}
+    now, version = desk.wording.now, said.guideline
+    ratings = {side: now(version, said.ratings[name]) for side, name in sides.items()} if said.ratings else None
+    verdicts = {name: as_shown(label, row.swapped) for name, label in now(version, said.verdicts).items()}
     return {"verdicts": verdicts, "ratings": ratings, "comment": said.comment}
 
 
-def _mine(session: Session, person: Person, assignment: str) -> tuple[Assignment, Pair]:
+def _mine(desk: Desk, session: Session, person: Person, assignment: str) -> tuple[Assignment, Pair]:
     found = session.execute(
-        select(Assignment, Pair)
+        select(Assignment, Pair, select(Programme.guideline).scalar_subquery())
         .join(Pair, Pair.id == Assignment.pair_id)
         .where(Assignment.id == assignment, Assignment.person_id == person.id)
     ).one_or_none()
     if found is None:
         raise Refusal(404, "unknown_assignment", "no such pair was given to you.")
+    if found[2] != desk.wording.version:
+        desk.catch_up(session)
     return found[0], found[1]
 
 
@@ -132,6 +138,8 @@ def _require_at_work(person: Person) -> None:
 def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
     """Nothing when the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
     _require_at_work(person)
+    if not desk.library.shows(pair):
+        raise Refusal(410, "expired", "the clips of this pair have left the programme; go on to the next.")
     if row.state == Work.EXPIRED and (
         row.kind == Kind.ADJUDICATION or _has_enough(desk, session, person) or not _retake(desk, session, row, pair)
     ):
@@ -155,9 +163,13 @@ def _retake(desk: Desk, session: Session, row: Assignment, pair: Pair) -> bool:
     return True
 
 
-def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission) -> None:
-    names = deciding.asked(desk, row.kind, pair)
-    if {*body.verdicts} != {*names}:
+def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission) -> int:
+    """The version of the guideline that a verdict answers: the one that its rater last saw, or today's."""
+    for version in (row.guideline, desk.wording.version):
+        names = deciding.asked(desk, row.kind, pair, version)
+        if {*body.verdicts} == {*names}:
+            break
+    else:
         raise Refusal(422, "incomplete", f"verdicts: wanted one on each of {', '.join(names)}.")
     if body.ratings is not None:
         if not desk.settings.ratings:
@@ -166,9 +178,10 @@ def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission)
             raise Refusal(422, "unknown_dimension", f"ratings: wanted only {', '.join(names)}.")
     clips = (pair.clip_b, pair.clip_a) if row.swapped else (pair.clip_a, pair.clip_b)
     watching.require_watched(desk, row, clips, (body.watched_seconds.left, body.watched_seconds.right))
+    return version
 
 
-def _said(row: Assignment, body: Submission, content: str, now: float) -> Said:
+def _said(row: Assignment, body: Submission, content: str, now: float, version: int) -> Said:
     verdicts = {name: str(_SIDES[side]) for name, side in body.verdicts.items()}
     if row.swapped:
         verdicts = {name: str(flip(label)) for name, label in verdicts.items()}
@@ -184,6 +197,7 @@ def _said(row: Assignment, body: Submission, content: str, now: float) -> Said:
         watched_b=watched["b"],
         seconds=max(0.0, now - (row.shown_at if row.shown_at is not None else row.given_at)),  # clocks are set back
         content_hash=content,
+        guideline=version,
         submitted_at=now,
         withdrawn_at=None,
     )

@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
-from videoalign.data.dataset import Dataset
+from videoalign.contracts.records import Clip, Dimension
+from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.video.playable import media_type
 from videoalign.web.annotate.showing import sort_clips
 
+Stamp = tuple[tuple[int, int], ...]
+"""When ``dataset.json``, ``prompts.parquet`` and ``clips.parquet`` were last written, and their sizes."""
+
+
+class AnyPair(Protocol):
+    """A pair from wherever: the database, a table of judgements."""
+
+    prompt_id: Any
+    clip_a: Any
+    clip_b: Any
+
 
 class Library:
-    """Prompts and dimensions of one dataset, and its clips that can be shown."""
+    """Prompts, dimensions and clips of one dataset, as they were when it was read."""
 
     def __init__(self, folder: str | Path) -> None:
         """
         Raises:
             DataError: no dataset there, or no two clips of a prompt that can be shown to anybody.
         """
+        self.stamp = stamp(Path(folder))
         self.dataset = Dataset.open(folder)
-        self.prompts = {row.prompt_id: row.text for row in self.dataset.prompts()}
-        self.sorted = sort_clips(self.dataset, self.dataset.clips())
+        prompts = self.dataset.prompts()
+        self.prompts = {row.prompt_id: row.text for row in prompts}
+        self.splits = {row.prompt_id: row.split for row in prompts}
+        self.rows = {row.clip_id: row for row in self.dataset.clips()}
+        self.sorted = sort_clips(self.dataset, self.rows.values())
         self.clips = self.sorted.shown
+        """Those that can be shown."""
+
+    def knows(self, pair: AnyPair) -> bool:
+        """Whether both clips of a pair are in the dataset, as clips of its prompt: a database may hold others.
+
+        Whatever comes from there passes here, or `shows`, before it is looked up.
+        """
+        return pair.prompt_id in self.prompts and _of_prompt(self.rows, pair)
+
+    def shows(self, pair: AnyPair) -> bool:
+        """Whether, besides, both clips can be shown."""
+        return pair.prompt_id in self.prompts and _of_prompt(self.clips, pair)
+
+    def asking(self, dimensions: tuple[Dimension, ...]) -> Self:
+        """The same clips and prompts with other dimensions."""
+        other = copy.copy(self)
+        info = self.dataset.info.model_copy(update={"dimensions": dimensions})
+        other.dataset = Dataset(self.dataset.path, info)
+        return other
 
     def file(self, clip_id: str) -> tuple[Path, str]:
         """Path and media type of a clip."""
@@ -44,3 +81,20 @@ class Library:
             "height": clip.height,
             "watch_seconds": watch_seconds,
         }
+
+
+def _of_prompt(clips: Mapping[str, Clip], pair: AnyPair) -> bool:
+    sides = clips.get(pair.clip_a), clips.get(pair.clip_b)
+    return all(clip is not None and clip.prompt_id == pair.prompt_id for clip in sides)
+
+
+def stamp(folder: Path) -> Stamp:
+    """Changes whenever somebody writes one of the files that are read."""
+    stamps = []
+    for name in (INFO_FILE, "prompts.parquet", "clips.parquet"):
+        try:
+            found = (folder / name).stat()
+            stamps.append((found.st_mtime_ns, found.st_size))
+        except OSError:
+            stamps.append((-1, -1))
+    return tuple(stamps)

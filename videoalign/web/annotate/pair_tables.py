@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,8 +23,14 @@ KNOWN = {word: label for word, label in LABELS.items() if label != Label.INVALID
 _CLIPS = ("clip_a", "clip_b")
 
 
-def read_pairs(location: str | Path, library: Library) -> Iterator[ClipPair]:
+def read_pairs(location: str | Path, library: Library, stored: Set[ClipPair] = frozenset()) -> Iterator[ClipPair]:
     """The pair that each row of a table names in its columns ``clip_a`` and ``clip_b``.
+
+    Args:
+        location: of the table.
+        library: of the dataset.
+        stored: pairs that were in the dataset before; where their clips are not there any more, rows that name them are
+            left out.
 
     Raises:
         DataError: the table cannot be read, or a row names no two clips of one prompt.
@@ -32,11 +38,16 @@ def read_pairs(location: str | Path, library: Library) -> Iterator[ClipPair]:
     table = _open(location)
     for row in table.rows:
         with _told(table, row):
-            yield _pair_of(row, library)
+            pair = _pair_of(row, library, stored)
+            if pair is not None:
+                yield pair
 
 
-def read_gold(location: str | Path, library: Library) -> dict[ClipPair, dict[str, str]]:
-    """Known answers by pair and dimension, of a table with a column for each dimension that some pair is known on.
+def read_gold(
+    location: str | Path, library: Library, stored: Set[ClipPair] = frozenset()
+) -> dict[ClipPair, dict[str, str]]:
+    """Known answers by pair and dimension, of a table with a column for each dimension that some pair is known on; see
+    `read_pairs` for the arguments.
 
     Raises:
         DataError: see `read_pairs`; also a row without an answer, one that contradicts another row, or verdicts in a
@@ -48,7 +59,9 @@ def read_gold(location: str | Path, library: Library) -> dict[ClipPair, dict[str
     places: dict[tuple[ClipPair, str], str] = {}
     for row in table.rows:
         with _told(table, row):
-            pair = _pair_of(row, library)
+            pair = _pair_of(row, library, stored)
+            if pair is None:
+                continue
             answers = {name: normalise_label(text, name, KNOWN) for name in names if (text := row.optional(name))}
             if not answers:
                 raise DataError(f"has no answer; give one on at least one of {', '.join(names)}.")
@@ -83,13 +96,21 @@ def _told(table: SourceTable, row: Row) -> Iterator[None]:
         raise DataError(f"{table.location}:{row.place}: {error}") from None
 
 
-def _pair_of(row: Row, library: Library) -> ClipPair:
+def _pair_of(row: Row, library: Library, stored: Set[ClipPair]) -> ClipPair | None:
+    """The pair that a row names; None where it was in the dataset before and is not now."""
     clip_a, clip_b = (row.text(name) for name in _CLIPS)
+    pair = (clip_a, clip_b) if clip_a < clip_b else (clip_b, clip_a)
+    prompts = {library.clips[clip_id].prompt_id for clip_id in pair if clip_id in library.clips}
+    left = [*({*pair} - library.clips.keys()), *(prompts - library.prompts.keys())]
+    if left and pair in stored:
+        return None
     for clip_id in (clip_a, clip_b):
         if clip_id in library.sorted.left_out:
             raise DataError(f"clip '{clip_id}' cannot be shown: {library.sorted.left_out[clip_id]}")
         if clip_id not in library.clips:
             raise DataError(f"clip '{clip_id}' is not in the dataset; add it first.")
-    if clip_a == clip_b or library.clips[clip_a].prompt_id != library.clips[clip_b].prompt_id:
+    if clip_a == clip_b or len(prompts) > 1:
         raise DataError(f"'{clip_a}' and '{clip_b}' must be two clips of one prompt.")
-    return (clip_a, clip_b) if clip_a < clip_b else (clip_b, clip_a)
+    if left:
+        raise DataError(f"the prompt of '{clip_a}' and '{clip_b}' is not in the dataset; add it first.")
+    return pair

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import Judgement, Label, Rating
@@ -34,7 +34,7 @@ def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:
     rows = (
         select(
             *Said.__table__.columns,
-            *(column for column in Assignment.__table__.columns if column.key not in ("id", "draft")),
+            *(column for column in Assignment.__table__.columns if column.key not in ("id", "draft", "guideline")),
             Pair.prompt_id,
             Pair.clip_a,
             Pair.clip_b,
@@ -51,25 +51,42 @@ def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:
 
 
 def judgements(desk: Desk, session: Session) -> list[Judgement]:
-    """Every verdict that stands, the known answers of gold, and what adjudicators found not to be judged."""
+    """Every verdict on pairs of the dataset that stands, under today's names of the dimensions; the known answers of
+    gold; and what adjudicators found not to be judged. Of what is asked no more, nothing is left out."""
+    wording, order = desk.wording, {name: place for place, name in enumerate(desk.library.dataset.dimensions)}
     said = [
         Judgement(
             prompt_id=row.prompt_id,
             clip_a=row.clip_a,
             clip_b=row.clip_b,
             rater=rater_id(row.person_id, row.role),
-            dimension=name,
+            dimension=now,
             label=row.verdicts[name],
             source_row=source(desk) + row.assignment_id,
             role=VOICES[Kind(row.kind)],
             left="B" if row.swapped else "A",
             seconds=row.seconds,
+            guideline=wording.since.get((row.guideline, name), 0),
         )
         for row in said_rows(session)
-        for name in desk.library.dataset.dimensions
-        if name in row.verdicts
+        if desk.library.knows(row)
+        for place, now, name in sorted(
+            (order.get(now, len(order)), now, name)
+            for now, name in wording.now(row.guideline, {name: name for name in row.verdicts}).items()
+        )
     ]
     return [*said, *_excluded(desk, session), *_gold(desk, session)]
+
+
+def num_strangers(desk: Desk, session: Session) -> int:
+    """How many verdicts that stand are on pairs that are not in the dataset; they stay in the database."""
+    retired = (
+        select(Pair.prompt_id, Pair.clip_a, Pair.clip_b, func.count().label("verdicts"))
+        .join(Assignment, Assignment.pair_id == Pair.id)
+        .where(Pair.state == PairState.RETIRED, Assignment.state == Work.SUBMITTED)
+        .group_by(Pair.id, Pair.prompt_id, Pair.clip_a, Pair.clip_b)
+    )
+    return sum(row.verdicts for row in session.execute(retired) if not desk.library.knows(row))
 
 
 def ratings(desk: Desk, session: Session) -> list[Rating]:
@@ -83,9 +100,9 @@ def ratings(desk: Desk, session: Session) -> list[Rating]:
             source_row=source(desk) + row.assignment_id,
         )
         for row in said_rows(session)
-        if row.ratings
+        if row.ratings and desk.library.knows(row)
         for side, clip_id in (("a", row.clip_a), ("b", row.clip_b))
-        for name, score in row.ratings.get(side, {}).items()
+        for name, score in desk.wording.now(row.guideline, row.ratings.get(side, {})).items()
     ]
 
 
@@ -110,6 +127,7 @@ def _excluded(desk: Desk, session: Session) -> list[Judgement]:
             left="B" if row.swapped else "A",
         )
         for row in session.execute(excluded)
+        if desk.library.knows(row)
         for name in desk.library.dataset.dimensions
     ]
 
@@ -128,5 +146,6 @@ def _gold(desk: Desk, session: Session) -> list[Judgement]:
             role=Voice.GOLD,
         )
         for row in session.execute(gold.order_by(Pair.id))
+        if desk.library.knows(row)
         for name, label in (row.answers or {}).items()
     ]

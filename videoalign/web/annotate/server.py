@@ -14,7 +14,7 @@ from videoalign.web.annotate.app import create_app, require_free_path
 from videoalign.web.annotate.database import Database, DatabaseGone
 from videoalign.web.annotate.desk import Desk, open_desk
 from videoalign.web.annotate.library import Library
-from videoalign.web.annotate.pairs import require_pairs, sync_pairs
+from videoalign.web.annotate.pairs import require_pairs, stored_pairs, sync_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
 from videoalign.web.listening import Server, config, is_loopback, listen
@@ -55,9 +55,10 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
     sys.setswitchinterval(SWITCH_SECONDS)
     listener, address = listen(settings.host, settings.port)
     with listener:
-        library = Library(folder)
-        require_pairs(library, settings)
-        store = Database(database.address(folder, settings.db))
+        library, url = Library(folder), database.address(folder, settings.db)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+            require_pairs(library, settings)  # no database is made for what cannot be judged
+        store = Database(url)
         try:
             desk, num_pairs, token = _open(store, library, settings)
             base = settings.public_url or address
@@ -79,6 +80,8 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
 def _open(store: Database, library: Library, settings: AnnotateSettings) -> tuple[Desk, int, str]:
     """The desk, the number of pairs and the token of the first admin's link."""
     try:
+        with store.read() as session:
+            require_pairs(library, settings, stored_pairs(session))
         desk = open_desk(store, library, settings)
         return desk, sync_pairs(desk), store.write(lambda session: people.owner_link(desk, session))
     except DatabaseGone as gone:

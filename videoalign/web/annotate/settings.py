@@ -75,6 +75,10 @@ class AnnotateSettings(Config):
     seed: int | None = Field(None, ge=0, lt=2**31)
     """Decides sides, order, gold and repeats; drawn at the first start and kept when left out."""
 
+    rename: dict[str, str | None] = {}
+    """What became of dimensions that were judged and are not in the dataset any more: ``rename.VQ=Look`` where one has
+    another name now, ``rename.VQ=`` where it is asked no more. Once is enough; it may stay."""
+
     raters_per_pair: int = Field(3, ge=1)
     """Raters who judge each pair before it is decided or goes to an adjudicator."""
     selection: Literal["random", "coverage", "informative"] = "random"

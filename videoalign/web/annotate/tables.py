@@ -41,7 +41,7 @@ class PairState(StrEnum):
     """An adjudicator found that it cannot be judged."""
     GOLD = "gold"
     RETIRED = "retired"
-    """No longer in the dataset."""
+    """No longer in the dataset, or no longer among the pairs that the settings ask for."""
 
 
 class Kind(StrEnum):
@@ -211,6 +211,8 @@ class Assignment(Base):
     given_at: Mapped[float]
     shown_at: Mapped[float | None]
     """When it became the pair to judge; until then it was only loaded ahead."""
+    guideline: Mapped[int] = mapped_column(default=0)
+    """Version of the guideline that its person last saw beside it."""
     lease_until: Mapped[float]
     ended_at: Mapped[float | None]
     reason: Mapped[str] = mapped_column(String(500), default="")

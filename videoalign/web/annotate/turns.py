@@ -62,7 +62,7 @@ def _completion(desk: Desk, session: Session, person: Person, room: quotas.Room 
 def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
     library = desk.library
     left, right = (row.clip_b, row.clip_a) if row.swapped else (row.clip_a, row.clip_b)
-    names = deciding.asked(desk, row.kind, row)
+    names = deciding.asked(desk, row.kind, row, desk.wording.version)
     return {
         "id": row.id,
         "prompt": library.prompts.get(row.prompt_id, ""),
@@ -78,14 +78,14 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
         "ratings": desk.settings.ratings,
         "allow_undo": desk.settings.allow_undo,
         "draft": readable_draft(row.draft),
-        "said": _said(session, row) if row.kind == Kind.ADJUDICATION else None,
+        "said": _said(desk, session, row) if row.kind == Kind.ADJUDICATION else None,
     }
 
 
-def _said(session: Session, row: Any) -> list[dict[str, Any]]:
+def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:
     """What the raters said, on the sides that the adjudicator sees; raters are numbered, not named."""
     others = (
-        select(Said.verdicts, Said.comment)
+        select(Said.verdicts, Said.guideline, Said.comment)
         .join(Assignment, Assignment.id == Said.assignment_id)
         .where(
             Assignment.pair_id == row.pair_id,
@@ -98,7 +98,10 @@ def _said(session: Session, row: Any) -> list[dict[str, Any]]:
     return [
         {
             "rater": str(number),
-            "verdicts": {name: as_shown(label, row.swapped) for name, label in said.verdicts.items()},
+            "verdicts": {
+                name: as_shown(label, row.swapped)
+                for name, label in desk.wording.now(said.guideline, said.verdicts).items()
+            },
             "comment": said.comment,
         }
         for number, said in enumerate(session.execute(others), start=1)

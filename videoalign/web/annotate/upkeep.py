@@ -19,12 +19,16 @@ from videoalign.errors import OutputError, VideoAlignError
 from videoalign.web.annotate import export, figures
 from videoalign.web.annotate.database import DatabaseGone
 from videoalign.web.annotate.desk import Desk
+from videoalign.web.annotate.following import Follower
 from videoalign.web.annotate.settings import AnnotateSettings
 
 log = logging.getLogger(__name__)
 
 LARGEST_SHARE = 0.1
 """Of the time that writing the tables may take; with many judgements they are written less often."""
+
+LOOK_SECONDS = 2.0
+"""How often the server looks whether the dataset or the programme changed."""
 
 
 class Upkeep:
@@ -34,6 +38,7 @@ class Upkeep:
         self.desk = desk
         self._end = threading.Event()
         self._written: object = None
+        self._follower = Follower(desk)
         self._aside = Aside()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -50,6 +55,7 @@ class Upkeep:
 
     def once(self) -> None:
         """One round; does nothing where nothing changed."""
+        self.look()
         try:
             state = export.state(self.desk)
             if state != self._written:
@@ -70,12 +76,25 @@ class Upkeep:
         else:
             self._aside.write(self.desk)
 
+    def look(self) -> None:
+        """Follows what changed beside the server."""
+        try:
+            self._follower.look()
+        except DatabaseGone as error:
+            log.error("the database cannot be read: %s", error)
+        except Exception:
+            log.exception("what changed beside the server cannot be followed; it is tried again")
+
     def _run(self) -> None:
-        pause = 0.0
-        while not self._end.wait(pause):
+        due = time.monotonic()
+        while not self._end.wait(min(LOOK_SECONDS, max(0.0, due - time.monotonic()))):
             begin = time.monotonic()
+            if begin < due:
+                self.look()
+                continue
             self.once()
-            pause = max(self.desk.settings.sync_seconds, (time.monotonic() - begin) / LARGEST_SHARE)
+            now = time.monotonic()
+            due = now + max(self.desk.settings.sync_seconds, (now - begin) / LARGEST_SHARE)
 
 
 class Stopped(OutputError):

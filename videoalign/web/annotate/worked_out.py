@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
+from sqlalchemy import URL
 
 from videoalign.errors import OutputError, VideoAlignError
 from videoalign.web.annotate import export, figures
@@ -113,12 +113,12 @@ class Figures:
 
 def _aside(desk: Desk, name: str) -> dict[str, Any]:
     """The table as another process works it out: it takes long, and here it would keep raters waiting."""
-    url = desk.database.url.render_as_string(hide_password=False)
+    url = desk.database.url
     job = {
         "name": name,
         "folder": str(desk.library.dataset.path),
         "settings": desk.settings.model_dump(mode="json"),
-        "url": url,
+        "url": url._asdict() | {"query": dict(url.query)},
     }
     command = [sys.executable, "-m", __name__]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
@@ -133,7 +133,7 @@ def main() -> None:
     os.nice(19)  # whoever waits for an answer comes first
     job = json.load(sys.stdin)
     try:
-        with export.opened(Path(job["folder"]), AnnotateSettings(**job["settings"]), make_url(job["url"])) as desk:
+        with export.opened(Path(job["folder"]), AnnotateSettings(**job["settings"]), URL.create(**job["url"])) as desk:
             json.dump(TABLES[job["name"]](desk), sys.stdout)
     except VideoAlignError as error:
         sys.exit(str(error))

@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("programme", sa.Column("dataset_id", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("programme", sa.Column("guideline", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("judgements", sa.Column("guideline", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("assignments", sa.Column("guideline", sa.Integer(), nullable=False, server_default="0"))
     op.create_table(
         "guidelines",
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
