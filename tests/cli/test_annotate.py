@@ -106,4 +106,7 @@ def test_it_prints_its_address_and_a_link_and_ends_with_zero_when_told_to_stop(d
         assert third == f"database: {dataset.with_name('d.annotations')}/annotate.sqlite\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
-        assert process.communicate()[1] == ""
+        notes = process.communicate()[1].splitlines()
+        assert [re.sub(r"'.'.*/", "", line) for line in notes] == [
+            f"note: shown, but: clip {n}.mp4 is not there." for n in "ab"
+        ]

@@ -24,7 +24,6 @@ from videoalign.web.annotate.desk import open_desk
 from videoalign.web.annotate.export import write_tables
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.pairs import sync_pairs
-from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Said, Status
 from videoalign.web.annotate.upkeep import Upkeep
 
@@ -250,17 +249,16 @@ def test_another_dataset_in_the_place_of_the_one_that_is_served_is_not_taken_ove
     assert states(programme) == {"open": 3}
 
 
-def second_server(db: str, folder: Path, clock: Any, **settings: Any) -> tuple[Any, Database]:
-    plain = {"gold_share": 0.0, "repeat_share": 0.0, "qualification_pairs": 0, "seed": 0}
+def second_server(db: str, folder: Path, first: Any) -> tuple[Any, Database]:
     store = Database(db)
-    desk = open_desk(store, Library(folder), AnnotateSettings(**(plain | settings)), clock)
+    desk = open_desk(store, Library(folder), first.desk.settings, first.desk.now)
     sync_pairs(desk)
     return desk, store
 
 
 @pytest.mark.parametrize("looks", [True, False])
 def test_a_second_server_that_knows_more_clips_does_not_block_the_raters_of_the_first(
-    open_programme: Open, make_dataset: Make, db: str, clock: Any, looks: bool
+    open_programme: Open, make_dataset: Make, db: str, looks: bool
 ) -> None:
     folder = make_dataset(12)
     first = open_programme(folder, raters_per_pair=1)
@@ -269,7 +267,7 @@ def test_a_second_server_that_knows_more_clips_does_not_block_the_raters_of_the_
     mine.judge()
     for p in range(12):
         add_clip(folder, f"c{p:03}-0", f"c{p:03}-2", "g2")
-    desk, store = second_server(db, folder, clock, raters_per_pair=1)
+    desk, store = second_server(db, folder, first)
     http = TestClient(create_app(desk), base_url="http://rate.test", raise_server_exceptions=False)
     http.cookies, http.headers["x-csrf-token"] = other.http.cookies, other.http.headers["x-csrf-token"]
     there = type(mine).__new__(type(mine))
