@@ -67,7 +67,7 @@ def link(desk: Desk, session: Session, by: int | None, person_id: int) -> str:
     )
     session.add(row)
     session.flush()
-    desk.audit(session, by, "invitation.made", row.id, person=person_id, role=person.role, name=person.name)
+    desk.audit(session, by, "invitation.made", row.id, person=person_id, role=person.role)
     return token
 
 
