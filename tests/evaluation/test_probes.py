@@ -263,7 +263,7 @@ def test_the_report_holds_every_row_its_reason_and_what_was_refused(result: dict
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(FILES)
     assert json.loads((tmp_path / "out" / "probes.json").read_text()) == result
     page = (tmp_path / "out" / "probes.md").read_text()
-    assert "| blur | VQ | down | -1.00 [-1.00, -1.00] | 100% | ok | 20 | Edges and detail are lost" in page
+    assert "| blur | VQ | down | -1.00 [-1.00, -1.00] | 100% [81%, 100%] | ok | 20 | Edges and detail are lost" in page
     assert "| resized | VQ | none | - | - | - | 0 |" in page
     assert "resized: 20 of 20 clips were refused; the first: too small" in page
     assert len(table_rows(result)) == 24

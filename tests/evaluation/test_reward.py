@@ -218,17 +218,53 @@ def _differences() -> tuple[np.ndarray, np.ndarray]:
 
 def test_two_rewards_are_compared_on_the_pairs_that_one_alone_gets_right() -> None:
     clips = [f"{side}{k}" for k in range(8) for side in "ab"]
-    pairs = [pair("p", f"a{k}", f"b{k}", TIE if k == 7 else A) for k in range(8)]
+    pairs = [pair(f"p{k}", f"a{k}", f"b{k}", TIE if k == 7 else A) for k in range(8)]
     first = {name: [1.0 if name[0] == "a" else 0.0] for name in clips}  # right on all seven
     second = {name: [-value[0] if int(name[1]) < 5 else value[0]] for name, value in first.items()}  # on two
     row = compare_rewards(first, second, pairs, ["Q"])["Q"]
     assert (row["n_decided"], row["first"], row["second"]) == (7, 1.0, pytest.approx(2 / 7))
     assert (row["only_first"], row["only_second"]) == (5, 0)
     assert row["p"] == row["p_holm"] == pytest.approx(2 / 32)
+    together = compare_rewards(first, second, [replace(p, prompt_id="p") for p in pairs], ["Q"])["Q"]
+    assert (together["only_first"], together["num_prompts"], together["p"]) == (5, 1, 1.0)  # one prompt tells nothing
     undecided = compare_rewards(first, second, pairs[7:], ["Q"])["Q"]
-    assert undecided == {"n_decided": 0, **dict.fromkeys(COMPARED)}
+    assert undecided == {"n_decided": 0, "num_prompts": 0, **dict.fromkeys(COMPARED)}
     with pytest.raises(DataError, match="clip 'a0' has none"):
         compare_rewards(first, {}, pairs, ["Q"])
+
+
+def test_two_rewards_exchanged_mirror_every_figure() -> None:
+    first, pairs = random_case()
+    rng = np.random.default_rng(3)
+    second = {name: [float(value[0] + rng.normal())] for name, value in first.items()}
+    there, back = compare_rewards(first, second, pairs, ["Q"])["Q"], compare_rewards(second, first, pairs, ["Q"])["Q"]
+    names = {name: name.replace("first", "*").replace("second", "first").replace("*", "second") for name in there}
+    assert {names[name]: value for name, value in there.items()} == pytest.approx(back)
+    assert there["first"] != there["second"]
+    assert there["first_low"] < there["first"] < there["first_high"]
+
+
+def test_the_baseline_of_no_skill_is_what_meaningless_scores_really_reach() -> None:
+    rng, told, reached, in_sample = np.random.default_rng(0), [], [], []
+    for trial in range(60):
+        pairs = [
+            pair(f"p{k % 20}", f"a{k}", f"b{k}", TIE if rng.random() < 0.4 else (A, B)[rng.integers(2)])
+            for k in range(60)
+        ]
+        scores = {f"{side}{k}": [float(rng.normal())] for k in range(60) for side in "ab"}
+        figures = evaluate_reward(scores, pairs, ["Q"], seed=trial)["Q"]
+        told.append(figures["random"])
+        reached.append(figures["with_ties"])
+        in_sample.append(evaluate_reward(scores, pairs, ["Q"], legacy=True)["Q"]["random"])
+    assert np.mean(told) == pytest.approx(np.mean(reached), abs=0.02)
+    assert np.mean(in_sample) > np.mean(told) + 0.04
+
+
+def test_a_perfect_reward_has_an_interval_with_a_width() -> None:
+    scores = {f"{side}{k}": [1.0 if side == "a" else 0.0] for k in range(40) for side in "ab"}
+    figures = evaluate_reward(scores, [pair(f"p{k % 20}", f"a{k}", f"b{k}", A) for k in range(40)], ["Q"])["Q"]
+    assert (figures["without_ties"], figures["high"]) == (1.0, 1.0)
+    assert 0.8 < figures["low"] < 0.95
 
 
 @pytest.mark.parametrize("index", range(5))

@@ -16,7 +16,6 @@ from videoalign.stats.calibration import (
     tie_auc,
     verdict_probabilities,
 )
-from videoalign.stats.pairwise import cluster_bootstrap
 
 
 def drawn(num: int, scale: float, theta: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -73,18 +72,18 @@ def test_the_law_itself_is_calibrated_and_a_wrong_scale_is_not() -> None:
 def test_areas_by_hand_and_whichever_clip_is_called_a() -> None:
     labels, diff = np.array([1, -1, 1, 0, 0]), np.array([2.0, -1.0, -0.5, 0.2, -1.5])
     # aligned 2, 1, -0.5 against their negatives -2, -1, 0.5: 3 + 3 + 2 of 9
-    assert ordering_auc(labels, diff).area == pytest.approx(8 / 9)
+    assert ordering_auc(labels, diff).value == pytest.approx(8 / 9)
     # |2|, |1|, |0.5| against |0.2|, |1.5|: 2 + 1 + 1 of 6
-    assert tie_auc(labels, diff).area == pytest.approx(4 / 6)
+    assert tie_auc(labels, diff).value == pytest.approx(4 / 6)
     turned = np.array([1, -1, -1, 1, -1])
     assert ordering_auc(turned * labels, turned * diff) == pytest.approx(ordering_auc(labels, diff), nan_ok=True)
-    assert math.isnan(ordering_auc(np.array([0, 0]), np.ones(2)).area)
-    assert math.isnan(tie_auc(np.array([1]), np.ones(1)).area)
-    assert ordering_auc(np.array([1, -1]), np.zeros(2)).area == 0.5
+    assert math.isnan(ordering_auc(np.array([0, 0]), np.ones(2)).value)
+    assert math.isnan(tie_auc(np.array([1]), np.ones(1)).value)
+    assert ordering_auc(np.array([1, -1]), np.zeros(2)).value == 0.5
 
 
 def test_intervals_of_areas_are_those_of_plain_resampling() -> None:
-    """As the generic bootstrap finds them with scipy's ranks, and nan for one cluster."""
+    """As a plain loop finds them with scipy's ranks, and nan for one cluster."""
     labels, diff = drawn(120, 1.0, 2.0)
     prompts = np.arange(120) % 15
 
@@ -93,12 +92,14 @@ def test_intervals_of_areas_are_those_of_plain_resampling() -> None:
         return float(mannwhitneyu(aligned, -aligned).statistic / len(aligned) ** 2)
 
     found = ordering_auc(labels, diff, prompts)
-    wanted = cluster_bootstrap(np.stack([labels, diff], 1), prompts, by_ranks, rng=np.random.default_rng(1), num=1000)
-    assert found.area == pytest.approx(by_ranks(np.stack([labels, diff], 1)))
+    rows, rng = np.stack([labels, diff], 1), np.random.default_rng(1)
+    samples = [np.concatenate([rows[prompts == p] for p in rng.choice(15, 15)]) for _ in range(1000)]
+    wanted = np.quantile([by_ranks(some) for some in samples], [0.025, 0.975])
+    assert found.value == pytest.approx(by_ranks(np.stack([labels, diff], 1)))
     assert found[1:] == pytest.approx(wanted, abs=0.02)
-    assert found.low < found.area < found.high
+    assert found.low < found.value < found.high
     ties = tie_auc(labels, diff, prompts)
-    assert ties.low < ties.area < ties.high
+    assert ties.low < ties.value < ties.high
     assert math.isnan(ordering_auc(labels, diff, np.zeros(120, dtype=np.int64)).low)
 
 

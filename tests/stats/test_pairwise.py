@@ -12,8 +12,8 @@ from videoalign.stats.pairwise import (
     accuracy_with_ties,
     accuracy_without_ties,
     always_tie,
-    cluster_bootstrap,
     fit_threshold,
+    held_out_baseline,
     legacy_accuracy_with_ties,
     outcomes,
     random_baseline,
@@ -109,54 +109,24 @@ def test_ties_count_half_in_a_win_rate() -> None:
     assert win_rate(base, base) == 0.5
 
 
-def test_bootstrap_of_independent_rows_agrees_with_the_normal_interval() -> None:
-    rng = np.random.default_rng(1)
-    values = rng.standard_normal(400)
-    low, high = cluster_bootstrap(values, range(400), rng=rng, num=4000)
-    half = 1.96 * values.std() / math.sqrt(400)
-    assert low == pytest.approx(values.mean() - half, abs=0.01)
-    assert high == pytest.approx(values.mean() + half, abs=0.01)
+def test_held_out_baseline_is_what_meaningless_scores_reach_on_other_pairs() -> None:
+    rng = np.random.default_rng(2)
+    reached, told = [], []
+    for _ in range(150):
+        labels = np.where(rng.random(60) < 0.4, 0, rng.choice([-1, 1], 60))
+        diff, half = rng.standard_normal(60), np.arange(60) < 30
+        threshold = fit_threshold(labels[half], diff[half])
+        reached.append(accuracy_with_ties(labels[~half], diff[~half], threshold))
+        told.append(held_out_baseline(labels[~half], labels[half], rng=rng, num_draws=20))
+    assert np.mean(told) == pytest.approx(np.mean(reached), abs=0.015)
+    assert np.mean(told) < np.mean([random_baseline(np.where(rng.random(30) < 0.4, 0, 1)) for _ in range(10)]) - 0.05
 
 
-def test_copies_within_a_cluster_do_not_narrow_the_interval() -> None:
-    values, clusters = np.random.default_rng(2).standard_normal(50), np.arange(50)
-    once = cluster_bootstrap(values, clusters, rng=np.random.default_rng(3))
-    copied = cluster_bootstrap(np.repeat(values, 8), np.repeat(clusters, 8), rng=np.random.default_rng(3))
-    assert copied == pytest.approx(once)
-    naive = cluster_bootstrap(np.repeat(values, 8), range(400), rng=np.random.default_rng(3))
-    assert naive[1] - naive[0] < 0.5 * (once[1] - once[0])
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """60 prompts of 1 to 6 clips, half of the variance between prompts."""
-    rng = np.random.default_rng(4)
-    covered = 0
-    for _ in range(300):
-        sizes = rng.integers(1, 7, 60)
-        prompts = np.repeat(np.arange(60), sizes)
-        values = rng.standard_normal(60)[prompts] + rng.standard_normal(len(prompts))
-        low, high = cluster_bootstrap(values, prompts, rng=rng, num=400)
-        covered += low <= 0 <= high
-    assert 0.90 <= covered / 300 <= 0.98
-
-
-def test_a_statistic_of_ones_own_gets_whole_rows_of_whole_clusters() -> None:
-    rng = np.random.default_rng(5)
-    values = rng.standard_normal(40)
-    clusters = [f"prompt-{i // 4}" for i in range(40)]
-    by_mean = cluster_bootstrap(values, clusters, rng=np.random.default_rng(6), num=300)
-    by_hand = cluster_bootstrap(values, clusters, np.mean, rng=np.random.default_rng(6), num=300)
-    assert by_hand == pytest.approx(by_mean)
-    labels = np.resize([1.0, -1.0], 40)
-    accuracy = cluster_bootstrap(
-        np.stack([labels, values], axis=1),
-        clusters,
-        lambda rows: accuracy_without_ties(rows[:, 0], rows[:, 1]),
-        rng=np.random.default_rng(6),
-        num=300,
-    )
-    right = cluster_bootstrap(labels * values > 0, clusters, rng=np.random.default_rng(6), num=300)
-    assert accuracy == pytest.approx(right)
+def test_held_out_baseline_of_one_kind_of_verdict_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    assert held_out_baseline([0, 0], [0] * 99, rng=rng) == pytest.approx(0.99)
+    assert held_out_baseline([1, -1], [0] * 99, rng=rng) == pytest.approx(0.005)
+    assert math.isnan(held_out_baseline([], [0, 1], rng=rng))
 
 
 def test_a_share_of_nothing_is_nan() -> None:
@@ -165,7 +135,6 @@ def test_a_share_of_nothing_is_nan() -> None:
     assert math.isnan(legacy_accuracy_with_ties([], []))
     assert math.isnan(always_tie([]))
     assert math.isnan(win_rate([], []))
-    assert all(map(math.isnan, cluster_bootstrap([1.0, 2.0], ["only", "only"], rng=np.random.default_rng(0))))
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
@@ -179,9 +148,3 @@ def test_what_cannot_be_counted_is_refused() -> None:
         win_rate([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="scores must be finite"):
         win_rate([1.0, math.nan], [1.0, 2.0])
-    with pytest.raises(ValueError, match="one length above 0"):
-        cluster_bootstrap([1.0, 2.0], ["a"], rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"level must be in \(0, 1\)"):
-        cluster_bootstrap([1.0, 2.0], ["a", "b"], rng=np.random.default_rng(0), level=95)
-    with pytest.raises(ValueError, match=r"values of shape \(N,\)"):
-        cluster_bootstrap(np.zeros((2, 2)), ["a", "b"], rng=np.random.default_rng(0))

@@ -100,6 +100,7 @@ def test_dpo_is_log_two_at_the_reference_with_half_of_the_gradient() -> None:
     loss, panel = told(dpo(Affine()).loss(collate_pairs(pairs()), draws(4)))
     assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
     assert panel["gradient_factor"] == pytest.approx(0.5)
+    assert panel["implicit_accuracy"] == 0.5  # no margin is half right, neither right nor wrong
     assert panel["win_excess"] == panel["lose_excess"] == panel["margin"] == 0.0
 
 

@@ -39,7 +39,7 @@ SHOWN = (
     "rater_agreement",
     "n",
 )
-SHOWN_COMPARED = ("n_decided", "first", "second", "only_first", "only_second", "p", "p_holm")
+SHOWN_COMPARED = ("n_decided", "num_prompts", "first", "second", "only_first", "only_second", "p", "p_holm")
 SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece", "own_log_loss", "own_ece")
 
 

@@ -152,5 +152,5 @@ def _of_dimension(
         fleiss_raters=size,
         fleiss_pairs=fleiss_pairs,
         raw=raw_agreement(table),
-        ceiling=human_ceiling(table, clusters, rng=rng, num=num),
+        ceiling=human_ceiling(table, clusters),
     )

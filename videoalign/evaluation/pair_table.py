@@ -15,7 +15,7 @@ from videoalign.contracts.records import VOTE_VALUES
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
 from videoalign.stats.calibration import fit_tie_law, verdict_probabilities
-from videoalign.stats.pairwise import accuracy_without_ties, fit_threshold, legacy_right_with_ties
+from videoalign.stats.pairwise import accuracy_without_ties, fit_threshold, held_out_baseline, legacy_right_with_ties
 
 NUM_FOLDS = 5
 
@@ -106,6 +106,16 @@ def cross_fit_right(table: PairTable, *, num_folds: int = NUM_FOLDS, seed: int =
         is_tie = np.abs(table.diff[fold]) <= threshold
         right[fold] = np.where(is_tie, ~table.decided[fold], table.in_order[fold])
     return right
+
+
+def cross_fit_random(table: PairTable, *, num_folds: int = NUM_FOLDS, seed: int = 0) -> float:
+    """What `cross_fit_right` gives on average when the scores mean nothing; nan with pairs of one prompt alone."""
+    if len(set(table.prompt_ids)) < 2:
+        return math.nan
+    rng, right = np.random.default_rng(seed), 0.0
+    for fold in folds(table, num_folds, seed):
+        right += fold.sum() * held_out_baseline(table.labels[fold], table.labels[~fold], rng=rng)
+    return float(right / len(table.labels))
 
 
 def legacy_right(table: PairTable) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20)
 ROW_INCHES = 0.42
 THINNEST = 0.03
 """Deviations to either side of 0 that are shaded at least, so that a dimension that may not move shows it."""
-COLUMNS = ("probe", "on", "expected", "change [95%]", "share", "verdict")
+COLUMNS = ("probe", "on", "expected", "change [95%]", "share [95%]", "verdict")
 
 
 def require_free(out: str | Path, *, fresh: bool = False) -> None:
@@ -76,7 +76,7 @@ def table_rows(result: Mapping[str, Any]) -> list[list[str]]:
             name,
             row["expected"] or "-",
             _change(row),
-            "-" if row["share"] is None else f"{row['share']:.0%}",
+            "-" if row["share"] is None else f"{row['share']:.0%} [{row['share_low']:.0%}, {row['share_high']:.0%}]",
             row["verdict"] or "-",
         ]
         for probe in result["probes"]

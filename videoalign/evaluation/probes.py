@@ -14,7 +14,8 @@ import numpy as np
 
 from videoalign.contracts.video import Video
 from videoalign.evaluation import probe_changes as changes
-from videoalign.stats.pairwise import cluster_bootstrap
+from videoalign.stats.resampling import bootstrap, of_sums, sum_by_cluster
+from videoalign.stats.shares import share
 
 Role = Literal["visual_quality", "motion_quality", "text_alignment"]
 Direction = Literal["down", "none", "not up", "fixed", "any"]
@@ -230,27 +231,30 @@ def count_changes(
     Returns:
         ``expected`` (direction) and ``reason``; ``n`` clips of ``num_prompts``; ``change``, their mean, with ``low``
         and ``high`` of its 95% percentile bootstrap over prompts; ``largest``, the largest change of one clip, either
-        way; ``share`` of the clips whose own change is as expected; ``verdict``. What cannot be told is None.
+        way; ``share`` of the clips whose own change is as expected, with the ends of its interval; ``verdict``. What
+        cannot be told is None.
 
         The verdict is ``ok`` where the whole interval is as expected, ``wrong`` where none of it is, ``unclear``
         between the two. Fixed is ``ok`` where no clip moved, else ``wrong``.
     """
     prompts = len(set(prompt_ids))
-    row: dict[str, Any] = dict.fromkeys(
-        ("expected", "reason", "n", "num_prompts", "change", "low", "high", "largest", "share", "verdict")
-    )
+    told = "expected reason n num_prompts change low high largest share share_low share_high verdict"
+    row: dict[str, Any] = dict.fromkeys(told.split())
     row |= {"n": len(change), "num_prompts": prompts}
     if expected is not None:
         row |= {"expected": expected.direction, "reason": expected.reason}
     if not len(change):
         return row
-    low, high = cluster_bootstrap(change, prompt_ids, rng=np.random.default_rng(seed))
+    sums = sum_by_cluster(np.stack([change, np.ones(len(change))], axis=1), prompt_ids)
+    mean = of_sums(sums, lambda totals: totals[:, 0] / totals[:, 1])
+    _, low, high = bootstrap(len(sums), mean, rng=np.random.default_rng(seed))
     row |= {"change": float(change.mean()), "largest": float(np.abs(change).max())}
     if prompts > 1:
         row |= {"low": low, "high": high}
     if expected is not None and expected.direction != "any":
         lowest, highest = expected_range(expected.direction, band)
-        row["share"] = float(np.mean((change >= lowest) & (change <= highest)))
+        found = share((change >= lowest) & (change <= highest), prompt_ids)
+        row |= {"share": found.value, "share_low": found.low, "share_high": found.high}
         if len(change) >= min_clips and prompts >= MIN_PROMPTS:
             if expected.direction == "fixed":
                 low = high = row["largest"]

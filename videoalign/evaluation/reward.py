@@ -18,22 +18,34 @@ from videoalign.evaluation.pair_table import (
     PairTable,
     build_table,
     cross_fit_probabilities,
+    cross_fit_random,
     cross_fit_right,
     generator_identity,
     legacy_right,
 )
 from videoalign.stats.agreement import raw_agreement
 from videoalign.stats.calibration import brier, calibration_error, log_loss, ordering_auc, reliability, tie_auc
-from videoalign.stats.paired import holm, mcnemar_exact
+from videoalign.stats.paired import holm, sign_flip
 from videoalign.stats.pairwise import (
     accuracy_without_ties,
     always_tie,
-    cluster_bootstrap,
     fit_threshold,
     random_baseline,
 )
+from videoalign.stats.shares import share
 
-COMPARED = ("first", "second", "only_first", "only_second", "p", "p_holm")
+COMPARED = (
+    "first",
+    "first_low",
+    "first_high",
+    "second",
+    "second_low",
+    "second_high",
+    "only_first",
+    "only_second",
+    "p",
+    "p_holm",
+)
 
 Figures = dict[str, Any]
 """Numbers of one dimension, None where there is nothing to count, and two tables, as lists of rows."""
@@ -69,22 +81,23 @@ def evaluate_reward(
         Per dimension
 
         - ``with_ties``: share of all pairs predicted right, the tie threshold fitted on the other folds of prompts;
-          ``with_ties_low``, ``with_ties_high``: its 95% interval, prompts resampled.
-        - ``without_ties``: share of decided pairs in the judged order; ``low``, ``high``: its 95% interval.
+          ``with_ties_low``, ``with_ties_high``: its 95% interval, see `stats.shares.share_of_sums`.
+        - ``without_ties``: share of decided pairs in the judged order; ``low``, ``high``: its 95% interval, likewise.
         - ``auc``, ``tie_auc``: areas under the ROC curves of telling A from B, and decided pairs from ties;
-          ``auc_low``, ``auc_high``, ``tie_auc_low``, ``tie_auc_high``: their 95% intervals.
+          ``auc_low``, ``auc_high``, ``tie_auc_low``, ``tie_auc_high``: their 95% intervals, prompts resampled.
         - ``log_loss``, ``brier``, ``ece``: of the three-way probabilities under a law of ties that is fitted on the
           other folds of prompts; ``log_loss_shares``: of the shares of the verdicts there, as no skill would tell;
           ``reliability``: the bins of `stats.calibration.reliability`.
         - ``own_log_loss``, ``own_brier``, ``own_ece``, ``own_reliability``: the same of the reward's own law; None
           where it has none.
         - ``n``, ``n_decided``, ``num_prompts``, ``tie_share``: what was counted.
-        - ``random``: with ties, of scores without meaning; ``always_tie``: of predicting nothing but ties.
+        - ``random``: with ties, of scores without meaning, their threshold fitted as that of ``with_ties`` is;
+          ``always_tie``: of predicting nothing but ties.
         - ``generator_identity``: without ties, of knowing only which generator is better on the other prompts; None
           when the generators are unknown or there is one alone.
         - ``rater_agreement``, ``rater_agreement_without_ties``: of two raters of one pair; None for single raters.
         - ``by_generators``: a row for each two generators that meet: ``{generators, n, n_decided, tie_share,
-          without_ties, with_ties}``.
+          without_ties, low, high, with_ties, with_ties_low, with_ties_high}``.
 
         No figure depends on the order of the pairs or on which clip stands as A, but ``with_ties`` with ``legacy``,
         as the official count does.
@@ -117,9 +130,10 @@ def compare_rewards(
         dimensions: D names, the order of the scores.
 
     Returns:
-        ``n_decided``; ``first`` and ``second``, their accuracies without ties; ``only_first`` and ``only_second``, how
-        many pairs one alone orders rightly; ``p``, of McNemar's exact test, which takes pairs for independent;
-        ``p_holm``, corrected for the number of dimensions. Without a decided pair all but ``n_decided`` are None.
+        ``n_decided`` pairs of ``num_prompts``; ``first`` and ``second``, their accuracies without ties, with the
+        ends of their intervals, ``first_low`` and so on; ``only_first`` and ``only_second``, how many pairs one alone
+        orders rightly; ``p``, of `stats.paired.sign_flip` over prompts; ``p_holm``, corrected for the number of
+        dimensions. Without a decided pair all but the first two are None. With the rewards exchanged every figure is.
 
     Raises:
         DataError: a clip without scores.
@@ -130,12 +144,14 @@ def compare_rewards(
         tables = [build_table(scores, pairs, name, k, {}) for scores in (first, second)]
         decided = tables[0].decided
         right = [table.in_order[decided] for table in tables]
-        figures[name] = {"n_decided": int(decided.sum()), **dict.fromkeys(COMPARED)}
+        prompts = tables[0].prompts[decided]
+        counted = {"n_decided": int(decided.sum()), "num_prompts": len(set(prompts.tolist()))}
+        figures[name] = {**counted, **dict.fromkeys(COMPARED)}
         if decided.any():
             only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-            shares = float(right[0].mean()), float(right[1].mean())
-            p_values[name] = mcnemar_exact(*only)
-            figures[name].update(zip(COMPARED, (*shares, *only, p_values[name]), strict=False))
+            shares = [share(one.astype(float), prompts) for one in right]
+            p_values[name] = sign_flip(right[0].astype(int) - right[1].astype(int), prompts)
+            figures[name].update(zip(COMPARED, (*shares[0], *shares[1], *only, p_values[name]), strict=False))
     for name, value in zip(p_values, holm(list(p_values.values())), strict=True):
         figures[name]["p_holm"] = value
     return figures
@@ -166,9 +182,9 @@ def _figures(table: PairTable, law: Law | None, legacy: bool, seed: int) -> Figu
 
 
 def _accuracies(table: PairTable, right: NDArray[np.float64], legacy: bool, seed: int) -> dict[str, float | None]:
-    labels, decided = table.labels, table.decided
-    low, high = _interval(table.in_order[decided].astype(float), table.prompts[decided], seed)
-    low_ties, high_ties = (math.nan, math.nan) if legacy else _interval(right, table.prompts, seed)
+    labels, decided, rng = table.labels, table.decided, np.random.default_rng(seed)
+    low, high = _interval(table.in_order[decided].astype(float), table.prompts[decided])
+    low_ties, high_ties = (math.nan, math.nan) if legacy else _interval(right, table.prompts)
     return {
         "with_ties": _share(right),
         "with_ties_low": low_ties,
@@ -177,7 +193,7 @@ def _accuracies(table: PairTable, right: NDArray[np.float64], legacy: bool, seed
         "low": low,
         "high": high,
         "tie_share": _share(~decided),
-        "random": random_baseline(labels, rng=np.random.default_rng(seed)) if len(labels) else math.nan,
+        "random": random_baseline(labels, rng=rng) if legacy else cross_fit_random(table, seed=seed),
         "always_tie": always_tie(labels),
         "threshold": fit_threshold(labels, table.diff) if len(labels) else math.nan,
         "generator_identity": generator_identity(table, seed=seed),
@@ -188,7 +204,7 @@ def _areas(table: PairTable, seed: int) -> dict[str, float]:
     areas: dict[str, float] = {}
     for name, area in (("auc", ordering_auc), ("tie_auc", tie_auc)):
         found = area(table.labels, table.diff, table.prompts, seed=seed)
-        areas |= {name: found.area, f"{name}_low": found.low, f"{name}_high": found.high}
+        areas |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
     return areas
 
 
@@ -216,12 +232,14 @@ def _by_generators(table: PairTable, right: NDArray[np.float64]) -> list[dict[st
             rows[min(a, b), max(a, b)].append(row)
     found = []
     for names, members in sorted(rows.items()):
-        decided = table.decided[members]
-        shares = {
-            "tie_share": _share(~decided),
-            "without_ties": _share(table.in_order[members][decided]),
-            "with_ties": _share(right[members]),
-        }
+        decided, prompts = table.decided[members], table.prompts[members]
+        in_order = table.in_order[members][decided].astype(float)
+        shares: dict[str, float] = {"tie_share": _share(~decided)}
+        for key, ends, values, of in (
+            ("without_ties", ("low", "high"), in_order, prompts[decided]),
+            ("with_ties", ("with_ties_low", "with_ties_high"), right[members], prompts),
+        ):
+            shares |= {key: _share(values), **dict(zip(ends, _interval(values, of), strict=True))}
         plain = {name: None if math.isnan(value) else value for name, value in shares.items()}
         found.append({"generators": list(names), "n": len(members), "n_decided": int(decided.sum()), **plain})
     return found
@@ -235,10 +253,11 @@ def _share(values: NDArray[np.bool_] | NDArray[np.float64]) -> float:
     return float(np.mean(values)) if len(values) else math.nan
 
 
-def _interval(values: NDArray[np.float64], prompts: NDArray[np.int64], seed: int) -> tuple[float, float]:
-    if not len(values) or np.isnan(values).any():
+def _interval(values: NDArray[np.float64], prompts: NDArray[np.int64]) -> tuple[float, float]:
+    """Ends of a share's interval; nan where there is nothing or one prompt alone."""
+    if len(set(prompts.tolist())) < 2 or np.isnan(values).any():
         return math.nan, math.nan
-    return cluster_bootstrap(values, prompts, rng=np.random.default_rng(seed))
+    return share(values, prompts)[1:]
 
 
 def _agreement(

@@ -13,8 +13,12 @@ def rwr_weights(rewards: Tensor, *, temperature: float = 1.0, clip_quantile: flo
     from carrying the whole data set: no weight is above the one at ``clip_quantile`` before the division.
 
     Args:
-        rewards: NORMALISED rewards of the whole data set (about mean 0, deviation 1), (N,).
-        temperature: above 0; large makes all weights alike, small leaves only the best.
+        rewards: of the whole data set, (N,); their mean does not matter, their scale does. Those of pairs are weighted
+            means over D dimensions of scores whose deviation within a prompt is 1 each (``units=within_prompt``), or of
+            z-scores (``normalised``). A mean varies less than what it is the mean of: for equal weights and dimensions
+            that do not agree its deviation is 1 / sqrt(D), 0.58 for three, and 1 only where all agree.
+        temperature: above 0, in units of the rewards: a clip whose reward is higher by ``temperature`` weighs e times
+            as much, so 1 is milder than it reads; large makes all weights alike, small leaves only the best.
         clip_quantile: in (0, 1]; 1 clips nothing.
 
     Raises:

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from videoalign.stats.resampling import Estimate, bootstrap, cluster_numbers, sum_by_cluster
+from videoalign.stats.resampling import Estimate, bootstrap, cluster_numbers, of_sums, sum_by_cluster
+from videoalign.stats.shares import share_of_sums
 
 Floats = NDArray[np.float64]
 Distance = Literal["nominal", "ordinal", "interval"]
@@ -102,7 +103,7 @@ def alpha_with_interval(
     if len(table) != len(clusters):
         raise ValueError(f"table and clusters must have one length; got {len(table)} and {len(clusters)}")
     sums, values = _coincidences(table, clusters)
-    return bootstrap(sums, lambda total: _alpha(total, values, distance), rng=rng, num=num)
+    return bootstrap(len(sums), of_sums(sums, lambda total: _alpha(total, values, distance)), rng=rng, num=num)
 
 
 def fleiss_kappa(table: Sequence[Sequence[int]]) -> float:
@@ -144,22 +145,18 @@ class HumanCeiling(NamedTuple):
     """Those where neither is a tie."""
 
 
-def human_ceiling(
-    table: Sequence[Sequence[int]], clusters: Sequence[Hashable], *, rng: np.random.Generator, num: int = 2000
-) -> HumanCeiling:
-    """Each verdict against the majority of the other raters, pooled; 95% intervals over clusters.
+def human_ceiling(table: Sequence[Sequence[int]], clusters: Sequence[Hashable]) -> HumanCeiling:
+    """Each verdict against the majority of the other raters, pooled; intervals as of `stats.shares.share_of_sums`.
 
     Args:
         table: one row an item, in it the label of each rater: +1, 0 or -1. A rater alone has nobody to be held against.
         clusters: what each row belongs to, as many.
-        rng: where the draws come from.
-        num: number of resamples.
     """
     counts = sum_by_cluster(np.array([_against_others(row) for row in table], float).reshape(-1, 4), clusters)
     same, total, same_decided, decided = counts.sum(0).astype(int).tolist() if len(counts) else (0, 0, 0, 0)
     return HumanCeiling(
-        with_ties=bootstrap(counts[:, :2], _ratio, rng=rng, num=num),
-        without_ties=bootstrap(counts[:, 2:], _ratio, rng=rng, num=num),
+        with_ties=_share(counts[:, :2]),
+        without_ties=_share(counts[:, 2:]),
         num_verdicts=total,
         num_decided=decided,
     )
@@ -177,8 +174,10 @@ def _against_others(row: Sequence[int]) -> tuple[int, int, int, int]:
     return same, total, same_decided, decided
 
 
-def _ratio(totals: Floats) -> Floats:
-    return np.divide(totals[:, 0], totals[:, 1], out=np.full(len(totals), np.nan), where=totals[:, 1] > 0)
+def _share(counts: Floats) -> Estimate:
+    """Of the verdicts that count, by cluster, (C, 2); clusters without a verdict are left out."""
+    counts = counts[counts[:, 1] > 0]
+    return share_of_sums(counts[:, 0], counts[:, 1])
 
 
 def _coincidences(table: Sequence[Sequence[float]], clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from videoalign.stats.resampling import Estimate, bootstrap
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -95,15 +97,7 @@ def calibration_error(probabilities: Floats, labels: Labels, *, num_bins: int = 
     return float(np.average([abs(b.right - b.confidence) for b in bins], weights=[b.n for b in bins]))
 
 
-class Area(NamedTuple):
-    """An area under a ROC curve with its 95% interval; nan where there is none."""
-
-    area: float
-    low: float
-    high: float
-
-
-def ordering_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, seed: int = 0) -> Area:
+def ordering_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, seed: int = 0) -> Estimate:
     """Area under the ROC curve of telling A-preferred from B-preferred pairs by the difference, each decided pair taken
     both ways round; nan where no pair is decided.
 
@@ -119,7 +113,7 @@ def ordering_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *
     return _area(aligned, -aligned, belongs, seed)
 
 
-def tie_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, seed: int = 0) -> Area:
+def tie_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, seed: int = 0) -> Estimate:
     """Area under the ROC curve of telling decided pairs from ties by |difference|; nan without both kinds. Arguments as
     in `ordering_auc`."""
     size, decided = np.abs(diff), labels != 0
@@ -127,24 +121,22 @@ def tie_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, see
     return _area(size[decided], size[~decided], belongs, seed)
 
 
-def _area(high: Floats, low: Floats, clusters: Labels | None, seed: int, num: int = 2000) -> Area:
+def _area(high: Floats, low: Floats, clusters: Labels | None, seed: int) -> Estimate:
     """How often a value of ``high`` exceeds one of ``low``, equal ones counting half; ``clusters`` of both in turn."""
     values, place = np.unique(np.concatenate([high, low]), return_inverse=True)
+    names, row = np.unique(np.zeros(len(place)) if clusters is None else clusters, return_inverse=True)
 
-    def weighted(weights: Floats) -> float:
+    def area(counts: Floats) -> float:
+        weights = counts[row]
         of_high = np.bincount(place[: len(high)], weights[: len(high)], len(values))
         of_low = np.bincount(place[len(high) :], weights[len(high) :], len(values))
         pairs = of_high.sum() * of_low.sum()
         return float(of_high @ (np.cumsum(of_low) - of_low / 2) / pairs) if pairs else math.nan
 
-    area = weighted(np.ones(len(place)))
-    names, row = np.unique([] if clusters is None else clusters, return_inverse=True)
-    if len(names) < 2 or math.isnan(area):
-        return Area(area, math.nan, math.nan)
-    rng = np.random.default_rng(seed)
-    draws = (np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(num))
-    ends = np.nanquantile([weighted(times[row].astype(np.float64)) for times in draws], [0.025, 0.975])
-    return Area(area, float(ends[0]), float(ends[1]))
+    def areas(drawn: Floats) -> Floats:
+        return np.array([area(counts) for counts in drawn])
+
+    return bootstrap(len(names), areas, rng=np.random.default_rng(seed))
 
 
 def _of_verdict(probabilities: Floats, labels: Labels) -> Floats:

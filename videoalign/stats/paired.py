@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.stats import binomtest
+from numpy.typing import ArrayLike, NDArray
+
+from videoalign.stats.resampling import sum_by_cluster
 
 
-def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided p-value of McNemar's exact test: that of those questions that one judge alone gets right, each is as
-    likely to be the one; 1 where there are none.
+def sign_flip(differences: ArrayLike, clusters: Sequence[Hashable] | NDArray[np.generic]) -> float:
+    """Two-sided p-value of the exact sign-flip test that of two judges none is right more often, where questions of one
+    cluster (one prompt) are not independent.
+
+    If the judges are alike, the sum of the differences of a cluster is as likely to have the other sign. So p is the
+    share of all ways to give the sums signs that lead as far from 0 as they do; 1 where there is no difference. With
+    one question a cluster this is McNemar's exact test.
 
     Args:
-        only_first: questions that the first alone gets right, at least 0.
-        only_second: likewise the second.
+        differences: of each question, 1 where the first alone is right, -1 where the second alone is, else 0, (N,).
+        clusters: what each question belongs to, N of them.
+
+    Raises:
+        ValueError: another difference, lengths that differ.
     """
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+    values = np.asarray(differences)
+    if values.ndim != 1 or len(values) != len(clusters) or not np.isin(values, (-1, 0, 1)).all():
+        raise ValueError(f"differences must be -1, 0 or 1, one a cluster's name; got {values.shape}, {len(clusters)}")
+    sums = sum_by_cluster(values.astype(np.float64), list(clusters)).astype(np.int64)
+    chances = np.ones(1)  # of each total, from -size to size in steps of 2
+    for size in np.abs(sums[sums != 0]).tolist():
+        longer = np.zeros(len(chances) + size)
+        longer[: len(chances)] += chances / 2
+        longer[size:] += chances / 2
+        chances = longer
+    totals = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return min(float(chances[np.abs(totals) >= abs(int(sums.sum()))].sum()), 1.0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

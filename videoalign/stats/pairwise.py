@@ -1,4 +1,4 @@
-"""Counting over pairs: accuracy with and without ties, its baselines, win rates and their intervals.
+"""Counting over pairs: accuracy with and without ties, its baselines, and win rates.
 
 Labels are numbers: +1 where A was preferred, -1 where B was, 0 for a tie. ``diff`` is score of A minus score of B. A
 share of nothing (no decided pair, no pair at all) is nan.
@@ -7,7 +7,6 @@ share of nothing (no decided pair, no pair at all) is nan.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,7 +82,8 @@ def legacy_right_with_ties(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.boo
 
 
 def random_baseline(labels: ArrayLike, *, rng: np.random.Generator | None = None, num_draws: int = 200) -> float:
-    """Accuracy with ties that scores without any meaning reach when their threshold is fitted on the same pairs.
+    """Accuracy with ties that scores without any meaning reach when their threshold is fitted on the same pairs, as the
+    official count does; `held_out_baseline` is what they reach on others.
 
     The mean over draws: the pairs in a random order of |diff|, each put in order by a coin. For many pairs it nears
     max(P(tie), (1 - P(tie)) / 2); for few it is above, by as much as fitting flatters. Without ties the same scores
@@ -106,6 +106,34 @@ def random_baseline(labels: ArrayLike, *, rng: np.random.Generator | None = None
         gained = np.cumsum(rng.permutation(ties.astype(int) - right.astype(int)))
         best.append(right.sum() + gained.max(initial=0))
     return float(np.mean(best) / len(ties)) if len(ties) else math.nan
+
+
+def held_out_baseline(
+    labels: ArrayLike, fitted_on: ArrayLike, *, rng: np.random.Generator, num_draws: int = 200
+) -> float:
+    """Accuracy with ties that scores without any meaning reach on pairs when their threshold is fitted on other pairs.
+
+    The mean over draws of the other pairs in a random order of |diff|, each put in order by a coin: the threshold that
+    is best there calls the same share of these pairs ties; the rest are put in order by a coin.
+
+    Args:
+        labels: +1, -1 or 0 of the pairs that count, (N,).
+        fitted_on: of the others, (M,), M at least 1.
+        rng: where the draws come from.
+        num_draws: how many.
+
+    Raises:
+        ValueError: another label.
+    """
+    ties, others = (
+        _checked(found, np.zeros(np.shape(found)))[0] == 0 for found in map(np.asarray, (labels, fitted_on))
+    )
+    called = 0.0
+    for _ in range(num_draws):
+        right = ~others & (rng.random(len(others)) < 0.5)
+        gained = np.concatenate([[0], np.cumsum(rng.permutation(others.astype(int) - right.astype(int)))])
+        called += float(np.argmax(gained)) / (len(others) + 1) / num_draws
+    return _share(np.where(ties, called, (1 - called) / 2))
 
 
 def always_tie(labels: ArrayLike) -> float:
@@ -135,53 +163,6 @@ def outcomes(base: ArrayLike, candidate: ArrayLike) -> NDArray[np.float64]:
 def win_rate(base: ArrayLike, candidate: ArrayLike) -> float:
     """Share of pairs that the candidate wins, ties counting half; arguments (N,) and errors as in `outcomes`."""
     return _share(outcomes(base, candidate))
-
-
-def cluster_bootstrap(
-    values: ArrayLike,
-    clusters: Sequence[Hashable] | NDArray[np.generic],
-    statistic: Callable[[NDArray[np.float64]], float] | None = None,
-    *,
-    rng: np.random.Generator,
-    num: int = 2000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of a statistic when rows of one cluster (one prompt) are not independent.
-
-    Whole clusters are drawn with replacement, as many as there are. With few clusters (below about twenty) such an
-    interval is somewhat too narrow; with fewer than two there is nothing to draw from and both ends are nan.
-
-    Args:
-        values: one row a case, (N,) or (N, K).
-        clusters: what each row belongs to, N of them.
-        statistic: from resampled rows, shaped like ``values`` but for N, to one number; the mean of (N,) when left out.
-        rng: where the draws come from.
-        num: number of resamples.
-        level: share of resamples inside the interval, in (0, 1).
-
-    Raises:
-        ValueError: lengths that differ, no row, a level outside (0, 1), the mean of anything but (N,).
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if len(values) != len(clusters) or not len(values):
-        raise ValueError(f"values and clusters must have one length above 0; got {len(values)} and {len(clusters)}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1); got {level}")
-    codes: dict[Hashable, int] = {}
-    row = np.array([codes.setdefault(cluster, len(codes)) for cluster in clusters])
-    if len(codes) < 2:
-        return math.nan, math.nan
-    drawn = rng.integers(len(codes), size=(num, len(codes)))
-    if statistic is None:
-        if values.ndim != 1:
-            raise ValueError(f"the mean takes values of shape (N,); got {values.shape}")
-        sums, counts = np.bincount(row, weights=values), np.bincount(row)
-        resampled = sums[drawn].sum(1) / counts[drawn].sum(1)
-    else:
-        members = [np.flatnonzero(row == code) for code in range(len(codes))]
-        resampled = np.array([statistic(values[np.concatenate([members[c] for c in draw])]) for draw in drawn])
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def _checked(labels: ArrayLike, diff: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

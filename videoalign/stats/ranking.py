@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
-from videoalign.stats.resampling import Estimate, cluster_numbers, percentile_ends, resampled_sums
+from videoalign.stats.resampling import Estimate, cluster_numbers, drawn_counts, of_sums, percentile_ends
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -145,8 +145,11 @@ def standings(
     sums = np.zeros((int(numbers.max(initial=-1)) + 1, len(kinds), 3))
     np.add.at(sums, (numbers, kind.reshape(-1)), np.asarray(counts, dtype=np.float64).reshape(-1, 3))
     design = _design(kinds, num_models)
-    strengths = _highest(design, sums.sum(0)[None])[:, :-1]
-    drawn = _highest(design, resampled_sums(sums, rng, num))[:, :-1] if len(sums) > 1 else strengths
+    strengths_of = of_sums(sums, lambda totals: _highest(design, totals)[:, :-1])
+    strengths = strengths_of(np.ones((1, len(sums))))
+    drawn = strengths
+    if len(sums) > 1:
+        drawn = np.concatenate([strengths_of(counts) for counts in drawn_counts(len(sums), rng, num)])
     ends = percentile_ends(drawn) if len(sums) > 1 else np.full((2, num_models), np.nan)
     groups = linked_groups(kinds, sums.sum(0), num_models)
     ranks = _ranks(strengths, groups)[0]

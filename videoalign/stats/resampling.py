@@ -1,16 +1,22 @@
-"""Intervals by drawing whole clusters anew, for statistics that depend on sums over the rows alone."""
+"""Intervals of what is no share, by drawing whole clusters anew."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+Statistic = Callable[[Floats], Floats]
+"""From how often each cluster counts, (n, C), to n numbers or n rows of them."""
+
+PART = 64
+"""Resamples that are held at once."""
 
 
 class Estimate(NamedTuple):
@@ -35,13 +41,22 @@ def sum_by_cluster(rows: Floats, clusters: Sequence[Hashable]) -> Floats:
     return sums
 
 
-def resampled_sums(sums: Floats, rng: np.random.Generator, num: int) -> Floats:
-    """Totals (num, ...) over as many clusters as there are, drawn with replacement from their sums (C, ...)."""
-    flat = sums.reshape(len(sums), -1)
-    totals = np.empty((num, flat.shape[1]))
-    for draw in totals:
-        draw[:] = np.bincount(rng.integers(len(flat), size=len(flat)), minlength=len(flat)) @ flat
-    return totals.reshape(num, *sums.shape[1:])
+def drawn_counts(num_clusters: int, rng: np.random.Generator, num: int) -> Iterator[Floats]:
+    """How often each cluster counts, (n, C), in as many draws with replacement as there are clusters; ``num`` resamples
+    in parts, so that memory stays flat."""
+    for start in range(0, num, PART):
+        drawn = rng.integers(num_clusters, size=(min(PART, num - start), num_clusters))
+        yield np.stack([np.bincount(row, minlength=num_clusters) for row in drawn]).astype(np.float64)
+
+
+def of_sums(sums: Floats, statistic: Callable[[Floats], Floats]) -> Statistic:
+    """A statistic of totals over clusters as `bootstrap` wants it.
+
+    Args:
+        sums: one row a cluster, (C, ...).
+        statistic: from totals (n, ...) to n numbers or n rows of them.
+    """
+    return lambda counts: statistic(np.tensordot(counts, sums, axes=1))
 
 
 def percentile_ends(values: Floats, level: float = 0.95) -> Floats:
@@ -52,24 +67,28 @@ def percentile_ends(values: Floats, level: float = 0.95) -> Floats:
 
 
 def bootstrap(
-    sums: Floats,
-    statistic: Callable[[Floats], Floats],
-    *,
-    rng: np.random.Generator,
-    num: int = 2000,
-    level: float = 0.95,
+    num_clusters: int, statistic: Statistic, *, rng: np.random.Generator, num: int = 2000, level: float = 0.95
 ) -> Estimate:
-    """A statistic of the total with its percentile interval; with fewer than two clusters there is no interval.
+    """A statistic with its percentile interval when rows of one cluster (one prompt) are not independent.
+
+    Whole clusters are drawn with replacement. With few of them (below about twenty) the interval is somewhat too
+    narrow, with fewer than two there is none. For shares use `stats.shares`, whose intervals hold near 0 and 1 as well.
 
     Args:
-        sums: one row a cluster (a prompt), (C, ...).
-        statistic: from totals (n, ...) to n numbers, nan where it has none.
+        num_clusters: C.
+        statistic: from how often each cluster counts, (n, C), to n numbers, nan where it has none; see `of_sums`.
         rng: where the draws come from.
         num: number of resamples; those without a value are left out.
         level: share of resamples inside the interval, in (0, 1).
+
+    Raises:
+        ValueError: a level outside (0, 1).
     """
-    value = float(statistic(sums.sum(0)[None])[0]) if len(sums) else math.nan
-    if len(sums) < 2 or math.isnan(value):
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level}")
+    value = float(statistic(np.ones((1, num_clusters)))[0]) if num_clusters else math.nan
+    if num_clusters < 2 or math.isnan(value):
         return Estimate(value, math.nan, math.nan)
-    low, high = percentile_ends(statistic(resampled_sums(sums, rng, num)), level)
+    resampled = np.concatenate([statistic(counts) for counts in drawn_counts(num_clusters, rng, num)])
+    low, high = percentile_ends(resampled, level)
     return Estimate(value, float(low), float(high))

@@ -71,7 +71,8 @@ class DpoObjective(FlowObjective):
     def loss(self, batch: PairBatch, draws: Draws) -> Loss:
         """What each pair costs, with the health panel.
 
-        The panel: ``implicit_accuracy``, share of pairs with m > 0; ``margin``, m; ``win_excess`` and ``lose_excess``,
+        The panel: ``implicit_accuracy``, share of pairs with m > 0, where m = 0, as at the start, counts half;
+        ``margin``, m; ``win_excess`` and ``lose_excess``,
         policy error less reference error; ``gradient_factor``, sigmoid(-m), the share of its full gradient that a pair
         still gives; ``error_win``, policy error on the winners.
         """
@@ -86,7 +87,7 @@ class DpoObjective(FlowObjective):
         beta = beta_schedule(t, self.beta, self.schedule)
         margin = implicit_margin(win, lose, ref_win, ref_lose, beta=beta)
         panel: dict[str, Metric] = {
-            "implicit_accuracy": (margin > 0).float(),
+            "implicit_accuracy": (1 + margin.sign()) / 2,
             "margin": margin,
             "win_excess": win - ref_win,
             "lose_excess": lose - ref_lose,
