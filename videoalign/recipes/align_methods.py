@@ -59,7 +59,7 @@ class RwrConfig(AlignConfig):
 
     temperature: float = Field(default=1.0, gt=0)
     """Weight of a clip is exp(reward / temperature), over its mean; small values keep only the best. In units of
-    the pairs' rewards, means over dimensions, whose deviation within a prompt is nearer 0.6 than 1 for three of them."""
+    the pairs' rewards, means over dimensions, with a deviation within a prompt nearer 0.6 than 1 for three of them."""
     clip_quantile: float = Field(default=0.99, gt=0, le=1)
     """No clip weighs more than the one at this quantile."""
 
