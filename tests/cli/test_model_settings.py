@@ -70,8 +70,8 @@ def test_without_them_clips_of_another_size_are_refused(
 ) -> None:
     data = [str(root / "d"), *model(root)]
     for command in (
-        ["encode", *data, "--pairs", "p"],
-        ["align", "sft", *data, "--pairs", "p", "--out", str(tmp_path / "a"), *FIT],
+        ["encode", *data, "--pairs", "p", "fps=4"],
+        ["align", "sft", *data, "--pairs", "p", "--out", str(tmp_path / "a"), *FIT, "fps=4"],
     ):
         assert main(command) == 2
         error = capsys.readouterr().err

@@ -12,13 +12,20 @@ from torch import nn
 
 from videoalign.models import digest
 from videoalign.models.digest import adapter_digest, folder_digest, moved, note_files, weights_digest
-from videoalign.models.lora import LoraSettings, adapter_off, add_lora, remove_adapter
+from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter
 
 
 @pytest.fixture(autouse=True)
 def _own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     digest._memory.cache_clear()
+
+
+def attention() -> nn.ModuleDict:
+    layers: dict[str, nn.Module] = {name: nn.Linear(4, 4) for name in ("to_q", "to_k", "to_v")}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.ModuleDict({**layers, "to_out": nn.ModuleList([nn.Linear(4, 4)])})
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -131,7 +138,7 @@ def test_weights_under_two_names_count_once_and_adapters_not_at_all() -> None:
     before = weights_digest(net)
     net[1].register_parameter("again", net[0].weight)
     assert weights_digest(net) == before
-    named = nn.ModuleDict({"to_q": nn.Linear(4, 4), "to_k": nn.Linear(4, 4)})
+    named = attention()
     bare = weights_digest(named)
     assert adapter_digest(named) is None
     add_lora(named, LoraSettings(rank=2), seed=1)
@@ -142,7 +149,7 @@ def test_weights_under_two_names_count_once_and_adapters_not_at_all() -> None:
 
 def test_an_adapter_is_its_weights_its_scale_and_whether_it_is_on() -> None:
     def adapted(rank: int = 2, alpha: float = 4.0, seed: int = 1) -> nn.Module:
-        named = nn.ModuleDict({"to_q": nn.Linear(4, 4)})
+        named = attention()
         add_lora(named, LoraSettings(rank=rank, alpha=alpha), seed=seed)
         return named
 
@@ -150,7 +157,7 @@ def test_an_adapter_is_its_weights_its_scale_and_whether_it_is_on() -> None:
     assert adapter_digest(adapted()) == one
     assert len({one, adapter_digest(adapted(alpha=8.0)), adapter_digest(adapted(seed=2))}) == 3
     net = adapted()
-    with adapter_off(net):
+    with as_reference(net):
         assert adapter_digest(net) != one
     assert adapter_digest(net) == one
     net["to_q"].set_scale("default", 0.5)
