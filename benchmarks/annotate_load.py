@@ -51,6 +51,8 @@ class Tally:
     """Other answers, by their code."""
     finished: int = 0
     """Raters for whom no pair was left."""
+    end: float = 0.0
+    """When the raters stop, on the monotonic clock; every restart of the server puts it off by as long as it took."""
 
 
 class Server:
@@ -131,8 +133,8 @@ async def invite(server: Server, count: int) -> list[dict[str, str]]:
     return raters
 
 
-async def ask(client: httpx.AsyncClient, tally: Tally, method: str, path: str, body: Any, end: float) -> Any:
-    """The answer, asking again while the server is away; None where it stays away until the end."""
+async def ask(client: httpx.AsyncClient, tally: Tally, method: str, path: str, body: Any) -> Any:
+    """The answer, asking again while the server is away; None where it is still away a minute after the end."""
     while True:
         begin = time.perf_counter()
         try:
@@ -141,20 +143,20 @@ async def ask(client: httpx.AsyncClient, tally: Tally, method: str, path: str, b
                 return answer, time.perf_counter() - begin
         except httpx.TransportError:
             pass
-        if time.monotonic() > end:
+        if time.monotonic() > tally.end + 60:
             return None, 0.0
         tally.again += 1
         await asyncio.sleep(0.2)
 
 
-async def rate(server: Server, headers: dict[str, str], tally: Tally, end: float, think: float, seed: int) -> None:
+async def rate(server: Server, headers: dict[str, str], tally: Tally, think: float, seed: int) -> None:
     """One rater until the end."""
     rng = np.random.default_rng(seed)
     async with httpx.AsyncClient(base_url=server.address, headers=headers, timeout=30) as client:
         await asyncio.sleep(rng.uniform(0, 2 * think))
-        answer, _ = await ask(client, tally, "GET", "/api/next", None, end + 60)
+        answer, _ = await ask(client, tally, "GET", "/api/next", None)
         turn = answer.json()
-        while time.monotonic() < end:
+        while time.monotonic() < tally.end:
             assignment = turn["assignment"]
             if assignment is None:
                 tally.finished += 1
@@ -164,7 +166,7 @@ async def rate(server: Server, headers: dict[str, str], tally: Tally, end: float
             watched = {"left": 2.0, "right": 2.0}
             body = {"assignment": assignment["id"], "verdicts": verdicts, "watched_seconds": watched}
             again = tally.again
-            answer, seconds = await ask(client, tally, "POST", "/api/judgements", body, end + 60)
+            answer, seconds = await ask(client, tally, "POST", "/api/judgements", body)
             if answer is not None and answer.status_code == 200:
                 tally.acknowledged[assignment["id"]] = json.dumps(verdicts, sort_keys=True)
                 if tally.again == again:
@@ -172,26 +174,27 @@ async def rate(server: Server, headers: dict[str, str], tally: Tally, end: float
                 turn = answer.json()["next"]
             else:
                 tally.refused[answer.json()["error"]["code"] if answer is not None else "away"] += 1
-                answer, _ = await ask(client, tally, "GET", "/api/next", None, end + 60)
+                answer, _ = await ask(client, tally, "GET", "/api/next", None)
                 turn = answer.json()
 
 
-async def kill_often(server: Server, kills: int, seconds: float) -> list[float]:
-    """Kills the server at even intervals; returns how long each start took."""
+async def kill_often(server: Server, tally: Tally, kills: int, seconds: float) -> list[float]:
+    """Kills the server after even spells of work; returns how long each start took."""
     starts = []
     for _ in range(kills):
         await asyncio.sleep(seconds / (kills + 1))
         server.end(signal.SIGKILL)
+        tally.end += START_SECONDS
         starts.append(await asyncio.to_thread(server.start))
+        tally.end += starts[-1] - START_SECONDS
     return starts
 
 
 async def load(server: Server, options: argparse.Namespace) -> tuple[Tally, list[float]]:
     raters = await invite(server, options.raters)
-    tally = Tally()
-    end = time.monotonic() + options.seconds
-    working = [rate(server, headers, tally, end, options.think, number) for number, headers in enumerate(raters)]
-    starts, *_ = await asyncio.gather(kill_often(server, options.kills, options.seconds), *working)
+    tally = Tally(end=time.monotonic() + options.seconds)
+    working = [rate(server, headers, tally, options.think, number) for number, headers in enumerate(raters)]
+    starts, *_ = await asyncio.gather(kill_often(server, tally, options.kills, options.seconds), *working)
     return tally, starts
 
 
@@ -236,7 +239,7 @@ def _as_shown(verdicts: Any, swapped: Any) -> str:
 def measure(options: argparse.Namespace, database: str) -> dict[str, Any]:
     """One run on one database."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         make_dataset(folder / "d", options.prompts, options.clips)
         db = None
         if database == "postgresql":
@@ -256,7 +259,9 @@ def measure(options: argparse.Namespace, database: str) -> dict[str, Any]:
         laws = broken_laws(db or f"sqlite:///{folder}/d.annotations/annotate.sqlite", tally, options.per_pair)
         exported = {row.source_row.rpartition(":")[2] for row in Dataset.open(folder / "d").judgements()}
         laws["not_exported"] = len(tally.acknowledged.keys() - exported)
-    milliseconds = np.array(tally.latencies or [np.nan]) * 1000
+    if not tally.latencies:
+        raise RuntimeError(f"no verdict was answered at once in {options.seconds:g} s; give --seconds more")
+    milliseconds = np.array(tally.latencies) * 1000
     return {
         "raters": options.raters,
         "seconds": options.seconds,

@@ -26,7 +26,7 @@ def fetv(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_agreement_for_machines_and_people(fetv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["annotate", "agreement", str(fetv), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["dimensions", "ratings", "raters"]
+    assert list(found) == ["dimensions", "ratings", "raters", "guidelines"]
     page = (REPOSITORY / "examples" / "real_preferences.md").read_text(encoding="utf-8")
     for row in found["dimensions"].values():
         assert (row["pairs"], row["raters"], row["votes"], row["fleiss_pairs"]) == (120, 3, 360, 120)

@@ -103,5 +103,8 @@ def test_check_tells_prompts_of_a_benchmark_and_what_to_do(
 
 def test_card_is_written_into_the_folder(imported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "card", str(imported), "--license", "apache-2.0"]) == 0
-    assert capsys.readouterr().out.strip() == str(imported / "README.md")
+    written, publish = capsys.readouterr().out.splitlines()
+    assert written == str(imported / "README.md")
+    assert publish.startswith(f"publish it with: hf upload NAME {imported} . --repo-type dataset --include README.md ")
+    assert "annotate" not in publish and "judgements.parquet" in publish
     assert "license: apache-2.0" in (imported / "README.md").read_text(encoding="utf-8")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from videoalign.contracts.records import Judgement, Rating
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate.export import export_programme, write_tables
+from videoalign.web.annotate import places
+from videoalign.web.annotate.export import LOCK_FILE, export_programme, write_tables
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
 
@@ -71,6 +74,21 @@ def test_without_a_server_the_same_tables_are_written_byte_for_byte_and_nothing_
         assert {path: path.read_bytes() for path in [*sorted(folder.glob("*.parquet")), annotations]} == by_server
     assert Dataset.open(folder).judgements()[0] == FOREIGN
     assert programme.admin.http.get("/admin/audit").text == log
+
+
+def test_a_writer_that_had_to_wait_writes_what_was_said_meanwhile(open_programme: Open, make_dataset: Make) -> None:
+    folder = make_dataset(3)
+    programme = open_programme(folder, raters_per_pair=1)
+    rater = programme.invite()
+    rater.judge("left")
+    with FileLock(places.private_folder(folder) / LOCK_FILE):
+        late = threading.Thread(target=write_tables, args=(programme.desk,))
+        late.start()
+        late.join(0.5)
+        assert late.is_alive() and Dataset.open(folder).judgements() == []
+        rater.judge("left")
+    late.join(30)
+    assert len(Dataset.open(folder).judgements()) == 6
 
 
 def test_a_verdict_that_is_taken_back_leaves_the_tables_but_not_the_log(
