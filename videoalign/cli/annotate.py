@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli import annotate_people
+from videoalign.cli import annotate_backup, annotate_people
 from videoalign.cli.annotate_agreement import Folder, agreement, leaderboard
 from videoalign.cli.annotate_common import Db, needs_web
 from videoalign.cli.common import ConfigFile, Overrides, load_config, print_note
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     group.command("export")(export)
     group.command("discard")(discard)
     annotate_people.register(group)
+    annotate_backup.register(group)
     group.command("agreement")(agreement)
     group.command("leaderboard")(leaderboard)
     app.add_typer(group, name="annotate")

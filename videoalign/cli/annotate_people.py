@@ -1,4 +1,4 @@
-"""``videoalign annotate invite``, ``admin-link``, ``people``, ``pause``, ``resume``: who judges, without the pages."""
+"""``videoalign annotate invite``, ``admin-link``, ``people``, ``pause``, ``resume``, ``forget``: who judges."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def register(group: typer.Typer) -> None:
     group.command("people")(people)
     group.command("pause")(pause)
     group.command("resume")(resume)
+    group.command("forget")(forget)
 
 
 def invite(
@@ -106,6 +107,32 @@ def resume(
         _act(desk, base, person, "resume", as_json)
 
 
+def forget(
+    dataset: Folder,
+    person: Person,
+    settings: Overrides = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Discard all that they judged, too; their pairs go to others.")
+    ] = False,
+    db: Db = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget somebody for good: name, links, sessions, comments and drafts go; verdicts stay under the rater id.
+
+    A server may be running. Backups that were made before still hold what goes.
+    """
+    with _programme("forget", dataset, settings, db, config) as (desk, _):
+        from videoalign.web.annotate import forgetting
+
+        done = forgetting.forget(desk, _number(desk, person)[0], discard=discard)
+    if as_json:
+        print_json({"rater": done.rater, "comments": done.comments, "discarded": done.discarded})
+    else:
+        told = f", {done.discarded} verdicts discarded" if discard else ""
+        print(f"{done.rater}: forgotten, {done.comments} comments and reasons removed{told}")
+
+
 @contextmanager
 def _programme(
     command: str, dataset: Path, settings: list[str] | None, db: str | None, config: Path | None
@@ -124,16 +151,22 @@ def _programme(
 
 def _act(desk: Desk, base: str, person: str, what: str, as_json: bool, reason: str = "") -> None:
     from videoalign.web.annotate import actions
-    from videoalign.web.annotate import people as stored
 
-    with desk.database.read() as session:
-        found = stored.named(session, person)
-        number, name = found.id, found.name
+    number, name = _number(desk, person)
     done = actions.act(desk, None, number, actions.Act(what), base, reason)
     if as_json:
         print_json({"id": number, "name": name, **done})
     else:
         print(f"{name}: {what}d")
+
+
+def _number(desk: Desk, person: str) -> tuple[int, str]:
+    """Number and name of whoever is meant."""
+    from videoalign.web.annotate import people as stored
+
+    with desk.database.read() as session:
+        found = stored.named(session, person)
+        return found.id, found.name
 
 
 def _tell(made: dict[str, str], as_json: bool) -> None:

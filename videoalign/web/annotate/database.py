@@ -136,6 +136,25 @@ class Database:
         self._jobs.put((work, future))
         return future
 
+    def overwrite_removed(self) -> bool:
+        """Writes a file of SQLite anew, so that it holds nothing of what was changed or removed; False where others
+        kept reading it. PostgreSQL does so by itself, when it cleans its tables.
+
+        Raises:
+            DatabaseGone: it could not be written.
+        """
+        if not self.is_sqlite:
+            return True
+        pooled = self._engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        try:
+            connection.execute("VACUUM")
+            return _empty_log(connection)
+        except sqlite3.Error as error:
+            raise plain(error) from error
+        finally:
+            pooled.close()
+
     def _open(self, migrate: bool) -> None:
         if not migrate:
             with self._engine.begin() as connection:
@@ -291,6 +310,16 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _empty_log(connection: Any) -> bool:
+    """Brings all into the file itself; False where somebody reads an earlier state for too long."""
+    end = time.monotonic() + BUSY_SECONDS
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _use_wal(connection: Any) -> None:

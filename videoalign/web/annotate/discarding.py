@@ -42,7 +42,7 @@ def as_served(desk: Desk) -> Desk:
 
 
 def _turn(desk: Desk, session: Session, by: int | None, person_id: int, what: str) -> int:
-    people.find(session, person_id)
+    people.find(session, person_id, forgotten=True)
     discards = what == "discarded"
     before = [Work.SUBMITTED, Work.SKIPPED] if discards else [Work.DISCARDED]
     mine = (Assignment.person_id == person_id, Assignment.state.in_(before))

@@ -111,6 +111,11 @@ def export_programme(folder: Path, settings: AnnotateSettings) -> int:
         return write_tables(desk)
 
 
+def not_served(folder: Path) -> DataError:
+    """What to tell where there is no database."""
+    return DataError(f"{folder}: no programme was served here; run 'videoalign annotate serve' or name its --db.")
+
+
 @contextmanager
 def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]:
     """The desk of a programme that was served before, without a server and as its settings are not.
@@ -119,15 +124,14 @@ def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]
         ConfigError, DataError, OutputError: see `export_programme`.
     """
     library = Library(folder)
-    missing = DataError(f"{folder}: no programme was served here; run 'videoalign annotate serve' or name its --db.")
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise missing
+        raise not_served(folder)
     store = Database(url, migrate=False)
     try:
         with store.read() as session:
             programme = session.scalar(select(Programme)) if store.has_tables else None
             if programme is None:
-                raise missing
+                raise not_served(folder)
             if programme.dataset_id:
                 identity.require_same(session, programme, library)
             wording = read_wording(session, library.dataset.dimensions)
@@ -141,14 +145,38 @@ def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]
 
 def _write_annotations(desk: Desk, columns: dict[str, tuple[type, list[Any]]]) -> None:
     """Comments are not for everybody, and the dataset's folder may be published: there they stand only where asked."""
-    folder = desk.library.dataset.path
-    inside = folder / ANNOTATIONS_FILE
+    inside, beside = _annotations_files(desk)
     if desk.settings.comments_in_dataset:
         write_columns(inside, columns)
         return
-    write_columns(places.private_folder(folder) / ANNOTATIONS_FILE, columns)
-    if inside.is_file() and {*read_table(inside)["assignment"].to_pylist()} <= {*columns["assignment"][1]}:
+    write_columns(beside, columns)
+    if _holds_only(inside, columns):
         inside.unlink()  # an earlier version wrote it there; all of it was just written beside
+
+
+def rewrite_annotations(desk: Desk) -> None:
+    """Writes ``annotations.parquet`` anew where this programme has written one, after somebody was forgotten.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written.
+    """
+    with _alone(desk.library.dataset.path):
+        with desk.database.read() as session:
+            columns = _annotations(session)
+        for file in _annotations_files(desk):
+            if _holds_only(file, columns):
+                write_columns(file, columns)
+
+
+def _annotations_files(desk: Desk) -> tuple[Path, Path]:
+    """Where ``annotations.parquet`` may be: in the dataset's folder, and in the one beside it."""
+    folder = desk.library.dataset.path
+    return folder / ANNOTATIONS_FILE, places.private_folder(folder) / ANNOTATIONS_FILE
+
+
+def _holds_only(file: Path, columns: dict[str, tuple[type, list[Any]]]) -> bool:
+    """Whether a table is of this programme, which has all its rows, and not of another one."""
+    return file.is_file() and {*read_table(file)["assignment"].to_pylist()} <= {*columns["assignment"][1]}
 
 
 def _others(desk: Desk, rows: list[Row]) -> list[Row]:

@@ -48,6 +48,15 @@ def require_same(session: Session, programme: Programme, library: Library) -> No
         raise ConfigError(
             f"--db: no pair of this database is in {folder}, so it belongs to another dataset; give another database."
         )
+    require_id(known, folder)
+
+
+def require_id(known: str, folder: Path) -> None:
+    """Checks that a dataset is the one whose id a database holds.
+
+    Raises:
+        ConfigError: it is another one.
+    """
     have = Dataset.open(folder).info.dataset_id
     if have != known:
         raise ConfigError(

@@ -73,7 +73,8 @@ def link(desk: Desk, session: Session, by: int | None, person_id: int) -> str:
 
 def owner_link(desk: Desk, session: Session) -> str:
     """A new link for the first admin; links printed earlier and not yet used are revoked."""
-    owner = session.scalar(select(Person.id).where(Person.role == Role.ADMIN).order_by(Person.id).limit(1))
+    admins = (Person.role == Role.ADMIN, Person.status != Status.FORGOTTEN)
+    owner = session.scalar(select(Person.id).where(*admins).order_by(Person.id).limit(1))
     if owner is None:
         return invite(desk, session, None, Role.ADMIN, OWNER)[1]
     unused = (Invitation.person_id == owner, Invitation.used_at.is_(None), Invitation.revoked_at.is_(None))
@@ -160,15 +161,22 @@ def resume(desk: Desk, session: Session, by: int | None, person_id: int) -> None
     desk.audit(session, by, "person.resumed", person_id)
 
 
-def find(session: Session, person_id: int) -> Person:
+def find(session: Session, person_id: int, *, forgotten: bool = False) -> Person:
     """A person.
 
+    Args:
+        session: of the database.
+        person_id: their number.
+        forgotten: take somebody who was forgotten too; such a person does nothing, and little is done to them.
+
     Raises:
-        Refusal: nobody has this number.
+        Refusal: nobody has this number, or whoever had it was forgotten.
     """
     person = session.get(Person, person_id)
     if person is None:
         raise Refusal(404, "unknown_person", f"nobody has the number {person_id}.")
+    if person.status == Status.FORGOTTEN and not forgotten:
+        raise Refusal(410, "forgotten", f"{person.name} was forgotten and cannot come back; invite somebody new.")
     return person
 
 

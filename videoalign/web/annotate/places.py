@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from videoalign.contracts.output import plain_errors, write_json
 from videoalign.contracts.people import DATABASE_FILE, PROGRAMME_FILE, beside
@@ -24,15 +24,41 @@ def own_database(folder: Path) -> URL:
         ConfigError: there are two, or the dataset is judged in a database that is in neither place.
         DataError: the dataset's note cannot be read.
     """
+    found = _found(folder)
+    if found is None:
+        _require_unserved(folder)
+    return _sqlite(found or beside(folder) / DATABASE_FILE)
+
+
+def home(folder: Path, key: str) -> URL:
+    """Where the database of a programme belongs, which need not be there: where `own_database` finds one, else where
+    the dataset's note says that this programme is judged, else in the folder beside the dataset's.
+
+    Raises:
+        ConfigError: there are two.
+        DataError: the dataset's note cannot be read.
+    """
+    found = _found(folder)
+    noted = _programmes(folder).get(key)
+    if found is None and noted is not None and "://" in noted["database"]:
+        return make_url(noted["database"])
+    if found is None and noted is not None:
+        found = (folder.resolve() / noted["database"]).resolve()
+    return _sqlite(found or beside(folder) / DATABASE_FILE)
+
+
+def _found(folder: Path) -> Path | None:
     outside, inside = beside(folder) / DATABASE_FILE, folder.resolve() / DATABASE_FILE
     there = [file for file in (outside, inside) if file.is_file()]
     if len(there) > 1:
         raise ConfigError(
             f"--db: {folder} has two databases, {outside} and {inside}; name one: --db sqlite:///{outside}"
         )
-    if not there:
-        _require_unserved(folder)
-    return URL.create("sqlite", database=os.fspath(there[0] if there else outside))
+    return there[0] if there else None
+
+
+def _sqlite(file: Path) -> URL:
+    return URL.create("sqlite", database=os.fspath(file))
 
 
 def private_folder(folder: Path) -> Path:

@@ -24,7 +24,7 @@ class Status(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     FORGOTTEN = "forgotten"
-    """Asked to be forgotten: has neither name nor session, and gets no link again."""
+    """Was forgotten: has no name but a number, neither session nor link, and gets none again."""
 
 
 class PairState(StrEnum):
