@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,6 @@ SETTINGS: dict[str, Any] = {
     "strength": 5,
     "weightings": [{"VQ": 1.0}, {"VQ": 0.5, "TA": 0.5}],
     "num_shown": 1,
-    "num_workers": 1,
 }
 
 
@@ -52,7 +54,7 @@ def test_results_hold_every_promised_number(finished: Path) -> None:
     ]
     assert all(0 <= row[name] <= 1 for row in results["guidance"] for name in ("VQ", "MQ", "TA"))
     assert results["seed"] == 0
-    assert {"generate", "reward", "align_dpo", "guide", "sample_base", "sample_guided_0"} <= results["seconds"].keys()
+    assert {"generate_1", "reward", "align_dpo", "guide", "sample_base", "sample_guided_0"} <= results["seconds"].keys()
     assert {"torch", "diffusers", "transformers"} <= results["versions"].keys()
 
 
@@ -80,6 +82,21 @@ def test_a_second_run_reuses_every_stage(finished: Path) -> None:
     assert _quickstart(finished) == 0
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert json.loads((run / "results.json").read_text(encoding="utf-8")) == results
+
+
+def test_another_process_folder_and_memory_give_the_same_results(finished: Path) -> None:
+    out = finished / "again"
+    words = ["quickstart", "--out", str(out), "--config", str(finished / "small.yaml")]
+    subprocess.run(
+        [sys.executable, "-m", "videoalign.cli.main", *words],
+        env={**os.environ, "MALLOC_PERTURB_": "85"},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    results = [json.loads((folder / "results.json").read_text("utf-8")) for folder in (finished / "run", out)]
+    for run in results:
+        del run["seconds"], run["command"]
+    assert results[0] == results[1]
 
 
 def test_another_seed_does_not_enter_the_folder(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

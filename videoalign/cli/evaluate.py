@@ -86,7 +86,7 @@ def quickstart(
     from videoalign.recipes.quickstart_settings import QuickstartConfig
 
     options = load_config(QuickstartConfig, config, settings, seed=seed)
-    results = run(out, options, fresh=fresh, progress=progress, say=partial(print, file=sys.stderr, flush=True))
+    results = run(out, options, fresh=fresh, say=partial(print, file=sys.stderr, flush=True))
     if as_json:
         print_json(results)
         return

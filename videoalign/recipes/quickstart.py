@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import combinations
@@ -11,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from videoalign.contracts.output import claim_folder, write_json
-from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.records import Prompt
-from videoalign.data.dataset import Dataset, prompt_id_of
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
+from videoalign.data.latents import read_stored
 from videoalign.data.pairs import pairs_of_scores
 from videoalign.data.people import said_only_in
 from videoalign.evaluation.compare import compare, guidance_entry, headline
@@ -24,7 +25,8 @@ from videoalign.models.generators import sprites_folder
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.align import AlignConfig, align
-from videoalign.recipes.encode import encode, encode_reference
+from videoalign.recipes.clip_content import clip_keys
+from videoalign.recipes.encode import encode, encode_reference, sampler_store
 from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_versions, shown_rows
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
@@ -34,6 +36,7 @@ from videoalign.recipes.quickstart_settings import (
     MODEL,
     PAIRS_NAME,
     REWARD_NAME,
+    SECONDS,
     WINNERS_NAME,
     QuickstartConfig,
 )
@@ -41,7 +44,7 @@ from videoalign.recipes.reward import RewardTrainConfig, train_reward
 from videoalign.recipes.reward_scores import eval_scores
 from videoalign.recipes.reward_start import base_path
 from videoalign.recipes.scoring import score_dataset
-from videoalign.recipes.stages import Stages
+from videoalign.recipes.stages import Stage, run_stages
 from videoalign.training.checkpoint import RunLog
 from videoalign.worlds.sprites.annotators import judge_pairs
 from videoalign.worlds.sprites.oracle import Oracle
@@ -49,8 +52,8 @@ from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCE
 
 AnyConfig = TypeVar("AnyConfig", RewardTrainConfig, AlignConfig, GuideTrainConfig)
 
-LONG_STAGES = {"generate": 95.0, "annotate": 12.0, "reward": 150.0, "pairs": 1.0, "encode": 15.0}
-"""The stages that run alone, with the seconds that each takes on two cores at the default settings."""
+NUM_SHARES = 2
+"""Parts of the training clips that are made side by side."""
 
 JUDGE_NOTE = "It labelled no pair: raters saw it through noise, and VideoReward learnt from the raters."
 
@@ -59,9 +62,10 @@ PROMPTS_NOTE = "No stage of alignment saw these prompts; the models it starts fr
 ABOUT = (
     "A small video generator, pretrained on flawed clips with captions that sometimes lie, made clips; three simulated "
     "raters judged them in pairs; VideoReward learnt from the judgements and relabelled the clips; four methods "
-    "aligned the generator with the relabelled pairs; a noisy-latent reward steered it. Everything below is measured "
-    "on prompts that no stage of alignment saw, neither judgements nor rewards nor adapters. The pretraining of the "
-    "generator and of the reward's base drew from all sentences of this world, these included."
+    "aligned the generator with the relabelled pairs; a noisy-latent reward, which learnt from the same judgements, "
+    "steered it. Everything below is measured on prompts that no stage of alignment saw, neither judgements nor "
+    "rewards nor adapters. The pretraining of the generator and of the reward's base drew from all sentences of this "
+    "world, these included."
 )
 
 
@@ -70,7 +74,6 @@ def run(
     config: QuickstartConfig | None = None,
     *,
     fresh: bool = False,
-    progress: Progress = silent,
     say: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """Runs every stage that is not done yet and writes ``results.json`` and ``report.html``.
@@ -79,8 +82,7 @@ def run(
         out: output folder; a run with the same settings goes on there.
         config: see `QuickstartConfig`.
         fresh: start over where ``out`` holds a run of ours.
-        progress: shows each long stage that runs alone.
-        say: is told which stage of how many has come, and how much time is left.
+        say: is told how many stages are done, which ones run, and how much time is left.
 
     Returns:
         What ``results.json`` holds; see docs/reference/results.md.
@@ -91,45 +93,50 @@ def run(
     config = config or QuickstartConfig()
     weights = {"generator": folder_digest(sprites_folder(), "**/*"), "reward": folder_digest(base_path(MODEL), "**/*")}
     identity = {"command": "quickstart", **config.model_dump(mode="json", exclude={"num_workers"}), "weights": weights}
-    quickstart = _Quickstart(claim_folder(out, identity, fresh=fresh, said=said_only_in), config, progress)
-    with Stages(quickstart.folder, quickstart.expected(), num_workers=config.num_workers, say=say) as stages:
-        return quickstart.run(stages)
+    folder = claim_folder(out, identity, fresh=fresh, said=said_only_in)
+    quickstart = _Quickstart(folder, config)
+    records = run_stages(
+        folder / "stages", quickstart.stages, partial(_stage, folder, config), num_workers=config.num_workers, say=say
+    )
+    return quickstart.report(records)
 
 
 def _stage(folder: Path, config: QuickstartConfig, name: str) -> Any:
-    """One of the stages that need nothing of each other, in whatever process this is."""
-    return _Quickstart(folder, config, silent).parts[name]()
+    """One stage, in whatever process this is."""
+    return _Quickstart(folder, config).work[name]()
 
 
 class _Quickstart:
-    """One run: its folder, its settings and the stages in order."""
+    """One run: its folder, its settings and its stages."""
 
-    def __init__(self, folder: Path, config: QuickstartConfig, progress: Progress) -> None:
-        self.folder, self.config, self.progress = folder, config, progress
+    def __init__(self, folder: Path, config: QuickstartConfig) -> None:
+        self.folder, self.config = folder, config
         self.oracle = Oracle()
         self.held_out = [s.text() for s in _spread(HELD_OUT_SENTENCES, config.num_held_out)]
-        self.trainings: dict[str, Callable[[], Any]] = {
+        shares = [f"generate_{share}" for share in range(NUM_SHARES)]
+        self.work: dict[str, Callable[[], Any]] = {
+            **{name: partial(self._generate, share) for share, name in enumerate(shares)},
+            "gather": self._gather,
+            "annotate": self._annotate,
+            "reward": self._reward,
+            "pairs": self._pairs,
+            "encode": self._encode,
             "guide": self._guide,
             **{f"align_{method}": partial(self._align, method) for method in reversed(METHODS)},
+            **{f"sample_{arm}": partial(self._sample, arm) for arm in self._arms()},
         }
-        self.samplings: dict[str, Callable[[], Any]] = {f"sample_{a}": partial(self._sample, a) for a in self._arms()}
-        self.parts = self.trainings | self.samplings
+        needs = {"gather": shares, "annotate": ["gather"], "reward": ["annotate"], "guide": ["annotate"]}
+        needs |= {"pairs": ["reward"], "encode": ["pairs"], "sample_base": ["reward"]}
+        needs |= {f"align_{method}": ["encode"] for method in METHODS}
+        needs |= {f"sample_{method}": [f"align_{method}"] for method in METHODS}
+        needs |= {f"sample_{arm}": ["guide"] for arm in self._guided()}
+        self.stages = {name: Stage(SECONDS[name.partition("_")[0]], tuple(needs.get(name, ()))) for name in self.work}
 
-    def expected(self) -> dict[str, float]:
-        """Every stage with the seconds that it takes on two cores at the default settings."""
-        return {**LONG_STAGES, **dict.fromkeys(self.trainings, 26.0), **dict.fromkeys(self.samplings, 9.0)}
-
-    def run(self, stages: Stages) -> dict[str, Any]:
-        stages.run("generate", self._generate)
-        stages.run("annotate", self._annotate)
-        reward = stages.run("reward", self._reward)
-        stages.run("pairs", self._pairs)
-        stages.run("encode", self._encode)
-        part = partial(_stage, self.folder, self.config)
-        stages.run_side_by_side(list(self.trainings), part)
-        sampled = stages.run_side_by_side(list(self.samplings), part)
-        judged = {arm: sampled[f"sample_{arm}"] for arm in self._arms()}
-        results = {**self._results(reward, judged), "seconds": stages.seconds}
+    def report(self, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Writes ``results.json`` and ``report.html`` from what the stages left; returns the results."""
+        judged = {arm: records[f"sample_{arm}"]["result"] for arm in self._arms()}
+        seconds = {name: record["seconds"] for name, record in records.items()}
+        results = {**self._results(records["reward"]["result"], judged), "seconds": seconds}
         write_json(self.folder / "results.json", results)
         write_report(self.folder, results, self._media(judged))
         return results
@@ -142,23 +149,46 @@ class _Quickstart:
     def dataset(self) -> Dataset:
         return Dataset.open(self.folder / "dataset")
 
-    def _generate(self) -> None:
-        """The base's clips of the training prompts, a share of them held out for the reward."""
+    def _prompts(self) -> list[Prompt]:
+        """Those to train on, a share of them held out for the reward."""
         rng = np.random.default_rng(self.config.seed)
         sentences = _spread(TRAIN_SENTENCES, self.config.num_prompts)
         order = rng.permutation(len(sentences))
         held_out = set(order[: max(1, round(self.config.val_share * len(order)))].tolist())
-        prompts = [
+        return [
             Prompt(prompt_id=prompt_id_of(s.text()), text=s.text(), split="val" if i in held_out else "train")
             for i, s in enumerate(sentences)
         ]
+
+    def _generate(self, share: int) -> None:
+        """The base's clips of every second training prompt."""
         options = GenerateConfig(per_prompt=self.config.per_prompt, seed=self.config.seed, batch_size=16)
-        generate(self.generator, prompts, self.folder / "dataset", options, progress=self.progress)
+        generate(self.generator, self._prompts()[share::NUM_SHARES], self._share(share), options)
+
+    def _share(self, share: int) -> Path:
+        return self.folder / "shares" / str(share)
+
+    def _gather(self) -> None:
+        """One dataset of all the clips, with their latents, prompt after prompt."""
+        dataset = Dataset.create(self.folder / "dataset", DatasetInfo(), exist_ok=True)
+        shares = [Dataset.open(self._share(share)) for share in range(NUM_SHARES)]
+        clips: dict[str, list[Clip]] = {}
+        for share in shares:
+            shutil.copytree(share.path / CLIP_FOLDER, dataset.path / CLIP_FOLDER, dirs_exist_ok=True)
+            kept = sampler_store(share, self.generator)
+            places = [kept.place(key) for key in clip_keys(share, share.clips())]
+            latents = {place.key: tensor for place, tensor in read_stored(places).items()}
+            sampler_store(dataset, self.generator).add(latents)
+            for clip in share.clips():
+                clips.setdefault(clip.prompt_id, []).append(clip)
+        prompts = self._prompts()
+        dataset.add(prompts=prompts, clips=[clip for prompt in prompts for clip in clips[prompt.prompt_id]])
+        shutil.rmtree(self.folder / "shares")
 
     def _annotate(self) -> None:
         """Three simulated raters judge every two clips of a prompt."""
         dataset = self.dataset
-        seen = judge_dataset(self.oracle, dataset, [p.text for p in dataset.prompts()], progress=self.progress)
+        seen = judge_dataset(self.oracle, dataset, [p.text for p in dataset.prompts()])
         scores = {clip.clip_id: row for clip, row in zip(seen.clips, seen.scores.tolist(), strict=True)}
         by_prompt: dict[str, list[str]] = {}
         for clip in seen.clips:
@@ -178,8 +208,8 @@ class _Quickstart:
     def _reward(self) -> dict[str, Any]:
         """VideoReward, its figures on held-out prompts, and the oracle's on the same pairs."""
         dataset, config = self.dataset, _seeded(self.config.reward, self.config.seed)
-        trained = train_reward(dataset, MODEL, self.folder / REWARD_NAME, config, progress=self.progress)
-        score_dataset(trained.reward, dataset, name=REWARD_NAME, progress=self.progress)
+        trained = train_reward(dataset, MODEL, self.folder / REWARD_NAME, config)
+        score_dataset(trained.reward, dataset, name=REWARD_NAME)
         figures = eval_scores(dataset, REWARD_NAME, seed=self.config.seed)
         truth = eval_scores(dataset, self.oracle.name, seed=self.config.seed)
         for name, row in figures.items():
@@ -196,7 +226,7 @@ class _Quickstart:
     def _encode(self) -> None:
         """Text states, and the reference's errors that both kinds of Flow-DPO train on; the latents are there."""
         dataset, dpo, pairs = self.dataset, self.config.dpo, self.dataset.pairs(PAIRS_NAME)
-        cache = encode(dataset, self.generator, pairs, progress=self.progress)
+        cache = encode(dataset, self.generator, pairs)
         if not dpo.reference_draws:
             return
         encode_reference(
@@ -206,21 +236,18 @@ class _Quickstart:
             num_draws=dpo.reference_draws,
             times=dpo.times,
             dtype=dpo.fit.dtype,
-            progress=self.progress,
         )
 
     def _align(self, method: str) -> None:
         name, pairs, config = METHODS[method](self.config)
         out, config = self.folder / "adapters" / method, _seeded(config, self.config.seed)
-        align(name, self.dataset, self.generator, pairs, out, config, progress=self.progress)
+        align(name, self.dataset, self.generator, pairs, out, config)
 
     def _guide(self) -> dict[str, float]:
-        """The noisy-latent reward; its accuracy by dimension and noise band."""
+        """The noisy-latent reward, from the raters' judgements; its accuracy by dimension and noise band."""
         config = _seeded(self.config.guide, self.config.seed)
         out = self.folder / GUIDE_NAME
-        return train_guide(
-            self.dataset, self.generator, out, config, scores=REWARD_NAME, progress=self.progress
-        ).accuracy
+        return train_guide(self.dataset, self.generator, out, config).accuracy
 
     def _sample(self, arm: str) -> dict[str, list[list[float]]]:
         """Clips of the held-out prompts, with the same seeds in every arm, and their scores by judge, ordered as
@@ -234,13 +261,11 @@ class _Quickstart:
             per_prompt=self.config.judged_per_prompt, seed=self.config.seed + 1, batch_size=24, keep_latents=False
         )
         out = self.folder / "arms" / arm
-        made = generate(
-            generator, self.held_out, out, options, variant=arm, wrap_scheduler=wrap, progress=self.progress
-        )
+        made = generate(generator, self.held_out, out, options, variant=arm, wrap_scheduler=wrap)
         judges: list[RewardModel] = [self.oracle]
         if arm not in self._guided():
             judges.append(VideoReward.from_pretrained(self.folder / REWARD_NAME))
-        scores = [judge_dataset(judge, made, self.held_out, progress=self.progress).scores for judge in judges]
+        scores = [judge_dataset(judge, made, self.held_out).scores for judge in judges]
         return dict(zip((self.oracle.name, REWARD_NAME), (part.tolist() for part in scores), strict=False))
 
     def _guided(self) -> dict[str, dict[str, float]]:
@@ -248,8 +273,7 @@ class _Quickstart:
         return {f"guided_{index}": weights for index, weights in enumerate(self.config.weightings)}
 
     def _arms(self) -> list[str]:
-        """The steered ones first, since they take longest."""
-        return [*self._guided(), "base", *METHODS]
+        return ["base", *METHODS, *self._guided()]
 
     def _results(self, reward: dict[str, Any], judged: dict[str, Any]) -> dict[str, Any]:
         prompts = self._judged_prompts()

@@ -1,115 +1,111 @@
-"""Named stages of a long run: each leaves a record when it is whole, and a second run goes on behind the last one."""
+"""Named stages of a long run: each begins when those it needs are done, and what is done is not run again."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Container, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from videoalign.contracts.output import write_json
 
 
-class Stages:
-    """Runs stages, some of them side by side, and keeps ``stages/<name>.json``: the result and the seconds it took.
+@dataclass(frozen=True)
+class Stage:
+    """What is known of a stage before it runs."""
 
-    Used as a context manager, which ends the processes that ran stages side by side.
+    seconds: float
+    """That it takes as a rule; only proportions count, and only for the time that is said to be left."""
+    needs: tuple[str, ...] = ()
+    """Stages that must be done before."""
+
+
+def run_stages(
+    folder: Path,
+    stages: Mapping[str, Stage],
+    work: Callable[[str], Any],
+    *,
+    num_workers: int = 1,
+    say: Callable[[str], object] = str,
+) -> dict[str, dict[str, Any]]:
+    """Runs every stage that is not done and leaves ``<folder>/<name>.json`` for each: its result and its seconds.
 
     Args:
-        folder: the run's folder.
-        expected: every stage of the run, in order, with the seconds that it takes as a rule; only their proportions
-            count, and only for the time that is said to be left.
-        num_workers: processes for stages that run side by side, one thread each; 1 runs them one after another.
-        say: is told how far the run is, a line before and after each stage.
+        folder: of the records; a stage whose record is there is not run again.
+        stages: by name; of those that could begin, the first begins.
+        work: takes a name and returns what JSON can hold; resumes what it had begun where that is long. It must be
+            picklable, since it runs in a process of its own.
+        num_workers: processes for stages that need nothing of each other; they share the threads of this process.
+        say: is told how far the run is, a line whenever a stage begins.
+
+    Returns:
+        The records, ``{"seconds": ..., "result": ...}``, by name, in the order of ``stages``.
     """
-
-    def __init__(
-        self, folder: Path, expected: Mapping[str, float], *, num_workers: int = 1, say: Callable[[str], object] = str
-    ) -> None:
-        self.folder, self.expected = folder / "stages", expected
-        self.num_workers, self.say = num_workers, say
-        self.seconds: dict[str, float] = {}
-        """Seconds of each stage, those of an earlier run included, in order."""
-        self._pool: ProcessPoolExecutor | None = None
-        self._started, self._earlier = time.perf_counter(), 0.0
-
-    def __enter__(self) -> Self:
-        self._earlier = sum(share for name, share in self.expected.items() if self._file(name).is_file())
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def run(self, name: str, work: Callable[[], Any]) -> Any:
-        """The result of ``work``, or the one that an earlier run left.
-
-        Args:
-            name: of the stage, unique in the run.
-            work: returns what JSON can hold; resumes what it had begun where that is long.
-        """
-        if not self._file(name).is_file():
-            self._tell(name)
-            self._keep(name, *_timed(work))
-        return self._result(name)
-
-    def run_side_by_side(self, names: Sequence[str], work: Callable[[str], Any]) -> dict[str, Any]:
-        """The results of stages that need nothing of each other, by name.
-
-        Args:
-            names: of the stages; the longest first.
-            work: takes a name; must be picklable, since it may run in a process of its own.
-        """
-        waiting = [name for name in names if not self._file(name).is_file()]
-        if self.num_workers == 1 or len(waiting) < 2:
-            for name in waiting:
-                self.run(name, lambda name=name: work(name))  # type: ignore[misc]
-        else:
-            self._pool = self._pool or ProcessPoolExecutor(
-                self.num_workers, multiprocessing.get_context("spawn"), initializer=_one_thread
-            )
-            running = {self._pool.submit(_timed, work, name): name for name in waiting}
-            self._tell(*waiting)
-            for future in as_completed(running):
+    waiting = {name: stage for name, stage in stages.items() if not _record(folder, name).is_file()}
+    clock = _Clock(stages, waiting)
+    order = TopologicalSorter({name: [one for one in stage.needs if one in waiting] for name, stage in waiting.items()})
+    order.prepare()
+    places = [*stages]
+    ready: list[str] = []
+    running: dict[Future[tuple[Any, float]], str] = {}
+    pool = ProcessPoolExecutor(
+        num_workers,
+        multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(max(1, torch.get_num_threads() // num_workers),),
+    )
+    try:
+        while order.is_active():
+            ready = sorted([*ready, *order.get_ready()], key=places.index)
+            while ready and len(running) < num_workers:
+                name = ready.pop(0)
+                running[pool.submit(_timed, work, name)] = name
+            say(clock.line(running.values()))
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name = running.pop(future)
-                self._keep(name, *future.result())
-                if running:
-                    self._tell(*running.values())
-        return {name: self._result(name) for name in names}
+                result, seconds = future.result()
+                write_json(_record(folder, name), {"seconds": round(seconds, 1), "result": result})
+                clock.done.add(name)
+                order.done(name)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return {name: json.loads(_record(folder, name).read_text(encoding="utf-8")) for name in stages}
 
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
 
-    def _keep(self, name: str, result: Any, seconds: float) -> None:
-        write_json(self._file(name), {"seconds": round(seconds, 1), "result": result})
+class _Clock:
+    """How far a run is."""
 
-    def _result(self, name: str) -> Any:
-        record = json.loads(self._file(name).read_text(encoding="utf-8"))
-        self.seconds[name] = record["seconds"]
-        return record["result"]
+    def __init__(self, stages: Mapping[str, Stage], waiting: Container[str]) -> None:
+        self.stages = stages
+        self.done = {name for name in stages if name not in waiting}
+        self._earlier, self._started = self._seconds(self.done), time.perf_counter()
 
-    def _tell(self, *names: str) -> None:
-        order = list(self.expected)
-        done = sum(share for name, share in self.expected.items() if self._file(name).is_file())
-        line = f"stage {order.index(names[0]) + 1} of {len(order)}: {', '.join(names)}"
+    def line(self, running: Iterable[str]) -> str:
+        """Which stages run, of how many, and the time that is left once the pace is known."""
+        done = self._seconds(self.done)
+        line = f"{len(self.done)} of {len(self.stages)} stages done; now: {', '.join(running)}"
         if done > self._earlier:
             pace = (time.perf_counter() - self._started) / (done - self._earlier)
-            left = pace * (sum(self.expected.values()) - done)
+            left = pace * (self._seconds(self.stages) - done)
             line += f"; about {left / 60:.0f} min left" if left > 90 else f"; about {left:.0f} s left"
-        self.say(line)
+        return line
+
+    def _seconds(self, names: Iterable[str]) -> float:
+        return sum(self.stages[name].seconds for name in names)
 
 
-def _timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+def _record(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
+
+
+def _timed(work: Callable[[str], Any], name: str) -> tuple[Any, float]:
     """What the work gives, and the seconds it took."""
     started = time.perf_counter()
-    return work(*arguments), time.perf_counter() - started
-
-
-def _one_thread() -> None:
-    """Processes that share the cores must not spin for each other's."""
-    torch.set_num_threads(1)
+    return work(name), time.perf_counter() - started

@@ -149,7 +149,7 @@ def write_video(path: str | Path, video: Video, *, crf: int = 14) -> None:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in video.frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+            container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
     with whole_file(path) as aside:
         aside.write_bytes(buffer.getvalue())

@@ -40,7 +40,8 @@ def shown_pixels(name: str, frame: av.video.frame.VideoFrame, pixel_aspect: Frac
     Raises:
         VideoError: the file asks for a turn by other than quarters.
     """
-    pixels = frame.to_ndarray(format="rgb24")
+    # By itself, FFmpeg starts a thread for every core for each frame, which takes longer than a small frame does.
+    pixels = frame.reformat(format="rgb24", threads=1).to_ndarray()
     height, width = shown_size(frame.height, frame.width, pixel_aspect)
     if (height, width) != (frame.height, frame.width):
         pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
