@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.hub import model_card
 from videoalign.models.videoreward.settings import Ties
 from videoalign.recipes.reward_scores import eval_reward, eval_scores
 from videoalign.recipes.reward_settings import RewardTrainConfig
@@ -86,6 +89,69 @@ def test_eval_prints_every_figure(trained: Path, dataset: Path, capsys: pytest.C
     assert "VQ" in capsys.readouterr().out
 
 
+def resplit(dataset: Path, folder: Path, splits: dict[str, str]) -> Path:
+    """A copy of the dataset whose prompts are in these splits."""
+    shutil.copytree(dataset, folder)
+    copy = Dataset.open(folder)
+    copy.write_prompts([replace(prompt, split=splits[prompt.prompt_id]) for prompt in copy.prompts()])
+    return folder
+
+
+def report(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str, bool | None, str]:
+    """Split, whether it is held out, and the note, which are the same in every row and stand in what people read."""
+    assert main([*words, "--json"]) == 0
+    (told,) = {(row["split"], row["held_out"], row["note"]) for row in json.loads(capsys.readouterr().out).values()}
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert told[2] in shown and f"({told[0]})" in shown
+    return told
+
+
+def test_figures_are_of_the_test_split_and_say_what_was_chosen_and_normalised_on_it(
+    trained: Path, tiny_base: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reward", "eval", str(trained)]
+    split, held_out, note = report([*words, str(dataset)], capsys)
+    assert (split, held_out) == ("val", True)
+    assert "neither trained nor chosen on any of these 1 prompts (split val)" in note
+    assert "normalised on 1 of them" in note
+    seen = resplit(dataset, tmp_path / "seen", {"p0": "train", "p1": "test", "q": "val"})
+    split, held_out, note = report([*words, str(seen)], capsys)
+    assert (split, held_out) == ("test", False)
+    assert "was trained on 1 of these 1 prompts (split test)" in note
+    assert report([*words, str(dataset), "--against", str(trained)], capsys)[:2] == ("val", True)
+    assert main([*words, str(dataset), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    told = {"split": "val", "prompts": 1, "trained": 0, "selected": 0, "normalised": 1, "complete": True}
+    assert result["held_out"] == {"reward": "mine", **told}
+    assert "neither trained nor chosen" in (tmp_path / "out" / "result.md").read_text(encoding="utf-8")
+
+
+def test_weights_that_were_chosen_on_val_are_not_passed_off_as_held_out(
+    tiny_base: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, best = str(tmp_path / "best"), ["keep=best", "fit.validate_every_steps=1"]
+    assert main(["reward", "train", str(dataset), "--model", str(tiny_base), "--out", out, *SMALL, *best]) == 0
+    assert "chosen on the pairs of val, so figures on val are not held out" in capsys.readouterr().out
+    split, held_out, note = report(["reward", "eval", out, str(dataset)], capsys)
+    assert (split, held_out) == ("val", False)
+    assert "were chosen on 1 of these 1 prompts (split val), with keep=best" in note
+    reward = VideoReward.from_pretrained(out)
+    card = model_card("me/best", "Qwen2-VL", reward.settings)
+    assert "The weights were chosen on 1 others, so accuracies on those are not held out" in card
+    other = resplit(dataset, tmp_path / "other", {"p0": "test", "p1": "train", "q": "val"})
+    more = str(tmp_path / "more")  # goes on from it: what the first one saw is not held out for the second either
+    assert main(["reward", "train", str(other), "--model", out, "--out", more, SMALL[0], SMALL[1]]) == 0
+    capsys.readouterr()
+    assert report(["reward", "eval", more, str(other)], capsys)[:2] == ("test", False)
+    assert report(["reward", "eval", more, str(other), "--split", "val"], capsys)[:2] == ("val", False)
+    reward.settings = reward.settings.model_copy(update={"used_prompts": None})
+    assert "not recorded" in model_card("me/best", "Qwen2-VL", reward.settings)
+    reward.save_pretrained(tmp_path / "older")
+    split, held_out, note = report(["reward", "eval", str(tmp_path / "older"), str(dataset)], capsys)
+    assert held_out is None and "is not recorded" in note
+
+
 def test_score_of_files_and_of_the_dataset_agree(
     trained: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +178,7 @@ def test_score_of_files_and_of_the_dataset_agree(
         (["reward", "score", "R", "--video", "F"], "--prompt: missing"),
         (["reward", "score", "R"], "give one of --dataset"),
         (["reward", "score", "D", "--video", "F", "--prompt", "a"], "no reward here"),
-        (["reward", "eval", "R", "D", "--split", "test"], "wanted val, train or all"),
+        (["reward", "eval", "R", "D", "--split", "dev"], "wanted test, val, train or all"),
         (["reward", "eval", "R", "absent"], "no dataset here"),
         (["reward", "eval", "R", "D", "--format", "rewardbench"], "is a dataset already"),
         (["reward", "eval", "R", "t.csv", "--format", "rewardbensh"], "Did you mean 'rewardbench'"),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from videoalign.contracts.records import DatasetInfo, Prompt
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.data.counts import count
 from videoalign.data.dataset import Dataset
-from videoalign.data.split import split_by_prompt
+from videoalign.data.pairs import make_pairs
+from videoalign.data.split import split_by_prompt, split_to_report
 from videoalign.errors import ConfigError, DataError
 
 
@@ -50,8 +52,43 @@ def test_prompts_that_differ_in_capitals_and_spacing_go_together(tmp_path: Path)
 def test_both_sides_get_a_prompt_or_it_is_an_error(tmp_path: Path) -> None:
     assert split_by_prompt(build(tmp_path / "two", ["a", "b"]), 0.01) == {"train": 1, "val": 1}
     assert split_by_prompt(build(tmp_path / "too", ["a", "b"]), 0.99) == {"train": 1, "val": 1}
-    with pytest.raises(DataError, match="has 1 different prompts; a split needs two"):
+    with pytest.raises(DataError, match="has 1 different prompts; this split needs 2"):
         split_by_prompt(build(tmp_path / "one", ["a", "A "]), 0.5)
     for val in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(ConfigError, match="--val: must be above 0 and below 1"):
             split_by_prompt(build(tmp_path / f"v{val}", ["a", "b"]), val)
+
+
+def test_a_third_share_is_left_for_the_report_and_the_choice_of_val_stays(tmp_path: Path) -> None:
+    dataset = build(tmp_path, [f"prompt {k}" for k in range(40)])
+    split_by_prompt(dataset, 0.25, seed=1)
+    val = held_out(dataset)
+    assert split_to_report(dataset) == "val"
+    assert split_by_prompt(dataset, 0.25, test=0.1, seed=1) == {"train": 26, "val": 10, "test": 4}
+    assert held_out(dataset) == val
+    assert split_to_report(dataset) == "test"
+    assert split_by_prompt(build(tmp_path / "three", ["a", "b", "c"]), 0.9, test=0.05) == {
+        "train": 1,
+        "val": 1,
+        "test": 1,
+    }
+    with pytest.raises(DataError, match="has 2 different prompts; this split needs 3"):
+        split_by_prompt(build(tmp_path / "two", ["a", "b"]), 0.4, test=0.4)
+    for test in (-0.1, 0.75, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match="--test: must be at least 0 and, with --val 0.25, below 0.75"):
+            split_by_prompt(dataset, 0.25, test=test)
+
+
+def test_nothing_is_trained_or_chosen_on_what_is_left_for_the_report(tmp_path: Path) -> None:
+    dataset = build(tmp_path, [f"prompt {k}" for k in range(12)])
+    split_by_prompt(dataset, 0.25, test=0.25)
+    clips = [
+        Clip(clip_id=f"{p.prompt_id}{side}", prompt_id=p.prompt_id, path=side, fps=8.0, num_frames=8, height=2, width=2)
+        for p in dataset.prompts()
+        for side in "ab"
+    ]
+    dataset.add(clips=clips)
+    scores = [{"clip_id": c.clip_id, "raw": {"VQ": k}, "normalised": {"VQ": k}} for k, c in enumerate(clips)]
+    splits = {prompt.prompt_id: prompt.split for prompt in dataset.prompts()}
+    assert {splits[pair.prompt_id] for pair in make_pairs(dataset, scores)} == {"train"}
+    assert count(dataset).splits == {"test": 3, "train": 6, "val": 3}

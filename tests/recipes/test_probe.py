@@ -236,7 +236,7 @@ def test_the_command_prints_writes_and_is_strict_when_asked(
     [
         (["oracle", "absent"], "no dataset here"),
         (["absent", "D"], "absent"),
-        (["oracle", "D", "--split", "test"], "setting 'split'"),
+        (["oracle", "D", "--split", "dev"], "setting 'split'"),
         (["oracle", "D", "roles.VQ=beauty"], "visual_quality"),
         (["oracle", "D", "roles.VX=visual_quality"], "does not score 'VX'"),
         (["oracle", "D", "bandd=1"], "Did you mean 'band'"),

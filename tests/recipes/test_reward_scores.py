@@ -159,7 +159,7 @@ def test_shuffled_rows_and_exchanged_sides_give_the_same_result(table: Target, c
 def test_the_result_file_tells_figures_and_what_they_depend_on(table: Target, tmp_path: Path) -> None:
     result = benchmark(Levels(), table, replace(ALL, seed=3), out=tmp_path / "out")
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8")) == result
-    keys = {"reward", "dataset", "figures", "left_out", "settings", "versions", "seconds", "finished"}
+    keys = {"reward", "dataset", "figures", "held_out", "left_out", "settings", "versions", "seconds", "finished"}
     assert set(result) == keys
     assert result["reward"] == {"name": "levels", "dimensions": ["VQ", "MQ", "TA"]}
     about = {key: result["dataset"][key] for key in ("name", "format", "split", "pairs", "clips", "prompts")}

@@ -150,15 +150,20 @@ def stats(dataset: Folder, as_json: AsJson = False) -> None:
 
 def split(
     dataset: Folder,
-    val: Annotated[float, typer.Option("--val", help="Share of the prompts held out, between 0 and 1.")] = 0.1,
+    val: Annotated[
+        float, typer.Option("--val", help="Share of the prompts that trainings choose and normalise on, above 0.")
+    ] = 0.1,
+    test: Annotated[
+        float, typer.Option("--test", help="Share that 'reward eval' reports on and nothing else looks at.")
+    ] = 0.0,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Hold out a share of the prompts, with everything that belongs to them."""
+    """Hold out shares of the prompts, with everything that belongs to them."""
     from videoalign.data.dataset import Dataset
     from videoalign.data.split import split_by_prompt
 
-    sizes = split_by_prompt(Dataset.open(dataset), val, seed=seed)
+    sizes = split_by_prompt(Dataset.open(dataset), val, test=test, seed=seed)
     if as_json:
         print_json(sizes)
     else:

@@ -61,10 +61,13 @@ def train(
     )
     last = result.history[-1]
     if as_json:
-        print_json({"reward": str(out), "pairs": result.num_pairs, "last": last})
+        chosen_on = "val" if options.keep == "best" else None
+        print_json({"reward": str(out), "pairs": result.num_pairs, "last": last, "chosen_on": chosen_on})
         return
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name not in ("step", "seconds"))
     print(f"{out}: {result.num_pairs} pairs, {int(last['step'])} steps; {numbers}")
+    if options.keep == "best":
+        print("the weights were chosen on the pairs of val, so figures on val are not held out")
 
 
 def import_official(

@@ -54,7 +54,7 @@ def eval_(
         Path | None, typer.Option("--clips", metavar="DIR", help="Folder of a table's clips; default: its own.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="val, train or all; default: val, and all of a table.")
+        str | None, typer.Option("--split", help="test, val, train or all; default: test where there is one, else val; all of a table.")
     ] = None,
     legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
     skip_broken: Annotated[
@@ -82,18 +82,20 @@ def eval_(
         raise ConfigError("--against: it counts decided pairs alone; leave out --legacy, --out and --by-generators.")
     aim = Target(location=target, format=format, clips=clips, options=_options(format, settings))
     how = Counting(split=_split(split, aim.is_table), legacy=legacy, seed=seed, skip_broken=skip_broken)
-    model, where = open_reward(reward, load), f"on {target} ({how.split or 'all'})"
+    model = open_reward(reward, load)
     if against is not None:
         figures = _compare(model, open_reward(against, load), aim, how)
-        tables: dict[str, tuple[str, ...]] = {f"{reward} (first) against {against} (second) {where}": SHOWN_COMPARED}
+        tables: dict[str, tuple[str, ...]] = {f"{reward} (first) against {against} (second) on {target}": SHOWN_COMPARED}
     else:
         result = benchmark(model, aim, how, out=out, fresh=fresh, progress=progress)
-        figures, tables = result["figures"], {f"{reward} {where}": SHOWN, "probabilities": SHOWN_PROBABILITIES}
+        figures, tables = result["figures"], {f"{reward} on {target}": SHOWN, "probabilities": SHOWN_PROBABILITIES}
     if as_json:
         print_json(figures)
         return
+    told = next(iter(figures.values()))
     for title, keys in tables.items():
-        _show(figures, keys, title)
+        _show(figures, keys, f"{title} ({told['split']})")
+    print(told["note"])
     if by_generators:
         _show_generators(figures)
     if against is None and result["left_out"]["pairs"]:
@@ -115,9 +117,11 @@ def _options(format: str | None, settings: Sequence[str] | None) -> dict[str, An
 
 def _split(split: str | None, is_table: bool) -> str | None:
     """None for all pairs."""
-    if split not in (None, "val", "train", "all"):
-        raise ConfigError(f"--split: got '{split}'; wanted val, train or all.")
-    return None if split == "all" else split or (None if is_table else "val")
+    from videoalign.recipes.reward_scores import REPORT
+
+    if split not in (None, "test", "val", "train", "all"):
+        raise ConfigError(f"--split: got '{split}'; wanted test, val, train or all.")
+    return None if split == "all" else split or (None if is_table else REPORT)
 
 
 def _compare(first: VideoReward, second: VideoReward, target: Target, how: Counting) -> dict[str, dict[str, Any]]:

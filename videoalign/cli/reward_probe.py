@@ -27,7 +27,7 @@ def probe(
     dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder; it needs no judgements.")],
     settings: Overrides = None,
     config: ConfigFile = None,
-    split: Annotated[str | None, typer.Option("--split", help="val, train or all.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="test, val, train or all; default: test where there is one, else val.")] = None,
     max_clips: Annotated[int | None, typer.Option("--max-clips", help="Most clips, spread over the prompts.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides every random draw.")] = None,
     out: Annotated[
@@ -56,7 +56,8 @@ def probe(
     if as_json:
         print_json(result)
     else:
-        asked = f"{reward} on {dataset} ({options.split}): {result['clips']} clips of {result['prompts']} prompts"
+        where = f"{reward} on {dataset} ({result['settings']['split']})"
+        asked = f"{where}: {result['clips']} clips of {result['prompts']} prompts"
         print_table(COLUMNS, table_rows(result), title=f"{asked}; changes in deviations")
         for line in refusals(result):
             print(line)

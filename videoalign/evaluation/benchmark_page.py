@@ -32,6 +32,7 @@ def benchmark_page(result: Mapping[str, Any]) -> str:
         f"{dataset['pairs']} pairs of {dataset['clips']} clips and {dataset['prompts']} prompts, split "
         f"{dataset['split']}; accuracy with ties {counting}. Intervals are of 95% and allow for pairs of one prompt "
         "resembling each other.",
+        next(iter(result["figures"].values()))["note"],
         f"Left out: {left_out['pairs']} pairs ({len(left_out['rows'])} rows that could not be used, "
         f"{len(left_out['clips'])} clips that could not be scored); {left_out['repeated_rows']} rows repeat another.",
     ]

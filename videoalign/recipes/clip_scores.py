@@ -119,7 +119,7 @@ def about_reward(reward: RewardModel) -> dict[str, Any]:
     about: dict[str, Any] = {"name": reward.name, "dimensions": list(reward.dimensions)}
     if not isinstance(reward, VideoReward):
         return about
-    settings = reward.settings.model_dump(mode="json")
+    settings = reward.settings.model_dump(mode="json", exclude={"used_prompts"})
     read = {name: settings[name] for name in ("limits", "positions", "normalisation", "ties", "provenance")}
     kind = str(next(reward.backbone.parameters()).dtype).removeprefix("torch.")
     return {**about, **read, "dtype": kind, "weights": weights_digest(reward), "settings": fingerprint(settings)}

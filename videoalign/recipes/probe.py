@@ -16,6 +16,7 @@ from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
+from videoalign.data.split import split_to_report
 from videoalign.errors import ConfigError, DataError, ModelError, did_you_mean
 from videoalign.evaluation.probe_changes import draws, swap_prompt
 from videoalign.evaluation.probes import (
@@ -39,8 +40,8 @@ BATCH_SIZE = 4
 class ProbeConfig(Config):
     """Which clips are probed and how the changes are counted."""
 
-    split: str = Field("val", pattern="^(val|train|all)$")
-    """``val``, ``train`` or ``all``."""
+    split: str | None = Field(None, pattern="^(test|val|train|all)$")
+    """``test``, ``val``, ``train`` or ``all``; default: ``test`` where the dataset has one, else ``val``."""
     max_clips: int = Field(128, gt=0)
     """Most clips that are probed, spread over the prompts."""
     seed: int = 0
@@ -79,6 +80,7 @@ def probe_reward(
         ModelError: a score that is not finite.
     """
     config = config or ProbeConfig()
+    config = config.model_copy(update={"split": config.split or split_to_report(dataset)})
     roles = _roles(reward, config)
     splits = {prompt.prompt_id: prompt.split for prompt in dataset.prompts()}
     clips = [clip for clip in dataset.clips() if config.split in ("all", splits[clip.prompt_id])]

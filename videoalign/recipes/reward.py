@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,12 @@ from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import augment_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
-from videoalign.models.videoreward.settings import Ties
+from videoalign.models.videoreward.settings import Ties, UsedPrompts
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
 from videoalign.recipes.clip_content import clip_keys
 from videoalign.recipes.clip_reader import ClipReader
-from videoalign.recipes.clip_scores import clips_in, score_rows
+from videoalign.recipes.clip_scores import NamedClip, clips_in, score_rows
+from videoalign.recipes.held_out import joined_use
 from videoalign.recipes.reward_data import (
     batcher,
     clips_of_groups,
@@ -36,7 +37,7 @@ from videoalign.recipes.reward_data import (
     token_counts,
 )
 from videoalign.recipes.reward_settings import RewardTrainConfig, check_settings
-from videoalign.recipes.reward_start import start_reward
+from videoalign.recipes.reward_start import is_reward, start_reward
 from videoalign.recipes.together import claim_together
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
@@ -114,6 +115,7 @@ def train_reward(
     reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})
     clips = clips_in(dataset, lessons.normalised_on)
     reward.set_normalisation(np.array(score_rows(reward, clips, skip_broken=False, progress=progress)))
+    reward.settings = reward.settings.model_copy(update={"used_prompts": _used(lessons, base, config, clips)})
     reward.name = folder.resolve().name
     if processes.is_first:
         reward.save_pretrained(folder / MODEL_FOLDER)
@@ -196,6 +198,16 @@ def _fit(
     if config.keep == "best":
         keeper.restore()
     return history
+
+
+def _used(lessons: _Lessons, base: str, config: RewardTrainConfig, normalised_on: Sequence[NamedClip]) -> UsedPrompts:
+    return joined_use(
+        lessons.reward.settings.used_prompts,
+        is_reward(base),
+        trained=(group.prompt for group in lessons.groups),
+        selected=(group.prompt for group in lessons.unseen if config.keep == "best"),
+        normalised=(prompt for _, prompt in normalised_on),
+    )
 
 
 def _ties(objective: RewardObjective) -> Ties | None:

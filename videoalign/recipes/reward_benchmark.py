@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,10 +110,12 @@ def benchmark(
         left_out = _left_out(dataset, found)
         for row in found.figures.values():
             row["left_out"] += len(left_out["rows"]) if target.is_table else 0
+            row |= found.held_out.as_dict()
         result = {
             "reward": about,
-            "dataset": _about_dataset(dataset, target, how.split, found.pairs),
+            "dataset": _about_dataset(dataset, target, found.held_out.split, found.pairs),
             "figures": found.figures,
+            "held_out": asdict(found.held_out),
             "left_out": left_out,
             "settings": {"legacy": how.legacy, "seed": how.seed, "skip_broken": how.skip_broken},
             "versions": library_versions(),
@@ -173,7 +175,7 @@ def _identity(about: Mapping[str, Any], target: Target) -> dict[str, Any]:
     return {**identity, "table": digest, "format": target.format, "clips": where, "options": dict(target.options)}
 
 
-def _about_dataset(dataset: Dataset, target: Target, split: str | None, pairs: list[JudgedPair]) -> dict[str, Any]:
+def _about_dataset(dataset: Dataset, target: Target, split: str, pairs: list[JudgedPair]) -> dict[str, Any]:
     """What it is; the fingerprint is of prompts, clips and verdicts, wherever the files are, in whatever order."""
     names = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
@@ -182,7 +184,7 @@ def _about_dataset(dataset: Dataset, target: Target, split: str | None, pairs: l
         "name": target.location.rstrip("/").rpartition("/")[2],
         "format": target.format,
         "fingerprint": fingerprint([clips, sorted(map(_verdict, pairs))]),
-        "split": split or "all",
+        "split": split,
         "dimensions": list(dataset.dimensions),
         "pairs": len(pairs),
         "prompts": len({pair.prompt_id for pair in pairs}),

@@ -14,18 +14,24 @@ from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import OVERALL
 from videoalign.contracts.scores import ClipScore
 from videoalign.data.dataset import Dataset, JudgedPair
+from videoalign.data.split import split_to_report
 from videoalign.errors import DataError, did_you_mean
 from videoalign.evaluation.reward import Figures, Law, compare_rewards, evaluate_reward
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.clip_scores import clips_in, score_clips
+from videoalign.recipes.held_out import HeldOut, held_out
+
+
+REPORT = "report"
+"""In place of a split: ``test`` where the dataset has one, else ``val``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counting:
     """Which pairs are counted, and how."""
 
-    split: str | None = "val"
-    """``val``, ``train``, or None for all pairs."""
+    split: str | None = REPORT
+    """``test``, ``val``, ``train``, None for all pairs, or `REPORT`."""
     legacy: bool = False
     """Count ties as the official code does, and take the sum of the scores for overall."""
     seed: int = 0
@@ -43,6 +49,8 @@ class Evaluation:
     left out because a clip of theirs cannot be scored."""
     pairs: list[JudgedPair]
     """All of them, those left out included."""
+    held_out: HeldOut
+    """Of which split, and whether the reward depends on its prompts."""
     broken: Mapping[str, str]
     """What is wrong with each clip that cannot be scored, by its id."""
 
@@ -51,7 +59,7 @@ def eval_reward(
     reward: RewardModel,
     dataset: Dataset,
     *,
-    split: str | None = "val",
+    split: str | None = REPORT,
     legacy: bool = False,
     seed: int = 0,
     skip_broken: bool = False,
@@ -85,12 +93,13 @@ def evaluate_on(
         DataError: a dimension that the reward does not score, no judged pair, clips that cannot be scored.
     """
     _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    pairs = _judged(dataset, how.split)
+    split, pairs = _judged(dataset, how.split)
     scored = _score(reward, dataset, pairs, how.skip_broken, keep, progress)
     table = _columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, how.legacy)
     figures = _figures(table, dataset, pairs, how, _laws(reward))
     broken = {clip_id: row.error for clip_id, row in scored.items() if row.error is not None}
-    return Evaluation(figures=figures, pairs=pairs, broken=broken)
+    told = held_out(reward, dataset, split, pairs)
+    return Evaluation(figures=figures, pairs=pairs, broken=broken, held_out=told)
 
 
 def compare_on(
@@ -98,24 +107,29 @@ def compare_on(
     second: RewardModel,
     dataset: Dataset,
     *,
-    split: str | None = "val",
+    split: str | None = REPORT,
     skip_broken: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Figures]:
     """Two rewards on the same judged pairs; see `evaluation.reward.compare_rewards`. Arguments as in `Counting`, errors
-    as in `evaluate_on`."""
+    as in `evaluate_on`. Each row also tells what `HeldOut.as_dict` does, of both."""
     for reward in (first, second):
         _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    pairs, tables = _judged(dataset, split), []
+    (split, pairs), tables = _judged(dataset, split), []
     for reward in (first, second):
         scored = _score(reward, dataset, pairs, skip_broken, None, progress)
         tables.append(_columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, legacy=False))
     whole = _whole(pairs, set(tables[0]) & set(tables[1]))
-    return compare_rewards(tables[0], tables[1], whole, dataset.dimensions)
+    figures = compare_rewards(tables[0], tables[1], whole, dataset.dimensions)
+    told = [held_out(reward, dataset, split, pairs) for reward in (first, second)]
+    verdicts = [one.held_out for one in told]
+    both = False if False in verdicts else None if None in verdicts else True
+    note = " ".join(dict.fromkeys(one.note for one in told))
+    return {name: {**row, **told[0].as_dict(), "held_out": both, "note": note} for name, row in figures.items()}
 
 
 def eval_scores(
-    dataset: Dataset, name: str, *, split: str | None = "val", legacy: bool = False, seed: int = 0
+    dataset: Dataset, name: str, *, split: str | None = REPORT, legacy: bool = False, seed: int = 0
 ) -> dict[str, Figures]:
     """The figures of `eval_reward` for scores that are stored already; those of a reward's own law are None.
 
@@ -130,7 +144,7 @@ def eval_scores(
     rows = dataset.scores(name)
     names = tuple(rows[0]["normalised"]) if rows else ()
     _check_scored(dataset, names, f"scores '{name}'")
-    pairs = _judged(dataset, split)
+    _, pairs = _judged(dataset, split)
     scores = {row["clip_id"]: np.array([row["normalised"][d] for d in names]) for row in rows}
     for pair in pairs:
         for clip_id in (pair.clip_a, pair.clip_b):
@@ -180,12 +194,17 @@ def _columns(
     }
 
 
-def _judged(dataset: Dataset, split: str | None) -> list[JudgedPair]:
+def _judged(dataset: Dataset, split: str | None) -> tuple[str | None, list[JudgedPair]]:
+    """The split that is counted, and its pairs."""
+    split = split_to_report(dataset) if split == REPORT else split
     pairs = dataset.judged_pairs(split)
     if not pairs:
         where = f"of split '{split}'" if split else "at all"
-        raise DataError(f"{dataset.path}: no judged pair {where}; hold some out with 'videoalign data split'.")
-    return pairs
+        raise DataError(
+            f"{dataset.path}: no judged pair {where}; hold some out with 'videoalign data split', or count another "
+            "split."
+        )
+    return split, pairs
 
 
 def _whole(pairs: Sequence[JudgedPair], scored: set[str]) -> list[JudgedPair]:

@@ -88,7 +88,23 @@ def model_card(name: str, title: str, settings: RewardSettings) -> str:
         f"{limits.fps:g} frames per second, {limits.min_frames} to {limits.max_frames} frames, each resized to between "
         f"{limits.min_frame_pixels} and {limits.max_frame_pixels} pixels. Rotary positions: {settings.positions}. "
         f"Scores are read at {'a token per dimension' if settings.pooling == 'special' else 'the last token'}.",
+        "## What it was trained on",
+        _used(settings),
         "## Where it comes from",
         "\n".join(origin),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _used(settings: RewardSettings) -> str:
+    used = settings.used_prompts
+    if used is None:
+        return "Which prompts it was trained, chosen and normalised on is not recorded."
+    chosen = f"The weights were chosen on {len(used.selected)} others, so accuracies on those are not held out."
+    if not used.selected:
+        chosen = "The weights are those of the last step, chosen on none."
+    unknown = "" if used.complete else " What the reward that it goes on from used is not recorded."
+    return (
+        f"Pairs of {len(used.trained)} prompts. {chosen} Scores are normalised on the clips of {len(used.normalised)} "
+        f"prompts.{unknown} Hashes of the prompts stand in `reward.json`."
+    )

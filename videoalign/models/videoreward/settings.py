@@ -31,6 +31,19 @@ class Ties(Config):
     """By dimension: theta of btt, above 1, or nu of davidson, above 0."""
 
 
+class UsedPrompts(Config):
+    """Prompts that a reward depends on, as hashes of their texts; figures on these are not held out."""
+
+    trained: tuple[str, ...] = ()
+    """Those of the judged pairs or ratings that it was trained on."""
+    selected: tuple[str, ...] = ()
+    """Those whose pairs chose the weights that were kept, under keep=best."""
+    normalised: tuple[str, ...] = ()
+    """Those whose clips gave mean and deviation."""
+    complete: bool = True
+    """False where it goes on from a reward that does not tell its own."""
+
+
 class RewardSettings(Config):
     """``reward.json``: all that scoring needs to know and the weights do not tell."""
 
@@ -56,6 +69,8 @@ class RewardSettings(Config):
     """None where the training knew no ties."""
     provenance: dict[str, str] = {}
     """Where the weights come from."""
+    used_prompts: UsedPrompts | None = None
+    """What it was trained, chosen and normalised on; None where that is not recorded. Scores do not depend on it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
