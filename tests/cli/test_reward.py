@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -329,6 +330,33 @@ def test_a_table_of_clips_is_scored_into_parquet_with_the_broken_ones_named(
     table.write_text("video,text\na,b\n")
     assert main(["reward", "score", str(trained), "--table", str(table)]) == 2
     assert "no column 'prompt'" in capsys.readouterr().err
+
+
+def test_clips_and_tables_may_be_at_an_address(
+    trained: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system, file = fsspec.filesystem("memory"), dataset / "clips" / "qa.mp4"
+    system.pipe("/elsewhere/qa.mp4", file.read_bytes())
+    system.pipe("/elsewhere/qb.mp4", (dataset / "clips" / "qb.mp4").read_bytes())
+    system.pipe("/elsewhere/t.csv", b"video,prompt\nqa.mp4,a green square\n")
+    wanted, scores = None, ["reward", "score", str(trained), "--json"]
+    for given in (str(file), f"file://{file}", "memory://elsewhere/qa.mp4"):
+        assert main([*scores, "--video", given, "--prompt", "a green square"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        wanted = wanted or row["raw"]
+        assert row["raw"] == pytest.approx(wanted, abs=1e-5)
+    assert main([*scores, "--table", "memory://elsewhere/t.csv"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["video"] == "memory://elsewhere/qa.mp4"
+    assert row["raw"] == pytest.approx(wanted, abs=1e-5)
+    assert main([*scores, "--video", f"file://{tmp_path}/absent.mp4", "--prompt", "a"]) == 2
+    assert "absent.mp4: no such file" in capsys.readouterr().err
+    table = tmp_path / "p.csv"
+    table.write_text("prompt,clip_a,clip_b,VQ,MQ,TA\na green square,qa.mp4,qb.mp4,A,A,B\n", encoding="utf-8")
+    words = ["reward", "eval", str(trained), str(table), "--format", "pairs", "--clips", "memory://elsewhere"]
+    assert main([*words, "--out", str(tmp_path / "eval"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["VQ"]["n"] == 1
+    assert '"clips": "memory://elsewhere"' in (tmp_path / "eval" / "run.json").read_text(encoding="utf-8")
 
 
 def test_a_reward_is_loaded_as_asked(trained: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from videoalign.cli.common import local_path
+
 
 def register(app: typer.Typer) -> None:
     """Adds the group to the command line."""
@@ -17,8 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    adapter: Annotated[Path, typer.Argument(metavar="A", help="An adapter: folder or file.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to make.")],
+    adapter: Annotated[Path, typer.Argument(metavar="A", help="An adapter: folder or file.", parser=local_path)],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to make.", parser=local_path)
+    ],
 ) -> None:
     """Write an adapter of a Wan model for ComfyUI; diffusers and peft load the folder as it is."""
     from videoalign.models.adapter_files import export_comfyui

@@ -16,12 +16,13 @@ from videoalign.cli.common import (
     Fresh,
     Overrides,
     load_config,
+    local_path,
     parse_weights,
     print_json,
     progress,
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 PairsName = Annotated[str, typer.Option("--pairs", metavar="NAME", help="Name of the pairs in the dataset.")]
 
@@ -95,7 +96,7 @@ def align(
     dataset: Folder,
     model: Model,
     pairs: PairsName,
-    out: Annotated[Path, typer.Option("--out", metavar="A", help="Adapter folder to make.")],
+    out: Annotated[Path, typer.Option("--out", metavar="A", help="Adapter folder to make.", parser=local_path)],
     settings: Overrides = None,
     device: Device = "auto",
     dtype: Dtype = "auto",

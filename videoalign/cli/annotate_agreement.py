@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from videoalign.cli.common import AsJson, Seed, print_json, print_table, tell_strangers
+from videoalign.cli.common import AsJson, Seed, local_path, print_json, print_table, tell_strangers
 from videoalign.contracts.records import Aggregation
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from videoalign.data.rater_quality import RaterQuality
     from videoalign.stats.resampling import Estimate
 
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 
 
 def agreement(

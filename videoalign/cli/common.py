@@ -13,13 +13,31 @@ import typer
 
 from videoalign.config import Config
 from videoalign.errors import ConfigError
+from videoalign.video.addresses import require_local
 
 if TYPE_CHECKING:
     from videoalign.models.videoreward import VideoReward
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE.yaml", help="Settings from a YAML file.")]
+
+def local_path(text: str | Path) -> Path:
+    """``parser`` of every option and argument that is a `Path`: an address is told as such. What may be an address is a
+    ``str``, which the command hands on as it is.
+
+    Raises:
+        BadParameter: an address; typer says of which option.
+    """
+    try:
+        return require_local(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE.yaml", help="Settings from a YAML file.", parser=local_path),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings by name; they win over the file.", show_default=False),

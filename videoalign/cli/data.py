@@ -15,6 +15,7 @@ from videoalign.cli.common import (
     Overrides,
     Seed,
     load_config,
+    local_path,
     parse_names,
     print_json,
     print_note,
@@ -24,7 +25,7 @@ from videoalign.cli.common import (
 )
 from videoalign.contracts.records import Aggregation
 
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,10 +46,10 @@ def import_(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="CSV, JSONL, JSON or Parquet table, or the folder of one.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make.")],
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make.", parser=local_path)],
     settings: Overrides = None,
     clips: Annotated[
-        Path | None, typer.Option("--clips", help="Folder of the clips; default: the table's own.")
+        str | None, typer.Option("--clips", metavar="DIR", help="Folder of the clips; default: the table's own.")
     ] = None,
     dimensions: Annotated[
         str | None, typer.Option("--dimensions", help="Columns that are judged, as in VQ,MQ,TA.")
@@ -72,7 +73,10 @@ def import_(
 def export(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="As 'videoalign data formats' lists them.")],
     dataset: Folder,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table to write; its ending says the layout.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", help="Table to write; its ending says the layout.", parser=local_path),
+    ],
     aggregate: Annotated[
         Aggregation | None,
         typer.Option("--aggregate", help="How a label comes from what was said; default: adjudicated."),
@@ -102,7 +106,7 @@ def formats(as_json: AsJson = False) -> None:
 def check(
     dataset: Folder,
     benchmark_prompts: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option("--benchmark-prompts", metavar="FILE", help="Prompts that must not be in the dataset; repeat."),
     ] = None,
     as_json: AsJson = False,

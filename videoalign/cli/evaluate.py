@@ -18,10 +18,13 @@ from videoalign.cli.common import (
     Fresh,
     Overrides,
     load_config,
+    local_path,
     print_json,
     print_table,
     progress,
 )
+
+QUICKSTART_FOLDER = Path("runs/quickstart")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +38,11 @@ def evaluate(
     candidate: Annotated[
         str, typer.Option("--candidate", metavar="M[:A]", help="Generator, or generator:adapter folder.")
     ],
-    prompts: Annotated[Path, typer.Option("--prompts", metavar="FILE", help="Prompts that no adapter was trained on.")],
+    prompts: Annotated[str, typer.Option("--prompts", metavar="FILE", help="Prompts that no adapter was trained on.")],
     judge: Annotated[str, typer.Option("--judge", metavar="R|oracle", help="Who says which clip is better.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for clips, numbers and report.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for clips, numbers and report.", parser=local_path)
+    ],
     settings: Overrides = None,
     config: ConfigFile = None,
     per_prompt: Annotated[int | None, typer.Option("--per-prompt", help="Clips per prompt and model.")] = None,
@@ -75,7 +80,9 @@ def evaluate(
 
 def quickstart(
     settings: Overrides = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")] = Path("runs/quickstart"),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the run.", parser=local_path)
+    ] = QUICKSTART_FOLDER,
     config: ConfigFile = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides every random draw.")] = None,
     fresh: Fresh = False,

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.common import AsJson, ConfigFile, Device, Dtype, Fresh, Overrides, load_config, print_json, progress
+from videoalign.cli.common import (
+    AsJson,
+    ConfigFile,
+    Device,
+    Dtype,
+    Fresh,
+    Overrides,
+    load_config,
+    local_path,
+    print_json,
+    progress,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,9 +30,11 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.")],
+    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)],
     model: Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")],
-    out: Annotated[Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.", parser=local_path)
+    ],
     settings: Overrides = None,
     pairs: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from videoalign.cli.common import (
     Load,
     Overrides,
     load_config,
+    local_path,
     open_reward,
     print_json,
     print_note,
@@ -24,8 +25,9 @@ from videoalign.cli.reward_eval import eval_
 from videoalign.cli.reward_probe import probe
 from videoalign.cli.reward_serve import serve
 from videoalign.errors import ConfigError, VideoError
+from videoalign.video.addresses import path_of
 
-Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")]
+Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=local_path)]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,11 +43,11 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.")],
+    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.", parser=local_path)],
     model: Annotated[
         str, typer.Option("--model", metavar="BASE", help="'sprites', a Qwen-VL or reward folder, or a hub id.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.")],
+    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.", parser=local_path)],
     settings: Overrides = None,
     config: ConfigFile = None,
     fresh: Fresh = False,
@@ -71,14 +73,22 @@ def train(
 
 
 def import_official(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Folder of an official VideoReward.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Folder of an official VideoReward.", parser=local_path)
+    ],
     base: Annotated[
         str, typer.Option("--base", metavar="BASE", help="The Qwen2-VL it was trained from: folder or id.")
     ],
     template: Annotated[
-        Path, typer.Option("--template", metavar="FILE", help="prompt_template.py of the official code, or its rubric.")
+        Path,
+        typer.Option(
+            "--template",
+            metavar="FILE",
+            help="prompt_template.py of the official code, or its rubric.",
+            parser=local_path,
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.")],
+    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.", parser=local_path)],
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -95,21 +105,21 @@ def import_official(
 def score(
     reward: Reward,
     dataset: Annotated[
-        Path | None, typer.Option("--dataset", metavar="D", help="Score all clips of a dataset.")
+        Path | None, typer.Option("--dataset", metavar="D", help="Score all clips of a dataset.", parser=local_path)
     ] = None,
-    video: Annotated[
-        list[Path] | None, typer.Option("--video", metavar="FILE", help="A clip; repeat for more.")
-    ] = None,
+    video: Annotated[list[str] | None, typer.Option("--video", metavar="FILE", help="A clip; repeat for more.")] = None,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", metavar="TEXT", help="The clip's prompt; one, or one per --video.")
     ] = None,
     table: Annotated[
-        Path | None, typer.Option("--table", metavar="FILE", help="CSV, JSONL or Parquet with columns video, prompt.")
+        str | None, typer.Option("--table", metavar="FILE", help="CSV, JSONL or Parquet with columns video, prompt.")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of a dataset's scores; default: the reward's.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write the scores there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write the scores there.", parser=local_path)
+    ] = None,
     load: Load = None,
     as_json: AsJson = False,
 ) -> None:
@@ -134,7 +144,8 @@ def score(
         print_json(rows)
     elif out is None:
         shown = [
-            [Path(row["video"]).name, *(row["scores"] or dict.fromkeys(model.dimensions, "-")).values()] for row in rows
+            [path_of(row["video"]).name, *(row["scores"] or dict.fromkeys(model.dimensions, "-")).values()]
+            for row in rows
         ]
         print_table(["video", *model.dimensions], shown)
     broken = [row["error"] for row in rows if "error" in row]
@@ -142,7 +153,7 @@ def score(
         raise VideoError(f"{len(broken)} of {len(rows)} clips could not be scored; the first: {broken[0]}")
 
 
-def _named_clips(videos: list[Path], prompts: list[str]) -> list[tuple[Path, str]]:
+def _named_clips(videos: list[str], prompts: list[str]) -> list[tuple[str | Path, str]]:
     if videos and not prompts:
         raise ConfigError("--prompt: missing; give the text that the clip was made from.")
     if len(prompts) == 1:

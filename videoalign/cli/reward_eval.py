@@ -15,6 +15,7 @@ from videoalign.cli.common import (
     Overrides,
     Seed,
     load_config,
+    local_path,
     open_reward,
     print_json,
     print_table,
@@ -44,17 +45,20 @@ SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier",
 
 
 def eval_(
-    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.")],
+    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=local_path)],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A dataset folder, or a table with --format.")],
     settings: Overrides = None,
     format: Annotated[
         str | None, typer.Option("--format", help="Of a table: rewardbench, genai-bench, videoalign, pairs, ratings.")
     ] = None,
     clips: Annotated[
-        Path | None, typer.Option("--clips", metavar="DIR", help="Folder of a table's clips; default: its own.")
+        str | None, typer.Option("--clips", metavar="DIR", help="Folder of a table's clips; default: its own.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="test, val, train or all; default: test where there is one, else val; all of a table.")
+        str | None,
+        typer.Option(
+            "--split", help="test, val, train or all; default: test where there is one, else val; all of a table."
+        ),
     ] = None,
     legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
     skip_broken: Annotated[
@@ -64,10 +68,16 @@ def eval_(
         bool, typer.Option("--by-generators", help="Show a table for each two generators.")
     ] = False,
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?")
+        Path | None,
+        typer.Option(
+            "--against", metavar="R", help="Another reward: which orders more pairs rightly?", parser=local_path
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Write the result there, with scores to go on from.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Write the result there, with scores to go on from.", parser=local_path
+        ),
     ] = None,
     load: Load = None,
     seed: Seed = 0,
@@ -85,7 +95,9 @@ def eval_(
     model = open_reward(reward, load)
     if against is not None:
         figures = _compare(model, open_reward(against, load), aim, how)
-        tables: dict[str, tuple[str, ...]] = {f"{reward} (first) against {against} (second) on {target}": SHOWN_COMPARED}
+        tables: dict[str, tuple[str, ...]] = {
+            f"{reward} (first) against {against} (second) on {target}": SHOWN_COMPARED
+        }
     else:
         result = benchmark(model, aim, how, out=out, fresh=fresh, progress=progress)
         figures, tables = result["figures"], {f"{reward} on {target}": SHOWN, "probabilities": SHOWN_PROBABILITIES}

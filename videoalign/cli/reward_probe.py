@@ -14,6 +14,7 @@ from videoalign.cli.common import (
     Load,
     Overrides,
     load_config,
+    local_path,
     open_reward,
     print_json,
     print_table,
@@ -24,14 +25,21 @@ from videoalign.errors import ModelError
 
 def probe(
     reward: Annotated[str, typer.Argument(metavar="R|oracle", help="A reward folder, or the sprite world's oracle.")],
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder; it needs no judgements.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="D", help="A dataset folder; it needs no judgements.", parser=local_path)
+    ],
     settings: Overrides = None,
     config: ConfigFile = None,
-    split: Annotated[str | None, typer.Option("--split", help="test, val, train or all; default: test where there is one, else val.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="test, val, train or all; default: test where there is one, else val.")
+    ] = None,
     max_clips: Annotated[int | None, typer.Option("--max-clips", help="Most clips, spread over the prompts.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides every random draw.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Write probes.json, probes.md and probes.png there.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Write probes.json, probes.md and probes.png there.", parser=local_path
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when a probe goes wrong.")] = False,
     load: Load = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, open_reward
+from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, local_path, open_reward
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", metavar="FILE", help="Bearer tokens, one a line; else $VIDEOALIGN_TOKEN."),
+        typer.Option(
+            "--token-file", metavar="FILE", help="Bearer tokens, one a line; else $VIDEOALIGN_TOKEN.", parser=local_path
+        ),
     ] = None,
     config: ConfigFile = None,
     load: Load = None,

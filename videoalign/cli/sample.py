@@ -14,6 +14,7 @@ from videoalign.cli.common import (
     Fresh,
     Overrides,
     load_config,
+    local_path,
     parse_weights,
     progress,
 )
@@ -21,12 +22,19 @@ from videoalign.cli.common import (
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 Adapter = Annotated[
     Path | None,
-    typer.Option("--adapter", metavar="A", help="Adapter folder that align made, or a LoRA of diffusers or ComfyUI."),
+    typer.Option(
+        "--adapter",
+        metavar="A",
+        help="Adapter folder that align made, or a LoRA of diffusers or ComfyUI.",
+        parser=local_path,
+    ),
 ]
 AdapterStrength = Annotated[
     float, typer.Option("--adapter-strength", help="How much of the adapter is used: 1 as trained, 0 the base.")
 ]
-Guide = Annotated[Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.")]
+Guide = Annotated[
+    Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=local_path)
+]
 Weights = Annotated[str | None, typer.Option("--weights", help="Weight of each dimension of the guide, as in VQ=1.")]
 Strength = Annotated[float, typer.Option("--strength", help="How hard the guide pulls; 0 not at all.")]
 PerPrompt = Annotated[int | None, typer.Option("--per-prompt", metavar="K", help="Clips of each prompt.")]
@@ -41,8 +49,10 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     model: Model,
-    prompts: Annotated[Path, typer.Option("--prompts", metavar="FILE", help="TXT, CSV, JSONL or Parquet.")],
-    out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make or add to.")],
+    prompts: Annotated[str, typer.Option("--prompts", metavar="FILE", help="TXT, CSV, JSONL or Parquet.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="D", help="Dataset folder to make or add to.", parser=local_path)
+    ],
     settings: Overrides = None,
     per_prompt: PerPrompt = None,
     seed: SeedOption = None,
@@ -72,7 +82,9 @@ def generate(
 def sample(
     model: Model,
     prompt: Annotated[list[str], typer.Option("--prompt", metavar="TEXT", help="What to show; may be repeated.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the mp4 files to make.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the mp4 files to make.", parser=local_path)
+    ],
     settings: Overrides = None,
     per_prompt: PerPrompt = None,
     seed: SeedOption = None,

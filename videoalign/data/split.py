@@ -16,7 +16,7 @@ def plain_text(text: str) -> str:
 
 
 def split_by_prompt(dataset: Dataset, val: float, *, test: float = 0.0, seed: int = 0) -> dict[str, int]:
-    """Marks a share of the prompts ``val``, another ``test`` and the rest ``train``; clips and judgements follow theirs.
+    """Marks a share of the prompts ``val``, another ``test``, the rest ``train``; clips and judgements follow theirs.
 
     Prompts that differ in capitals and spacing only go together. The choice depends on (seed, text) alone, not on the
     order of the table; which prompts are ``val`` does not depend on ``test``.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -31,6 +30,7 @@ from videoalign.training.objectives.flow import (
 )
 from videoalign.training.objectives.rwr import RwrObjective, clip_weights
 from videoalign.training.objectives.sft import SftObjective
+from videoalign.video.addresses import LocalPath
 
 
 class AlignConfig(ClipShape):
@@ -41,7 +41,7 @@ class AlignConfig(ClipShape):
     not trained on."""
     lora: LoraSettings = LoraSettings()
     """Size and place of the adapter."""
-    start: Path | None = None
+    start: LocalPath | None = None
     """Adapter to start from, as Flow-DPO from what SFT made: a folder or file, of the size and place that ``lora``
     says. The reference is the model with this adapter on it."""
     times: TimeSettings = TimeSettings(shift="model")

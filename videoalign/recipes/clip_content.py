@@ -12,6 +12,7 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.errors import VideoError
+from videoalign.video.addresses import is_address, plain_place
 
 DIGESTS_FILE = "digests.json"
 """Where a folder remembers the digests of clips."""
@@ -28,10 +29,11 @@ def content_key(source: str | Path, digests: FileDigests) -> str:
         VideoError: missing, or it cannot be read.
     """
     try:
-        if "://" not in str(source):
-            return digests.of(source)
-        system, path = fsspec.url_to_fs(str(source))
-        return fingerprint([str(source), system.ukey(path)])
+        place = plain_place(source)
+        if not is_address(place):
+            return digests.of(place)
+        system, path = fsspec.url_to_fs(place)
+        return fingerprint([place, system.ukey(path)])
     except FileNotFoundError:
         raise VideoError(f"{source}: no such file.") from None
     except IsADirectoryError:

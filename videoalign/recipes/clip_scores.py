@@ -23,6 +23,7 @@ from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.scoring import BATCH_SIZE, stream_raw
 from videoalign.recipes.clip_content import DIGESTS_FILE, content_key
+from videoalign.video.addresses import is_address, path_of, plain_place
 from videoalign.video.files import read_video
 
 CHUNK = 32 * BATCH_SIZE
@@ -152,13 +153,14 @@ def _key(video: str | Path, prompt: str, digests: FileDigests) -> str:
 
 
 def _is_missing(video: str | Path) -> bool:
-    return "://" not in str(video) and not os.path.exists(video)
+    place = plain_place(video)
+    return not is_address(place) and not os.path.exists(place)
 
 
 def _refuse(broken: Sequence[tuple[str | Path, str]]) -> None:
     if not broken:
         return
-    names = ", ".join([*[Path(video).name for video, _ in broken[:5]], *(["..."] if len(broken) > 5 else [])])
+    names = ", ".join([*[path_of(video).name for video, _ in broken[:5]], *(["..."] if len(broken) > 5 else [])])
     raise VideoError(
         f"{len(broken)} clips cannot be scored ({names}); the first: {broken[0][1]} Mend them, or leave them out; "
         "'videoalign reward eval' does so with --skip-broken."

@@ -7,13 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from videoalign.errors import ConfigError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import load_adapter, remove_adapter
 from videoalign.recipes.generate import SampleConfig, clip_identity, open_generator
+from videoalign.video.addresses import is_address
 
 
 def split_model(name: str) -> tuple[str, str | None]:
-    """``MODEL:ADAPTER`` in two; the adapter is None where there is no colon."""
+    """``MODEL:ADAPTER`` in two; the adapter is None where there is no colon.
+
+    Raises:
+        ConfigError: an address.
+    """
+    if is_address(name):
+        raise ConfigError(f"model: {name} is an address, wanted a folder, a hub id or a name; copy it here first.")
     model, colon, adapter = name.partition(":")
     return model, adapter if colon else None
 

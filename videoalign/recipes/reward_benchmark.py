@@ -28,6 +28,7 @@ from videoalign.evaluation.benchmark_page import benchmark_page
 from videoalign.recipes.clip_scores import about_reward
 from videoalign.recipes.evaluate import library_versions
 from videoalign.recipes.reward_scores import Counting, Evaluation, evaluate_on
+from videoalign.video.addresses import is_address, plain_place
 
 DATASET_FOLDER, SCORES_FOLDER = "dataset", "scores"
 RESULT_FILE, PAGE_FILE = "result.json", "result.md"
@@ -41,8 +42,8 @@ class Target:
     """Folder of a dataset, or path or address of a CSV, JSONL or Parquet table."""
     format: str | None = None
     """Name of an importer, of a table alone."""
-    clips: Path | None = None
-    """Folder of a table's clips; default: the table's own."""
+    clips: str | Path | None = None
+    """Folder or address of a table's clips; default: the table's own."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the importer."""
 
@@ -161,18 +162,20 @@ def open_target(
 
 def _identity(about: Mapping[str, Any], target: Target) -> dict[str, Any]:
     """What the kept table and scores depend on."""
-    location, clips = target.location, target.clips
-    if "://" not in location:
-        location = str(Path(location).absolute())
+    location, clips = (_absolute(place) for place in (target.location, target.clips or ""))
     identity = {"command": "reward eval", "reward": about, "target": location}
     if not target.is_table:
         return identity
     digest = ""
-    if "://" not in location and Path(location).is_file():
+    if Path(location).is_file():
         with Path(location).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    where = str(clips.absolute()) if clips is not None else ""
-    return {**identity, "table": digest, "format": target.format, "clips": where, "options": dict(target.options)}
+    return {**identity, "table": digest, "format": target.format, "clips": clips, "options": dict(target.options)}
+
+
+def _absolute(place: str | Path) -> str:
+    plain = plain_place(place)
+    return plain if is_address(plain) or not plain else str(Path(plain).absolute())
 
 
 def _about_dataset(dataset: Dataset, target: Target, split: str, pairs: list[JudgedPair]) -> dict[str, Any]:

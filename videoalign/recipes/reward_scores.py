@@ -21,7 +21,6 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.clip_scores import clips_in, score_clips
 from videoalign.recipes.held_out import HeldOut, held_out
 
-
 REPORT = "report"
 """In place of a split: ``test`` where the dataset has one, else ``val``."""
 

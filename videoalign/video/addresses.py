@@ -10,13 +10,18 @@ from contextlib import contextmanager
 from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import BeforeValidator
 
 from videoalign.errors import DataError
 
 EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """The extra of this package that reads addresses of a kind."""
+
+LocalPath = Annotated[Path, BeforeValidator(lambda place: require_local(place))]
+"""Type of a setting that names a place on this machine; an address is refused before its ``//`` becomes ``/``."""
 
 _LOCAL = ("file://", "local://")
 _WEB = ("http://", "https://")
@@ -37,6 +42,18 @@ def plain_place(place: str | Path) -> str:
         return text
     path = text.partition("://")[2].removeprefix("localhost")
     return path if os.path.lexists(path) else unquote(path)
+
+
+def require_local(place: str | Path) -> Path:
+    """The path of a place on this machine, given as such or as file:///a/b.
+
+    Raises:
+        ValueError: an address of another place.
+    """
+    plain = plain_place(place)
+    if is_address(plain):
+        raise ValueError(f"{plain} is an address, wanted a path on this machine; copy from or to there by other means")
+    return Path(plain)
 
 
 def path_of(place: str | Path) -> PurePosixPath:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator
 
 from videoalign.config import Config
+from videoalign.video.addresses import LocalPath
 from videoalign.web.text import Line, Name
 
 KIB = 2**10
@@ -138,7 +139,7 @@ class AnnotateSettings(Config):
     """Most verdicts that one person takes back in a minute."""
     wrong_links_per_minute: int = Field(60, ge=1)
     """Most links that lead nowhere from one address in a minute; those that lead somewhere always do."""
-    access_log: Path | None = None
+    access_log: LocalPath | None = None
     """File to which a line is added for every request: when, from where, what, the answer's status and bytes, and how
     many milliseconds it took. Links are written without what lets somebody in."""
     sync_seconds: float = Field(300.0, gt=0)

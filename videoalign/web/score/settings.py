@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from videoalign.config import Config
 from videoalign.errors import ConfigError
+from videoalign.video.addresses import LocalPath
 from videoalign.video.limits import ClipLimits
 from videoalign.web.listening import is_loopback
 
@@ -44,7 +45,7 @@ class ServeSettings(Config):
     """Longest prompt."""
     read_seconds: float = Field(30.0, gt=0)
     """Longest time that a request may take to arrive."""
-    access_log: Path | None = None
+    access_log: LocalPath | None = None
     """File to which a line is added for every request: when, from where, what, the answer's status and bytes, and how
     many milliseconds it took."""
     drain_seconds: float = Field(2.0, ge=0)

@@ -1,0 +1,136 @@
+"""Options that name a place: a path keeps to this machine, an address arrives as it was written."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import fsspec
+import pytest
+import typer
+
+from videoalign.cli.common import local_path
+from videoalign.cli.main import build_app, main
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError
+from videoalign.recipes.align_methods import DpoConfig
+from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.score.settings import ServeSettings
+
+ADDRESSES = ("s3://bucket/folder/x.csv", "https://example.org/x.csv", "hf://datasets/me/x.csv")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An option or argument of a command."""
+
+    command: tuple[str, ...]
+    name: str
+    """As the user writes it; of an argument its metavar."""
+    kinds: frozenset[type]
+    info: Any
+    before: tuple[str, ...]
+    """What has to stand before it."""
+
+    def __str__(self) -> str:
+        return " ".join([*self.command, self.name])
+
+
+def commands(app: typer.Typer, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Callable[..., None]]]:
+    for command in app.registered_commands:
+        yield (*above, command.name), command.callback
+    for group in app.registered_groups:
+        yield from commands(group.typer_instance, (*above, group.name))
+
+
+def kinds_in(hint: Any) -> set[type]:
+    inner = typing.get_args(hint)
+    return {kind for part in inner for kind in kinds_in(part)} if inner else {hint}
+
+
+def parameters() -> Iterator[Parameter]:
+    for command, callback in commands(build_app()):
+        hints, before = typing.get_type_hints(callback, include_extras=True), ()
+        for name in inspect.signature(callback).parameters:
+            if typing.get_origin(hints[name]) is not Annotated:
+                continue
+            hint, info = typing.get_args(hints[name])[:2]
+            is_argument = isinstance(info, typer.models.ArgumentInfo)
+            told = info.metavar if is_argument else info.param_decls[0]
+            yield Parameter(command, told, frozenset(kinds_in(hint)), info, before)
+            before = (*before, "x") if is_argument else before
+
+
+PATHS = [parameter for parameter in parameters() if Path in parameter.kinds]
+
+
+def test_every_command_is_walked() -> None:
+    found = {parameter.command for parameter in parameters()}
+    assert {("data", "import"), ("reward", "score"), ("annotate", "invite"), ("quickstart",)} <= found
+    assert len(PATHS) > 40
+
+
+@pytest.mark.parametrize("parameter", PATHS, ids=str)
+def test_a_path_refuses_an_address_in_one_line_that_names_the_option(
+    parameter: Parameter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parameter.info.parser is local_path, "give it parser=local_path, or make it a str and hand on the address"
+    option = [] if isinstance(parameter.info, typer.models.ArgumentInfo) else [parameter.name]
+    for address in ADDRESSES:
+        words = [*parameter.command, *([] if option else parameter.before), *option, address]
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"Invalid value for '{parameter.name}'" in said
+        assert f"{address} is an address, wanted a path on this machine" in said
+
+
+def test_an_address_of_this_machine_is_its_path(tmp_path: Path) -> None:
+    assert local_path(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+    assert local_path("a/b") == local_path(Path("a/b")) == Path("a/b")
+
+
+@pytest.mark.parametrize("settings", [DpoConfig, AnnotateSettings, ServeSettings])
+def test_a_setting_that_is_a_path_refuses_an_address_too(settings: Any) -> None:
+    (name,) = {"start", "access_log"} & settings.model_fields.keys()
+    with pytest.raises(ConfigError, match=f"'{name}'.*s3://b/x is an address, wanted a path on this machine"):
+        settings.load(None, [f"{name}=s3://b/x"])
+    assert getattr(settings.load(None, [f"{name}=a/b"]), name) == Path("a/b")
+
+
+@pytest.fixture
+def remote() -> Iterator[str]:
+    """A folder somewhere else, with prompts."""
+    system = fsspec.filesystem("memory")
+    system.pipe("/there/prompts.txt", b"a red circle\na blue square\n")
+    yield "memory://there"
+    system.rm("/there", recursive=True)
+
+
+def test_prompts_and_clips_may_be_at_an_address(
+    remote: str, tmp_path: Path, make_clip: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("prompt,clip_a,clip_b,VQ\na red circle,a.mp4,b.mp4,A\n", encoding="utf-8")
+    for tint, name in enumerate(("a.mp4", "b.mp4")):
+        content = make_clip(tmp_path / name, tint=tint).read_bytes()
+        fsspec.filesystem("memory").pipe(f"/there/clips/{name}", content)
+        (tmp_path / name).unlink()
+    out = tmp_path / "d"
+    assert main(["data", "import", "pairs", str(table), "--clips", f"{remote}/clips", "--out", str(out)]) == 0
+    assert [clip.path for clip in Dataset.open(out).clips()] == [f"{remote}/clips/a.mp4", f"{remote}/clips/b.mp4"]
+    capsys.readouterr()
+    assert main(["data", "check", str(out), "--benchmark-prompts", f"{remote}/prompts.txt", "--json"]) == 2
+    assert f"stands in {remote}/prompts.txt" in capsys.readouterr().out
+    words = ["--prompts", f"{remote}/prompts.txt", "--out", str(tmp_path / "made")]
+    assert main(["generate", "--model", "s3://bucket/model", *words]) == 2
+    said = capsys.readouterr()
+    assert f"{remote}/prompts.txt: 2 prompts" in said.out
+    assert "s3://bucket/model" in said.err and said.err.count("\n") == 1
+    arms = ["--base", "sprites", "--candidate", "s3://bucket/model", "--judge", "oracle"]
+    assert main(["evaluate", *arms, *words]) == 2
+    assert "s3://bucket/model is an address" in capsys.readouterr().err
