@@ -10,8 +10,11 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
@@ -99,7 +102,9 @@ def setting_row(name: str, field: Any) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as one would write it."""
+    """A type as one would write it, without what pydantic is told besides."""
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = reduce(or_, (get_args(a)[0] if get_origin(a) is Annotated else a for a in get_args(annotation)))
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 

@@ -60,7 +60,7 @@ def parameters() -> Iterator[Parameter]:
                 continue
             hint, info = typing.get_args(hints[name])[:2]
             is_argument = isinstance(info, typer.models.ArgumentInfo)
-            told = info.metavar if is_argument else info.param_decls[0]
+            told = info.metavar if is_argument else (*info.param_decls, f"--{name.replace('_', '-')}")[0]
             yield Parameter(command, told, frozenset(kinds_in(hint)), info, before)
             before = (*before, "x") if is_argument else before
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from videoalign.contracts.records import Clip, WinLosePair
 from videoalign.contracts.video import Video
+from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.models.generators.wan import WanGenerator
@@ -87,6 +88,18 @@ def test_a_model_trains_on_the_latents_that_it_sampled_and_reads_no_file_of_its_
     first = next(iter(clips.values()))
     torch.testing.assert_close(from_files[first.clip_id], generator.encode([dataset.load(first)])[0])
     assert (from_files[first.clip_id] - latents[first.clip_id]).abs().max() > 0.01
+
+
+def test_a_clip_that_was_replaced_after_its_pairs_were_made_is_refused(dataset: Dataset, generator: Counting) -> None:
+    clips = dataset.clips()
+    keys = dict(zip((clip.clip_id for clip in clips), input_keys(dataset, clips), strict=True))
+    pairs = [replace(p, content_win=keys[p.clip_win], content_lose=keys[p.clip_lose]) for p in pairs_of(dataset)]
+    encode(dataset, generator, pairs)
+    lost = next(clip for clip in clips if clip.clip_id == pairs[-1].clip_lose)
+    shutil.copy(dataset.clip_path(clips[0]), dataset.clip_path(lost))
+    with pytest.raises(DataError, match=f"clip '{lost.clip_id}' of .* was replaced after it was scored; score the"):
+        encode(dataset, generator, pairs)
+    encode(dataset, generator, pairs_of(dataset))  # pairs that do not tell what was scored: the file as it is now
 
 
 def test_without_kept_latents_the_files_are_read(generator: Counting, tmp_path: Path) -> None:

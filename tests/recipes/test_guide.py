@@ -17,6 +17,7 @@ from videoalign.cli.main import main
 from videoalign.contracts.protocols import SchedulerWrapper
 from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement, Label, Prompt, WinLosePair
 from videoalign.contracts.video import Video
+from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache, TensorStore
 from videoalign.data.lineage import prompt_hash, read_lineage
@@ -86,6 +87,17 @@ def test_scores_label_every_two_clips_of_a_prompt_and_near_ones_are_ties(dataset
     for prompt_id in ("p0", "p1", "p2"):
         for a, b in wide:
             assert labels[f"{prompt_id}-{a}", f"{prompt_id}-{b}"] == {"bright": B, "dark": A}
+
+
+def test_stale_scores_label_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    copy = Dataset.open(shutil.copytree(dataset.path, tmp_path / "d"))
+    clips = copy.clips()
+    rows = [{**row, "content": key} for row, key in zip(copy.scores("light"), input_keys(copy, clips), strict=True)]
+    copy.write_scores("light", rows)
+    assert len(labelled_pairs(copy, CONFIG, scores="light")) == 18
+    shutil.copy(copy.clip_path(clips[0]), copy.clip_path(clips[1]))
+    with pytest.raises(DataError, match=f"scores 'light' are stale for 1 clips.*{clips[1].clip_id}"):
+        labelled_pairs(copy, CONFIG, scores="light")
 
 
 def test_raters_verdicts_label_the_pairs_that_they_decided(dataset: Dataset) -> None:

@@ -96,7 +96,11 @@ def test_the_truth_of_the_sprite_world_sees_what_was_done_to_its_clips(of_oracle
     text = {probe["probe"]: probe["dimensions"]["TA"]["change"] for probe in of_oracle["probes"]}
     assert verdicts(of_oracle, "TA")["prompt swapped"] == "ok"
     assert text["reversed"] < -0.5  # each sentence of this world names a direction
-    assert (of_oracle["clips"], of_oracle["reward"], of_oracle["settings"]) == (6, "oracle", FEW.model_dump())
+    assert (of_oracle["clips"], of_oracle["reward"], of_oracle["settings"]) == (
+        6,
+        "oracle",
+        {**FEW.model_dump(), "split": "val"},
+    )
     json.dumps(of_oracle, allow_nan=False)
 
 

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from videoalign.data.dataset import Dataset
+from videoalign.data.pairs import PairsConfig, pairs_of_scores
 from videoalign.errors import DataError, VideoError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.settings import Normalisation
 from videoalign.recipes.clip_scores import BATCH_SIZE
+from videoalign.recipes.reward_scores import eval_scores
 from videoalign.recipes.scoring import read_clip_table, score_dataset, score_files
 
 NUM_CLIPS = 24
@@ -142,6 +144,34 @@ def test_old_scores_are_not_of_another_reward_nor_of_a_changed_clip(folder: Path
     unbroken = score_dataset(counted(folder), dataset)
     for row, wanted in zip(rows, unbroken, strict=True):
         assert row["raw"] == pytest.approx(wanted["raw"], abs=1e-5)
+
+
+def test_scores_of_a_replaced_clip_are_stale_until_it_is_scored_again(folder: Path, dataset: Dataset) -> None:
+    rows = score_dataset(counted(folder), dataset)
+    assert dataset.scores("r") == rows
+    every, of_training = PairsConfig(split="all"), PairsConfig()
+    before = pairs_of_scores(dataset, "r", config=every)
+    contents = {row["clip_id"]: row["content"] for row in rows}
+    assert [(p.content_win, p.content_lose) for p in before] == [
+        (contents[p.clip_win], contents[p.clip_lose]) for p in before
+    ]
+    held_out = next(clip for clip in dataset.clips() if clip.prompt_id == "p7")
+    shutil.copy(dataset.clip_path(dataset.clips()[0]), dataset.clip_path(held_out))
+    assert pairs_of_scores(dataset, "r", config=of_training)  # none of them is of that clip
+    stale = f"scores 'r' are stale for 1 clips, which were replaced or removed since \\({held_out.clip_id}\\); score"
+    with pytest.raises(DataError, match=stale):
+        pairs_of_scores(dataset, "r", config=every)
+    with pytest.raises(DataError, match=stale):
+        eval_scores(dataset, "r")
+    dataset.write_scores("older", [{name: row[name] for name in ("clip_id", "raw", "normalised")} for row in rows])
+    assert len(pairs_of_scores(dataset, "older", config=every)) == len(before)  # does not tell what was scored
+    again = score_dataset(counted(folder), dataset)
+    changed = [new["clip_id"] for new, old in zip(again, rows, strict=True) if new["content"] != old["content"]]
+    assert changed == [held_out.clip_id]
+    assert pairs_of_scores(dataset, "r", config=every)
+    dataset.clip_path(held_out).unlink()
+    with pytest.raises(DataError, match=stale):
+        pairs_of_scores(dataset, "r", config=every)
 
 
 def test_broken_clips_leave_no_scores_but_those_of_the_others_are_kept(folder: Path, dataset: Dataset) -> None:

@@ -43,6 +43,23 @@ SHOWN = (
 SHOWN_COMPARED = ("n_decided", "num_prompts", "first", "second", "only_first", "only_second", "p", "p_holm")
 SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece", "own_log_loss", "own_ece")
 
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split", help="test, val, train or all; default: test where there is one, else val; all of a table."
+    ),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?", parser=local_path),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Write the result there, with scores to go on from.", parser=local_path
+    ),
+]
+
 
 def eval_(
     reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=local_path)],
@@ -54,12 +71,7 @@ def eval_(
     clips: Annotated[
         str | None, typer.Option("--clips", metavar="DIR", help="Folder of a table's clips; default: its own.")
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split", help="test, val, train or all; default: test where there is one, else val; all of a table."
-        ),
-    ] = None,
+    split: Split = None,
     legacy: Annotated[bool, typer.Option("--legacy", help="Count ties as the official code does.")] = False,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out what cannot be read, and count it.")
@@ -67,18 +79,8 @@ def eval_(
     by_generators: Annotated[
         bool, typer.Option("--by-generators", help="Show a table for each two generators.")
     ] = False,
-    against: Annotated[
-        Path | None,
-        typer.Option(
-            "--against", metavar="R", help="Another reward: which orders more pairs rightly?", parser=local_path
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FOLDER", help="Write the result there, with scores to go on from.", parser=local_path
-        ),
-    ] = None,
+    against: Against = None,
+    out: Out = None,
     load: Load = None,
     seed: Seed = 0,
     fresh: Fresh = False,

@@ -197,3 +197,7 @@ class WinLosePair:
     """`contracts.protocols.reward_digest` of it; empty where it is not recorded."""
     weights: str = ""
     """Weights of its dimensions, as in ``VQ=1,MQ=1,TA=1``; empty where they are not recorded."""
+    content_win: str = ""
+    """Stands for the clip and prompt that was scored; empty where that is not recorded."""
+    content_lose: str = ""
+    """The same of the other clip."""

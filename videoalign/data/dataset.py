@@ -274,7 +274,10 @@ class Dataset:
             yield from aggregate_pairs(part, self.dimensions, splits, aggregate)
 
     def scores(self, name: str) -> list[dict[str, Any]]:
-        """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}}`` a clip.
+        """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}, content}`` a clip.
+
+        ``content`` stands for the clip and prompt that was scored, see `data.clip_content.input_keys`; without it the
+        scores do not tell. `data.clip_content.current_scores` also looks whether that is still so.
 
         Raises:
             DataError: no scores of that name.
@@ -288,6 +291,8 @@ class Dataset:
         rows = []
         for flat in read_table(file).to_pylist():
             row: dict[str, Any] = {"clip_id": flat.pop("clip_id"), "raw": {}, "normalised": {}}
+            if content := flat.pop("content", None):
+                row["content"] = content
             for column, value in flat.items():
                 kind, _, dimension = column.partition("_")
                 row[kind][dimension] = value
@@ -313,6 +318,8 @@ class Dataset:
             DataError: a score that is not a finite number.
         """
         columns: dict[str, list[Any]] = {"clip_id": [row["clip_id"] for row in rows]}
+        if any("content" in row for row in rows):
+            columns["content"] = [row.get("content", "") for row in rows]
         for kind in ("raw", "normalised"):
             for dimension in rows[0][kind] if rows else ():
                 try:

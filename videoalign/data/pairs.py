@@ -12,6 +12,7 @@ from pydantic import Field
 
 from videoalign.config import Config
 from videoalign.contracts.records import HELD_OUT, WinLosePair
+from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, did_you_mean
 from videoalign.stats.overall import overall, within_deviation
@@ -128,7 +129,18 @@ def make_pairs(
         raise DataError(_why_empty(dataset, by_prompt, rewards, config))
     used = weights if weights is not None else dict.fromkeys(rows[0]["normalised"], 1.0)
     told = ",".join(f"{name}={weight:g}" for name, weight in used.items() if weight)
-    return [replace(pair, reward=reward, reward_digest=digest, weights=told) for pair in pairs]
+    content = {row["clip_id"]: row.get("content", "") for row in rows}
+    return [
+        replace(
+            pair,
+            reward=reward,
+            reward_digest=digest,
+            weights=told,
+            content_win=content[pair.clip_win],
+            content_lose=content[pair.clip_lose],
+        )
+        for pair in pairs
+    ]
 
 
 def pairs_of_scores(
@@ -137,10 +149,12 @@ def pairs_of_scores(
     """`make_pairs` of scores that are stored under this name.
 
     Raises:
-        DataError: no such scores; see `make_pairs` for the rest.
+        DataError: no such scores, or a clip that was replaced since it was scored; see `make_pairs` for the rest.
     """
-    digest = dataset.scores_digest(name)
-    return make_pairs(dataset, dataset.scores(name), weights, config, reward=name, digest=digest)
+    digest, split = dataset.scores_digest(name), (config or PairsConfig()).split
+    prompt_ids = {prompt.prompt_id for prompt in dataset.prompts() if _is_wanted(prompt.split, split)}
+    scores = current_scores(dataset, name, prompt_ids)
+    return make_pairs(dataset, scores, weights, config, reward=name, digest=digest)
 
 
 def _is_wanted(split: str, wanted: str | None) -> bool:

@@ -16,13 +16,13 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
 from videoalign.contracts.scores import ClipScore
+from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.tables import read_table, write_columns
 from videoalign.errors import DataError, VideoAlignError, VideoError
 from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.scoring import BATCH_SIZE, stream_raw
-from videoalign.recipes.clip_content import DIGESTS_FILE, content_key
 from videoalign.video.addresses import is_address, path_of, plain_place
 from videoalign.video.files import read_video
 
@@ -147,7 +147,7 @@ def _todo(keys: Sequence[str], kept: Container[str]) -> list[str]:
 def _key(video: str | Path, prompt: str, digests: FileDigests) -> str:
     """The same for the same content and prompt; of a clip that cannot be read, for the same path."""
     try:
-        return fingerprint([content_key(video, digests), prompt])
+        return input_key(content_key(video, digests), prompt)
     except VideoError:
         return fingerprint([os.path.abspath(video), prompt])
 

@@ -14,12 +14,12 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import Generator
 from videoalign.contracts.records import Clip, Prompt, WinLosePair
+from videoalign.data.clip_content import clip_keys, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
 from videoalign.errors import DataError
 from videoalign.models.generators.settings import ClipShape
 from videoalign.randomness import fold_in
-from videoalign.recipes.clip_content import clip_keys
 from videoalign.recipes.clip_fit import ClipFit, ClipSettings
 from videoalign.training.objectives.dpo import fixed_draws, reference_errors
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
@@ -65,7 +65,8 @@ def encode(
 
     Raises:
         DataError: no pairs, a pair of unknown clips or of two prompts, or a clip of another rate, length or size than
-            the generator's that ``settings`` do not say what to do with.
+            the generator's that ``settings`` do not say what to do with; or one that was replaced since the pairs were
+            made.
         VideoError: a clip that is missing or damaged.
         OutputError: the folder cannot be written.
     """
@@ -75,8 +76,9 @@ def encode(
     clips, prompts = _asked(dataset, pairs)
     fit = ClipFit.of(generator, settings)
     changes = [fit.changes(clip) for clip in clips]
-    texts = _encode_texts(dataset, generator, prompts, settings)
     keys = clip_keys(dataset, clips)
+    _require_scored(dataset, pairs, prompts, dict(zip((clip.clip_id for clip in clips), keys, strict=True)))
+    texts = _encode_texts(dataset, generator, prompts, settings)
     sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
     stored, waiting = {}, []
     for clip, key, change in zip(clips, keys, changes, strict=True):
@@ -226,6 +228,20 @@ def _asked(dataset: Dataset, pairs: Sequence[WinLosePair]) -> tuple[list[Clip], 
                 )
     clip_ids = dict.fromkeys(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
     return [clips[key] for key in clip_ids], [prompts[key] for key in dict.fromkeys(p.prompt_id for p in pairs)]
+
+
+def _require_scored(
+    dataset: Dataset, pairs: Sequence[WinLosePair], prompts: Sequence[Prompt], keys: Mapping[str, str]
+) -> None:
+    """Checks that the clips of the pairs are those that were scored, where the pairs tell."""
+    texts = {prompt.prompt_id: prompt.text for prompt in prompts}
+    for pair in pairs:
+        for clip_id, scored in ((pair.clip_win, pair.content_win), (pair.clip_lose, pair.content_lose)):
+            if scored and input_key(keys[clip_id], texts[pair.prompt_id]) != scored:
+                raise DataError(
+                    f"pairs: clip '{clip_id}' of {dataset.path} was replaced after it was scored; score the dataset "
+                    "and make the pairs again."
+                )
 
 
 def _about_clips(generator: Generator, source: str) -> dict[str, str]:

@@ -15,10 +15,10 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import Generator, Steering
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
+from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ClipShape
-from videoalign.recipes.clip_content import clip_keys
 from videoalign.recipes.encode import sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
 from videoalign.video.files import write_video

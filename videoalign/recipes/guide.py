@@ -15,6 +15,7 @@ from pydantic import Field
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Label, WinLosePair
+from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import RATERS, Teacher, prompt_hashes, write_lineage
@@ -212,7 +213,7 @@ def latent_groups(
 
 def _judged_by_scores(dataset: Dataset, name: str, tie_band: float) -> list[JudgedPair]:
     """Every two clips of a prompt, the one with the higher normalised score preferred."""
-    scores = {row["clip_id"]: row["normalised"] for row in dataset.scores(name)}
+    scores = {row["clip_id"]: row["normalised"] for row in current_scores(dataset, name)}
     clips: dict[str, list[str]] = {prompt.prompt_id: [] for prompt in dataset.prompts()}
     for clip in dataset.clips():
         row = scores.get(clip.clip_id, {})

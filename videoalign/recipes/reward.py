@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
+from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import Dataset
 from videoalign.distributed import Processes, join
 from videoalign.errors import DataError
@@ -20,11 +21,10 @@ from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import augment_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
-from videoalign.models.videoreward.settings import Ties, UsedPrompts
+from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
-from videoalign.recipes.clip_content import clip_keys
 from videoalign.recipes.clip_reader import ClipReader
-from videoalign.recipes.clip_scores import NamedClip, clips_in, score_rows
+from videoalign.recipes.clip_scores import clips_in, score_rows
 from videoalign.recipes.held_out import joined_use
 from videoalign.recipes.reward_data import (
     batcher,
@@ -113,9 +113,7 @@ def train_reward(
         history = _fit(objective, lessons, config, folder, count_steps(advance, on_step), processes)
     merge_lora(reward.eval())
     reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})
-    clips = clips_in(dataset, lessons.normalised_on)
-    reward.set_normalisation(np.array(score_rows(reward, clips, skip_broken=False, progress=progress)))
-    reward.settings = reward.settings.model_copy(update={"used_prompts": _used(lessons, base, config, clips)})
+    _normalise(lessons, dataset, base, config, progress)
     reward.name = folder.resolve().name
     if processes.is_first:
         reward.save_pretrained(folder / MODEL_FOLDER)
@@ -200,14 +198,18 @@ def _fit(
     return history
 
 
-def _used(lessons: _Lessons, base: str, config: RewardTrainConfig, normalised_on: Sequence[NamedClip]) -> UsedPrompts:
-    return joined_use(
-        lessons.reward.settings.used_prompts,
+def _normalise(lessons: _Lessons, dataset: Dataset, base: str, config: RewardTrainConfig, progress: Progress) -> None:
+    """Takes mean and deviation, and notes which prompts the reward now depends on."""
+    reward, clips = lessons.reward, clips_in(dataset, lessons.normalised_on)
+    reward.set_normalisation(np.array(score_rows(reward, clips, skip_broken=False, progress=progress)))
+    used = joined_use(
+        reward.settings.used_prompts,
         is_reward(base),
         trained=(group.prompt for group in lessons.groups),
         selected=(group.prompt for group in lessons.unseen if config.keep == "best"),
-        normalised=(prompt for _, prompt in normalised_on),
+        normalised=(prompt for _, prompt in clips),
     )
+    reward.settings = reward.settings.model_copy(update={"used_prompts": used})
 
 
 def _ties(objective: RewardObjective) -> Ties | None:

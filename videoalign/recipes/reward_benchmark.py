@@ -98,20 +98,18 @@ def benchmark(
         DataError: see `import_data` and `evaluate_on`.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    about = about_reward(reward)
-    folder = None
+    about, folder = about_reward(reward), None
     if out is not None:
         folder = claim_folder(out, _identity(about, target), fresh=fresh, said=said_only_in)
     times = [time.perf_counter()]
     with open_target(target, folder, skip_broken=how.skip_broken, progress=progress) as dataset:
         times.append(time.perf_counter())
-        keep = folder / SCORES_FOLDER if folder is not None else None
-        found = evaluate_on(reward, dataset, how, keep=keep, progress=progress)
+        found = evaluate_on(reward, dataset, how, keep=folder and folder / SCORES_FOLDER, progress=progress)
         times.append(time.perf_counter())
         left_out = _left_out(dataset, found)
         for row in found.figures.values():
-            row["left_out"] += len(left_out["rows"]) if target.is_table else 0
-            row |= found.held_out.as_dict()
+            more = len(left_out["rows"]) if target.is_table else 0
+            row |= {"left_out": row["left_out"] + more, **found.held_out.as_dict()}
         result = {
             "reward": about,
             "dataset": _about_dataset(dataset, target, found.held_out.split, found.pairs),

@@ -13,6 +13,7 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import OVERALL
 from videoalign.contracts.scores import ClipScore
+from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.split import split_to_report
 from videoalign.errors import DataError, did_you_mean
@@ -138,12 +139,13 @@ def eval_scores(
         split: as in `Counting`, like the rest.
 
     Raises:
-        DataError: no such scores, a clip without one, a dimension that they lack, no judged pair.
+        DataError: no such scores, a clip without one or that was replaced since, a dimension that they lack, no judged
+            pair.
     """
-    rows = dataset.scores(name)
+    split, pairs = _judged(dataset, split)
+    rows = current_scores(dataset, name, {pair.prompt_id for pair in pairs})
     names = tuple(rows[0]["normalised"]) if rows else ()
     _check_scored(dataset, names, f"scores '{name}'")
-    _, pairs = _judged(dataset, split)
     scores = {row["clip_id"]: np.array([row["normalised"][d] for d in names]) for row in rows}
     for pair in pairs:
         for clip_id in (pair.clip_a, pair.clip_b):

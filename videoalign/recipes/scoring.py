@@ -11,6 +11,7 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import reward_digest
+from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.tables import write_columns
@@ -28,7 +29,7 @@ def score_dataset(
     Until all have one, scores stand in ``scores/<name>.part``; a run that stopped goes on from there.
 
     Returns:
-        What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}}`` a clip.
+        What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}, content}`` a clip.
 
     Raises:
         DataError: the name cannot be one of a file.
@@ -36,13 +37,13 @@ def score_dataset(
         ModelError: the reward stores no normalisation.
     """
     name, clips = name or reward.name, dataset.clips()
-    keep = dataset.named_path("scores", name).with_suffix(".part")
+    keep, contents = dataset.named_path("scores", name).with_suffix(".part"), input_keys(dataset, clips)
     scored = score_clips(
         reward, clips_in(dataset, clips), skip_broken=False, keep=_kept_by(reward, keep), progress=progress
     )
     rows = [
-        {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores}
-        for clip, row in zip(clips, scored, strict=True)
+        {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores, "content": content}
+        for clip, row, content in zip(clips, scored, contents, strict=True)
     ]
     dataset.write_scores(name, rows, digest=reward_digest(reward))
     shutil.rmtree(keep, ignore_errors=True)

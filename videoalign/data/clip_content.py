@@ -1,0 +1,105 @@
+"""What stands for the content of a clip's file."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from videoalign.contracts.digests import FileDigests
+from videoalign.contracts.output import fingerprint
+from videoalign.contracts.records import Clip
+from videoalign.data.dataset import Dataset
+from videoalign.errors import DataError, VideoError
+from videoalign.video.addresses import is_address, plain_place
+
+DIGESTS_FILE = "digests.json"
+"""Where a folder remembers the digests of clips."""
+
+
+def content_key(source: str | Path, digests: FileDigests) -> str:
+    """Another content under the same name has another key.
+
+    Args:
+        source: a path; or an address that fsspec reads, of which the place tells whether the file has changed.
+        digests: remembers those of files.
+
+    Raises:
+        VideoError: missing, or it cannot be read.
+    """
+    try:
+        place = plain_place(source)
+        if not is_address(place):
+            return digests.of(place)
+        system, path = fsspec.url_to_fs(place)
+        return fingerprint([place, system.ukey(path)])
+    except FileNotFoundError:
+        raise VideoError(f"{source}: no such file.") from None
+    except IsADirectoryError:
+        raise VideoError(f"{source}: is a folder, not a clip.") from None
+    except PermissionError:
+        raise VideoError(f"{source}: may not be read (permission denied).") from None
+    except (OSError, ImportError, ValueError) as error:
+        raise VideoError(f"{source}: cannot be read ({' '.join(str(error).split())[:160]}).") from None
+
+
+def clip_keys(dataset: Dataset, clips: Iterable[Clip]) -> list[str]:
+    """`content_key` of clips of a dataset, which remembers them in its ``digests.json``.
+
+    Raises:
+        VideoError: a clip that is missing or cannot be read.
+    """
+    digests = FileDigests(dataset.path / DIGESTS_FILE)
+    keys = [content_key(dataset.clip_source(clip), digests) for clip in clips]
+    digests.save()
+    return keys
+
+
+def input_keys(dataset: Dataset, clips: Sequence[Clip]) -> list[str]:
+    """What stands for all that a reward reads of each clip: its content and prompt; empty where it cannot be read."""
+    digests = FileDigests(dataset.path / DIGESTS_FILE)
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    keys = [_input_key(dataset.clip_source(clip), texts[clip.prompt_id], digests) for clip in clips]
+    digests.save()
+    return keys
+
+
+def input_key(content: str, prompt: str) -> str:
+    """`input_keys` of one clip, from its `content_key`."""
+    return fingerprint([content, prompt])
+
+
+def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | None = None) -> list[dict[str, Any]]:
+    """`Dataset.scores`, after a look whether the clips are still those that were scored.
+
+    Scores of earlier versions do not tell what they were given on and pass.
+
+    Args:
+        dataset: holds scores and clips.
+        name: of the scores.
+        prompt_ids: look at clips of these prompts alone; None for all.
+
+    Raises:
+        DataError: no scores of that name, or a clip that was replaced or removed since.
+    """
+    rows = dataset.scores(name)
+    told = {row["clip_id"]: row["content"] for row in rows if row.get("content")}
+    clips = [c for c in dataset.clips() if c.clip_id in told and (prompt_ids is None or c.prompt_id in prompt_ids)]
+    keys = input_keys(dataset, clips)
+    stale = [clip.clip_id for clip, key in zip(clips, keys, strict=True) if key != told[clip.clip_id]]
+    if stale:
+        names = ", ".join([*stale[:5], *(["..."] if len(stale) > 5 else [])])
+        raise DataError(
+            f"{dataset.path}: scores '{name}' are stale for {len(stale)} clips, which were replaced or removed since "
+            f"({names}); score again with 'videoalign reward score --dataset'."
+        )
+    return rows
+
+
+def _input_key(source: str | Path, prompt: str, digests: FileDigests) -> str:
+    try:
+        return input_key(content_key(source, digests), prompt)
+    except VideoError:
+        return ""
