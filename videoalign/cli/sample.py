@@ -16,6 +16,7 @@ from videoalign.cli.common import (
     load_config,
     local_path,
     parse_weights,
+    print_note,
     progress,
 )
 
@@ -75,7 +76,7 @@ def generate(
     print(f"{prompts}: {read}")
     place = {"scale": adapter_strength, "device": device, "dtype": dtype}
     generator, steering = _open(model, adapter, guide, weights, strength, place)
-    dataset = run(generator, read.texts, out, options, **steering, progress=progress)
+    dataset = run(generator, read.texts, out, options, **steering, progress=progress, on_note=print_note)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
 

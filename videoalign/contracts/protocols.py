@@ -94,6 +94,11 @@ class Generator(LatentCodec, Protocol):
         """Frames per second of those clips."""
         ...
 
+    @property
+    def scheduler_name(self) -> str:
+        """What takes the sampling steps, with its shift, for people to read."""
+        ...
+
     def identity(self) -> dict[str, str]:
         """What its latents, text states and adapters depend on, as short strings."""
         ...

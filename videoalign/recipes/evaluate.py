@@ -230,7 +230,9 @@ def _make_and_judge(
 ) -> JudgedClips:
     started = time.perf_counter()
     variant = Path(maker.adapter).name if maker.adapter else ""
-    options = GenerateConfig(**config.model_dump(include=set(SampleConfig.model_fields)), keep_latents=False)
+    options = GenerateConfig(
+        **config.model_dump(include=set(SampleConfig.model_fields)), keep_latents=False, check_steps=False
+    )
     with maker.ready() as generator:
         dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
     made = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ClipShape
 from videoalign.recipes.encode import sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
+from videoalign.sampling.step_check import StepCheck
 from videoalign.video.files import write_video
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class GenerateConfig(SampleConfig):
     keep_latents: bool = True
     """Keep the latents that each clip was decoded from beside the dataset, for `encode`: the file lost something when
     it was written, and training would learn that loss."""
+    check_steps: bool = True
+    """Make the first two clips of a new dataset again in twice the steps, and say so where they come out as others: the
+    sampler is then too coarse for the model. Costs as much as four clips."""
 
 
 def generate(
@@ -76,6 +80,7 @@ def generate(
     wrap_scheduler: Steering | None = None,
     info: DatasetInfo | None = None,
     progress: Progress = silent,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
     """Makes clips and adds them to a dataset; clips that are there are not made again.
 
@@ -91,6 +96,7 @@ def generate(
         wrap_scheduler: see `Generator.sample_latents`.
         info: dimensions of a new dataset; the default three when absent.
         progress: counts clips.
+        on_note: called with what is worth knowing of the sampler, see `StepCheck`.
 
     Raises:
         DataError: no prompts, or one that the model cannot read; nothing is written then.
@@ -107,7 +113,9 @@ def generate(
     name = f"{generator.name}+{variant}" if variant else generator.name
     maker = fingerprint([name, clip_identity(generator, wrap_scheduler)])[:8]
     plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
-    done = {clip.clip_id for clip in dataset.clips() if dataset.clip_path(clip).is_file()}
+    there = dataset.clips()
+    done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
+    check = StepCheck(generator, wrap_scheduler, on_note, wanted=config.check_steps and not there)
     made: list[tuple[Clip, Tensor]] = []
     with progress("generate", len(plans)) as advance:
         clips = make_clips(
@@ -116,11 +124,13 @@ def generate(
         try:
             for plan, video, latents in clips:
                 made.append((_store(dataset, plan, video, name), latents))
+                check.after(plan, latents)
                 if len(made) >= FLUSH_CLIPS:
                     _add(dataset, generator, made, config.keep_latents)
                     made = []
         finally:
             _add(dataset, generator, made, config.keep_latents)
+    check.finish()
     return dataset
 
 

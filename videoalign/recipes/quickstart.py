@@ -162,7 +162,9 @@ class _Quickstart:
 
     def _generate(self, share: int) -> None:
         """The base's clips of every second training prompt."""
-        options = GenerateConfig(per_prompt=self.config.per_prompt, seed=self.config.seed, batch_size=16)
+        options = GenerateConfig(
+            per_prompt=self.config.per_prompt, seed=self.config.seed, batch_size=16, check_steps=False
+        )
         generate(self.generator, self._prompts()[share::NUM_SHARES], self._share(share), options)
 
     def _share(self, share: int) -> Path:
@@ -258,7 +260,11 @@ class _Quickstart:
         elif arm in self._guided():
             wrap = guide_wrapper(generator, self.folder / GUIDE_NAME, self._guided()[arm], self.config.strength)
         options = GenerateConfig(
-            per_prompt=self.config.judged_per_prompt, seed=self.config.seed + 1, batch_size=24, keep_latents=False
+            per_prompt=self.config.judged_per_prompt,
+            seed=self.config.seed + 1,
+            batch_size=24,
+            keep_latents=False,
+            check_steps=False,
         )
         out = self.folder / "arms" / arm
         made = generate(generator, self.held_out, out, options, variant=arm, wrap_scheduler=wrap)

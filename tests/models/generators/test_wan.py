@@ -176,6 +176,20 @@ def test_mistakes_are_one_line_errors(generator: WanGenerator, clip: Video, tmp_
         generator.sample(TEXTS[:1], [1], num_steps=0)
 
 
+def test_tokens_are_counted_of_the_text_that_the_model_reads(generator: WanGenerator) -> None:
+    long = "a red circle&amp;amp;   moves \n\t left"  # cleaned: a red circle& moves left
+    clean = "a red circle& moves left"
+    limit = len(generator.pipeline.tokenizer(clean).input_ids)
+    assert len(generator.pipeline.tokenizer(long).input_ids) > limit
+    generator.settings = generator.settings.changed({"max_text_tokens": limit, "known_words_only": False})
+    generator.check_prompts([long])
+    torch.testing.assert_close(generator.encode_text([long]), generator.encode_text([clean]))
+    torch.testing.assert_close(generator.tokenize([long]), generator.tokenize([clean]))
+    generator.settings = generator.settings.changed({"max_text_tokens": limit - 1})
+    with pytest.raises(DataError, match=f"has {limit} tokens; 'small' reads {limit - 1}"):
+        generator.check_prompts([long])
+
+
 def test_the_sprite_base_takes_enough_steps_to_follow_its_own_velocity() -> None:
     generator = load_generator("sprites")
     texts, seeds = [TEXTS[0], TEXTS[1]], [3, 4]

@@ -218,6 +218,13 @@ class WanGenerator:
         pixels = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")  # (B, F, H, W, 3)
         return [Video(frames=clip, fps=self.settings.fps) for clip in (pixels * 255).round().astype(np.uint8)]
 
+    @property
+    def scheduler_name(self) -> str:
+        """Class of the scheduler and its shift, as in ``UniPCMultistepScheduler, flow_shift 3``."""
+        config = self.pipeline.scheduler.config
+        told = [f"{name} {config[name]:g}" for name in ("flow_shift", "shift") if config.get(name) is not None]
+        return ", ".join([type(self.pipeline.scheduler).__name__, *told])
+
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Nothing when the model can read every prompt; it is tokenised and no more.
 
@@ -254,7 +261,7 @@ class WanGenerator:
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask, int64 (B, max_text_tokens) each, as the pipeline makes them."""
         tokens = self.pipeline.tokenizer(
-            list(texts),
+            [prompt_clean(text) for text in texts],
             padding="max_length",
             max_length=self.settings.max_text_tokens,
             truncation=True,
