@@ -96,7 +96,7 @@ def generate(
         wrap_scheduler: see `Generator.sample_latents`.
         info: dimensions of a new dataset; the default three when absent.
         progress: counts clips.
-        on_note: called with what is worth knowing of the sampler, see `StepCheck`.
+        on_note: called with what `StepCheck` says of the sampler.
 
     Raises:
         DataError: no prompts, or one that the model cannot read; nothing is written then.
@@ -110,19 +110,16 @@ def generate(
     dataset = out if isinstance(out, Dataset) else Dataset.create(out, info or DatasetInfo(), exist_ok=True)
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
-    name = f"{generator.name}+{variant}" if variant else generator.name
+    name = "+".join(filter(None, (generator.name, variant)))
     maker = fingerprint([name, clip_identity(generator, wrap_scheduler)])[:8]
     plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
-    there = dataset.clips()
+    there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
     done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
     check = StepCheck(generator, wrap_scheduler, on_note, wanted=config.check_steps and not there)
-    made: list[tuple[Clip, Tensor]] = []
     with progress("generate", len(plans)) as advance:
-        clips = make_clips(
-            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, batch_size=config.batch_size
-        )
+        how: dict[str, Any] = {"done": done, "wrap_scheduler": wrap_scheduler, "batch_size": config.batch_size}
         try:
-            for plan, video, latents in clips:
+            for plan, video, latents in make_clips(generator, plans, on_clip=advance, **how):
                 made.append((_store(dataset, plan, video, name), latents))
                 check.after(plan, latents)
                 if len(made) >= FLUSH_CLIPS:

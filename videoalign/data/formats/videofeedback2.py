@@ -18,13 +18,17 @@ from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
 from videoalign.video.addresses import path_of
 
-QUESTIONS = {"视觉质量评分": "visual_score", "文本符合度评分": "t2v_score", "物理符合度评分": "phy_score"}
+QUESTIONS = {
+    "\u89c6\u89c9\u8d28\u91cf\u8bc4\u5206": "visual_score",
+    "\u6587\u672c\u7b26\u5408\u5ea6\u8bc4\u5206": "t2v_score",
+    "\u7269\u7406\u7b26\u5408\u5ea6\u8bc4\u5206": "phy_score",
+}
 """What the export calls each score, with a number before it."""
 
 WORDS = ("very poor", "relatively poor", "medium", "relatively good", "very good")
 """Answers from 1 to 5."""
 
-_ENGLISH, _CHINESE = "English Prompt", "翻译为中文"
+_ENGLISH, _CHINESE = "English Prompt", "\u7ffb\u8bd1\u4e3a\u4e2d\u6587"
 
 
 class VideoFeedback2Options(RatingsOptions):
