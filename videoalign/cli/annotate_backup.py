@@ -9,7 +9,7 @@ import typer
 
 from videoalign.cli.annotate_agreement import Folder
 from videoalign.cli.annotate_common import Db, needs_web
-from videoalign.cli.common import AsJson, ConfigFile, Overrides, load_config, print_json
+from videoalign.cli.common import AsJson, ConfigFile, Overrides, load_config, local_path, print_json
 
 
 def register(group: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(group: typer.Typer) -> None:
 
 def backup(
     dataset: Folder,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The copy; a new file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The copy; a new file.", parser=local_path)],
     settings: Overrides = None,
     db: Db = None,
     config: ConfigFile = None,
@@ -45,7 +45,7 @@ def backup(
 
 def restore(
     dataset: Folder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'annotate backup' wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'annotate backup' wrote.", parser=local_path)],
     settings: Overrides = None,
     db: Db = None,
     config: ConfigFile = None,
