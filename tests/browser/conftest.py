@@ -39,8 +39,30 @@ INVITE = """async (body) => {
 }"""
 
 
-def wait_until(holds: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
-    """What ``holds`` returns once it is true; the page's rules forbid Playwright's own way of waiting."""
+TOGETHER = """async ({ clips, apart, moments, length }) => {
+  const videos = [...document.querySelectorAll('video')].slice(0, clips), end = performance.now() + 90_000;
+  let seen = [];
+  while (seen.length < moments) {
+    const times = videos.map(v => v.currentTime);
+    if (performance.now() > end) throw new Error(`not together: ${JSON.stringify({ times, seen })}`);
+    if (!videos.some(v => v.paused || v.ended)) {
+      const far = Math.max(...times) - Math.min(...times);
+      if (Math.min(far, length - far) >= apart) seen = [];
+      else if (times[0] !== seen.at(-1)) seen.push(times[0]);
+    }
+    await new Promise(resolve => setTimeout(resolve, 15));
+  }
+  return seen;
+}"""
+"""Resolves once the first clips were seen to play at so many different moments in a row, none as far as ``apart`` seconds
+from another on a loop of ``length`` seconds."""
+
+
+def wait_until(holds: Callable[[], Any], seconds: float = 90.0, what: str = "") -> Any:
+    """What ``holds`` returns once it is true; the page's rules forbid Playwright's own way of waiting.
+
+    The time is for a machine that is busy with other things: no more than a broken page needs to be found out.
+    """
     end = time.monotonic() + seconds
     while not (value := holds()):
         assert time.monotonic() < end, f"waited {seconds} s in vain {what}"
@@ -85,6 +107,7 @@ class Programme:
     def come_in(self, link: str, arrives: str = "**/rate", **options: Any) -> Any:
         """A page of a browser of its own, in which a link was opened and accepted with the keyboard."""
         context = self.browser.new_context(**{"viewport": {"width": 1366, "height": 768}, **options})
+        context.set_default_timeout(90_000)
         self.contexts.append(context)
         page = context.new_page()
         page.complaints, page.asked = [], []

@@ -87,7 +87,7 @@ def test_admin_pages_show_the_disagreement_and_the_decision(programme: Any) -> N
 
 def test_the_dataset_keeps_both_views_and_the_final_word(programme: Any) -> None:
     programme.process.terminate()
-    assert programme.process.wait(30) == 0
+    assert programme.process.wait(90) == 0
     dataset = Dataset.open(programme.folder)
     rows = [row for row in dataset.judgements() if row.dimension == "VQ"]
     liked = {(row.prompt_id, row.role, row.clip_a if row.label == "A" else row.clip_b) for row in rows}

@@ -28,8 +28,45 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": str(len(body)).encode()})
 
 
-def with_server(work: Callable[[int], Awaitable[None]], **limits: Any) -> None:
-    """Runs ``work`` with the port of a server whose connections have these limits."""
+class Loop(asyncio.SelectorEventLoop):
+    """A loop in which time passes faster when a test says so."""
+
+    passed = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.passed
+
+
+def let_pass(seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    loop.passed += seconds
+
+
+class Client:
+    """Opens connections to a server, of which it also sees the other end."""
+
+    def __init__(self, port: int, server: uvicorn.Server) -> None:
+        self.port, self.server = port, server
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that the server has taken."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        await until(lambda: self.other_end(writer) is not None)
+        return reader, writer
+
+    def other_end(self, writer: asyncio.StreamWriter) -> Any:
+        name = writer.get_extra_info("sockname")
+        return next((one for one in self.server.server_state.connections if one.client == name), None)
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    while not holds():
+        await asyncio.sleep(0)
+
+
+def with_server(work: Callable[[Client], Awaitable[None]], **limits: Any) -> None:
+    """Runs ``work`` with a client of a server whose connections have these limits."""
 
     async def run() -> None:
         listener, address = listen("127.0.0.1", 0)
@@ -37,12 +74,13 @@ def with_server(work: Callable[[int], Awaitable[None]], **limits: Any) -> None:
         server = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="off", log_config=None))
         serving = asyncio.create_task(server.serve([listener]))
         try:
-            await asyncio.wait_for(work(int(address.rpartition(":")[2])), 30)
+            await work(Client(int(address.rpartition(":")[2]), server))
         finally:
             server.should_exit = server.force_exit = True
             await serving
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(run())
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -54,15 +92,15 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize("said", [b"", b"POST / HTTP/1.1\r\nhost:", HEAD, HEAD + b"123"])
 def test_when_there_are_too_many_the_one_that_was_waited_for_longest_makes_room(said: bytes) -> None:
-    async def work(port: int) -> None:
+    async def work(client: Client) -> None:
         idle, served = [], []
         for _ in range(12):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await client.connect()
             writer.write(said)
-            await asyncio.sleep(0.02)
+            await until(lambda: client.other_end(writer).has_head or HEAD not in said)
             idle.append((reader, writer))
         for _ in range(3):
-            served.append(await asyncio.open_connection("127.0.0.1", port))
+            served.append(await client.connect())
             served[-1][1].write(HEAD + b"12345")
             assert await answer(served[-1][0]) == b"5"
         for reader, _ in idle[:10]:
@@ -75,27 +113,33 @@ def test_when_there_are_too_many_the_one_that_was_waited_for_longest_makes_room(
 
 @pytest.mark.parametrize("said", [b"", b"POST / HTTP/1.1\r\nhost:", HEAD + b"12345" + HEAD[:30]])
 def test_a_request_whose_head_does_not_come_is_not_waited_for(said: bytes) -> None:
-    async def work(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def work(client: Client) -> None:
+        reader, writer = await client.connect()
         writer.write(said)
         if b"12345" in said:
             assert await answer(reader) == b"5"
+        let_pass(59)
+        await asyncio.sleep(0)
+        assert client.other_end(writer) is not None
+        let_pass(2)
         assert await reader.read() == b""
 
-    with_server(work, read_seconds=0.3)
+    with_server(work)
 
 
 def test_a_body_may_take_longer_than_a_head_and_a_further_request_has_its_own_time() -> None:
-    async def work(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def work(client: Client) -> None:
+        reader, writer = await client.connect()
         for _ in range(2):
             writer.write(HEAD)
+            await until(lambda: client.other_end(writer).has_head)
             for _ in range(5):
-                await asyncio.sleep(0.12)
+                let_pass(50)
                 writer.write(b"1")
             assert await answer(reader) == b"5"
+            let_pass(50)
 
-    with_server(work, read_seconds=0.3)
+    with_server(work)
 
 
 def test_that_no_file_can_be_opened_is_reported_once_and_other_failures_as_ever(

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from videoalign.stats.resampling import Estimate
+from videoalign.stats.shares import wilson_interval
 
 FAR = 3.5
 """Robust z beyond which a time is called an outlier, as Iglewicz and Hoaglin (1993) advise."""
@@ -19,8 +20,7 @@ def share_with_interval(num: int, total: int) -> Estimate:
     """``num`` of ``total`` with Wilson's 95% interval; all nan of nothing."""
     if not total:
         return Estimate(math.nan, math.nan, math.nan)
-    interval = binomtest(num, total).proportion_ci(method="wilson")
-    return Estimate(num / total, float(interval.low), float(interval.high))
+    return Estimate(num / total, *wilson_interval(num / total, total, clusters=max(total, 2), effect=1.0))
 
 
 class LeftBias(NamedTuple):
@@ -37,7 +37,7 @@ class LeftBias(NamedTuple):
 def left_bias(num_left: int, num_right: int) -> LeftBias:
     """From how many decided verdicts went to the clip on each side; fair when sides are drawn anew for each pair."""
     num = num_left + num_right
-    p_value = float(binomtest(num_left, num, 0.5).pvalue) if num else math.nan
+    p_value = min(1.0, 2 * float(bdtr(min(num_left, num_right), num, 0.5))) if num else math.nan
     return LeftBias(share_with_interval(num_left, num), num, p_value)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from videoalign.stats.resampling import Estimate, sum_by_cluster
 
@@ -108,7 +108,7 @@ def wilson_interval(
     if value > 0.5:
         low, high = wilson_interval(1 - value, num, clusters, effect, level=level)
         return 1 - high, 1 - low
-    z, wide = norm.isf((1 - level) / 2), t.isf((1 - level) / 2, clusters - 1)
+    z, wide = ndtri((1 - level) / 2), stdtrit(clusters - 1, (1 - level) / 2)  # below 0; only their squares count
     spread = float(z**2 * min(effect, 1.0) + wide**2 * max(effect - 1.0, 0.0)) / num
     middle = value + spread / 2
     half = math.sqrt(spread * (value * (1 - value) + spread / 4))
