@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 START_SECONDS = 30
 
@@ -71,7 +74,8 @@ class PostgresServer:
 
     def create(self, database: str) -> str:
         """A new empty database; returns its address."""
-        self._run("createdb", "-h", self.folder, "-U", "videoalign", database)
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
         return self.url(database)
 
     def _run(self, program: str, *arguments: object) -> None:

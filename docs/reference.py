@@ -130,10 +130,15 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def made() -> dict[str, str]:
+    """The pages by their names."""
+    return {"commands.md": cli_page(), "settings.md": settings_page()}
+
+
 def main() -> int:
     """Writes or checks the pages."""
     stale = []
-    for name, page in (("commands.md", cli_page()), ("settings.md", settings_page())):
+    for name, page in made().items():
         file = PAGES / name
         if file.is_file() and file.read_text(encoding="utf-8") == page:
             continue

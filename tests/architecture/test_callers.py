@@ -19,21 +19,18 @@ def public_names(module: Any) -> dict[str, ast.AST]:
 
 def uncalled(modules: list[Any]) -> list[str]:
     """Public functions of the math that no package code names outside of their own bodies."""
-    found = []
+    uses: dict[str, set[int]] = {}
     for module in modules:
-        for name, node in public_names(module).items() if module.unit in MATH else ():
-            inside = {id(inner) for inner in ast.walk(node)}
-            uses = [
-                inner
-                for other in modules
-                for inner in ast.walk(other.tree)
-                if id(inner) not in inside
-                and (isinstance(inner, ast.Name) and inner.id == name)
-                | (isinstance(inner, ast.Attribute) and inner.attr == name)
-            ]
-            if not uses:
-                found.append(f"{module.at(node.lineno)} {name} is called by nothing in the package")
-    return found
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Name | ast.Attribute):
+                uses.setdefault(node.id if isinstance(node, ast.Name) else node.attr, set()).add(id(node))
+    return [
+        f"{module.at(node.lineno)} {name} is called by nothing in the package"
+        for module in modules
+        if module.unit in MATH
+        for name, node in public_names(module).items()
+        if not uses.get(name, set()) - {id(inner) for inner in ast.walk(node)}
+    ]
 
 
 def test_public_math_has_a_caller_in_the_package(modules: list[Any]) -> None:

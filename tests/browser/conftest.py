@@ -54,8 +54,8 @@ TOGETHER = """async ({ clips, apart, moments, length }) => {
   }
   return seen;
 }"""
-"""Resolves once the first clips were seen to play at so many different moments in a row, none as far as ``apart`` seconds
-from another on a loop of ``length`` seconds."""
+"""Resolves once the first clips were seen to play at so many different moments in a row, none as far as ``apart``
+seconds from another on a loop of ``length`` seconds."""
 
 
 def wait_until(holds: Callable[[], Any], seconds: float = 90.0, what: str = "") -> Any:

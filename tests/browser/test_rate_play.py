@@ -21,7 +21,8 @@ STILL = "[...document.querySelectorAll('.frame video')].every(v => v.paused && !
 BEGUN = """() => {
   window.begun = [];
   for (const video of document.querySelectorAll('.frame video')) {
-    video.play = function () { window.begun.push(this.currentTime); return HTMLMediaElement.prototype.play.call(this); };
+    const { play } = video;
+    video.play = () => { window.begun.push(video.currentTime); return play.call(video); };
   }
 }"""
 """From here on ``begun`` keeps the time of each clip at which it was set going."""
@@ -146,7 +147,7 @@ def test_the_shorter_clip_holds_its_last_frame_and_says_so(page: Any) -> None:
 def test_at_the_end_both_begin_again_together_or_stop_there(page: Any) -> None:
     page.evaluate(BEGUN)
     seek(page, LONG - 0.3)
-    wait_until(lambda: page.evaluate("begun.length") >= 3, what="for the end of the long clip")  # at first it plays alone
+    wait_until(lambda: page.evaluate("begun.length") >= 3, what="for the end of the long clip, which played alone")
     play_together(page)
     assert page.evaluate("begun.slice(1, 3)") == [0, 0]
     page.keyboard.press("o")

@@ -80,19 +80,20 @@ def test_without_them_clips_of_another_size_are_refused(
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("wrong", ["num_frames=12", "height=40", "width=8", "fps=0", "max_text_tokens=0"])
 def test_what_the_model_cannot_make_leaves_nothing_behind(
-    root: Path, tmp_path: Path, wrong: str, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Each command refuses one of the settings, and one command each of them: all read them in one place."""
     prompts, data, out = str(root / "prompts.txt"), [str(root / "d"), *model(root)], str(tmp_path / "out")
     both = ["--base", str(root / "model"), "--candidate", str(root / "model")]
-    for command in (
-        ["generate", *model(root), "--prompts", prompts, "--out", out],
-        ["sample", *model(root), "--prompt", TEXTS[0], "--out", out],
-        ["align", "sft", *data, "--pairs", "p", "--out", out],
-        ["guide", "train", *data, "--reward", "r", "--pairs", "p", "--out", out],
-        ["evaluate", *both, "--prompts", prompts, "--judge", "oracle", "--out", out],
-        ["encode", *data, "--pairs", "p"],
+    sampling = ["sample", *model(root), "--prompt", TEXTS[0], "--out", out]
+    for command, wrong in (
+        (["generate", *model(root), "--prompts", prompts, "--out", out], "num_frames=12"),
+        (["align", "sft", *data, "--pairs", "p", "--out", out], "height=40"),
+        (["guide", "train", *data, "--reward", "r", "--pairs", "p", "--out", out], "width=8"),
+        (["evaluate", *both, "--prompts", prompts, "--judge", "oracle", "--out", out], "num_frames=12"),
+        (["encode", *data, "--pairs", "p"], "height=40"),
+        *((sampling, wrong) for wrong in ("num_frames=12", "height=40", "width=8", "fps=0", "max_text_tokens=0")),
     ):
         assert main([*command, wrong]) == 2, command
         error = capsys.readouterr().err

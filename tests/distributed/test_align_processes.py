@@ -1,4 +1,4 @@
-"""Alignment and the latent reward in two processes, started by the variables that torchrun and accelerate set."""
+"""Alignment and the latent reward in two processes, by the variables that torchrun and accelerate set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generate import GenerateConfig, generate
@@ -45,43 +46,49 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(count: int, words: list[str]) -> list[subprocess.CompletedProcess[str]]:
-    """The command line in so many processes."""
+def variables(rank: int, count: int, port: int) -> dict[str, str]:
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in told.items()}
+
+
+def run_two(words: list[str]) -> str:
+    """The command line in two processes; returns what they printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = []
-    for rank in range(count):
-        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        variables = {**os.environ, **{k: str(v) for k, v in told.items()}, "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "videoalign.cli.main", *words]
-        started.append(
-            subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "videoalign.cli.main", *words]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **variables(rank, 2, port), "CUDA_VISIBLE_DEVICES": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    ended = []
-    for process in started:
-        out, err = process.communicate(timeout=300)
-        ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    return ended
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=600) for process in started]
+    assert [process.returncode for process in started] == [0, 0], "".join(err[-2000:] for _, err in told)
+    return "".join(out for out, _ in told)
+
+
+def run_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The same in this process."""
+    assert main(words) == 0
+    return capsys.readouterr().out
 
 
 FIT = ["fit.num_steps=4", "fit.learning_rate=3e-3", "fit.warmup_steps=1", "fit.save_every_steps=2"]
 
 
-def trained(folder: Path, out: str, count: int, batch_size: int, more: list[str]) -> Path:
-    words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p"]
-    ended = run(count, [*words, "--out", str(folder / out), *FIT, f"fit.batch_size={batch_size}", *more])
-    assert all(process.returncode == 0 for process in ended), ended[0].stderr[-2000:] + ended[-1].stderr[-2000:]
-    assert sum("pairs, " in process.stdout for process in ended) == 1  # the first process tells
-    return folder / out
-
-
 @pytest.mark.parametrize("draws", [0, 2])
-def test_align_in_two_processes_is_align_in_one(folder: Path, draws: int) -> None:
+def test_align_in_two_processes_is_align_in_one(folder: Path, draws: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Both in one folder, which nobody else writes into: one log, one checkpoint, one adapter."""
-    more = ["lora.rank=4", "beta=50", f"reference_draws={draws}"]
-    two = trained(folder, f"two-{draws}", 2, 2, more)
-    one = trained(folder, f"one-{draws}", 1, 4, more)
+    words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p", *FIT]
+    words += ["lora.rank=4", "beta=50", f"reference_draws={draws}", "--out"]
+    one, two = folder / f"one-{draws}", folder / f"two-{draws}"
+    assert run_two([*words, str(two), "fit.batch_size=2"]).count("pairs, ") == 1  # the first process tells
+    assert run_one([*words, str(one), "fit.batch_size=4"], capsys).count("pairs, ") == 1
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row, other in zip(rows, wanted, strict=True):
@@ -89,23 +96,21 @@ def test_align_in_two_processes_is_align_in_one(folder: Path, draws: int) -> Non
     mine, other = (load_file(out / "adapter_model.safetensors") for out in (two, one))
     for name, value in other.items():
         torch.testing.assert_close(mine[name], value, rtol=0, atol=3e-4)
-    cut = trained(folder, f"two-{draws}", 1, 4, [*more, "fit.num_steps=6"])  # goes on in one process
-    assert [row["step"] for row in RunLog(cut / "log.jsonl").rows()] == [1, 2, 3, 4, 5, 6]
+    run_one([*words, str(two), "fit.batch_size=4", "fit.num_steps=6"], capsys)  # goes on in one process
+    assert [row["step"] for row in RunLog(two / "log.jsonl").rows()] == [1, 2, 3, 4, 5, 6]
 
 
-def test_guide_train_in_two_processes_is_guide_train_in_one(folder: Path) -> None:
+def test_guide_train_in_two_processes_is_guide_train_in_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By its log: weights whose gradient is nothing but rounding, as the bias of a difference, wander by the rate."""
-    logs = []
-    for out, count, batch_size in (("guide-two", 2, 1), ("guide-one", 1, 2)):
-        settings = [*FIT, f"fit.batch_size={batch_size}"]
-        words = ["guide", "train", str(folder / "data"), "--model", str(folder / "model"), "--reward", "judge"]
-        ended = run(count, [*words, "--out", str(folder / out), *settings])
-        assert all(process.returncode == 0 for process in ended), ended[-1].stderr[-2000:]
-        assert (folder / out / "model.safetensors").is_file()
-        logs.append(RunLog(folder / out / "log.jsonl").rows())
-    assert [row["step"] for row in logs[0]] == [1, 2, 3, 4]
-    for row, wanted in zip(*logs, strict=True):
-        assert row | {"seconds": 0} == pytest.approx(wanted | {"seconds": 0}, rel=1e-3, abs=1e-4)
+    words = ["guide", "train", str(folder / "data"), "--model", str(folder / "model"), "--reward", "judge", *FIT]
+    one, two = folder / "guide-one", folder / "guide-two"
+    run_two([*words, "--out", str(two), "fit.batch_size=1"])
+    run_one([*words, "--out", str(one), "fit.batch_size=2"], capsys)
+    assert all((out / "model.safetensors").is_file() for out in (one, two))
+    rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row, other in zip(rows, wanted, strict=True):
+        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +124,21 @@ def test_guide_train_in_two_processes_is_guide_train_in_one(folder: Path) -> Non
     ],
 )
 def test_commands_for_one_process_are_refused_in_one_line_before_anything_is_made(
-    folder: Path, tmp_path: Path, words: list[str]
+    folder: Path,
+    tmp_path: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     places = {name: str(folder / name) for name in ("data", "model", "prompts")} | {"out": str(tmp_path / "out")}
     before = sorted(folder.rglob("*"))
-    ended = run(2, [word.format(**places) for word in words])
-    assert [process.returncode for process in ended] == [2, 2]
-    lines = [line for process in ended for line in process.stderr.splitlines()]
-    assert len(lines) == 1 and "runs in one process, but 2 were started" in lines[0]
+    command = [word.format(**places) for word in words]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "runs in one process, but 2 were started" in line
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2 and capsys.readouterr().err == ""  # the first process has said it
     assert sorted(folder.rglob("*")) == before and not (tmp_path / "out").exists()

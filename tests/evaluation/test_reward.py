@@ -246,7 +246,7 @@ def test_two_rewards_exchanged_mirror_every_figure() -> None:
 
 def test_the_baseline_of_no_skill_is_what_meaningless_scores_really_reach() -> None:
     rng, told, reached, in_sample = np.random.default_rng(0), [], [], []
-    for trial in range(60):
+    for trial in range(30):
         pairs = [
             pair(f"p{k % 20}", f"a{k}", f"b{k}", TIE if rng.random() < 0.4 else (A, B)[rng.integers(2)])
             for k in range(60)

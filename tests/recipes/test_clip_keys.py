@@ -113,22 +113,44 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def sampled(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside the model, a dataset ``d`` and a folder ``s`` of one clip of it each."""
+    root = Path(shutil.copytree(whole, tmp_path_factory.mktemp("sampled") / "root"))
+    generator = open_generator(root / "model")
+    generate(generator, [TEXT], root / "d", GenerateConfig())
+    sample(generator, [TEXT], root / "s", SampleConfig())
+    return root
+
+
+def clip_times(root: Path) -> dict[Path, int]:
+    """When each clip was written."""
+    found = {file: file.stat().st_mtime_ns for file in root.glob("[ds]/**/*.mp4")}
+    assert found
+    return found
+
+
+def test_a_copy_of_the_model_makes_no_clip_again(sampled: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(sampled, tmp_path / "root"))
+    before, generator = clip_times(root), open_generator(root / "model")
+    generate(generator, [TEXT], root / "d", GenerateConfig())
+    sample(generator, [TEXT], root / "s", SampleConfig())
+    assert clip_times(root) == before
+
+
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_of_the_model_makes_new_clips_and_refuses_the_old_folder(root: Path, name: str) -> None:
-    model, config = root / "model", SampleConfig()
-    dataset = generate(open_generator(model), [TEXT], root / "d", GenerateConfig())
-    sample(open_generator(model), [TEXT], root / "s", config)
-    before = {file: file.stat().st_mtime_ns for file in root.glob("[ds]/**/*.mp4")}
-    generate(open_generator(model), [TEXT], root / "d", GenerateConfig())
-    sample(open_generator(model), [TEXT], root / "s", config)
-    assert {file: file.stat().st_mtime_ns for file in root.glob("[ds]/**/*.mp4")} == before
+def test_a_change_of_the_model_makes_new_clips_and_refuses_the_old_folder(
+    sampled: Path, tmp_path: Path, name: str
+) -> None:
+    root = Path(shutil.copytree(sampled, tmp_path / "root"))
+    before = clip_times(root)
     CHANGES[name](root)
-    generate(open_generator(model), [TEXT], root / "d", GenerateConfig())
-    clips = dataset.clips()
+    generator = open_generator(root / "model")
+    clips = generate(generator, [TEXT], root / "d", GenerateConfig()).clips()
     assert len({clip.clip_id for clip in clips}) == 2
     assert clips[0].seed == clips[1].seed
     with pytest.raises(OutputError, match=r"differs in (model|settings)"):
-        sample(open_generator(model), [TEXT], root / "s", config)
+        sample(generator, [TEXT], root / "s", SampleConfig())
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
@@ -140,12 +162,7 @@ def test_what_is_given_and_what_the_model_says_anyway_are_the_same_clips(root: P
     assert len(generate(generator, [TEXT], root / "d", GenerateConfig(num_steps=3)).clips()) == 2
 
 
-@pytest.mark.parametrize(
-    "change",
-    [edit("adapter", "adapter_config.json", lora_alpha=320.0), add_to_weights("adapter", "adapter_model.safetensors")],
-    ids=["alpha", "weights"],
-)
-def test_an_adapter_is_its_weights_and_its_settings(root: Path, change: Callable[[Path], None]) -> None:
+def test_an_adapter_is_its_weights_and_its_settings(root: Path) -> None:
     model, adapter = root / "model", root / "adapter"
 
     def make(scale: float = 1.0) -> Dataset:
@@ -161,11 +178,17 @@ def test_an_adapter_is_its_weights_and_its_settings(root: Path, change: Callable
     assert len(make(scale=0.5).clips()) == 2
     judge()
     made = {file: file.stat().st_mtime_ns for file in (root / "e").rglob("*")}
-    change(root)
-    assert len(make().clips()) == 3
-    with pytest.raises(OutputError, match=r"\(differs in candidate\): candidate.model.adapter"):
-        judge()
-    assert {file: file.stat().st_mtime_ns for file in (root / "e").rglob("*")} == made
+    for number, change in enumerate(
+        (
+            edit("adapter", "adapter_config.json", lora_alpha=320.0),
+            add_to_weights("adapter", "adapter_model.safetensors"),
+        )
+    ):
+        change(root)
+        assert len(make().clips()) == 3 + number
+        with pytest.raises(OutputError, match=r"\(differs in candidate\): candidate.model.adapter"):
+            judge()
+        assert {file: file.stat().st_mtime_ns for file in (root / "e").rglob("*")} == made
 
 
 def test_an_adapter_counts_even_where_nobody_names_it(root: Path) -> None:

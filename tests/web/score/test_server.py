@@ -6,6 +6,8 @@ import asyncio
 import http.client
 import importlib.util
 import json
+import math
+import signal
 import socket
 import subprocess
 import sys
@@ -48,32 +50,30 @@ async def states_until_nobody_listens(url: str) -> list[str]:
                 states.append((await client.get(f"{url}/health")).json()["status"])
         except httpx.ConnectError:
             return states
-        await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("attempt", range(3))
 def test_under_load_and_told_to_stop_it_answers_every_request_with_the_librarys_scores(
-    bench: ModuleType, reward_folder: Path, questions: list, attempt: int
+    bench: ModuleType, reward_folder: Path, questions: list
 ) -> None:
-    async def load_then_stop(process: subprocess.Popen[str], url: str) -> tuple[list[str], Any, Any]:
-        before = bench.Tally()
-        await bench.load(url, questions, clients=16, seconds=1.5, tally=before)
-        stopping = bench.load_and_stop(process, url, questions, clients=32, stop_after=0.4 + 0.3 * attempt)
-        states, during = await asyncio.gather(states_until_nobody_listens(url), stopping)
-        return states, before, during
+    async def load_then_stop(process: subprocess.Popen[str], url: str) -> tuple[list[str], Any]:
+        tally = bench.Tally()
+        asking = asyncio.create_task(bench.load(url, questions, clients=32, seconds=math.inf, tally=tally))
+        while tally.scored + tally.busy < 64:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        states = await states_until_nobody_listens(url)
+        await asking
+        return states, tally
 
-    with bench.server(reward_folder, "drain_seconds=0.3", "max_queue=64") as (process, url):
+    with bench.server(reward_folder, "drain_seconds=1", "max_queue=64") as (process, url):
         idle = http.client.HTTPConnection(urlsplit(url).netloc)
         idle.request("GET", "/health")
         assert json.load(idle.getresponse())["status"] == "ready"
-        states, before, during = asyncio.run(load_then_stop(process, url))
+        states, tally = asyncio.run(load_then_stop(process, url))
         assert process.wait(60) == 0
-    assert (before.lost, before.wrong, before.not_connected) == ([], [], 0)
-    assert before.scored + before.busy == before.sent >= 16
-    assert (during.lost, during.wrong, during.not_connected) == ([], [], 32)
-    assert during.scored + during.busy == during.sent >= 32
-    assert states == sorted(states, reverse=True)
-    assert states[-1] == "draining"
+    assert (tally.lost, tally.wrong, tally.not_connected) == ([], [], 32)
+    assert tally.scored > 0 and tally.scored + tally.busy == tally.sent >= 64
+    assert set(states) <= {"ready", "draining"} and states == sorted(states, reverse=True)
 
 
 def test_an_address_that_others_can_reach_needs_a_token(
