@@ -32,6 +32,58 @@ STALL = """async () => {
   videos[1].dispatchEvent(new Event('waiting'));
   return videos.map(v => v.paused);
 }"""
+SIMULATED = """async ([pace, late]) => {
+  const { Clock } = await import("/static/clock.js");
+  class Player extends EventTarget {
+    at = 0; paused = true; ended = false; seeking = false; error = null; playbackRate = 1; pace = 1;
+    readyState = 4; HAVE_CURRENT_DATA = 2; HAVE_FUTURE_DATA = 3;
+    get currentTime() { return this.at; }
+    set currentTime(time) { this.at = time; this.seeking = true; }
+    async play() { this.paused = false; }
+    pause() { this.paused = true; }
+    arrive() { this.seeking = false; this.dispatchEvent(new Event('seeked')); }
+  }
+  const players = [new Player(), new Player()], [lead, follower] = players, told = {};
+  const draw = globalThis.requestAnimationFrame, waiting = [];
+  const settle = () => new Promise(resolve => setTimeout(resolve));
+  const state = () => players.map(one => [one.paused, one.at]);
+  const pass = seconds => {
+    for (const one of players) if (!one.paused) one.at += seconds * one.playbackRate * one.pace;
+    for (const does of waiting.splice(0)) does();
+  };
+  globalThis.requestAnimationFrame = does => waiting.push(does);
+  try {
+    const clips = [{ video: lead, fps: 24, numFrames: 24 * 90 }, { video: follower, fps: 30, numFrames: 30 * 60 }];
+    const clock = new Clock(clips);
+    await settle();
+    clock.play();
+    await settle();
+    told.begun = state();
+    follower.pace = pace;
+    follower.at -= late;
+    told.drifts = Array.from({ length: 180 }, () => { pass(1 / 60); return Math.abs(lead.at - follower.at); });
+    clock.seek(20);
+    told.jumped = [state()];
+    for (const one of players) {
+      one.arrive();
+      await settle();
+      told.jumped.push(state());
+    }
+    follower.at -= 0.5;
+    pass(0);
+    told.lost = state();
+    for (const one of players) one.arrive();
+    await settle();
+    told.found = state();
+    follower.dispatchEvent(new Event('waiting'));
+    told.stalled = state();
+    clock.close();
+  } finally {
+    globalThis.requestAnimationFrame = draw;
+  }
+  return told;
+}"""
+"""The clock of the page over two players whose time passes as told, one at another pace and behind."""
 SHOWN = """() => [...document.querySelectorAll('.frame video')].map(video => {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = 1;
@@ -91,6 +143,21 @@ def play_together(page: Any, moments: int = 10) -> None:
 def test_both_clips_move_and_stay_within_one_frame_of_each_other(page: Any) -> None:
     play_together(page, 40)
     assert page.complaints == []
+
+
+@pytest.mark.parametrize(("pace", "late"), [(0.95, 0.1), (1.05, -0.1), (1, 0.2)])
+def test_the_shorter_clip_is_steered_beside_the_longer_one_and_neither_begins_alone(
+    programme: Any, pace: float, late: float
+) -> None:
+    told = programme.admin.evaluate(SIMULATED, [pace, late])
+    assert told["begun"] == [[False, 0], [False, 0]]
+    assert max(told["drifts"][60:]) < FRAME / 3, "after a second"
+    both_stand, one_is_there, both_play = told["jumped"]
+    assert both_stand == one_is_there == [[True, 20], [True, 20]]
+    assert both_play == [[False, 20], [False, 20]]
+    assert told["lost"] == [[True, 20], [True, 20]]
+    assert told["found"] == [[False, 20], [False, 20]]
+    assert [paused for paused, _ in told["stalled"]] == [True, True]
 
 
 @pytest.mark.parametrize("keys", [["]", "]"], ["[", "[", "["], ["l"], ["r"], ["j", "]"]], ids="-".join)
