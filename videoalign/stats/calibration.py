@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.sparse import csr_array
 from scipy.special import expit
 
 from videoalign.stats.resampling import Estimate, bootstrap
@@ -127,18 +126,15 @@ def _area(high: Floats, low: Floats, clusters: Labels | None, seed: int) -> Esti
     values, place = np.unique(np.concatenate([high, low]), return_inverse=True)
     names, row = np.unique(np.zeros(len(place)) if clusters is None else clusters, return_inverse=True)
 
-    def counted(part: slice) -> csr_array:
-        """How many of these each cluster has of each value, (C, V)."""
-        shape = len(names), len(values)
-        return csr_array((np.ones(len(place[part])), (row[part], place[part])), shape)
-
-    highs, lows = counted(slice(None, len(high))), counted(slice(len(high), None))
+    def area(counts: Floats) -> float:
+        weights = counts[row]
+        of_high = np.bincount(place[: len(high)], weights[: len(high)], len(values))
+        of_low = np.bincount(place[len(high) :], weights[len(high) :], len(values))
+        pairs = of_high.sum() * of_low.sum()
+        return float(of_high @ (np.cumsum(of_low) - of_low / 2) / pairs) if pairs else math.nan
 
     def areas(drawn: Floats) -> Floats:
-        of_high, of_low = drawn @ highs, drawn @ lows
-        pairs = of_high.sum(1) * of_low.sum(1)
-        right = (of_high * (of_low.cumsum(1) - of_low / 2)).sum(1)
-        return np.divide(right, pairs, out=np.full(len(drawn), math.nan), where=pairs > 0)
+        return np.array([area(counts) for counts in drawn])
 
     return bootstrap(len(names), areas, rng=np.random.default_rng(seed))
 
