@@ -127,6 +127,9 @@ class Prompt:
     text: str
     split: str = "train"
     """``train``, ``val`` or ``test``; a prompt is in one alone."""
+    media: str = ""
+    """Picture or clip that was asked with beside the text: relative to the dataset folder, absolute, or an address;
+    empty where there was none. The same text with another one is another prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,11 @@ def prompt_id_of(text: str) -> str:
     return f"p-{fingerprint(text)}"
 
 
+def prompt_id_with(text: str, media: str) -> str:
+    """The id of a prompt that was asked with a picture or a clip beside the text."""
+    return f"p-{fingerprint([text, media])}"
+
+
 def flip(label: str) -> Label:
     """The same verdict with the clips exchanged."""
     return _FLIPPED.get(label) or Label(label)
@@ -176,9 +181,9 @@ class Dataset:
 
     def own_prompts(self, prompts: Iterable[str | Prompt]) -> list[Prompt]:
         """Prompts as this dataset holds them: one whose text is there keeps its id and split, whatever ids are now."""
-        known = {prompt.text: prompt for prompt in reversed(self.prompts())}
+        known = {prompt.text: prompt for prompt in reversed(self.prompts()) if not prompt.media}
         given = (Prompt(prompt_id=prompt_id_of(one), text=one) if isinstance(one, str) else one for one in prompts)
-        return [known.get(prompt.text, prompt) for prompt in given]
+        return [prompt if prompt.media else known.get(prompt.text, prompt) for prompt in given]
 
     def add(
         self,
@@ -194,7 +199,12 @@ class Dataset:
             DataError: an id that is there with another text or path, a clip of an unknown prompt, a judgement or rating
                 of an unknown clip, dimension, label or role.
         """
-        all_prompts = _merge(self.prompts(), prompts, lambda row: row.prompt_id, lambda row: row.text)
+        all_prompts = _merge(
+            self.prompts(),
+            prompts,
+            lambda row: row.prompt_id,
+            lambda row: " with ".join(filter(None, (row.text, row.media))),
+        )
         all_clips = _merge(self.clips(), clips, lambda row: row.clip_id, lambda row: row.path)
         judgements, ratings = list(judgements), list(ratings)
         self._refuse_strangers(all_prompts, all_clips, judgements, ratings)

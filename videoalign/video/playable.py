@@ -25,6 +25,15 @@ MEDIA_TYPES = {
 """Endings of the files that are served, and as what. A browser goes by what is in the file, once it looks into it;
 MOV is of the kind of mp4, Matroska of that of WebM."""
 
+PICTURE_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+}
+"""Endings of pictures that every browser shows, and as what they are served."""
+
 _EVERYWHERE = {MP4: {"h264", "vp9", "av1"}, WEBM: {"vp8", "vp9", "av1"}}
 """Codecs by container, all by FFmpeg's names, that every browser plays in 8 bits with colour at half resolution."""
 _SOMEWHERE = {"h264", "hevc", "vp8", "vp9", "av1"}

@@ -10,11 +10,13 @@ from typing import Any
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
-from videoalign.data.dataset import Dataset, flip, prompt_id_of
+from videoalign.data.dataset import CLIP_FOLDER, Dataset, flip, prompt_id_of, prompt_id_with
 from videoalign.data.formats.clips import Clips, require_text
 from videoalign.data.formats.common import ClipEntry, Entry, ImportOptions, PairEntry, RatingEntry, SourceClip
+from videoalign.data.formats.references import require_reference
 from videoalign.data.tables import RecordWriter
 from videoalign.errors import DataError
+from videoalign.video.addresses import path_of
 
 REPEATED = "says the same as row"
 """How the reason of a `DuplicateRow` begins."""
@@ -69,14 +71,14 @@ class Builder:
 
     def _add_pair(self, number: int, entry: PairEntry) -> None:
         require_text(entry.rater)
-        prompt_id = _prompt_id_of(entry.prompt)
+        prompt_id = self._prompt_id(entry)
         clip_a, clip_b = self._clips.id_of(entry.clip_a, prompt_id), self._clips.id_of(entry.clip_b, prompt_id)
         if clip_a == clip_b:
             raise DataError(f"both sides are the same clip, {entry.clip_a.path}; a pair needs two.")
         if not entry.labels:
             raise DataError("no dimension is judged; fill in one at least.")
         self._say(number, _verdict_key(entry, clip_a, clip_b))
-        self._keep(entry.prompt, prompt_id, {clip_a: entry.clip_a, clip_b: entry.clip_b})
+        self._keep(entry, prompt_id, {clip_a: entry.clip_a, clip_b: entry.clip_b})
         where = f"{self.source}:{number}"
         for name, label in entry.labels.items():
             self._write(
@@ -99,7 +101,7 @@ class Builder:
 
     def _add_rating(self, number: int, entry: RatingEntry) -> None:
         require_text(entry.rater)
-        prompt_id = _prompt_id_of(entry.prompt)
+        prompt_id = self._prompt_id(entry)
         clip_id = self._clips.id_of(entry.clip, prompt_id)
         if not entry.scores:
             raise DataError("no dimension is rated; fill in one at least.")
@@ -113,15 +115,15 @@ class Builder:
                 )
         if len(earlier) == len(known):
             raise DuplicateRow(f"{REPEATED} {next(iter(earlier.values()))[1]}.")
-        self._keep(entry.prompt, prompt_id, {clip_id: entry.clip})
+        self._keep(entry, prompt_id, {clip_id: entry.clip})
         for name, score in entry.scores.items():
             self._rate(number, clip_id, entry.rater, name, score)
 
     def _add_clip(self, number: int, entry: ClipEntry) -> None:
-        prompt_id = _prompt_id_of(entry.prompt)
+        prompt_id = self._prompt_id(entry)
         clip_id = self._clips.id_of(entry.clip, prompt_id)
         self._say(number, ("clip", clip_id))
-        self._keep(entry.prompt, prompt_id, {clip_id: entry.clip})
+        self._keep(entry, prompt_id, {clip_id: entry.clip})
 
     def _say(self, number: int, what: tuple[str, ...]) -> None:
         """Remembers by 16 bytes what a row says, since a million of them must fit in memory."""
@@ -139,11 +141,24 @@ class Builder:
         where = f"{self.source}:{number}"
         self._write(Rating(clip_id=clip_id, rater=rater, dimension=dimension, score=score, source_row=where))
 
-    def _keep(self, text: str, prompt_id: str, clips: dict[str, SourceClip]) -> None:
+    def _prompt_id(self, entry: Entry) -> str:
+        """The id of what was asked: of the text, and of the picture or clip beside it where there is one."""
+        if not entry.media:
+            return _prompt_id_of(entry.prompt)
+        name, place = self._clips.place_of(entry.media)
+        require_reference(place)
+        return prompt_id_with(require_text(entry.prompt), name)
+
+    def _keep(self, entry: Entry, prompt_id: str, clips: dict[str, SourceClip]) -> None:
         """Writes the prompt and those of its clips, by id, that are not in yet."""
+        text = entry.prompt
         if prompt_id not in self._prompts:
             self._prompts[prompt_id] = text
-            self._write(Prompt(prompt_id=prompt_id, text=text))
+            media = ""
+            if entry.media:
+                _, place = self._clips.place_of(entry.media)
+                media = self._clips.copied(place, f"{CLIP_FOLDER}/{prompt_id}{path_of(place).suffix.lower()}")
+            self._write(Prompt(prompt_id=prompt_id, text=text, media=media))
         elif self._prompts[prompt_id] != text:
             raise DataError(f"'{text}' and '{self._prompts[prompt_id]}' get the same prompt id; change one of the two.")
         for clip_id, clip in clips.items():

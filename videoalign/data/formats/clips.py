@@ -102,6 +102,19 @@ class Clips:
             width=info.width,
         )
 
+    def place_of(self, path: str) -> tuple[str, str]:
+        """Name and place of a file beside the clips; see `_find` for what a name is."""
+        return self._name(located(require_text(path), self.root))
+
+    def copied(self, place: str, inside: str) -> str:
+        """Where a file beside the clips will be, which is copied with them: at ``inside``, or where it is."""
+        if not self._copied:
+            return place
+        target = self.folder / inside
+        target.parent.mkdir(exist_ok=True)
+        self._copies.append((place, target))
+        return inside
+
     def note(self) -> str | None:
         """How many clips that are in do not play in every browser, and which; None where all do."""
         if not self._unplayable:

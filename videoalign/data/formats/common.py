@@ -80,6 +80,8 @@ class PairEntry:
     """As in `Judgement`."""
     guidelines: dict[str, int] = field(default_factory=dict)
     """Version of the guideline by dimension, where it is known."""
+    media: str = ""
+    """Picture or clip that was asked with beside the prompt, as the table names it; empty where there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class RatingEntry:
     clip: SourceClip
     rater: str
     scores: dict[str, float]
+    media: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ class ClipEntry:
 
     prompt: str
     clip: SourceClip
+    media: str = ""
 
 
 Entry = PairEntry | RatingEntry | ClipEntry

@@ -1,9 +1,9 @@
 """Our plain table: one rater's verdicts on one pair a row, one column per dimension.
 
 Columns ``clip_a, clip_b, prompt`` and a column per dimension, with A, B, a tie and so on, or with ``left`` and
-``right``; optionally ``rater``, ``model_a, model_b``, ``seed_a, seed_b`` and, as this tool writes them on export,
-``role``, ``left`` (which clip stood on the left; without it, the first), ``seconds`` and, as ``VQ_guideline``, the
-version of a dimension's guideline.
+``right``; optionally ``rater``, ``model_a, model_b``, ``seed_a, seed_b``, ``media`` (the picture or clip that was
+asked with beside the prompt) and, as this tool writes them on export, ``role``, ``left`` (which clip stood on the left;
+without it, the first), ``seconds`` and, as ``VQ_guideline``, the version of a dimension's guideline.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from videoalign.data.formats.writing import Contents, judged_together, write_row
 from videoalign.data.tables import read_columns
 from videoalign.errors import DataError
 
-_KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
+_KEPT = ("role", "left", "seconds", "seed_a", "seed_b", "media")
 """Columns with a fixed name that may stand beside the verdicts."""
 _GUIDELINE = "_guideline"
 """What the name of a column with versions ends in."""
@@ -96,6 +96,7 @@ class PairsImporter:
                 left=left,
                 seconds=-1.0 if seconds is None else seconds,
                 guidelines={name: int(row.number_or_none(column) or 0) for name, column in self.guidelines.items()},
+                media=row.optional("media"),
             )
         ]
 

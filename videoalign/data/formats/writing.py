@@ -30,11 +30,15 @@ class Contents:
         self.root, self.folder = dataset.path.resolve(), out.resolve().parent
         self.path = lru_cache(maxsize=65_536)(self._path)
         self.clips = {clip.clip_id: clip for clip in dataset.clips()}
-        self.texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+        prompts = dataset.prompts()
+        self.texts = {prompt.prompt_id: prompt.text for prompt in prompts}
+        self.media = {prompt.prompt_id: self._from_table(prompt.media) for prompt in prompts if prompt.media}
 
     def _path(self, clip_id: str) -> str:
-        """Where a clip is, from the folder of the table; an address stays one."""
-        path = self.clips[clip_id].path
+        return self._from_table(self.clips[clip_id].path)
+
+    def _from_table(self, path: str) -> str:
+        """Where a file is, from the folder of the table; an address stays one."""
         return path if "://" in path else os.path.relpath((self.root / path).resolve(), self.folder)
 
     def prompt(self, clip_id: str) -> str:
@@ -56,6 +60,7 @@ class Contents:
             "model_b": other.generator,
             "seed_a": one.seed,
             "seed_b": other.seed,
+            **({"media": self.media.get(one.prompt_id, "")} if self.media else {}),
         }
 
 

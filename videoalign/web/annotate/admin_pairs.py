@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from videoalign.web.annotate.admin import ROWS
 from videoalign.web.annotate.desk import Desk
-from videoalign.web.annotate.media import NO_CLIP, clip_file
+from videoalign.web.annotate.media import NO_CLIP, clip_file, reference_file
 from videoalign.web.annotate.pages import render
 from videoalign.web.annotate.schema import Number
 from videoalign.web.annotate.sessions import AdminVisitor, AtDesk
@@ -70,12 +70,21 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) 
         visitor,
         pair=found,
         prompt=desk.library.prompts.get(found.prompt_id, ""),
+        reference=desk.library.references.shown.get(found.prompt_id, ("", ""))[1].partition("/")[0],
         clips={side: desk.library.clips[clip] for side, clip in clips.items() if clip in desk.library.clips},
         dimensions=desk.library.dataset.dimensions,
         raters_per_pair=desk.settings.raters_per_pair,
         guideline=desk.wording.version,
         rows=rows,
     )
+
+
+@router.get("/media/pairs/{number}/prompt")
+def reference(desk: AtDesk, _: AdminVisitor, number: Number) -> FileResponse:
+    """The picture or clip that was asked with beside the prompt of a pair."""
+    with desk.database.glance() as session:
+        prompt_id = session.scalar(select(Pair.prompt_id).where(Pair.id == number))
+    return reference_file(desk, prompt_id or "")
 
 
 @router.get("/media/pairs/{number}/{side}")

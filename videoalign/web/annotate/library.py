@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from videoalign.contracts.records import Clip, Dimension
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.video.playable import media_type
+from videoalign.web.annotate.references import sort_references
 from videoalign.web.annotate.showing import sort_clips
 
 Stamp = tuple[tuple[int, int], ...]
@@ -37,6 +38,7 @@ class Library:
         prompts = self.dataset.prompts()
         self.prompts = {row.prompt_id: row.text for row in prompts}
         self.splits = {row.prompt_id: row.split for row in prompts}
+        self.references = sort_references(self.dataset, prompts)
         self.rows = {row.clip_id: row for row in self.dataset.clips()}
         self.sorted = sort_clips(self.dataset, self.rows.values())
         self.clips = self.sorted.shown

@@ -66,6 +66,7 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "prompt": library.prompts.get(row.prompt_id, ""),
+        "reference": _reference(desk, row),
         "left": library.card(left, _url(desk, row.id, "left"), watching.needed_seconds(desk, left)),
         "right": library.card(right, _url(desk, row.id, "right"), watching.needed_seconds(desk, right)),
         "dimensions": [
@@ -80,6 +81,12 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
         "draft": readable_draft(row.draft),
         "said": _said(desk, session, row) if row.kind == Kind.ADJUDICATION else None,
     }
+
+
+def _reference(desk: Desk, row: Any) -> dict[str, str] | None:
+    """The picture or clip that was asked with beside the prompt."""
+    found = desk.library.references.shown.get(row.prompt_id)
+    return None if found is None else {"url": _url(desk, row.id, "prompt"), "kind": found[1].partition("/")[0]}
 
 
 def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:

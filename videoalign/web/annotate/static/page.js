@@ -7,6 +7,7 @@ import { fillGuideline } from "./guideline.js";
 import { obeyKeys, showKeys } from "./keys.js";
 import { keyGroups } from "./keymap.js";
 import { Players } from "./players.js";
+import { Reference } from "./reference.js";
 import { plain } from "./text.js";
 import { VerdictForm } from "./verdicts.js";
 import { View } from "./wipe.js";
@@ -23,6 +24,7 @@ const store = new Store($("pair").dataset.store);
 const outbox = new Outbox(store);
 const players = new Players([...document.querySelectorAll(".frame")]);
 const form = new VerdictForm($("dimensions"), $("dimension"), $("comment"));
+const reference = new Reference($("reference"), $("reference-dialog"), $("reference-large"));
 const view = new View($("stage"));
 const controls = new Controls(view, store);
 const drafts = new Drafts(store, readDraft, (problem) => leaseLost(problem));
@@ -104,6 +106,7 @@ function showPair({ state, message, upcoming }) {
   const { prompt, left, right, dimensions, said, ratings } = assignment;
   assignment.allow_undo &&= !(state in ROUNDS);
   $("prompt").textContent = prompt;
+  reference.show(assignment.reference);
   $("round").textContent = message || ROUNDS[state] || "";
   $("round").hidden = !$("round").textContent;
   $("undo").hidden = !assignment.allow_undo;
@@ -288,6 +291,7 @@ const actions = {
   comment: () => $("comment").focus(),
   rateClips,
   guideline: openGuideline,
+  reference: () => reference.open(),
   help: () => $("keys-dialog").showModal(),
 };
 const groups = keyGroups({ controls, view, form, actions });

@@ -1,0 +1,102 @@
+"""A picture or clip that was asked with beside the prompt comes in, is part of what was asked, and goes out again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from videoalign.cli.main import main
+from videoalign.contracts.records import DatasetInfo, Prompt
+from videoalign.data.dataset import Dataset
+from videoalign.errors import DataError
+
+COLUMNS = "clip_a,clip_b,prompt,media,VQ"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_clip: Callable[..., Path]) -> Path:
+    """Six clips, two pictures, a clip to begin from, and a file that is no picture."""
+    for number in range(6):
+        make_clip(tmp_path / f"{number}.mp4", tint=30 * number)
+    make_clip(tmp_path / "start.mp4", tint=200)
+    (tmp_path / "in").mkdir()
+    for name, colour in (("in/red.png", "red"), ("in/blue.jpg", "blue")):
+        Image.new("RGB", (16, 16), colour).save(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (tmp_path / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def import_pairs(folder: Path, *rows: str, out: str = "out", code: int = 0, settings: tuple[str, ...] = ()) -> Path:
+    (folder / "t.csv").write_text("\n".join([COLUMNS, *rows]), encoding="utf-8")
+    words = ["data", "import", "pairs", str(folder / "t.csv"), *settings, "--out", str(folder / out)]
+    assert main(words) == code
+    return folder / out
+
+
+def test_the_same_text_with_another_picture_is_another_prompt(folder: Path) -> None:
+    rows = ["0.mp4,1.mp4,it moves,in/red.png,A", "2.mp4,3.mp4,it moves,in/blue.jpg,B", "4.mp4,5.mp4,it moves,,tie"]
+    dataset = Dataset.open(import_pairs(folder, *rows, "1.mp4,0.mp4,it moves,in/../in/red.png,A"))
+    prompts = dataset.prompts()
+    assert [(one.text, Path(one.media).name) for one in prompts] == [
+        ("it moves", "red.png"), ("it moves", "blue.jpg"), ("it moves", ""),
+    ]  # fmt: skip
+    assert len({one.prompt_id for one in prompts}) == 3
+    by_prompt = {
+        one.prompt_id: [c.path[-5:] for c in dataset.clips() if c.prompt_id == one.prompt_id] for one in prompts
+    }
+    assert list(by_prompt.values()) == [["0.mp4", "1.mp4"], ["2.mp4", "3.mp4"], ["4.mp4", "5.mp4"]]
+    assert [one.label for one in dataset.judgements()] == ["A", "B", "tie", "A"]
+
+
+def test_what_is_written_comes_back_with_its_pictures(folder: Path) -> None:
+    first = Dataset.open(import_pairs(folder, "0.mp4,1.mp4,it moves,in/red.png,A", "2.mp4,3.mp4,it rests,,B"))
+    table = folder / "elsewhere" / "again.csv"
+    table.parent.mkdir()
+    assert main(["data", "export", "pairs", str(first.path), "--out", str(table)]) == 0
+    again = folder / "again"
+    assert main(["data", "import", "pairs", str(table), "--out", str(again)]) == 0
+    media = [Path(one.media).resolve() for one in Dataset.open(again).prompts() if one.media]
+    assert media == [(folder / "in/red.png").resolve()]
+    plain = Dataset.open(import_pairs(folder, "2.mp4,3.mp4,it rests,,B", out="plain"))
+    assert main(["data", "export", "pairs", str(plain.path), "--out", str(folder / "plain.jsonl")]) == 0
+    assert "media" not in json.loads((folder / "plain.jsonl").read_text())
+
+
+def test_pictures_are_copied_with_the_clips(folder: Path) -> None:
+    rows = ["0.mp4,1.mp4,it moves,in/red.png,A", "2.mp4,3.mp4,it goes on,start.mp4,B"]
+    dataset = Dataset.open(import_pairs(folder, *rows, settings=("copy_clips=true",)))
+    for prompt, source in zip(dataset.prompts(), ("in/red.png", "start.mp4"), strict=True):
+        assert prompt.media == f"clips/{prompt.prompt_id}{Path(source).suffix}"
+        assert (dataset.path / prompt.media).read_bytes() == (folder / source).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("media", "reason"),
+    [
+        ("gone.png", "is not there"),
+        ("broken.png", "not a picture that can be read"),
+        ("notes.txt", "must be a picture"),
+    ],
+)
+def test_a_picture_that_nobody_could_see_is_an_error_in_its_row(
+    folder: Path, capsys: pytest.CaptureFixture[str], media: str, reason: str
+) -> None:
+    out = import_pairs(folder, f"0.mp4,1.mp4,it moves,{media},A", code=2)
+    said = capsys.readouterr().err
+    assert reason in said and ":2" in said
+    assert not out.exists()
+
+
+def test_a_prompt_with_a_picture_is_not_taken_for_the_one_without(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d", DatasetInfo())
+    asked = Prompt(prompt_id="with", text="it moves", media="in/red.png")
+    dataset.add(prompts=[asked])
+    assert dataset.own_prompts(["it moves"])[0].prompt_id != "with"
+    assert dataset.own_prompts([asked]) == [asked]
+    with pytest.raises(DataError, match=r"it moves with in/red.png.*it moves with in/blue.png"):
+        dataset.add(prompts=[Prompt(prompt_id="with", text="it moves", media="in/blue.png")])
