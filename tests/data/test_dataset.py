@@ -125,8 +125,8 @@ def test_adding_leaves_the_split_of_a_prompt_alone(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(("rows", "message"), [
-    ({"prompts": [Prompt(prompt_id="p", text="another")]}, "'p' is in the dataset as 'a red circle'; got 'another'"),
-    ({"clips": [clip("a", path="clips/other.mp4")]}, "'a' is in the dataset as 'clips/a.mp4'"),
+    ({"prompts": [Prompt(prompt_id="p", text="another")]}, "'p' is in the dataset with text 'a red"),
+    ({"clips": [clip("a", path="clips/other.mp4")]}, "'a' is in the dataset with path 'clips/a.mp4'"),
     ({"clips": [clip("d", "q")]}, "its prompt 'q' is not in the dataset"),
     ({"judgements": [judgement("A", pair="ax")]}, "clip 'x' is not in the dataset"),
     ({"judgements": [judgement("A", dimension="VQQ")]}, "unknown dimension 'VQQ'. Did you mean 'VQ'"),

@@ -26,6 +26,11 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
+def bytes_digest(content: bytes) -> str:
+    """`file_digest` of a file that holds this."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
 class FileDigests:
     """Digests of files, remembered under their size, times of change and place on the disk.
 

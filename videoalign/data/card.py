@@ -83,8 +83,9 @@ def _plain(name: str) -> str:
 
 
 def _clip_places(dataset: Dataset) -> list[tuple[str, str]]:
-    """In which folders of the dataset clips are, empty for the dataset's own, and how their names end."""
-    paths = [PurePath(path) for path in _clip_paths(dataset) if "://" not in path]
+    """In which folders of the dataset files that its tables name are, empty for the dataset's own, and how they end."""
+    media = [prompt.media for prompt in dataset.prompts() if prompt.media]
+    paths = [PurePath(path) for path in (*_clip_paths(dataset), *media) if "://" not in path]
     return sorted(
         {(path.parts[0] if len(path.parts) > 1 else "", path.suffix) for path in paths if not path.is_absolute()}
     )

@@ -14,9 +14,11 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Role
 from videoalign.contracts.video import unreadable
 from videoalign.data.dataset import Dataset, flip
+from videoalign.data.formats.references import reference_at
 from videoalign.data.prompts_file import near_text, read_prompts
 from videoalign.data.split import plain_text
 from videoalign.errors import DataError, VideoError
+from videoalign.video.addresses import is_address
 from videoalign.video.files import VideoInfo, probe
 from videoalign.video.playable import TO_MP4, unplayable
 
@@ -27,6 +29,7 @@ _SPECIAL = re.compile(r"<\|\w+\|>")
 REMEDIES = {
     "broken_clip": "Fetch the file again, or leave its rows out on import with --skip-broken.",
     "changed_clip": "Import again, or put back the file that was judged.",
+    "broken_media": "Put the file back, or take it out of the prompt in the source and import again.",
     "same_clip": "Remove one of the two and its judgements, or fetch the one that is missing.",
     "shared_file": "Fetch the right file for one of the prompts, if it was not meant so.",
     "unplayable": f"Convert it, as with: {TO_MP4}",
@@ -73,12 +76,13 @@ def check_dataset(
     Kinds: ``broken_clip`` (missing, truncated, damaged in the middle, not a video), ``changed_clip`` (not the size,
     length or rate that the table says), ``unplayable`` (see `videoalign.video.playable.unplayable`), ``unreadable``
     (too short or too narrow for a reward), ``stretched`` (pixels that are not square), ``variable_rate``, ``same_clip``
-    (two clips of one prompt are the same file), ``shared_file`` (one file under two prompts), ``special_token`` (a
-    prompt holds a mark of language models, which a reward refuses), ``unknown`` (a dimension, label, clip or prompt
-    that is not there), ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a rater's verdict
-    stands twice, whichever clip stands first), ``contradiction`` (a rater says two things of one pair, not counting
-    second looks that were asked for), ``leak`` (a prompt or file stands in two splits), ``benchmark`` (a prompt stands,
-    nearly so at least, in one of the files of ``benchmark_prompts``).
+    (two clips of one prompt are the same file), ``shared_file`` (one file under two prompts), ``broken_media`` (what a
+    prompt was asked with is missing, damaged, or neither picture nor clip), ``special_token`` (a prompt holds a mark of
+    language models, which a reward refuses), ``unknown`` (a dimension, label, clip or prompt that is not there),
+    ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a rater's verdict stands twice,
+    whichever clip stands first), ``contradiction`` (a rater says two things of one pair, not counting second looks that
+    were asked for), ``leak`` (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so at
+    least, in one of the files of ``benchmark_prompts``).
 
     Raises:
         DataError: a table of the dataset or a file of prompts cannot be read.
@@ -86,6 +90,7 @@ def check_dataset(
     prompts, clips = dataset.prompts(), dataset.clips()
     return [
         *_of_prompts(prompts),
+        *_of_media(dataset, prompts),
         *_of_benchmarks(prompts, benchmark_prompts),
         *_of_clips(dataset, prompts, clips, progress),
         *_of_judgements(dataset, clips),
@@ -127,6 +132,16 @@ def _of_benchmarks(prompts: list[Prompt], files: Sequence[str | Path]) -> Iterat
             prompt = known.get(near_text(text))
             if prompt is not None:
                 yield Problem("benchmark", prompt.prompt_id, f"in split '{prompt.split}', stands in {file}: '{text}'.")
+
+
+def _of_media(dataset: Dataset, prompts: list[Prompt]) -> Iterator[Problem]:
+    for prompt in prompts:
+        if prompt.media:
+            place = prompt.media if is_address(prompt.media) else str(dataset.path / prompt.media)
+            try:
+                reference_at(place)
+            except VideoError as error:
+                yield Problem("broken_media", prompt.prompt_id, str(error))
 
 
 def _of_clips(dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progress: Progress) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -25,10 +25,10 @@ from videoalign.contracts.records import (
     Label,
     Prompt,
     Rating,
-    Role,
     WinLosePair,
 )
 from videoalign.contracts.video import Video
+from videoalign.data.additions import alone, joined, require_known
 from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
@@ -38,8 +38,6 @@ from videoalign.video.files import Choose, read_video
 
 INFO_FILE = "dataset.json"
 CLIP_FOLDER = "clips"
-
-Record = TypeVar("Record")
 
 _DIGEST = b"reward_digest"
 
@@ -51,9 +49,10 @@ def prompt_id_of(text: str) -> str:
     return f"p-{fingerprint(text)}"
 
 
-def prompt_id_with(text: str, media: str) -> str:
-    """The id of a prompt that was asked with a picture or a clip beside the text."""
-    return f"p-{fingerprint([text, media])}"
+def prompt_id_with(text: str, media_key: str) -> str:
+    """The id of a prompt that was asked with a picture or a clip beside the text, of which the key stands for the
+    content."""
+    return f"p-{fingerprint([text, media_key])}"
 
 
 def flip(label: str) -> Label:
@@ -193,52 +192,24 @@ class Dataset:
         judgements: Iterable[Judgement] = (),
         ratings: Iterable[Rating] = (),
     ) -> None:
-        """Appends what is new; a prompt or clip whose id is there stays as it is, no row is repeated.
+        """Appends what is new; a prompt keeps its split, no row is repeated. One writer waits for another.
 
         Raises:
-            DataError: an id that is there with another text or path, a clip of an unknown prompt, a judgement or rating
-                of an unknown clip, dimension, label or role.
+            DataError: an id that is there with something else, a clip of an unknown prompt, a judgement or rating of an
+                unknown clip, dimension, label or role.
+            OutputError: the folder cannot be written.
         """
-        all_prompts = _merge(
-            self.prompts(),
-            prompts,
-            lambda row: row.prompt_id,
-            lambda row: " with ".join(filter(None, (row.text, row.media))),
-        )
-        all_clips = _merge(self.clips(), clips, lambda row: row.clip_id, lambda row: row.path)
-        judgements, ratings = list(judgements), list(ratings)
-        self._refuse_strangers(all_prompts, all_clips, judgements, ratings)
-        all_judgements = list(dict.fromkeys([*self.judgements(), *judgements])) if judgements else None
-        all_ratings = list(dict.fromkeys([*self.ratings(), *ratings])) if ratings else None
-        self.write_prompts(all_prompts)
-        self.write_clips(all_clips)
-        if all_judgements is not None:
-            self.write_judgements(all_judgements)
-        if all_ratings is not None:
-            self.write_ratings(all_ratings)
-
-    def _refuse_strangers(
-        self, prompts: list[Prompt], clips: list[Clip], judgements: list[Judgement], ratings: list[Rating]
-    ) -> None:
-        prompt_ids, clip_ids = {row.prompt_id for row in prompts}, {row.clip_id for row in clips}
-        for clip in clips:
-            if clip.prompt_id not in prompt_ids:
-                raise DataError(
-                    f"clip '{clip.clip_id}': its prompt '{clip.prompt_id}' is not in the dataset; add it first."
-                )
-        said: list[Judgement | Rating] = [*judgements, *ratings]
-        for row in said:
-            named = (row.clip_a, row.clip_b) if isinstance(row, Judgement) else (row.clip_id,)
-            for clip_id in named:
-                if clip_id not in clip_ids:
-                    raise DataError(f"{row.source_row or row}: clip '{clip_id}' is not in the dataset; add it first.")
-            self.require_dimension(row.dimension, row.source_row or "judgement")
-            if isinstance(row, Judgement) and row.label not in set(Label):
-                raise DataError(f"{row.source_row or row}: label '{row.label}' is not one of {', '.join(Label)}.")
-            if isinstance(row, Judgement) and row.role not in set(Role):
-                raise DataError(f"{row.source_row or row}: role '{row.role}' is not one of {', '.join(Role)}.")
-            if isinstance(row, Judgement) and row.left not in ("", Label.A, Label.B):
-                raise DataError(f"{row.source_row or row}: left '{row.left}' is not A, B or empty.")
+        with alone(self.path):
+            all_prompts = joined(self.prompts(), prompts, lambda row: row.prompt_id, kept=("split",))
+            all_clips = joined(self.clips(), clips, lambda row: row.clip_id)
+            judgements, ratings = list(judgements), list(ratings)
+            require_known(all_prompts, all_clips, [*judgements, *ratings], self.require_dimension)
+            self.write_prompts(all_prompts)
+            self.write_clips(all_clips)
+            if judgements:
+                self.write_judgements(dict.fromkeys([*self.judgements(), *judgements]))
+            if ratings:
+                self.write_ratings(dict.fromkeys([*self.ratings(), *ratings]))
 
     def require_dimension(self, name: str, what: str) -> None:
         """Nothing when the dataset judges this dimension.
@@ -378,14 +349,3 @@ class Dataset:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise DataError(f"{kind}: the name '{name}' must be made of letters, digits, '_', '-' and '.'.")
         return self.path / kind / f"{name}.parquet"
-
-
-def _merge(have: list[Record], more: Iterable[Record], key: Any, content: Any) -> list[Record]:
-    rows = {key(row): row for row in have}
-    for row in more:
-        old = rows.setdefault(key(row), row)
-        if content(old) != content(row):
-            raise DataError(
-                f"'{key(row)}' is in the dataset as '{content(old)}'; got '{content(row)}'. Give it another id."
-            )
-    return list(rows.values())

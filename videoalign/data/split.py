@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 
+from videoalign.data.additions import alone
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
 
@@ -38,6 +39,11 @@ def split_by_prompt(dataset: Dataset, val: float, *, test: float = 0.0, seed: in
         raise ConfigError(f"--val: must be above 0 and below 1; got {val:g}.")
     if not 0 <= test < 1 - val:
         raise ConfigError(f"--test: must be at least 0 and, with --val {val:g}, below {1 - val:g}; got {test:g}.")
+    with alone(dataset.path):
+        return _split(dataset, val, test, seed)
+
+
+def _split(dataset: Dataset, val: float, test: float, seed: int) -> dict[str, int]:
     prompts = dataset.prompts()
     texts = sorted({plain_text(prompt.text) for prompt in prompts}, key=lambda text: _rank(seed, text))
     wanted = 3 if test else 2

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from videoalign.contracts.records import Judgement, Rating
+from videoalign.data.additions import alone
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate import places
-from videoalign.web.annotate.export import LOCK_FILE, export_programme, write_tables
+from videoalign.web.annotate.export import export_programme, write_tables
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.upkeep import Upkeep
 
@@ -81,7 +80,7 @@ def test_a_writer_that_had_to_wait_writes_what_was_said_meanwhile(open_programme
     programme = open_programme(folder, raters_per_pair=1)
     rater = programme.invite()
     rater.judge("left")
-    with FileLock(places.private_folder(folder) / LOCK_FILE):
+    with alone(folder):
         late = threading.Thread(target=write_tables, args=(programme.desk,))
         late.start()
         late.join(0.5)

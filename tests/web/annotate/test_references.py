@@ -57,7 +57,7 @@ def test_whoever_judges_a_pair_sees_what_was_asked_with_and_nobody_else(
     ("media", "why"),
     [
         ("../secret.png", "leaves the dataset's folder"),
-        ("dataset.json", "does not end in"),
+        ("dataset.json", "wanted a file ending in .png"),
         ("gone.png", "is not there"),
         ("https://a.test/b.png", "not on this machine"),
     ],
@@ -67,4 +67,14 @@ def test_what_cannot_be_shown_is_left_out_and_told(make_dataset: Make, media: st
     Image.new("RGB", (8, 8)).save(folder.parent / "secret.png")
     references = Library(asked_with(folder, media)).references
     assert not references.shown
-    assert len(references.notes) == 1 and why in references.notes[0]
+    (note,) = references.notes()
+    assert why in note and "prompt 'p000'" in note
+
+
+def test_a_clip_that_was_asked_with_is_looked_into_as_the_others_are(make_dataset: Make) -> None:
+    folder = make_dataset(3, files=True)
+    (folder / "clips/torn.mp4").write_bytes((folder / "clips/c000-0.mp4").read_bytes()[:500])
+    references = Library(asked_with(folder, "clips/c000-0.mp4", "clips/torn.mp4", "")).references
+    assert {name: kind for name, (_, kind) in references.shown.items()} == {"p000": "video/mp4"}
+    (note,) = references.notes()
+    assert "prompt 'p001'" in note and "torn.mp4" in note

@@ -10,13 +10,11 @@ from typing import Any
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
-from videoalign.data.dataset import CLIP_FOLDER, Dataset, flip, prompt_id_of, prompt_id_with
+from videoalign.data.dataset import Dataset, flip, prompt_id_of, prompt_id_with
 from videoalign.data.formats.clips import Clips, require_text
 from videoalign.data.formats.common import ClipEntry, Entry, ImportOptions, PairEntry, RatingEntry, SourceClip
-from videoalign.data.formats.references import require_reference
 from videoalign.data.tables import RecordWriter
 from videoalign.errors import DataError
-from videoalign.video.addresses import path_of
 
 REPEATED = "says the same as row"
 """How the reason of a `DuplicateRow` begins."""
@@ -143,21 +141,16 @@ class Builder:
 
     def _prompt_id(self, entry: Entry) -> str:
         """The id of what was asked: of the text, and of the picture or clip beside it where there is one."""
-        if not entry.media:
+        if entry.media is None:
             return _prompt_id_of(entry.prompt)
-        name, place = self._clips.place_of(entry.media)
-        require_reference(place)
-        return prompt_id_with(require_text(entry.prompt), name)
+        return prompt_id_with(require_text(entry.prompt), self._clips.reference(entry.media).key)
 
     def _keep(self, entry: Entry, prompt_id: str, clips: dict[str, SourceClip]) -> None:
         """Writes the prompt and those of its clips, by id, that are not in yet."""
         text = entry.prompt
         if prompt_id not in self._prompts:
             self._prompts[prompt_id] = text
-            media = ""
-            if entry.media:
-                _, place = self._clips.place_of(entry.media)
-                media = self._clips.copied(place, f"{CLIP_FOLDER}/{prompt_id}{path_of(place).suffix.lower()}")
+            media = self._clips.stored_reference(entry.media, prompt_id) if entry.media is not None else ""
             self._write(Prompt(prompt_id=prompt_id, text=text, media=media))
         elif self._prompts[prompt_id] != text:
             raise DataError(f"'{text}' and '{self._prompts[prompt_id]}' get the same prompt id; change one of the two.")

@@ -15,6 +15,7 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import CLIP_FOLDER
 from videoalign.data.formats.common import CLIP_ENDINGS, SourceClip
+from videoalign.data.formats.references import Reference, reference_at, reference_in
 from videoalign.errors import DataError, VideoError
 from videoalign.video.addresses import is_address, local_copy, located, path_of, plain_place
 from videoalign.video.files import VideoInfo, probe
@@ -59,6 +60,7 @@ class Clips:
         self._owners: dict[str, str] = {}  # path in the table by place that it was found at otherwise
         self._probed: dict[str, VideoInfo | VideoError] = {}
         self._unplayable: dict[str, str] = {}
+        self._reference_at = lru_cache(maxsize=65_536)(reference_at)
         self._real_folder = lru_cache(maxsize=65_536)(os.path.realpath)
 
     def id_of(self, clip: SourceClip, prompt_id: str) -> str:
@@ -102,18 +104,20 @@ class Clips:
             width=info.width,
         )
 
-    def place_of(self, path: str) -> tuple[str, str]:
-        """Name and place of a file beside the clips; see `_find` for what a name is."""
-        return self._name(located(require_text(path), self.root))
+    def reference(self, asked: SourceClip) -> Reference:
+        """What a prompt was asked with.
 
-    def copied(self, place: str, inside: str) -> str:
-        """Where a file beside the clips will be, which is copied with them: at ``inside``, or where it is."""
-        if not self._copied:
-            return place
-        target = self.folder / inside
-        target.parent.mkdir(exist_ok=True)
-        self._copies.append((place, target))
-        return inside
+        Raises:
+            VideoError: it is missing, damaged, or neither picture nor clip.
+        """
+        if asked.content is not None:
+            return reference_in(asked.content, asked.path)
+        return self._reference_at(located(require_text(asked.path), self.root))
+
+    def stored_reference(self, asked: SourceClip, prompt_id: str) -> str:
+        """Where that will be, for the table of prompts; it is copied or written where clips are."""
+        place = located(asked.path, self.root)
+        return self._kept(prompt_id + self.reference(asked).ending, place, asked.content)
 
     def note(self) -> str | None:
         """How many clips that are in do not play in every browser, and which; None where all do."""
@@ -134,16 +138,18 @@ class Clips:
     def _stored(self, clip_id: str, clip: SourceClip) -> str:
         """Where the clip will be; bytes are written at once, files are copied when all rows are in."""
         _, place = self._find(clip)
-        if clip.content is None and not self._copied:
+        return self._kept(f"{clip_id}{_ending(place)}", place, clip.content)
+
+    def _kept(self, name: str, place: str, content: bytes | None) -> str:
+        if content is None and not self._copied:
             return place
-        inside = f"{CLIP_FOLDER}/{clip_id}{_ending(place)}"
-        target = self.folder / inside
+        target = self.folder / CLIP_FOLDER / name
         target.parent.mkdir(exist_ok=True)
-        if clip.content is None:
+        if content is None:
             self._copies.append((place, target))
         else:
-            target.write_bytes(clip.content)
-        return inside
+            target.write_bytes(content)
+        return f"{CLIP_FOLDER}/{name}"
 
     def _find(self, clip: SourceClip) -> tuple[str, str]:
         """Name and place of a clip; the name of bytes is their hash.

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from videoalign.config import Config
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, SEEDS, Dimension, Label, Role
+from videoalign.data.formats.rows import MISSING
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, did_you_mean
 
@@ -80,8 +81,8 @@ class PairEntry:
     """As in `Judgement`."""
     guidelines: dict[str, int] = field(default_factory=dict)
     """Version of the guideline by dimension, where it is known."""
-    media: str = ""
-    """Picture or clip that was asked with beside the prompt, as the table names it; empty where there was none."""
+    media: SourceClip | None = None
+    """Picture or clip that was asked with beside the prompt; None where there was only the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class RatingEntry:
     clip: SourceClip
     rater: str
     scores: dict[str, float]
-    media: str = ""
+    media: SourceClip | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class ClipEntry:
 
     prompt: str
     clip: SourceClip
-    media: str = ""
+    media: SourceClip | None = None
 
 
 Entry = PairEntry | RatingEntry | ClipEntry
@@ -142,6 +143,20 @@ def clip_in(row: Row, column: str, **more: Any) -> SourceClip:
     if content is None and not (isinstance(path, str) and path.strip()):
         raise DataError(f"column '{column}' holds no video; wanted a path, an address or {{path, bytes}}.")
     return SourceClip(path=(path or "clip.mp4").strip(), content=content, **more)
+
+
+def media_in(row: Row, column: str | None) -> SourceClip | None:
+    """The picture or clip that a prompt was asked with, as `clip_in` reads it; None where the cell is empty.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    cell = row.cells.get(column) if column is not None else None
+    if isinstance(cell, Mapping):
+        cell = cell.get("bytes") or cell.get("path")
+    if column is None or cell is None or cell != cell or (isinstance(cell, str) and cell.strip() in ("", *MISSING)):
+        return None
+    return clip_in(row, column)
 
 
 def optional_column(table: SourceTable, options: ImportOptions, setting: str) -> str | None:

@@ -1,12 +1,13 @@
 """A folder of clips with one table that says what each was to show; scores may stand there too.
 
-Give the folder or the table in it: columns ``clip`` (name of the file), ``prompt``, optionally ``model``, ``seed``,
-``rater`` and, named with ``--dimensions``, scores. Without scores the dataset holds clips to be judged. Every clip of
-the folder must be in the table.
+Give the folder or the table in it: columns ``clip`` (name of the file), ``prompt``, optionally ``media`` (the picture
+or clip that was asked with beside the prompt), ``model``, ``seed``, ``rater`` and, named with ``--dimensions``, scores.
+Without scores the dataset holds clips to be judged. Every clip of the folder must be in the table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from videoalign.contracts.records import DEFAULT_DIMENSIONS
@@ -15,7 +16,9 @@ from videoalign.data.formats.common import (
     ClipEntry,
     PointwiseOptions,
     RatingEntry,
+    SourceClip,
     clip_in,
+    media_in,
     name_dimensions,
     names_in,
     optional_column,
@@ -33,6 +36,8 @@ class FolderOptions(PointwiseOptions):
     """Column with the name of the file, from the folder of the table."""
     prompt: str = "prompt"
     """Column with the prompt."""
+    media: str | None = "media"
+    """Column with the picture or clip that was asked with beside the prompt; may be absent."""
     model: str | None = "model"
     """Column that names the generator; may be absent."""
     seed: str | None = "seed"
@@ -49,7 +54,9 @@ class FolderImporter:
     def __init__(self, table: SourceTable, options: FolderOptions) -> None:
         table.require(options.clip, options.prompt, *(options.dimensions or ()))
         self.clip, self.prompt = options.clip, options.prompt
-        self.model, self.seed = (optional_column(table, options, name) for name in ("model", "seed"))
+        self.model, self.seed, self.media = (
+            optional_column(table, options, name) for name in ("model", "seed", "media")
+        )
         self.rater = rater_column(table, options)
         self.scored = name_dimensions(options.dimensions or (), options)
         self.dimensions = self.scored or {dimension.name: "" for dimension in DEFAULT_DIMENSIONS}
@@ -57,7 +64,7 @@ class FolderImporter:
             self._require_all_named(table)
 
     def _require_all_named(self, table: SourceTable) -> None:
-        paths = names_in(table, lambda row: [clip_in(row, self.clip).path])
+        paths = names_in(table, lambda row: [one.path for one in self._files(row)])
         named = {(Path(table.folder) / path).resolve() for path in paths if "\0" not in path}
         there = [file for file in sorted(Path(table.folder).rglob("*")) if file.suffix.lower() in CLIP_ENDINGS]
         missing = [str(file.relative_to(table.folder)) for file in there if file.resolve() not in named]
@@ -67,11 +74,16 @@ class FolderImporter:
                 f"{table.location}: has no row for {missing[0]}{more}; add the rows, or set need_all=false."
             )
 
+    def _files(self, row: Row) -> Iterator[SourceClip]:
+        yield clip_in(row, self.clip)
+        if (media := media_in(row, self.media)) is not None:
+            yield media
+
     def entries(self, row: Row) -> list[ClipEntry] | list[RatingEntry]:
         """See `Importer.entries`."""
         clip = clip_in(row, self.clip, generator=row.optional(self.model), seed=seed_of(row, self.seed))
         if not self.scored:
-            return [ClipEntry(prompt=row.text(self.prompt), clip=clip)]
+            return [ClipEntry(prompt=row.text(self.prompt), clip=clip, media=media_in(row, self.media))]
         scores = {name: row.number_or_none(column) for name, column in self.scored.items()}
         return [
             RatingEntry(
@@ -79,5 +91,6 @@ class FolderImporter:
                 clip=clip,
                 rater=row.text(self.rater) if self.rater else "",
                 scores={name: score for name, score in scores.items() if score is not None},
+                media=media_in(row, self.media),
             )
         ]

@@ -18,6 +18,7 @@ from videoalign.data.formats.common import (
     PairEntry,
     clip_in,
     judged_columns,
+    media_in,
     name_dimensions,
     optional_column,
     rater_column,
@@ -37,7 +38,7 @@ from videoalign.data.formats.writing import Contents, judged_together, write_row
 from videoalign.data.tables import read_columns
 from videoalign.errors import DataError
 
-_KEPT = ("role", "left", "seconds", "seed_a", "seed_b", "media")
+_KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
 """Columns with a fixed name that may stand beside the verdicts."""
 _GUIDELINE = "_guideline"
 """What the name of a column with versions ends in."""
@@ -52,6 +53,8 @@ class PairsOptions(VerdictOptions):
     """Column with the path of the second clip."""
     prompt: str = "prompt"
     """Column with the prompt."""
+    media: str | None = "media"
+    """Column with the picture or clip that was asked with beside the prompt; may be absent."""
     rater: str | None = "rater"
     """Column that names the rater; may be absent when there is one rater only."""
     model_a: str | None = "model_a"
@@ -69,7 +72,9 @@ class PairsImporter:
         self.rater = rater_column(table, options)
         self.model_a = optional_column(table, options, "model_a")
         self.model_b = optional_column(table, options, "model_b")
-        taken = (self.clip_a, self.clip_b, self.prompt, self.rater, self.model_a, self.model_b, *_KEPT)
+        self.media = optional_column(table, options, "media")
+        clips = (self.clip_a, self.clip_b, self.model_a, self.model_b)
+        taken = (*clips, self.prompt, self.media, self.rater, *_KEPT)
         named = {self.clip_a.lower(): Label.A, self.clip_b.lower(): Label.B}
         self.known = known_verdicts(options, {**LABELS, **SIDES, **named})
         self.tells_left = "left" in table.columns
@@ -96,7 +101,7 @@ class PairsImporter:
                 left=left,
                 seconds=-1.0 if seconds is None else seconds,
                 guidelines={name: int(row.number_or_none(column) or 0) for name, column in self.guidelines.items()},
-                media=row.optional("media"),
+                media=media_in(row, self.media),
             )
         ]
 

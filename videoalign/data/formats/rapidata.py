@@ -1,7 +1,7 @@
 """Rapidata's tables of many votes on pairs, and the results of its jobs: every vote is kept where the table has them.
 
 Tables: columns ``prompt``, ``file_name1, file_name2`` or ``video1, video2``, optionally ``model1, model2`` or
-``source1, source2``, and for each dimension, as ``Preference``, ``weighted_results1_Preference,
+``source1, source2``, ``prompt_asset``, and for each dimension, as ``Preference``, ``weighted_results1_Preference,
 weighted_results2_Preference`` and ``detailedResults_Preference``, a list of votes or the JSON of one. Results of a
 job (JSON): ``results`` with ``context``, ``assetUrls`` and ``detailedResults``. Votes are not signed: the k-th vote
 on a pair is kept under the name of rater k, who is not the same person from pair to pair. Without votes, or with
@@ -17,7 +17,15 @@ from typing import Annotated
 from pydantic import Field
 
 from videoalign.contracts.records import Label
-from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, clip_in, plain_dimensions
+from videoalign.data.formats.common import (
+    ImportOptions,
+    PairEntry,
+    SourceClip,
+    clip_in,
+    media_in,
+    optional_column,
+    plain_dimensions,
+)
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.errors import DataError
 
@@ -35,6 +43,8 @@ class RapidataOptions(ImportOptions):
     """Keep each vote where the table has them; false: one verdict a pair, from the weighted shares."""
     tie_band: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Weighted shares that differ by this much or less are a tie; votes are never ties."""
+    media: str | None = "prompt_asset"
+    """Column with the picture or clip that was asked with beside the prompt; may be absent."""
     dimension: str = "Preference"
     """What the job of a result file asked; tables name their dimensions themselves."""
 
@@ -44,6 +54,7 @@ class RapidataImporter:
 
     def __init__(self, table: SourceTable, options: RapidataOptions) -> None:
         self.rater, self.votes, self.tie_band = options.rater, options.votes, options.tie_band
+        self.media = optional_column(table, options, "media")
         self.is_job = "assetUrls" in table.columns
         if self.is_job:
             table.require("context")
@@ -66,9 +77,9 @@ class RapidataImporter:
     def entries(self, row: Row) -> list[PairEntry]:
         """See `Importer.entries`."""
         clip_a, clip_b, prompt = self._clips(row)
-        names = [clip_a.path, clip_b.path]
+        names, media = [clip_a.path, clip_b.path], media_in(row, self.media)
         return [
-            PairEntry(prompt=prompt, clip_a=clip_a, clip_b=clip_b, rater=rater, labels={dimension: label})
+            PairEntry(prompt=prompt, clip_a=clip_a, clip_b=clip_b, rater=rater, labels={dimension: label}, media=media)
             for dimension, asked in self.dimensions.items()
             for rater, label in self._verdicts(row, asked, names)
         ]

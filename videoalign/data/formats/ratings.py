@@ -7,6 +7,7 @@ from videoalign.data.formats.common import (
     RatingEntry,
     clip_in,
     judged_columns,
+    media_in,
     name_dimensions,
     optional_column,
     rater_column,
@@ -22,6 +23,8 @@ class RatingsOptions(PointwiseOptions):
     """Column with the path of the clip."""
     prompt: str = "prompt"
     """Column with the prompt."""
+    media: str | None = "media"
+    """Column with the picture or clip that was asked with beside the prompt; may be absent."""
     rater: str | None = "rater"
     """Column that names the rater; may be absent when there is one rater only."""
     unnamed_rater: str = ""
@@ -38,8 +41,9 @@ class RatingsImporter:
         self.rater = rater_column(table, options)
         self.unnamed_rater = options.unnamed_rater
         self.model = optional_column(table, options, "model")
+        self.media = optional_column(table, options, "media")
         self.clip, self.prompt = options.clip, options.prompt
-        taken = (self.clip, self.prompt, self.rater, self.model)
+        taken = (self.clip, self.prompt, self.rater, self.model, self.media)
         columns = options.dimensions or judged_columns(table, taken, _is_number, lambda text: "")
         table.require(*columns)
         self.dimensions = name_dimensions(columns, options)
@@ -53,6 +57,7 @@ class RatingsImporter:
                 clip=clip_in(row, self.clip, generator=row.optional(self.model)),
                 rater=row.text(self.rater) if self.rater else self.unnamed_rater,
                 scores={name: score for name, score in scores.items() if score is not None},
+                media=media_in(row, self.media),
             )
         ]
 

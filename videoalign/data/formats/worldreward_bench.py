@@ -2,15 +2,15 @@
 
 Columns ``input_caption, actions, left, right``, each of the last two an object with ``video`` and ``model``, and
 ``label``, an object with ``left``, ``right`` or ``tie`` for action, appearance and motion. The prompt is the caption,
-and the actions after it, since clips of other actions are not compared. The picture that the clips start from is not
-read.
+and the actions after it, since clips of other actions are not compared. The picture that the clips start
+from, ``input_image``, is part of it too, where it is there.
 """
 
 from __future__ import annotations
 
 import json
 
-from videoalign.data.formats.common import PairEntry, clip_in, name_dimensions
+from videoalign.data.formats.common import PairEntry, clip_in, media_in, name_dimensions, optional_column
 from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
@@ -27,6 +27,8 @@ class WorldRewardBenchOptions(VerdictOptions):
 
     dimensions: tuple[str, ...] | None = ("action", "appearance", "motion")
     """Labels that are read."""
+    media: str | None = "input_image"
+    """Column with the picture that the clips start from; may be absent."""
     rater: str = "worldreward-bench"
     """Name under which the verdicts are kept; the table does not say who gave them."""
 
@@ -36,6 +38,7 @@ class WorldRewardBenchImporter:
 
     def __init__(self, table: SourceTable, options: WorldRewardBenchOptions) -> None:
         table.require("input_caption", "left", "right", "label")
+        self.media = optional_column(table, options, "media")
         self.dimensions = name_dimensions(options.dimensions or (), options)
         self.rater, self.known = options.rater, known_verdicts(options, {**SIDES, **LABELS})
 
@@ -55,6 +58,7 @@ class WorldRewardBenchImporter:
                     for name, asked in self.dimensions.items()
                     if (text := given.optional(asked))
                 },
+                media=media_in(row, self.media),
             )
         ]
 

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
 from sqlalchemy import URL, func, select
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.output import plain_errors
 from videoalign.contracts.people import ANNOTATIONS_FILE
 from videoalign.contracts.records import Judgement, Rating
+from videoalign.data.additions import alone
 from videoalign.data.tables import read_table, write_columns
 from videoalign.errors import DataError, OutputError
 from videoalign.web.annotate import database, identity, places, raw
@@ -27,9 +26,6 @@ from videoalign.web.annotate.tables import Assignment, Pair, Person, Programme, 
 from videoalign.web.annotate.wording import read_wording
 
 Row = TypeVar("Row", Judgement, Rating)
-
-LOCK_FILE = "tables.lock"
-"""Beside the database; the operating system lets go of it when its holder ends."""
 
 TEXT_COLUMNS = (
     "assignment",
@@ -71,7 +67,7 @@ def write_tables(desk: Desk) -> int:
     """
     desk = replace(desk)  # the dataset may change meanwhile
     dataset = desk.library.dataset
-    with _alone(dataset.path):
+    with alone(dataset.path):
         with desk.database.read() as session:
             judgements, ratings = raw.judgements(desk, session), raw.ratings(desk, session)
             annotations = _annotations(session)
@@ -80,19 +76,6 @@ def write_tables(desk: Desk) -> int:
         if ratings or dataset.ratings():
             dataset.write_ratings([*_others(desk, dataset.ratings()), *ratings])
     return len(judgements)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Whoever reads first writes first: a writer that outlived its server must not put older rows over newer ones."""
-    file = places.private_folder(folder) / LOCK_FILE
-    lock = FileLock(file)
-    with plain_errors(file):
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def export_programme(folder: Path, settings: AnnotateSettings) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from videoalign.contracts.output import write_json
+from videoalign.data.additions import alone
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.errors import ConfigError
 from videoalign.web.annotate.library import Library
@@ -24,9 +25,13 @@ def own_id(folder: Path) -> str:
         OutputError: the folder cannot be written.
     """
     info = Dataset.open(folder).info
-    if not info.dataset_id:
-        info = info.model_copy(update={"dataset_id": secrets.token_hex(ID_BYTES)})
-        write_json(folder / INFO_FILE, info.model_dump(mode="json"))
+    if info.dataset_id:
+        return info.dataset_id
+    with alone(folder):
+        info = Dataset.open(folder).info
+        if not info.dataset_id:
+            info = info.model_copy(update={"dataset_id": secrets.token_hex(ID_BYTES)})
+            write_json(folder / INFO_FILE, info.model_dump(mode="json"))
     return info.dataset_id
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.records import Judgement, Label, Rating
+from videoalign.contracts.records import PROGRAMME_SOURCE, Judgement, Label, Rating
 from videoalign.contracts.records import Role as Voice
 from videoalign.web.annotate.deciding import VOICES
 from videoalign.web.annotate.desk import Desk
@@ -25,7 +25,7 @@ def rater_id(person_id: int, role: str) -> str:
 
 def source(desk: Desk) -> str:
     """What ``source_row`` begins with in all rows of this programme, and in no others."""
-    return f"annotate-{desk.key}:"
+    return f"{PROGRAMME_SOURCE}{desk.key}:"
 
 
 def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:

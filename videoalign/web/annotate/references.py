@@ -8,8 +8,8 @@ from pathlib import Path
 
 from videoalign.contracts.records import Prompt
 from videoalign.data.dataset import Dataset
-from videoalign.video.addresses import is_address
 from videoalign.video.playable import MEDIA_TYPES, PICTURE_TYPES
+from videoalign.web.annotate.showing import MOST_NAMED, trouble
 
 
 @dataclass(frozen=True)
@@ -18,28 +18,26 @@ class References:
 
     shown: dict[str, tuple[Path, str]] = field(default_factory=dict)
     """Path and media type."""
-    notes: list[str] = field(default_factory=list)
-    """A line for each that cannot be shown."""
+    doubts: list[str] = field(default_factory=list)
+    """A line for each that is not shown, or not by every browser."""
+
+    def notes(self) -> list[str]:
+        """What to tell whoever starts a server."""
+        more = len(self.doubts) - MOST_NAMED
+        return self.doubts if more <= 0 else [*self.doubts[:MOST_NAMED], f"{more} more prompts like these."]
 
 
 def sort_references(dataset: Dataset, prompts: Iterable[Prompt]) -> References:
-    """Those on this machine, inside the dataset's folder or at an absolute path, that browsers show."""
+    """Those that a browser shows; the raters of the others see the prompt alone."""
     result, root, types = References(), dataset.path.resolve(), PICTURE_TYPES | MEDIA_TYPES
     for prompt in prompts:
         if not prompt.media:
             continue
-        path = Path(prompt.media)
-        place, kind = dataset.path / path, types.get(path.suffix.lower())
-        if is_address(prompt.media):
-            why = "it is not on this machine; fetch it first"
-        elif kind is None:
-            why = f"it does not end in {', '.join(types)}; convert it"
-        elif not path.is_absolute() and not (root / path).resolve().is_relative_to(root):
-            why = "it leaves the dataset's folder; move it inside"
-        elif not place.is_file():
-            why = "it is not there"
-        else:
-            result.shown[prompt.prompt_id] = (place, kind)
-            continue
-        result.notes.append(f"prompt '{prompt.prompt_id}' is shown without {prompt.media}: {why}.")
+        found, place = trouble(root, prompt.media, PICTURE_TYPES), root / prompt.media
+        is_shown = found is None or (not found.nowhere and place.is_file())
+        if is_shown:
+            result.shown[prompt.prompt_id] = (place, types[place.suffix.lower()])
+        if found is not None:
+            how = "shown, but what it was asked with" if is_shown else "shown without what it was asked with"
+            result.doubts.append(f"{how}: prompt '{prompt.prompt_id}': {found.what}")
     return result

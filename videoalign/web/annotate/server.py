@@ -16,7 +16,6 @@ from videoalign.web.annotate.desk import Desk, open_desk
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.pairs import require_pairs, stored_pairs, sync_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.annotate.showing import MOST_NAMED
 from videoalign.web.annotate.upkeep import Upkeep
 from videoalign.web.listening import Server, config, is_loopback, listen
 
@@ -63,7 +62,7 @@ def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Start
         try:
             desk, num_pairs, token = _open(store, library, settings)
             base = settings.public_url or address
-            notes = [*library.sorted.notes(), *library.references.notes[:MOST_NAMED]]
+            notes = [*library.sorted.notes(), *library.references.notes()]
             started = Started(address, f"{base}/join/{token}", num_pairs, places.where(store.url), notes)
             upkeep = Upkeep(desk)
             upkeep.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -46,7 +46,7 @@ def sort_clips(dataset: Dataset, clips: Iterable[Clip]) -> Sorted:
     """
     result, rows, root = Sorted(), list(clips), dataset.path.resolve()
     with ThreadPoolExecutor(THREADS) as pool:
-        for clip, found in zip(rows, pool.map(lambda clip: _trouble(dataset, root, clip), rows), strict=True):
+        for clip, found in zip(rows, pool.map(lambda clip: trouble(root, clip.path), rows), strict=True):
             if found is not None:
                 (result.left_out if found.nowhere else result.doubtful)[clip.clip_id] = found.what
             if found is None or not found.nowhere:
@@ -56,20 +56,28 @@ def sort_clips(dataset: Dataset, clips: Iterable[Clip]) -> Sorted:
     return result
 
 
-def _trouble(dataset: Dataset, root: Path, clip: Clip) -> Unplayable | None:
-    if is_address(clip.path):
-        return Unplayable(f"{clip.path} is not on this machine; fetch the clips first.", nowhere=True)
-    if media_type(clip.path) is None:
-        wanted = ", ".join(MEDIA_TYPES)
-        return Unplayable(f"got {clip.path}, wanted a file ending in {wanted}; convert it.", nowhere=True)
-    if not Path(clip.path).is_absolute() and not (root / clip.path).resolve().is_relative_to(root):
-        return Unplayable(f"its path {clip.path} leaves the dataset's folder; move it inside.", nowhere=True)
-    path = dataset.clip_path(clip)
+def trouble(root: Path, place: str, pictures: Collection[str] = ()) -> Unplayable | None:
+    """Why not every browser shows a file of a dataset; None where all do, as far as its header tells.
+
+    Args:
+        root: folder of the dataset, without links.
+        place: as the tables name the file.
+        pictures: endings of pictures that may stand in place of a clip.
+    """
+    if is_address(place):
+        return Unplayable(f"{place} is not on this machine; fetch it first.", nowhere=True)
+    is_picture = Path(place).suffix.lower() in pictures
+    if media_type(place) is None and not is_picture:
+        wanted = ", ".join([*pictures, *MEDIA_TYPES])
+        return Unplayable(f"got {place}, wanted a file ending in {wanted}; convert it.", nowhere=True)
+    path = root / place
+    if not Path(place).is_absolute() and not path.resolve().is_relative_to(root):
+        return Unplayable(f"its path {place} leaves the dataset's folder; move it inside.", nowhere=True)
     try:
         state = path.stat()
     except OSError:
         return Unplayable(f"{path} is not there.", nowhere=False)
-    return _of_file(path, state.st_mtime_ns, state.st_size)
+    return None if is_picture else _of_file(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=2**17)

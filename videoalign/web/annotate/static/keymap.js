@@ -51,7 +51,7 @@ export function keyGroups({ controls, view, form, actions }) {
         row(["Shift+ArrowRight"], "Look further right", pan(-0.1, 0), { repeats: true }),
         row(["Shift+ArrowUp"], "Look further up", pan(0, 0.1), { repeats: true }),
         row(["Shift+ArrowDown"], "Look further down", pan(0, -0.1), { repeats: true }),
-        row(["p"], "What was asked with beside the prompt", actions.reference),
+        row(["p"], "What the prompt came with, large", actions.reference),
         row(["g"], "Guideline with examples", actions.guideline),
         row(["?"], "These keys", actions.help),
       ],

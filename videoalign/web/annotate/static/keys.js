@@ -41,20 +41,22 @@ function isFree(target, name, enabled) {
   return !Object.entries(OWN_KEYS).some(([what, own]) => target.matches(what) && own.includes(name));
 }
 
-/* A button or a choice that was clicked gives the keyboard back, so that Space still plays and arrows still step. */
+/* A button or a choice that was clicked gives the keyboard back, so that Space still plays, arrows still step and Enter
+   submits; one that opened a dialog does when the dialog closes, which focuses it again. */
 function releaseAfterPointer() {
   let byPointer = false;
+  let opened = false;
+  const release = () => {
+    const { activeElement } = document;
+    if (activeElement?.matches("button, input[type=radio], input[type=range]") && !activeElement.closest("dialog")) {
+      activeElement.blur();
+    }
+    opened = Boolean(document.querySelector("dialog[open]"));
+  };
   addEventListener("pointerdown", () => (byPointer = true), true);
   addEventListener("keydown", () => (byPointer = false), true);
-  addEventListener("click", () => {
-    if (!byPointer) return;
-    setTimeout(() => {
-      const { activeElement } = document;
-      if (activeElement?.matches("button, input[type=radio], input[type=range]") && !activeElement.closest("dialog")) {
-        activeElement.blur();
-      }
-    });
-  });
+  addEventListener("click", () => byPointer && setTimeout(release));
+  addEventListener("close", () => opened && setTimeout(release), true);
 }
 
 function shown(part) {

@@ -1,0 +1,61 @@
+"""What a prompt came with stands beside it, small, and large at a press; the page is then as it was."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from videoalign.data.dataset import Dataset
+
+wait_until = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["wait_until"]
+
+IS_LARGE = "document.getElementById('reference-dialog').open"
+SMALL = "(() => { const b = document.getElementById('reference'); return b.hidden ? '' : b.firstChild.tagName; })()"
+
+
+@pytest.fixture(scope="module")
+def page(open_programme: Callable[..., Any], grey_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The pair of a prompt that came with a picture, and that of one that came with an upright clip."""
+    folder = tmp_path_factory.mktemp("asked") / "prefs"
+    shutil.copytree(grey_dataset, folder, ignore=shutil.ignore_patterns("annotate.*"))
+    Image.new("RGB", (30, 160), "red").save(folder / "clips/start.png")
+    dataset = Dataset.open(folder)
+    media = ("clips/start.png", "clips/long.mp4")
+    dataset.write_prompts(replace(row, media=one) for row, one in zip(dataset.prompts(), media, strict=True))
+    return open_programme(folder, "min_watch=0").rater("Iris")
+
+
+def test_a_picture_and_a_clip_are_shown_small_and_large(page: Any) -> None:
+    seen = set()
+    for _ in range(2):
+        kind = wait_until(lambda: page.evaluate(SMALL))
+        seen.add(kind)
+        shown = page.locator("#reference > *")
+        wait_until(lambda one=shown: one.evaluate("e => (e.naturalWidth || e.videoWidth) > 0"))
+        assert shown.bounding_box()["width"] >= 44 and shown.bounding_box()["height"] == 56
+        page.keyboard.press("p")
+        assert page.evaluate(IS_LARGE)
+        large = page.locator("#reference-large > *")
+        wait_until(lambda one=large: one.evaluate("e => e.tagName == 'IMG' ? e.naturalWidth : !e.paused"))
+        assert large.bounding_box()["y"] + large.bounding_box()["height"] <= 768
+        page.keyboard.press("p")
+        assert not page.evaluate(IS_LARGE)
+        assert large.count() == 0, "it plays no more"
+        page.keyboard.press("2")
+        page.locator("#reference").click()
+        page.locator("#reference-dialog button").click()
+        for key in ("2", "2", "2"):
+            page.keyboard.press(key)
+        done = page.locator("#count").inner_text()
+        page.keyboard.press("Enter")
+        wait_until(lambda before=done: page.locator("#count").inner_text() != before, what="the pair to be submitted")
+        assert not page.evaluate(IS_LARGE), "Enter submits; it does not press the button that was clicked before"
+    assert seen == {"IMG", "VIDEO"}
+    assert page.complaints == []

@@ -1,0 +1,112 @@
+"""Rows that come into tables that are there: one writer at a time, nothing twice, nothing that contradicts what is
+there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+
+from videoalign.contracts.output import plain_errors
+from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating, Role
+from videoalign.errors import DataError
+
+Record = TypeVar("Record", Prompt, Clip)
+
+LOCK_FILE = ".lock"
+"""In a dataset's folder; the operating system lets go of it when its holder ends."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until nobody else is between reading tables of a dataset and writing them anew; not to be nested.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    file = folder / LOCK_FILE
+    lock = FileLock(file)
+    with plain_errors(file):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def joined(
+    have: list[Record], more: Iterable[Record], key: Callable[[Record], str], kept: Collection[str] = ()
+) -> list[Record]:
+    """What is there and, behind it, what is new.
+
+    Args:
+        have: is there and stays.
+        more: may be there already.
+        key: of a row.
+        kept: columns in which what is there holds, whatever the other says.
+
+    Raises:
+        DataError: the same key with another value in one of the other columns.
+    """
+    rows = {key(row): row for row in have}
+    for row in more:
+        old = rows.setdefault(key(row), row)
+        for field in dataclasses.fields(row):
+            was, now = getattr(old, field.name), getattr(row, field.name)
+            if was != now and field.name not in kept:
+                raise DataError(
+                    f"'{key(row)}' is in the dataset with {field.name} '{was}'; got '{now}'. Give it another id."
+                )
+    return list(rows.values())
+
+
+def require_known(
+    prompts: Iterable[Prompt],
+    clips: Iterable[Clip],
+    said: Iterable[Judgement | Rating],
+    require_dimension: Callable[[str, str], Any],
+) -> None:
+    """Checks rows that are to be added.
+
+    Args:
+        prompts: all of the dataset.
+        clips: all of the dataset.
+        said: what is to be added.
+        require_dimension: see `Dataset.require_dimension`.
+
+    Raises:
+        DataError: a clip of an unknown prompt, a judgement or rating of an unknown clip, dimension, label or role.
+    """
+    prompt_ids, clip_ids = {row.prompt_id for row in prompts}, set()
+    for clip in clips:
+        clip_ids.add(clip.clip_id)
+        if clip.prompt_id not in prompt_ids:
+            raise DataError(
+                f"clip '{clip.clip_id}': its prompt '{clip.prompt_id}' is not in the dataset; add it first."
+            )
+    for row in said:
+        named = (row.clip_a, row.clip_b) if isinstance(row, Judgement) else (row.clip_id,)
+        for clip_id in named:
+            if clip_id not in clip_ids:
+                raise DataError(f"{row.source_row or row}: clip '{clip_id}' is not in the dataset; add it first.")
+        require_dimension(row.dimension, row.source_row or "judgement")
+        if isinstance(row, Judgement):
+            require_words(row)
+
+
+def require_words(row: Judgement) -> None:
+    """Checks what stands in columns that hold one of a few words.
+
+    Raises:
+        DataError: another label, role or side.
+    """
+    if row.label not in set(Label):
+        raise DataError(f"{row.source_row or row}: label '{row.label}' is not one of {', '.join(Label)}.")
+    if row.role not in set(Role):
+        raise DataError(f"{row.source_row or row}: role '{row.role}' is not one of {', '.join(Role)}.")
+    if row.left not in ("", Label.A, Label.B):
+        raise DataError(f"{row.source_row or row}: left '{row.left}' is not A, B or empty.")
