@@ -35,6 +35,7 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        file.unlink(missing_ok=True)  # whoever waits for this very file sees that it is gone and makes another
         lock.release()
 
 
