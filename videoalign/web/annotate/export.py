@@ -143,7 +143,7 @@ def rewrite_annotations(desk: Desk) -> None:
     Raises:
         OutputError: the disk is full or the folder cannot be written.
     """
-    with _alone(desk.library.dataset.path):
+    with alone(desk.library.dataset.path):
         with desk.database.read() as session:
             columns = _annotations(session)
         for file in _annotations_files(desk):
