@@ -26,6 +26,17 @@ def states(programme: Any) -> list[tuple[str, int]]:
         return [tuple(row) for row in session.execute(select(Pair.state, Pair.judged).order_by(Pair.id))]
 
 
+def test_a_pair_that_was_skipped_takes_no_verdict_from_another_tab(open_programme: Open, make_dataset: Make) -> None:
+    programme = open_programme(make_dataset(3), raters_per_pair=1)
+    rater = programme.invite()
+    turn = rater.next()["assignment"]
+    assert rater.http.post("/api/skip", json={"assignment": turn["id"], "reason": "broken"}).status_code == 200
+    late = rater.http.post("/api/judgements", json=rater.body(turn))
+    assert (late.status_code, late.json()["error"]["code"]) == (409, "already_skipped")
+    with programme.desk.database.read() as session:
+        assert all(row.judged <= row.taken for row in session.execute(select(Pair.judged, Pair.taken)))
+
+
 def test_the_same_verdict_again_is_accepted_and_nothing_is_doubled(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset())
     rater = programme.invite()

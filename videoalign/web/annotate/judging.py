@@ -35,6 +35,8 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
         if session.scalar(select(Said.content_hash).where(*live)) == content:
             return
         raise Refusal(409, "already_judged", "this pair was judged already, with another verdict; go on to the next.")
+    if row.state == Work.SKIPPED:
+        raise Refusal(409, "already_skipped", "this pair was skipped already; go on to the next.")
     _require_hold(desk, session, person, row, pair)
     version = _require_complete(desk, row, pair, body)
     now = desk.now()
