@@ -94,15 +94,15 @@ class QuickstartConfig(Config):
 
 
 SECONDS = {
-    "generate": 105.0,
-    "gather": 4.0,
-    "annotate": 12.0,
-    "reward": 250.0,
+    "generate": 137.0,
+    "gather": 2.0,
+    "annotate": 25.0,
+    "reward": 340.0,
     "pairs": 1.0,
-    "encode": 30.0,
-    "guide": 150.0,
-    "align": 45.0,
-    "sample": 30.0,
+    "encode": 32.0,
+    "guide": 208.0,
+    "align": 41.0,
+    "sample": 33.0,
 }
 """What each kind of stage takes as a rule, on one core at the default settings."""
 
