@@ -86,7 +86,7 @@ def test_a_second_run_reuses_every_stage(finished: Path) -> None:
 
 def test_another_process_folder_and_memory_give_the_same_results(finished: Path) -> None:
     out = finished / "again"
-    words = ["quickstart", "--out", str(out), "--config", str(finished / "small.yaml")]
+    words = ["quickstart", "--out", str(out), "--config", str(finished / "small.yaml"), "num_workers=1"]
     subprocess.run(
         [sys.executable, "-m", "videoalign.cli.main", *words],
         env={**os.environ, "MALLOC_PERTURB_": "85"},

@@ -13,7 +13,7 @@ import numpy as np
 
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt, WinLosePair
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.data.latents import read_stored
@@ -171,7 +171,11 @@ class _Quickstart:
         return self.folder / "shares" / str(share)
 
     def _gather(self) -> None:
-        """One dataset of all the clips, with their latents, prompt after prompt."""
+        """One dataset of all the clips, with their latents, prompt after prompt, and the text states of all prompts.
+
+        Were these left to the stages that read them, the first to come would decide in which batch a text is encoded,
+        and so its last bits.
+        """
         dataset = Dataset.create(self.folder / "dataset", DatasetInfo(), exist_ok=True)
         shares = [Dataset.open(self._share(share)) for share in range(NUM_SHARES)]
         clips: dict[str, list[Clip]] = {}
@@ -185,6 +189,7 @@ class _Quickstart:
                 clips.setdefault(clip.prompt_id, []).append(clip)
         prompts = self._prompts()
         dataset.add(prompts=prompts, clips=[clip for prompt in prompts for clip in clips[prompt.prompt_id]])
+        encode(dataset, self.generator, [_any_pair(some) for some in clips.values()])
         shutil.rmtree(self.folder / "shares")
 
     def _annotate(self) -> None:
@@ -358,6 +363,18 @@ def _seeded(config: AnyConfig, seed: int) -> AnyConfig:
 def _spread(sentences: Sequence[Sentence], num: int) -> list[Sentence]:
     """``num`` of the sentences, evenly spread."""
     return [sentences[place * len(sentences) // num] for place in range(num)]
+
+
+def _any_pair(clips: Sequence[Clip]) -> WinLosePair:
+    """Two clips of a prompt, as `encode` names what it reads; who wins is left open."""
+    first, second, *_ = clips
+    return WinLosePair(
+        prompt_id=first.prompt_id,
+        clip_win=first.clip_id,
+        clip_lose=second.clip_id,
+        reward_win=0.0,
+        reward_lose=0.0,
+    )
 
 
 def _shuffled(pair: tuple[str, str], rng: np.random.Generator) -> tuple[str, str]:
