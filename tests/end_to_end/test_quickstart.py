@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from videoalign.cli.main import main
+from videoalign.recipes.quickstart_settings import QuickstartConfig
 
 FIT = {"fit": {"num_steps": 2, "batch_size": 2}}
 SETTINGS: dict[str, Any] = {
@@ -85,11 +87,12 @@ def test_a_second_run_reuses_every_stage(finished: Path) -> None:
 
 
 def test_another_process_folder_and_memory_give_the_same_results(finished: Path) -> None:
+    threads = max(1, torch.get_num_threads() // QuickstartConfig().num_workers)  # as many as each process had
     out = finished / "again"
     words = ["quickstart", "--out", str(out), "--config", str(finished / "small.yaml"), "num_workers=1"]
     subprocess.run(
         [sys.executable, "-m", "videoalign.cli.main", *words],
-        env={**os.environ, "MALLOC_PERTURB_": "85"},
+        env={**os.environ, "MALLOC_PERTURB_": "85", "OMP_NUM_THREADS": str(threads)},
         check=True,
         stdout=subprocess.DEVNULL,
     )
