@@ -13,6 +13,7 @@ from videoalign.cli.common import (
     ConfigFile,
     Device,
     Dtype,
+    Folder,
     Fresh,
     Overrides,
     load_config,
@@ -22,7 +23,6 @@ from videoalign.cli.common import (
     progress,
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 PairsName = Annotated[str, typer.Option("--pairs", metavar="NAME", help="Name of the pairs in the dataset.")]
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from videoalign.cli import annotate_backup, annotate_people
-from videoalign.cli.annotate_agreement import Folder, agreement, leaderboard
+from videoalign.cli.annotate_agreement import agreement, leaderboard
 from videoalign.cli.annotate_common import Db, needs_web
-from videoalign.cli.common import ConfigFile, Overrides, load_config, print_note
+from videoalign.cli.common import ConfigFile, Folder, Overrides, load_config, print_note
 
 
 def register(app: typer.Typer) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from videoalign.cli.common import AsJson, Seed, local_path, print_json, print_table, tell_strangers
+from videoalign.cli.common import AsJson, Folder, Seed, print_json, print_table, tell_strangers
 from videoalign.contracts.records import Aggregation
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from videoalign.data.leaderboard import Leaderboard
     from videoalign.data.rater_quality import RaterQuality
     from videoalign.stats.resampling import Estimate
-
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 
 
 def agreement(

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.annotate_agreement import Folder
 from videoalign.cli.annotate_common import Db, needs_web
-from videoalign.cli.common import AsJson, ConfigFile, Overrides, load_config, local_path, print_json
+from videoalign.cli.common import AsJson, ConfigFile, Folder, Overrides, load_config, local_path, print_json
 
 
 def register(group: typer.Typer) -> None:

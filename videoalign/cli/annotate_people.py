@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from videoalign.cli.annotate_agreement import Folder
 from videoalign.cli.annotate_common import Db, needs_web
-from videoalign.cli.common import AsJson, ConfigFile, Overrides, load_config, print_json, print_table
+from videoalign.cli.common import AsJson, ConfigFile, Folder, Overrides, load_config, print_json, print_table
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -34,6 +34,7 @@ def local_path(text: str | Path) -> Path:
         raise typer.BadParameter(f"{error}.") from None
 
 
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.yaml", help="Settings from a YAML file.", parser=local_path),

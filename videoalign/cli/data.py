@@ -11,6 +11,7 @@ import typer
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
+    Folder,
     Fresh,
     Overrides,
     Seed,
@@ -24,8 +25,6 @@ from videoalign.cli.common import (
     tell_strangers,
 )
 from videoalign.contracts.records import Aggregation
-
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
 
 
 def register(app: typer.Typer) -> None:

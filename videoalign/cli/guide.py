@@ -12,6 +12,7 @@ from videoalign.cli.common import (
     ConfigFile,
     Device,
     Dtype,
+    Folder,
     Fresh,
     Overrides,
     load_config,
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)],
+    dataset: Folder,
     model: Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.", parser=local_path)

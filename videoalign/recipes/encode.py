@@ -94,6 +94,11 @@ def encode(
     return LatentCache(dataset.path / LATENTS_FOLDER, places, texts)
 
 
+def unranked(prompt_id: str, first: str, second: str) -> WinLosePair:
+    """Two clips of a prompt for `encode`, which reads the ids alone, where neither has won."""
+    return WinLosePair(prompt_id=prompt_id, clip_win=first, clip_lose=second, reward_win=0.0, reward_lose=0.0)
+
+
 class _FileStores:
     """Stores of latents that the autoencoder read from files, one for each way in which the clips were changed."""
 

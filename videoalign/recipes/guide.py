@@ -14,7 +14,7 @@ from pydantic import Field
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import HELD_OUT, Label, WinLosePair
+from videoalign.contracts.records import HELD_OUT, Label
 from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
@@ -27,7 +27,7 @@ from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
 from videoalign.recipes.clip_fit import ClipSettings
-from videoalign.recipes.encode import encode
+from videoalign.recipes.encode import encode, unranked
 from videoalign.recipes.together import claim_together
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
@@ -126,7 +126,8 @@ def train_guide(
     train, held_out = _split(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
     if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
-    reward, rows = _fresh_reward(dataset, generator, config), _rows(train + held_out)
+    reward = _fresh_reward(dataset, generator, config)
+    rows = [unranked(pair.prompt_id, pair.clip_a, pair.clip_b) for pair in train + held_out]
     cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
     folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
@@ -273,14 +274,6 @@ def _split(pairs: list[JudgedPair], config: GuideTrainConfig) -> tuple[list[Judg
     order = torch.randperm(len(unseen), generator=fold_in(config.fit.seed, "guide", "held out")).tolist()
     kept = {unseen[index] for index in order[: config.num_held_out]}
     return train, [pair for pair in pairs if pair.prompt_id in kept]
-
-
-def _rows(pairs: Sequence[JudgedPair]) -> list[WinLosePair]:
-    """The pairs as `encode` names them; it reads the ids alone, so who wins is left at zero against zero."""
-    return [
-        WinLosePair(prompt_id=p.prompt_id, clip_win=p.clip_a, clip_lose=p.clip_b, reward_win=0.0, reward_lose=0.0)
-        for p in pairs
-    ]
 
 
 def _identity(

@@ -13,7 +13,7 @@ import numpy as np
 
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.records import Clip, DatasetInfo, Prompt, WinLosePair
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.data.latents import read_stored
@@ -26,7 +26,7 @@ from videoalign.models.generators import sprites_folder
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.align import AlignConfig, align
-from videoalign.recipes.encode import encode, encode_reference, sampler_store
+from videoalign.recipes.encode import encode, encode_reference, sampler_store, unranked
 from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_versions, shown_rows
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
@@ -189,7 +189,7 @@ class _Quickstart:
                 clips.setdefault(clip.prompt_id, []).append(clip)
         prompts = self._prompts()
         dataset.add(prompts=prompts, clips=[clip for prompt in prompts for clip in clips[prompt.prompt_id]])
-        encode(dataset, self.generator, [_any_pair(some) for some in clips.values()])
+        encode(dataset, self.generator, [unranked(key, *(c.clip_id for c in some[:2])) for key, some in clips.items()])
         shutil.rmtree(self.folder / "shares")
 
     def _annotate(self) -> None:
@@ -363,18 +363,6 @@ def _seeded(config: AnyConfig, seed: int) -> AnyConfig:
 def _spread(sentences: Sequence[Sentence], num: int) -> list[Sentence]:
     """``num`` of the sentences, evenly spread."""
     return [sentences[place * len(sentences) // num] for place in range(num)]
-
-
-def _any_pair(clips: Sequence[Clip]) -> WinLosePair:
-    """Two clips of a prompt, as `encode` names what it reads; who wins is left open."""
-    first, second, *_ = clips
-    return WinLosePair(
-        prompt_id=first.prompt_id,
-        clip_win=first.clip_id,
-        clip_lose=second.clip_id,
-        reward_win=0.0,
-        reward_lose=0.0,
-    )
 
 
 def _shuffled(pair: tuple[str, str], rng: np.random.Generator) -> tuple[str, str]:

@@ -70,7 +70,7 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) 
         visitor,
         pair=found,
         prompt=desk.library.prompts.get(found.prompt_id, ""),
-        reference=desk.library.references.shown.get(found.prompt_id, ("", ""))[1].partition("/")[0],
+        reference=desk.library.references.kind(found.prompt_id),
         clips={side: desk.library.clips[clip] for side, clip in clips.items() if clip in desk.library.clips},
         dimensions=desk.library.dataset.dimensions,
         raters_per_pair=desk.settings.raters_per_pair,

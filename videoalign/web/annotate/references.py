@@ -21,6 +21,11 @@ class References:
     doubts: list[str] = field(default_factory=list)
     """A line for each that is not shown, or not by every browser."""
 
+    def kind(self, prompt_id: str) -> str:
+        """``image`` or ``video``; empty where raters see the prompt alone."""
+        _, media_type = self.shown.get(prompt_id, (None, ""))
+        return media_type.partition("/")[0]
+
     def notes(self) -> list[str]:
         """What to tell whoever starts a server."""
         more = len(self.doubts) - MOST_NAMED

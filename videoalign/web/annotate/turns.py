@@ -85,8 +85,8 @@ def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
 
 def _reference(desk: Desk, row: Any) -> dict[str, str] | None:
     """The picture or clip that was asked with beside the prompt."""
-    found = desk.library.references.shown.get(row.prompt_id)
-    return None if found is None else {"url": _url(desk, row.id, "prompt"), "kind": found[1].partition("/")[0]}
+    kind = desk.library.references.kind(row.prompt_id)
+    return {"url": _url(desk, row.id, "prompt"), "kind": kind} if kind else None
 
 
 def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:
