@@ -168,6 +168,12 @@ def test_a_judgement_made_signed_out_is_taken_once_its_rater_is_back(programme: 
     wait_until(lambda: count(page) == "1")
 
 
+def test_whoever_is_signed_out_is_told_so_before_they_submit(page: Any) -> None:
+    page.context.clear_cookies()
+    press(page, "1")
+    wait_until(lambda: "You are signed out" in page.inner_text("#alert-text"))
+
+
 def test_a_pair_that_went_to_somebody_else_is_told_and_the_next_one_is_one_key_away(page: Any) -> None:
     gone = {"error": {"code": "expired", "reason": "this pair waited too long and went to somebody else."}}
     page.route("**/api/heartbeat", lambda route: route.fulfill(status=410, json=gone))
@@ -237,7 +243,7 @@ def test_a_clip_that_cannot_be_played_is_told_and_can_be_tried_again(page: Any) 
 def test_choices_made_with_the_mouse_leave_the_keys_free(page: Any) -> None:
     page.locator(".dimension").first.locator(".choice.right").click()
     wait_until(lambda: page.evaluate("document.activeElement === document.body"))
-    assert page.locator("#play.playing").count() == 1
+    wait_until(lambda: page.locator("#play.playing").count() == 1)
     press(page, "Space", "ArrowLeft")
     wait_until(lambda: page.locator("#play:not(.playing)").count())
     assert page.evaluate(CHOSEN) == ["right"]

@@ -26,6 +26,12 @@ BEGUN = """() => {
   }
 }"""
 """From here on ``begun`` keeps the time of each clip at which it was set going."""
+AGAIN = f"""() => {{
+  const nearEnd = time => time > {LONG - 0.31}, since = begun.slice(begun.findIndex(nearEnd));
+  return begun.some(nearEnd) ? since.filter(time => !nearEnd(time)) : [];
+}}"""
+"""Those times from the first one near the end of the long clip on, without what was set going there; a busy machine may
+set clips going anew anywhere."""
 STALL = """async () => {
   const videos = [...document.querySelectorAll('.frame video')];
   while (videos.some(v => v.paused || v.ended)) await new Promise(resolve => setTimeout(resolve, 15));
@@ -214,9 +220,9 @@ def test_the_shorter_clip_holds_its_last_frame_and_says_so(page: Any) -> None:
 def test_at_the_end_both_begin_again_together_or_stop_there(page: Any) -> None:
     page.evaluate(BEGUN)
     seek(page, LONG - 0.3)
-    wait_until(lambda: page.evaluate("begun.length") >= 3, what="for the end of the long clip, which played alone")
+    wait_until(lambda: len(page.evaluate(AGAIN)) >= 2, what="for the end of the long clip, which played alone")
     play_together(page)
-    assert page.evaluate("begun.slice(1, 3)") == [0, 0]
+    assert page.evaluate(AGAIN)[:2] == [0, 0]
     page.keyboard.press("o")
     seek(page, LONG - 0.3)
     wait_until(lambda: page.locator("#play:not(.playing)").count())

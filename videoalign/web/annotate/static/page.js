@@ -27,7 +27,7 @@ const form = new VerdictForm($("dimensions"), $("dimension"), $("comment"));
 const reference = new Reference($("reference"), $("reference-dialog"), $("reference-large"));
 const view = new View($("stage"));
 const controls = new Controls(view, store);
-const drafts = new Drafts(store, readDraft, (problem) => leaseLost(problem));
+const drafts = new Drafts(store, readDraft, (problem) => turnedDown("This pair is no longer yours.", problem));
 
 let assignment = null;
 let busy = false;
@@ -228,18 +228,14 @@ async function send(judgement) {
     if (problem instanceof Refused && assignment?.id !== judgement.assignment && problem.status !== 401) {
       await load();
     }
-    explainRefusal(problem);
+    turnedDown("The judgement was not taken.", problem);
     drawReady();
   }
 }
 
-function explainRefusal(problem) {
+function turnedDown(what, problem) {
   if (problem.status === 401) return explain(problem);
-  warn(`The judgement was not taken. ${sentence(problem)}`, "Next pair", load);
-}
-
-function leaseLost(problem) {
-  warn(`This pair is no longer yours. ${sentence(problem)}`, "Next pair", load);
+  warn(`${what} ${sentence(problem)}`, "Next pair", load);
 }
 
 function undo() {
