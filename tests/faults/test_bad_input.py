@@ -75,7 +75,7 @@ def test_pairs_that_nobody_made(dataset: Path, refused: Refused) -> None:
 
 def test_output_folder_of_another_run(dataset: Path, table: Path, refused: Refused) -> None:
     line = refused("data", "import", "videoalign", table, "--out", dataset)
-    assert "holds a dataset already; give another folder." in line
+    assert "holds a dataset already; give another folder, or --add to add to it." in line
     (dataset.parent / "thesis").mkdir()
     (dataset.parent / "thesis" / "chapter.txt").write_text("one")
     line = refused("data", "import", "videoalign", table, "--out", dataset.parent / "thesis", "--fresh")

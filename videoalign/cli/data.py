@@ -26,11 +26,16 @@ from videoalign.cli.common import (
 )
 from videoalign.contracts.records import Aggregation
 
+NewIds = Annotated[
+    bool, typer.Option("--new-ids", help="Where an id stands for something else, what is added gets one of its own.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the group to the command line."""
-    group = typer.Typer(help="Datasets: import, export, check, describe, count and split.")
+    group = typer.Typer(help="Datasets: import, merge, export, check, describe, count and split.")
     group.command("import")(import_)
+    group.command("merge")(merge)
     group.command("export")(export)
     group.command("formats")(formats)
     group.command("check")(check)
@@ -45,7 +50,10 @@ def import_(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="CSV, JSONL, JSON or Parquet table, or the folder of one.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="D", help="Dataset folder to make.", parser=local_path)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="D", help="Dataset folder to make, or with --add to add to.", parser=local_path),
+    ],
     settings: Overrides = None,
     clips: Annotated[
         str | None, typer.Option("--clips", metavar="DIR", help="Folder of the clips; default: the table's own.")
@@ -55,18 +63,60 @@ def import_(
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave bad rows out and list them.")] = False,
     config: ConfigFile = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add to the dataset that is there, also while it is judged.")
+    ] = False,
+    new_ids: NewIds = False,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a dataset folder from somebody's judgements or ratings."""
+    """Make a dataset folder from somebody's clips, judgements or ratings, or add them to one."""
     from videoalign.data.formats import find_format, import_data
+    from videoalign.data.formats.adding import add_data
+    from videoalign.errors import ConfigError
 
     flags = {"dimensions": parse_names(dimensions), "skip_broken": skip_broken or None}
     options = load_config(find_format(format).options, config, settings, **flags)
+    if add and fresh:
+        raise ConfigError("--fresh: replaces the dataset that --add adds to; give one of the two.")
+    if new_ids and not add:
+        raise ConfigError("--new-ids: no id of a new dataset is taken; give it with --add.")
+    if add:
+        grown = add_data(
+            format, source, out, clips, options=options, new_ids=new_ids, progress=progress, on_note=print_note
+        )
+        _show_counts({**grown.as_dict(), "not_read": grown.not_read}, as_json)
+        return
     report = import_data(
         format, source, out, clips=clips, options=options, fresh=fresh, progress=progress, on_note=print_note
     )
     _show_counts({**report.as_dict(), "not_read": report.not_read}, as_json)
+
+
+def merge(
+    others: Annotated[
+        list[Path], typer.Argument(metavar="OTHER", help="Datasets to add; any number.", parser=local_path)
+    ],
+    into: Annotated[
+        Path,
+        typer.Option("--into", metavar="D", help="Dataset folder to add to; it may be judged now.", parser=local_path),
+    ],
+    new_ids: NewIds = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add the prompts, clips, judgements and ratings of other datasets to one."""
+    from dataclasses import asdict
+
+    from videoalign.data.counts import count
+    from videoalign.data.dataset import Dataset
+    from videoalign.data.merging import merge_dataset
+
+    grown, opened = Dataset.open(into), [Dataset.open(other) for other in others]
+    for other in opened:
+        tell_strangers(other.path)
+    added = [asdict(merge_dataset(grown, other, new_ids=new_ids)) for other in opened]
+    totals = {name: sum(one[name] for one in added) for name in added[0]}
+    _show_counts({**count(grown).as_dict(), "added": totals}, as_json)
 
 
 def export(
@@ -180,6 +230,8 @@ def _show_counts(counts: dict[str, Any], as_json: bool) -> None:
     print_table(
         ["what", "number"], [[name, counts[name]] for name in ("prompts", "clips", "pairs", "judgements", "ratings")]
     )
+    if "added" in counts:
+        print_table(["added", "number"], [[name, number] for name, number in counts["added"].items()])
     labels: dict[str, dict[str, int]] = counts["labels"]
     if labels:
         names = list(next(iter(labels.values())))

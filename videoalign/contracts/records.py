@@ -69,6 +69,8 @@ SIMULATED = "simulated:"
 """What ``source_row`` begins with where no person judged."""
 PROGRAMME_SOURCE = "annotate-"
 """What it begins with where people judged in ``annotate serve``; the key of the programme and a colon follow."""
+ADDED = "added"
+"""In ``provenance``: sources that came into a dataset later, as a JSON list."""
 
 
 class Dimension(Config):

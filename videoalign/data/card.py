@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from videoalign.contracts.output import whole_file
-from videoalign.contracts.records import Clip, Judgement, Rating
+from videoalign.contracts.records import ADDED, Clip, Judgement, Rating
 from videoalign.data.agreement import measure_agreement
 from videoalign.data.counts import Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
@@ -162,7 +163,14 @@ def _body(dataset: Dataset, counts: Counts, licence: str | None) -> str:
 def _provenance(dataset: Dataset) -> Iterator[tuple[str, str]]:
     """What is known, but of a file on this machine only its name."""
     for what, value in dataset.info.provenance.items():
-        yield what, PurePath(value).name if what == "source" and "://" not in value else value
+        if what == ADDED:
+            yield what, ", ".join(map(_source_name, json.loads(value)))
+        else:
+            yield what, _source_name(value) if what == "source" else value
+
+
+def _source_name(source: str) -> str:
+    return source if "://" in source else PurePath(source).name
 
 
 def _clip_paths(dataset: Dataset) -> list[str]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from videoalign.contracts.people import TABLES, programme_in
-from videoalign.contracts.records import SIMULATED, Judgement, Rating
+from videoalign.contracts.records import ADDED, SIMULATED, Judgement, Rating
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.tables import read_columns
 from videoalign.errors import VideoAlignError
@@ -45,8 +45,11 @@ def _originals(folder: Path, table: str) -> str:
 def _imported(folder: Path) -> list[str]:
     """What ``source_row`` begins with in rows that can be imported again."""
     try:
-        source = Dataset.open(folder).info.provenance.get("source", "") if (folder / INFO_FILE).is_file() else ""
+        provenance = Dataset.open(folder).info.provenance if (folder / INFO_FILE).is_file() else {}
     except VideoAlignError:
+        return []
+    source = provenance.get("source", "")
+    if ADDED in provenance:  # no single import makes it again, and two tables may have one name
         return []
     there = "://" in source or (source != "" and Path(source).exists())
     return [f"{source.rpartition('/')[2]}:"] if there else []

@@ -16,7 +16,7 @@ from videoalign.contracts.protocols import Generator, Steering
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import clip_keys
-from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
+from videoalign.data.dataset import CLIP_FOLDER, INFO_FILE, Dataset, prompt_id_of
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ClipShape
 from videoalign.recipes.encode import sampler_store
@@ -94,7 +94,7 @@ def generate(
         config: how many and how.
         variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
         wrap_scheduler: see `Generator.sample_latents`.
-        info: dimensions of a new dataset; the default three when absent.
+        info: dimensions of a new dataset, the default three when absent; one that is there must have the same.
         progress: counts clips.
         on_note: called with what `StepCheck` says of the sampler.
 
@@ -107,7 +107,7 @@ def generate(
     if not prompts:
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
     generator.check_prompts([p.text if isinstance(p, Prompt) else p for p in prompts])
-    dataset = out if isinstance(out, Dataset) else Dataset.create(out, info or DatasetInfo(), exist_ok=True)
+    dataset = out if isinstance(out, Dataset) else _opened(out, info)
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
     name = "+".join(filter(None, (generator.name, variant)))
@@ -129,6 +129,13 @@ def generate(
             _add(dataset, generator, made, config.keep_latents)
     check.finish()
     return dataset
+
+
+def _opened(out: str | Path, info: DatasetInfo | None) -> Dataset:
+    """The dataset in a folder, whatever it judges where nothing else is asked for; a new one where there is none."""
+    if info is None and (Path(out) / INFO_FILE).exists():
+        return Dataset.open(out)
+    return Dataset.create(out, info or DatasetInfo(), exist_ok=True)
 
 
 def sample(

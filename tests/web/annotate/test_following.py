@@ -303,3 +303,46 @@ def test_new_clips_of_a_running_programme_are_judged(open_programme: Open, make_
     assert states(programme) == {"decided": 5}
     assert {row.matchup for row in pairs(programme)} == {"g0 | g1", "g0 | g2", "g1 | g2"}
     assert PairState.RETIRED not in states(programme)
+
+
+def test_tables_of_pairs_and_gold_are_followed_as_they_grow(
+    open_programme: Open, make_dataset: Make, tmp_path: Path, caplog: Any
+) -> None:
+    folder = make_dataset(5)
+    asked, known = tmp_path / "pairs.csv", tmp_path / "gold.csv"
+    asked.write_text("clip_a,clip_b\nc000-0,c000-1\nc001-1,c001-0\n", encoding="utf-8")
+    known.write_text("clip_a,clip_b,VQ\nc004-0,c004-1,A\n", encoding="utf-8")
+    programme = open_programme(folder, pairs=asked, gold=known, raters_per_pair=1)
+    upkeep, rater = Upkeep(programme.desk), programme.invite()
+    upkeep.look()
+    upkeep.look()
+    assert rater.judge_all("left") == 2
+    before, said = pairs(programme), export_of(programme)
+    with asked.open("a", encoding="utf-8") as table:
+        table.write("c002-0,c002-1\n")
+    upkeep.look()
+    assert rater.next()["assignment"] is None, "somebody may still be writing it"
+    upkeep.look()
+    assert states(programme) == {"decided": 2, "open": 1, "gold": 1}
+    assert rater.judge_all("left") == 1
+    assert [row for row in pairs(programme) if row.clip_a < "c002"] == before[:2], "with their numbers"
+    assert export_of(programme)[: len(said) - 1] == said[:-1], "the last one is the known answer"
+    known.write_text("clip_a,clip_b,VQ\nc004-0,c004-1,A\nc003-0,c003-1,B\n", encoding="utf-8")
+    with asked.open("a", encoding="utf-8") as table, caplog.at_level(logging.ERROR):
+        table.write("c002-0,nobody\n")
+        table.flush()
+        for _ in range(4):
+            upkeep.look()
+        assert len(caplog.records) == 1 and "pairs.csv:5: clip 'nobody' is not in the dataset" in caplog.text
+        assert states(programme) == {"decided": 3, "gold": 1}, "what was there before stays"
+    asked.write_text("clip_a,clip_b\nc000-0,c000-1\nc002-0,c002-1\n", encoding="utf-8")
+    for _ in range(2):
+        upkeep.look()
+    assert states(programme) == {"decided": 2, "retired": 1, "gold": 2}
+    assert len(export_of(programme)) == len(said) + 3 + 1, "what was said of a pair that is not asked any more counts"
+
+
+def export_of(programme: Any) -> list[Any]:
+    """The programme's rows of the dataset, written now."""
+    write_tables(programme.desk)
+    return Dataset.open(programme.desk.library.dataset.path).judgements()

@@ -231,7 +231,7 @@ def _require_free(out: Path, fresh: bool) -> None:
         if not (out / INFO_FILE).is_file():
             raise OutputError(f"--out: {out} holds files that are no dataset; give a new or empty folder.")
         if not fresh:
-            raise OutputError(f"--out: {out} holds a dataset already; give another folder.")
+            raise OutputError(f"--out: {out} holds a dataset already; give another folder, or --add to add to it.")
         require_nothing_said(out, said_only_in)
     elif out.exists() and not out.is_dir():
         raise OutputError(f"--out: {out} is a file; give a folder.")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from videoalign.errors import ConfigError, VideoAlignError
+from videoalign.video.addresses import is_address
 from videoalign.web.annotate import identity
 from videoalign.web.annotate.desk import SERVER_SETTINGS, Desk, stored_settings
-from videoalign.web.annotate.library import Library, stamp
+from videoalign.web.annotate.library import Library, Stamp, file_stamp, stamp
 from videoalign.web.annotate.pairs import find_pairs, store_pairs, stored_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.tables import Programme
 from videoalign.web.annotate.wording import read_wording, settle_wording
+
+Tables = Stamp
+"""Of the tables of pairs and gold."""
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +32,25 @@ class Follower:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._tried: Any = None
+        self._seen: Tables = ()
+        self._followed: Tables = ()
 
     def look(self) -> None:
-        """Reads the dataset anew where its files changed, and takes over another server's guideline and settings."""
+        """Reads anew the dataset and the tables of pairs and gold where their files changed, and takes over another
+        server's guideline and settings. A table that is being written is waited for: until it looks the same twice."""
         desk = self.desk
         with desk.database.read() as session:
             stored = session.execute(select(Programme.guideline, Programme.settings)).one()
-        seen = (stamp(desk.library.dataset.path), stored.guideline, stored.settings)
-        if seen in (self._tried, (desk.library.stamp, desk.wording.version, stored_settings(desk.settings))):
+        found = _tables(desk.settings)
+        tables = found if found == self._seen else self._followed
+        self._seen = found
+        seen = (stamp(desk.library.dataset.path), stored.guideline, stored.settings, tables)
+        now = (desk.library.stamp, desk.wording.version, stored_settings(desk.settings), self._followed)
+        if seen in (self._tried, now):
             return
         try:
             self._follow(seen[0] != desk.library.stamp)
+            self._followed = tables
         except VideoAlignError as error:
             self._tried = seen
             log.error("the changed dataset or settings cannot be used, and what was there before stays: %s", error)
@@ -64,6 +77,12 @@ class Follower:
 
         now = desk.database.write(prepare)
         desk.database.write(take_over)
+
+
+def _tables(settings: AnnotateSettings) -> Tables:
+    """Changes whenever somebody writes a table of pairs or gold on this machine."""
+    named = [place for place in (settings.pairs, settings.gold) if place not in (None, "all", "across")]
+    return tuple(file_stamp(Path(place)) for place in named if place is not None and not is_address(place))
 
 
 def _follow_wording(desk: Desk, session: Session, library: Library) -> None:

@@ -92,11 +92,13 @@ def _of_prompt(clips: Mapping[str, Clip], pair: AnyPair) -> bool:
 
 def stamp(folder: Path) -> Stamp:
     """Changes whenever somebody writes one of the files that are read."""
-    stamps = []
-    for name in (INFO_FILE, "prompts.parquet", "clips.parquet"):
-        try:
-            found = (folder / name).stat()
-            stamps.append((found.st_mtime_ns, found.st_size))
-        except OSError:
-            stamps.append((-1, -1))
-    return tuple(stamps)
+    return tuple(file_stamp(folder / name) for name in (INFO_FILE, "prompts.parquet", "clips.parquet"))
+
+
+def file_stamp(file: Path) -> tuple[int, int]:
+    """Changes whenever somebody writes the file; -1 where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return -1, -1
+    return found.st_mtime_ns, found.st_size
