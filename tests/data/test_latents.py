@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from videoalign.data.latents import LatentCache, TensorStore, read_stored
 from videoalign.errors import DataError
@@ -65,3 +69,28 @@ def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
     for read in (lambda: TensorStore(tmp_path, "clips", MADE), lambda: cache.clips(["a"])):
         with pytest.raises(DataError, match="is damaged"):
             read()
+
+
+def test_two_that_add_at_the_same_time_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(2)
+
+    def save(*args: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(timeout=0.5)  # without a lock both have chosen a number by now
+        save_file(*args)
+
+    monkeypatch.setattr("videoalign.data.latents.save_file", save)
+    stores = [
+        TensorStore(tmp_path, "clips", MADE),
+        TensorStore(tmp_path, "clips", MADE),
+        TensorStore(tmp_path, "c", {}),
+    ]
+    adding = [threading.Thread(target=store.add, args=(some(key),)) for store, key in zip(stores, "abc", strict=True)]
+    for thread in adding:
+        thread.start()
+    for thread in adding:
+        thread.join()
+    both = TensorStore(tmp_path, "clips", MADE)
+    assert "a" in both and "b" in both and both.place("a").shard != both.place("b").shard
+    assert len(json.loads((tmp_path / "latents.json").read_text())) == 2
+    assert not list(tmp_path.glob(".*")), "neither a lock nor half a file is left"

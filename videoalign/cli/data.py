@@ -210,13 +210,16 @@ def split(
         float, typer.Option("--test", help="Share that 'reward eval' reports on and nothing else looks at.")
     ] = 0.0,
     seed: Seed = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Deal all prompts anew, also those that were dealt before.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold out shares of the prompts, with everything that belongs to them."""
+    """Hold out shares of the prompts, with everything that belongs to them; those dealt before stay where they are."""
     from videoalign.data.dataset import Dataset
     from videoalign.data.split import split_by_prompt
 
-    sizes = split_by_prompt(Dataset.open(dataset), val, test=test, seed=seed)
+    sizes = split_by_prompt(Dataset.open(dataset), val, test=test, seed=seed, fresh=fresh, on_note=print_note)
     if as_json:
         print_json(sizes)
     else:

@@ -134,6 +134,8 @@ class Prompt:
     media: str = ""
     """Picture or clip that was asked with beside the text: relative to the dataset folder, absolute, or an address;
     empty where there was none. The same text with another one is another prompt."""
+    dealt: int = 0
+    """1 once ``data split`` has put it into its split, where it stays; 0 for one that is new, or when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,31 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from videoalign.contracts.output import plain_errors
-from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating, Role
+from videoalign.contracts.records import HELD_OUT, Clip, Judgement, Label, Prompt, Rating, Role
 from videoalign.errors import DataError
 
 Record = TypeVar("Record", Prompt, Clip)
 
 LOCK_FILE = ".lock"
 """In a dataset's folder; the operating system lets go of it when its holder ends."""
+
+
+def plain_text(text: str) -> str:
+    """A prompt without what does not make it another prompt: capitals and spacing."""
+    return " ".join(text.lower().split())
+
+
+class Splits:
+    """Where prompts stand that are there already; one that differs in capitals and spacing alone goes with them."""
+
+    def __init__(self, prompts: Iterable[Prompt]) -> None:
+        held_out_last = sorted(prompts, key=lambda prompt: prompt.split in HELD_OUT)
+        self._by_text = {plain_text(prompt.text): prompt for prompt in held_out_last}
+
+    def joined(self, prompt: Prompt) -> Prompt:
+        """A prompt that is new, in the split of those that it goes with; as it is where there are none."""
+        near = self._by_text.get(plain_text(prompt.text), prompt)
+        return dataclasses.replace(prompt, split=near.split, dealt=near.dealt)
 
 
 @contextmanager

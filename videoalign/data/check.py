@@ -13,10 +13,10 @@ from pathlib import Path
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Role
 from videoalign.contracts.video import unreadable
+from videoalign.data.additions import plain_text
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.references import reference_at
 from videoalign.data.prompts_file import near_text, read_prompts
-from videoalign.data.split import plain_text
 from videoalign.errors import DataError, VideoError
 from videoalign.video.addresses import is_address
 from videoalign.video.files import VideoInfo, probe

@@ -28,7 +28,7 @@ from videoalign.contracts.records import (
     WinLosePair,
 )
 from videoalign.contracts.video import Video
-from videoalign.data.additions import alone, joined, require_known
+from videoalign.data.additions import Splits, alone, joined, require_known
 from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
@@ -179,10 +179,12 @@ class Dataset:
         write_records(self.path / "ratings.parquet", Rating, rows)
 
     def own_prompts(self, prompts: Iterable[str | Prompt]) -> list[Prompt]:
-        """Prompts as this dataset holds them: one whose text is there keeps its id and split, whatever ids are now."""
-        known = {prompt.text: prompt for prompt in reversed(self.prompts()) if not prompt.media}
-        given = (Prompt(prompt_id=prompt_id_of(one), text=one) if isinstance(one, str) else one for one in prompts)
-        return [prompt if prompt.media else known.get(prompt.text, prompt) for prompt in given]
+        """Prompts as this dataset holds them: one whose text is there keeps its id and split, whatever ids are now; a
+        text that is new but for capitals and spacing joins the split of the one that is there."""
+        have = self.prompts()
+        known, splits = {prompt.text: prompt for prompt in reversed(have) if not prompt.media}, Splits(have)
+        given = [one if isinstance(one, Prompt) else Prompt(prompt_id=prompt_id_of(one), text=one) for one in prompts]
+        return [(None if one.media else known.get(one.text)) or splits.joined(one) for one in given]
 
     def add(
         self,
@@ -200,7 +202,7 @@ class Dataset:
             OutputError: the folder cannot be written.
         """
         with alone(self.path):
-            all_prompts = joined(self.prompts(), prompts, lambda row: row.prompt_id, kept=("split",))
+            all_prompts = joined(self.prompts(), prompts, lambda row: row.prompt_id, kept=("split", "dealt"))
             all_clips = joined(self.clips(), clips, lambda row: row.clip_id)
             judgements, ratings = list(judgements), list(ratings)
             require_known(all_prompts, all_clips, [*judgements, *ratings], self.require_dimension)

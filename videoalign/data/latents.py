@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videoalign.contracts.output import fingerprint, whole_file, write_json
+from videoalign.contracts.output import fingerprint, plain_errors, whole_file, write_json
+from videoalign.data.additions import alone
 from videoalign.errors import DataError
 
 MANIFEST = "latents.json"
@@ -47,18 +48,21 @@ class TensorStore:
         return key in self._where
 
     def add(self, tensors: Mapping[str, Tensor]) -> None:
-        """Adds tensors as one shard; a key that is there gets the new tensor.
+        """Adds tensors as one shard; a key that is there gets the new tensor. One writer waits for another.
 
         Raises:
             OutputError: the disk is full or the place cannot be written.
         """
         if not tensors:
             return
-        self._tell()
-        number = 1 + max((int(file.stem[-5:]) for file in self.folder.glob(f"{self._stem}-*")), default=-1)
-        shard = self.folder / f"{self._stem}-{number:05d}.safetensors"
-        with whole_file(shard) as aside:
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, aside)
+        with plain_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder):
+            self._tell()
+            number = 1 + max((int(file.stem[-5:]) for file in self.folder.glob(f"{self._stem}-*")), default=-1)
+            shard = self.folder / f"{self._stem}-{number:05d}.safetensors"
+            with whole_file(shard) as aside:
+                save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, aside)
         self._where.update(dict.fromkeys(tensors, shard))
 
     def place(self, key: str) -> Stored:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from videoalign.contracts.digests import file_digest
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Prompt
+from videoalign.data.additions import Splits
 from videoalign.data.dataset import CLIP_FOLDER, Dataset
 from videoalign.errors import DataError
 from videoalign.video.addresses import is_address, unsigned
@@ -95,6 +96,7 @@ class Prompts:
         self.terms, self.files = terms, files
         self.new: list[Prompt] = []
         self._have = {row.prompt_id: self._asked(terms.into, row) for row in terms.into.prompts()}
+        self._splits = Splits(terms.into.prompts())
         self._by_what = {what: prompt_id for prompt_id, what in reversed(self._have.items())}
         self.ids = {row.prompt_id: self._id_of(row) for row in terms.other.prompts()}
         """Of the grown dataset, by that of the other."""
@@ -118,7 +120,7 @@ class Prompts:
         self._have[prompt_id] = what
         self._by_what[what] = prompt_id
         media = self.files.kept(row.media, prompt_id) if row.media else ""
-        self.new.append(replace(row, prompt_id=prompt_id, media=media))
+        self.new.append(self._splits.joined(replace(row, prompt_id=prompt_id, media=media)))
         return prompt_id
 
 

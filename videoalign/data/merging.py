@@ -41,10 +41,11 @@ def merge_dataset(
 ) -> Added:
     """Adds another dataset's prompts, clips, judgements and ratings; also while ``into`` is being judged.
 
-    Nothing that is there changes. A prompt whose text (and picture) is there is that prompt, with its id and split. A
-    verdict that is there counts once, whatever row it came from. Raters of another programme of ``annotate serve`` get
-    its key behind their number, since numbers begin anew in each. Clips in the folder of the other dataset are copied;
-    others stay where they are. Scores and pairs are not taken over: they can be made again.
+    Nothing that is there changes. A prompt whose text (and picture) is there is that prompt, with its id and split; one
+    that differs in capitals and spacing alone joins its split. A verdict that is there counts once, whatever row it
+    came from. Raters of another programme of ``annotate serve`` get its key behind their number, since numbers begin
+    anew in each. Clips in the folder of the other dataset are copied; others stay where they are. Scores and pairs are
+    not taken over: they can be made again.
 
     Args:
         into: grows.

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from videoalign.data.additions import plain_text
 from videoalign.data.formats.clips import require_text
 from videoalign.data.formats.readers import read_lines
 from videoalign.data.formats.source import SourceTable
-from videoalign.data.split import plain_text
 from videoalign.errors import DataError
 
 
