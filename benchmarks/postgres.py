@@ -72,11 +72,19 @@ class PostgresServer:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait()
 
-    def create(self, database: str) -> str:
-        """A new empty database; returns its address."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    def create(self, database: str, *, template: str = "template1") -> str:
+        """A new database, as empty as ``template`` is; returns its address."""
+        names = map(sql.Identifier, (database, template))
+        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
         return self.url(database)
+
+    def drop(self, database: str) -> None:
+        """Removes a database, though somebody is connected to it."""
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(self.programs / program), *map(str, arguments)]
@@ -86,13 +94,14 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(*, durable: bool = True) -> Iterator[PostgresServer | None]:
-    """A server in a folder of its own; None where PostgreSQL is not installed. One that is not durable is faster."""
+def postgres_server(*, durable: bool = True, place: Path | None = None) -> Iterator[PostgresServer | None]:
+    """A server in a folder of its own below ``place``; None where PostgreSQL is not installed. One that is not durable
+    is faster."""
     programs = find_postgres()
     if programs is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=place) as folder:
         os.chmod(folder, 0o755)  # noqa: S103
         server = PostgresServer(programs, Path(folder), durable=durable)
         try:

@@ -53,6 +53,15 @@ def test_a_group_given_in_part_keeps_what_its_owner_has_for_the_rest(tmp_path: P
         Outer.load(None, ["run.optimizer.warm=3"])
 
 
+def test_a_file_of_json_means_what_json_means(tmp_path: Path) -> None:
+    class Named(Config):
+        name: str
+
+    file = tmp_path / "run.json"
+    file.write_text('{"name": "\\ud83d\\ude00"}')
+    assert Named.load(file).name == "\U0001f600", "one emoji, written as JSON escapes it"
+
+
 def test_overrides_are_read_as_yaml_values() -> None:
     class Mixed(Config):
         weights: dict[str, float]

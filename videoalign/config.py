@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,7 +58,7 @@ def _fill(default: Config, given: Any) -> Any:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        values = _parse(file.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"--config: cannot read {file}: {error.strerror}. Give the path of a YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -65,6 +66,14 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"--config: {file} must hold 'key: value' lines; got {type(values).__name__}.")
     return values
+
+
+def _parse(text: str) -> Any:
+    """JSON is YAML too, but its own reader joins the halves of an escaped emoji, in a hundredth of the time."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

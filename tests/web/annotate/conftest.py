@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 import runpy
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi.testclient import TestClient
 
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
@@ -29,25 +32,75 @@ postgres = runpy.run_path(str(REPOSITORY / "benchmarks" / "postgres.py"))
 _numbers = itertools.count()
 
 
+def in_memory() -> Path | None:
+    """Where files wait for no disk, if the system has such a place with room."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**30 else None
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """The server, or None where PostgreSQL is not installed."""
-    with postgres["postgres_server"](durable=False) as server:
+    with postgres["postgres_server"](durable=False, place=in_memory()) as server:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Address of an empty database, in memory where the system has a place for that, so that tests wait for no disk."""
-    if request.param == "sqlite":
-        memory = Path("/dev/shm")
-        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-            yield f"sqlite:///{folder}/annotate.sqlite"
-        return
-    server = request.getfixturevalue("postgres_server")
-    if server is None:
+@pytest.fixture(scope="session")
+def postgres_tables(postgres_server: Any) -> str:
+    """Name of a database with the tables and no row, to be copied: that is faster than to make them."""
+    Database(postgres_server.create("tables")).close()
+    return "tables"
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the tables and no row."""
+    file = tmp_path_factory.mktemp("tables") / "annotate.sqlite"
+    Database(f"sqlite:///{file}").close()
+    return file
+
+
+@pytest.fixture
+def new_sqlite() -> Iterator[str]:
+    """Address of a file that is not there yet."""
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        yield f"sqlite:///{folder}/annotate.sqlite"
+
+
+@pytest.fixture
+def new_postgres(postgres_server: Any) -> Iterator[Callable[..., str]]:
+    """Makes a database and returns its address; it is removed with the test."""
+    if postgres_server is None:
         pytest.skip("PostgreSQL is not installed; Debian has it as 'postgresql'")
-    yield server.create(f"test_{next(_numbers)}")
+    name = f"test_{next(_numbers)}"
+    yield partial(postgres_server.create, name)
+    postgres_server.drop(name)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What asks for a database is tried on both kinds; laws of pages and texts are marked to be tried on one."""
+    mark = metafunc.definition.get_closest_marker("databases")
+    for name in {"db", "new_db"} & {*metafunc.fixturenames}:
+        metafunc.parametrize(name, mark.args if mark else ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def new_db(request: pytest.FixtureRequest) -> str:
+    """Address of a database without a table."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("new_sqlite")
+    return request.getfixturevalue("new_postgres")()
+
+
+@pytest.fixture
+def db(request: pytest.FixtureRequest) -> str:
+    """Address of a database with the tables and no row."""
+    if request.param == "postgresql":
+        make = request.getfixturevalue("new_postgres")
+        return make(template=request.getfixturevalue("postgres_tables"))
+    address = request.getfixturevalue("new_sqlite")
+    shutil.copy(request.getfixturevalue("sqlite_tables"), address.removeprefix("sqlite:///"))
+    return address
 
 
 class Clock:
@@ -156,8 +209,15 @@ class Programme:
         return Person(self.client(), self.link(role, name))
 
 
+@pytest.fixture(scope="session")
+def event_loop_thread() -> Iterator[BlockingPortal]:
+    """One thread that answers all requests, as a server has; otherwise each would start one."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
 @pytest.fixture
-def open_programme(db: str, clock: Clock) -> Iterator[Callable[..., Programme]]:
+def open_programme(db: str, clock: Clock, event_loop_thread: BlockingPortal) -> Iterator[Callable[..., Programme]]:
     """Opens a programme on a dataset folder; calls on one folder share the database, as restarts do."""
     opened: list[Database] = []
 
@@ -171,7 +231,10 @@ def open_programme(db: str, clock: Clock) -> Iterator[Callable[..., Programme]]:
         app = create_app(desk)
 
         def client() -> TestClient:
-            return TestClient(app, base_url=options.public_url or "http://rate.test", raise_server_exceptions=False)
+            base_url = options.public_url or "http://rate.test"
+            made = TestClient(app, base_url=base_url, raise_server_exceptions=False)
+            made.portal = event_loop_thread
+            return made
 
         token = database.write(lambda session: owner_link(desk, session))
         return Programme(desk, client, Person(client(), f"/join/{token}"))

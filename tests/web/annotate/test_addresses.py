@@ -18,6 +18,8 @@ from videoalign.web.annotate.server import serve
 from videoalign.web.annotate.sessions import cookie_name
 from videoalign.web.annotate.settings import AnnotateSettings
 
+pytestmark = pytest.mark.databases("sqlite")
+
 Open = Callable[..., Any]
 Make = Callable[..., Path]
 

@@ -51,6 +51,7 @@ def test_the_leaderboard_ranks_each_group_by_itself_and_says_that_groups_were_ne
     assert page.count("Group 1 of 2 1 g1") == page.count("Group 2 of 2 1 g2") == 4
 
 
+@pytest.mark.databases("sqlite")
 def test_the_page_of_a_pair_shows_both_clips_and_all_that_was_said_to_admins_alone(
     open_programme: Open, make_dataset: Make
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_page_of_a_pair_shows_both_clips_and_all_that_was_said_to_admins_alo
         assert admin.get(path).status_code == 404, path
 
 
+@pytest.mark.databases("sqlite")
 def test_a_new_link_says_whose_it_is_and_adjudicators_are_not_measured(
     open_programme: Open, make_dataset: Make
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_new_link_says_whose_it_is_and_adjudicators_are_not_measured(
     assert re.search(r"adjudicated</span>", admin.get("/admin/pairs").text)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(("path", "way_back"), [("/nothing", 1), ("/join/" + "x" * 43, 0)])
 def test_a_page_that_refuses_leads_back_only_where_there_is_a_way(
     open_programme: Open, make_dataset: Make, path: str, way_back: int
@@ -95,6 +98,7 @@ def test_a_page_that_refuses_leads_back_only_where_there_is_a_way(
     assert page.text.count("Back to the start") == way_back
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("hours", "words"), [(720.0, "30 days"), (1.0, "1 hour"), (60.0, "2.5 days"), (36.0, "36 hours")]
 )

@@ -59,6 +59,7 @@ def test_the_same_pair_comes_until_it_is_judged_and_the_one_after_it_is_known(
     assert after["progress"] == {"done": 1, "total": 4}
 
 
+@pytest.mark.databases("sqlite")
 def test_the_total_follows_what_others_take_after_a_while(open_programme: Open, make_dataset: Make, clock: Any) -> None:
     programme = open_programme(make_dataset(8), raters_per_pair=1)
     rater, other = programme.invite(), programme.invite()
@@ -125,6 +126,7 @@ def test_a_pair_that_expired_comes_back_to_its_rater_with_the_same_sides(
     assert len(assignments(programme)) == 1
 
 
+@pytest.mark.databases("sqlite")
 def test_sides_are_drawn_for_each_rater_and_pair_and_stay_as_the_seed_says(
     open_programme: Open, make_dataset: Make
 ) -> None:
@@ -228,6 +230,7 @@ def test_a_pair_whose_clip_is_gone_is_retired_and_taken_from_who_held_it(
     assert again.invite().judge_all() == 1
 
 
+@pytest.mark.databases("sqlite")
 def test_a_table_of_pairs_says_what_is_judged(open_programme: Open, make_dataset: Make, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text("clip_a,clip_b,note\nc001-2,c001-0,first\nc000-0,c000-1,second\n", encoding="utf-8")
@@ -240,6 +243,7 @@ def kind_of(programme: Any, assignment: dict[str, Any]) -> str:
         return str(session.get(Assignment, assignment["id"]).kind)
 
 
+@pytest.mark.databases("sqlite")
 def test_the_progress_of_a_rater_who_works_alone_says_nothing_of_what_a_pair_is_given_for(
     open_programme: Open, make_dataset: Make, clock: Any, tmp_path: Path
 ) -> None:

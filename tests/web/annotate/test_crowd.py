@@ -68,6 +68,7 @@ def test_who_comes_by_the_open_link_judges_their_share_and_gets_the_code(
     assert "http://rate.test/crowd?PROLIFIC_PID=" in page
 
 
+@pytest.mark.databases("sqlite")
 def test_the_code_is_shown_when_no_pair_is_left_but_neither_before_any_verdict_nor_for_a_limit_of_the_day(
     open_programme: Open, make_dataset: Make
 ) -> None:
@@ -124,6 +125,7 @@ def test_who_was_paused_or_signed_out_by_an_admin_is_not_let_past_that(
     assert client.get("/api/next").status_code == 401
 
 
+@pytest.mark.databases("sqlite")
 def test_without_the_setting_there_is_no_open_link(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
     assert programme.client().get("/crowd?PROLIFIC_PID=a").status_code == 404

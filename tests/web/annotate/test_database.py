@@ -37,17 +37,19 @@ def names(database: Database) -> list[str]:
         return list(session.scalars(select(Person.name).order_by(Person.name)))
 
 
-def test_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
+def test_migrations_make_the_tables_that_the_code_knows(new_db: str) -> None:
+    database = Database(new_db)
     with database.read() as session:
         connection = session.connection()
         context = alembic.migration.MigrationContext.configure(connection)
         assert alembic.autogenerate.compare_metadata(context, Base.metadata) == []
         assert set(inspect(connection).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+    database.close()
 
 
-def test_opening_a_database_again_changes_nothing(db: str) -> None:
+def test_opening_a_database_again_changes_nothing(new_db: str) -> None:
     for _ in range(2):
-        database = Database(db)
+        database = Database(new_db)
         with database.read() as session:
             assert session.scalar(text("SELECT count(*) FROM alembic_version")) == 1
         database.close()
@@ -99,10 +101,10 @@ def test_the_audit_log_and_raw_verdicts_can_be_neither_changed_nor_removed(
         assert [session.scalar(select(func.count()).select_from(table)) for table in (Audit, Said)] == before
 
 
-@pytest.mark.parametrize("db", ["mysql://x/y", "sqlite://", "nonsense", "nosuch://host/x"])
-def test_an_address_that_is_none_is_refused_in_one_line(db: str) -> None:
+@pytest.mark.parametrize("given", ["mysql://x/y", "sqlite://", "nonsense", "nosuch://host/x"])
+def test_an_address_that_is_none_is_refused_in_one_line(given: str) -> None:
     with pytest.raises(ConfigError, match=r"^--db: .*postgresql://user@host/name"):
-        Database(db)
+        Database(given)
 
 
 def test_a_database_that_cannot_be_reached_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -156,11 +158,10 @@ def test_a_full_disk_refuses_and_what_was_written_before_stays(tmp_path: Path) -
     again.close()
 
 
+@pytest.mark.databases("sqlite")  # which can be told how large it may become
 def test_while_the_disk_is_full_people_are_told_and_what_was_refused_can_be_sent_again(
-    open_programme: Open, make_dataset: Make, db: str
+    open_programme: Open, make_dataset: Make
 ) -> None:
-    if not db.startswith("sqlite"):
-        pytest.skip("of SQLite alone, which can be told how large it may become")
     programme = open_programme(make_dataset(40))
     rater = programme.invite()
     with programme.desk.database.read() as session:
@@ -182,11 +183,10 @@ def test_while_the_disk_is_full_people_are_told_and_what_was_refused_can_be_sent
         assert session.scalar(select(func.count()).select_from(Said)) == accepted + 1
 
 
+@pytest.mark.databases("postgresql")
 def test_when_postgresql_goes_away_people_are_told_and_nothing_acknowledged_is_lost(
-    postgres_server: Any, open_programme: Open, make_dataset: Make, db: str
+    postgres_server: Any, open_programme: Open, make_dataset: Make
 ) -> None:
-    if db.startswith("sqlite"):
-        pytest.skip("of PostgreSQL alone")
     programme = open_programme(make_dataset(3, files=True))
     rater = programme.invite()
     rater.judge()

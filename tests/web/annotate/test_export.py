@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from videoalign.contracts.records import Judgement, Rating
 from videoalign.data.additions import alone
@@ -108,6 +109,7 @@ def test_a_verdict_that_is_taken_back_leaves_the_tables_but_not_the_log(
     assert {row["left"] for row in log} <= {"A", "B"}
 
 
+@pytest.mark.databases("sqlite")
 def test_comments_and_times_stand_in_the_dataset_only_where_asked(open_programme: Open, make_dataset: Make) -> None:
     folder = make_dataset(2)
     inside, beside = folder / "annotations.parquet", folder.with_name("prefs.annotations") / "annotations.parquet"
@@ -178,6 +180,7 @@ def test_the_server_keeps_the_tables_up_to_date_by_itself(open_programme: Open, 
     assert set(wanted) == {"g0 | g1", "g0 | g2", "g1 | g2"}
 
 
+@pytest.mark.databases("sqlite")
 def test_the_most_telling_matchup_is_that_of_generators_that_were_compared_least(
     open_programme: Open, make_dataset: Make
 ) -> None:
@@ -191,6 +194,7 @@ def test_the_most_telling_matchup_is_that_of_generators_that_were_compared_least
     assert "g0 | g1" not in programme.desk.matchups.next(1)
 
 
+@pytest.mark.databases("sqlite")
 def test_the_pages_of_admins_show_agreement_raters_and_a_leaderboard(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(4))
     for _ in range(3):

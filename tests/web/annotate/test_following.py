@@ -122,6 +122,7 @@ def test_a_dataset_without_clips_is_refused_and_nothing_is_retired(open_programm
     assert states(open_programme(folder)) == states(programme)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("what", "running"),
     [("prompt", True), ("prompt and clips", False), ("one clip", False), ("all clips of a generator", True)],
@@ -199,6 +200,7 @@ def test_a_pair_that_is_taken_out_is_taken_from_who_holds_it_and_its_verdict_can
         assert len(session.scalars(select(Said)).all()) == 1
 
 
+@pytest.mark.databases("sqlite")
 def test_upkeep_survives_whatever_happens_says_it_and_goes_on(
     open_programme: Open, make_dataset: Make, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -217,6 +219,7 @@ def test_upkeep_survives_whatever_happens_says_it_and_goes_on(
     assert len(Dataset.open(folder).judgements()) == 3
 
 
+@pytest.mark.databases("sqlite")
 def test_a_dataset_that_cannot_be_read_leaves_a_running_programme_as_it_was_and_is_told_once(
     open_programme: Open, make_dataset: Make, caplog: Any
 ) -> None:
@@ -236,6 +239,7 @@ def test_a_dataset_that_cannot_be_read_leaves_a_running_programme_as_it_was_and_
     assert states(programme) == {"open": 3}
 
 
+@pytest.mark.databases("sqlite")
 def test_another_dataset_in_the_place_of_the_one_that_is_served_is_not_taken_over(
     open_programme: Open, make_dataset: Make, caplog: Any
 ) -> None:

@@ -102,7 +102,7 @@ def test_no_byte_tells_who_it_was_and_every_verdict_stays(
     assert programme.invite().judge_all() == 2, "those that nobody judged or skipped"
 
 
-@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+@pytest.mark.databases("sqlite")
 def test_with_discard_their_pairs_go_to_others_and_that_can_be_done_later_too(
     open_programme: Open, make_dataset: Make, db: str, capsys: Any
 ) -> None:
@@ -156,7 +156,7 @@ def test_words_of_others_stay_and_nobody_else_is_signed_out(open_programme: Open
     assert other.next()["message"] == "a week off"
 
 
-@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+@pytest.mark.databases("sqlite")
 def test_the_first_admin_may_be_forgotten_and_the_next_start_makes_another(
     open_programme: Open, make_dataset: Make
 ) -> None:
@@ -173,7 +173,7 @@ def test_the_first_admin_may_be_forgotten_and_the_next_start_makes_another(
     assert admins == [("admin-1", Status.FORGOTTEN), ("owner", Status.ACTIVE)]
 
 
-@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+@pytest.mark.databases("sqlite")
 def test_of_a_crowd_the_same_id_comes_back_as_somebody_new(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(3), crowd={"code": "C", "max_people": 1})
 

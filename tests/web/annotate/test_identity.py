@@ -84,7 +84,7 @@ def test_a_dataset_that_was_made_anew_comes_back_with_its_old_id(open_programme:
     assert open_programme(folder).admin.http.get("/api/admin/overview").json()["judged"] == 2
 
 
-@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+@pytest.mark.databases("sqlite")
 def test_a_database_of_before_there_were_ids_is_taken_where_it_knows_a_pair(
     open_programme: Open, make_dataset: Make, db: str
 ) -> None:
@@ -186,41 +186,35 @@ def test_a_database_of_a_later_version_or_of_another_program_is_refused_in_one_l
         export_programme(make_dataset(2), AnnotateSettings(db=db))
 
 
-def test_an_export_does_not_bring_a_database_up_to_date(db: str, make_dataset: Make) -> None:
+def test_an_export_does_not_bring_a_database_up_to_date(new_db: str, make_dataset: Make) -> None:
     import alembic.command
 
     from videoalign.web.annotate import migrating
 
-    store = Database(db)
+    store = Database(new_db, migrate=False)
     store.close()
     with store._writing.begin() as connection:
-        for table in ("judgements", "audit", "assignments", "pairs", "sessions", "invitations", "people", "guidelines",
-                      "programme", "alembic_version"):  # fmt: skip
-            connection.execute(text(f"DROP TABLE {table}" + ("" if store.is_sqlite else " CASCADE")))
-        if not store.is_sqlite:
-            for function in ("judgements_check", "audit_check", "judgements_refuse", "audit_refuse"):
-                connection.execute(text(f"DROP FUNCTION {function} CASCADE"))
         config = migrating._config()
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "0001")
     folder = make_dataset(2)
     with pytest.raises(OutputError, match="of an earlier version; 'videoalign annotate serve' brings it up to date"):
-        export_programme(folder, AnnotateSettings(db=db))
+        export_programme(folder, AnnotateSettings(db=new_db))
     with store._engine.begin() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
     store._engine.dispose()
-    Database(db).close()
+    Database(new_db).close()
 
 
-@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
-def test_servers_that_start_at_once_on_a_new_file_all_start(db: str, make_dataset: Make) -> None:
+@pytest.mark.databases("sqlite")
+def test_servers_that_start_at_once_on_a_new_file_all_start(new_db: str, make_dataset: Make) -> None:
     folder = make_dataset(2)
     barrier, keys, failed = threading.Barrier(4), [], []
 
     def start() -> None:
         barrier.wait()
         try:
-            store = Database(db)
+            store = Database(new_db)
             keys.append(open_desk(store, Library(folder), AnnotateSettings()).key)
             store.close()
         except Exception as error:

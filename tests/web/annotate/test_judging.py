@@ -49,6 +49,7 @@ def test_the_same_verdict_again_is_accepted_and_nothing_is_doubled(open_programm
     assert (other.status_code, other.json()["error"]["code"]) == (409, "already_judged")
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -106,6 +107,7 @@ def test_undo_gives_the_last_pair_back_with_what_was_said_and_keeps_the_old_verd
     assert (said(programme), said(programme, live=False)) == (1, 2)
 
 
+@pytest.mark.databases("sqlite")
 def test_undo_is_refused_where_the_programme_does_not_allow_it(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(), allow_undo=False)
     rater = programme.invite()

@@ -12,6 +12,8 @@ from videoalign.web.annotate import pace
 from videoalign.web.annotate.pace import Pace
 from videoalign.web.score.refusals import Refusal
 
+pytestmark = pytest.mark.databases("sqlite")
+
 Open = Callable[..., Any]
 Make = Callable[..., Path]
 

@@ -81,6 +81,7 @@ def test_a_pair_that_ran_out_is_no_way_round_the_limit(open_programme: Open, mak
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("example", "reason"),
     [
@@ -98,6 +99,7 @@ def test_an_example_of_something_unknown_is_refused_at_the_start(
         open_programme(make_dataset(1), examples=(example,))
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(("names", "got"), [(("g0", "g0"), "got g0"), (("", ""), "got no name of any")])
 def test_pairs_across_generators_say_how_many_there_are(
     open_programme: Open, make_dataset: Make, names: tuple[str, str], got: str

@@ -13,6 +13,8 @@ from PIL import Image
 from videoalign.data.dataset import Dataset
 from videoalign.web.annotate.library import Library
 
+pytestmark = pytest.mark.databases("sqlite")
+
 Open = Callable[..., Any]
 Make = Callable[..., Path]
 

@@ -45,6 +45,7 @@ def every_value(value: Any) -> Iterator[str]:
         yield str(value)
 
 
+@pytest.mark.databases("sqlite")
 def test_nothing_is_served_without_a_session(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1, files=True))
     rater = programme.invite()
@@ -64,6 +65,7 @@ def test_nothing_is_served_without_a_session(open_programme: Open, make_dataset:
     assert stranger.get("/openapi.json").status_code == 404
 
 
+@pytest.mark.databases("sqlite")
 def test_a_rater_sees_no_admin_page_and_no_adjudication(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
     for person in (programme.invite(), programme.invite("adjudicator")):
@@ -117,6 +119,7 @@ def test_gold_cannot_be_told_from_other_pairs(open_programme: Open, make_dataset
     assert not any(re.search(r"c00\d-\d", word) for word in seen), "ids of clips would tell as well"
 
 
+@pytest.mark.databases("sqlite")
 def test_every_change_needs_the_token_of_its_session(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(2))
     rater, other = programme.invite(), programme.invite()
@@ -139,6 +142,7 @@ def test_every_change_needs_the_token_of_its_session(open_programme: Open, make_
     assert rater.http.post("/api/judgements", json=body, headers={"x-csrf-token": mine}).status_code == 200
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "http://evil.test"}]
 )
@@ -172,6 +176,7 @@ def test_a_link_opens_one_session_and_looking_at_it_none(open_programme: Open, m
     assert 'data-code="used_link"' in again.text
 
 
+@pytest.mark.databases("sqlite")
 def test_cookies_are_for_https_alone_where_that_is_how_people_come(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1), public_url="https://rate.test")
     link = programme.link()
@@ -247,6 +252,7 @@ def test_a_dataset_cannot_make_the_server_show_other_files(make_dataset: Make, p
         Library(folder)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     "path",
     [
@@ -269,6 +275,7 @@ def test_paths_lead_nowhere_else(open_programme: Open, make_dataset: Make, path:
     assert "schema_version" not in answer.text
 
 
+@pytest.mark.databases("sqlite")
 def test_what_people_write_is_never_part_of_a_page(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1, text=SCRIPT + " {}"), raters_per_pair=2, programme=SCRIPT)
     raters = [programme.invite(name=SCRIPT) for _ in range(2)]
@@ -292,6 +299,7 @@ def test_what_people_write_is_never_part_of_a_page(open_programme: Open, make_da
         assert "&lt;script&gt;" in page.text, page.url
 
 
+@pytest.mark.databases("sqlite")
 def test_pages_run_no_script_but_our_files(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
     rater = programme.invite()
@@ -307,6 +315,7 @@ def test_pages_run_no_script_but_our_files(open_programme: Open, make_dataset: M
         assert not re.search(r"\son\w+=|\sstyle=|javascript:|https?://(?!rate\.test)", page.text), page.url
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_over_the_limit_is_refused_before_it_is_read(
     open_programme: Open, make_dataset: Make, declared: bool
@@ -326,6 +335,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
+@pytest.mark.databases("sqlite")
 def test_what_is_not_json_is_refused_in_words(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
     rater = programme.invite()

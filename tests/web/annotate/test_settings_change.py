@@ -43,6 +43,18 @@ def test_more_raters_a_pair_reopen_what_was_decided_by_fewer(open_programme: Ope
     assert states(more) == {"decided": 3}
 
 
+def test_fewer_raters_a_pair_hand_what_as_many_skipped_to_adjudicators(
+    open_programme: Open, make_dataset: Make
+) -> None:
+    folder = make_dataset(1)
+    programme = open_programme(folder, raters_per_pair=2)
+    rater = programme.invite()
+    skip = {"assignment": rater.next()["assignment"]["id"], "reason": "broken"}
+    assert rater.http.post("/api/skip", json=skip).status_code == 200
+    assert states(programme) == {"open": 1}
+    assert states(open_programme(folder, raters_per_pair=1)) == {"disputed": 1}
+
+
 def test_what_an_adjudicator_decided_is_not_reopened(open_programme: Open, make_dataset: Make) -> None:
     folder = make_dataset(2)
     programme = open_programme(folder, raters_per_pair=2)

@@ -165,6 +165,7 @@ def test_a_word_of_an_adjudicator_can_be_discarded_too(open_programme: Open, mak
     assert sorted(state for state, *_ in pairs(programme)) == [PairState.DECIDED, PairState.EXCLUDED]
 
 
+@pytest.mark.databases("sqlite")
 def test_the_raters_page_says_what_a_paused_rater_left_in_the_labels_and_offers_to_discard_it(
     open_programme: Open, make_dataset: Make, tmp_path: Path
 ) -> None:
@@ -190,6 +191,7 @@ def test_the_raters_page_says_what_a_paused_rater_left_in_the_labels_and_offers_
     assert rater.http.post(f"/api/admin/raters/{number}/discard").status_code == 403
 
 
+@pytest.mark.databases("sqlite")
 def test_the_command_line_discards_and_takes_back(
     open_programme: Open, make_dataset: Make, db: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def load(rater: Any, assignment: dict[str, Any], *sides: str) -> None:
         assert rater.http.get(assignment[side]["url"]).status_code == 200
 
 
+@pytest.mark.databases("sqlite")
 def test_no_verdict_is_taken_sooner_than_both_clips_can_have_been_watched(
     open_programme: Open, make_dataset: Make, clock: Any
 ) -> None:
@@ -45,6 +46,7 @@ def test_no_verdict_is_taken_sooner_than_both_clips_can_have_been_watched(
     assert send(rater, shown) == (200, "")
 
 
+@pytest.mark.databases("sqlite")
 def test_both_clips_must_have_been_sent_to_the_rater(open_programme: Open, make_dataset: Make, clock: Any) -> None:
     programme = open_programme(make_dataset(2, files=True), min_watch=1.0)
     rater, other = programme.invite(), programme.invite()
@@ -92,6 +94,7 @@ def test_what_was_sent_is_known_after_a_restart_and_when_the_pair_comes_again(
     assert send(rater, back) == (200, "")
 
 
+@pytest.mark.databases("sqlite")
 def test_a_part_of_each_clip_is_asked_for_by_its_own_length(
     open_programme: Open, make_dataset: Make, make_clip: Callable[..., Path], clock: Any
 ) -> None:
@@ -118,6 +121,7 @@ def test_a_part_of_each_clip_is_asked_for_by_its_own_length(
     assert send(rater, shown, **needed) == (200, "")
 
 
+@pytest.mark.databases("sqlite")
 def test_a_clock_that_is_set_back_does_not_shut_a_rater_out(
     open_programme: Open, make_dataset: Make, clock: Any
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_clock_that_is_set_back_does_not_shut_a_rater_out(
     assert send(rater, shown) == (200, "")
 
 
+@pytest.mark.databases("sqlite")
 def test_nothing_is_asked_or_written_where_the_settings_ask_for_nothing(
     open_programme: Open, make_dataset: Make
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_changed_guideline_is_a_new_version_of_its_dimension_alone(open_progra
     assert pq.read_table(log_file)["guideline"].to_pylist() == [1, 2]
 
 
+@pytest.mark.databases("sqlite")
 def test_a_rater_who_was_shown_the_old_guideline_judged_by_it(open_programme: Open, make_dataset: Make) -> None:
     folder = make_dataset(4)
     programme = open_programme(folder, raters_per_pair=1)
@@ -123,6 +124,7 @@ def test_versions_are_told_where_they_are_counted_together(
     assert "given under 2 versions of the guideline" in capsys.readouterr().out
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
@@ -193,6 +195,7 @@ def test_a_renamed_dimension_keeps_all_that_was_said_of_it(
     assert len(log(again)) == 1, "once told, it may stay in the settings"
 
 
+@pytest.mark.databases("sqlite")
 def test_who_is_at_a_pair_while_a_dimension_is_renamed_can_send_it(open_programme: Open, make_dataset: Make) -> None:
     folder = make_dataset(3)
     programme = open_programme(folder, raters_per_pair=1)
@@ -208,6 +211,7 @@ def test_who_is_at_a_pair_while_a_dimension_is_renamed_can_send_it(open_programm
     assert Counter(name for name, _ in counted(again).elements()) == {"Look": 2, "MQ": 2, "TA": 2}
 
 
+@pytest.mark.databases("sqlite")
 def test_the_last_verdict_is_taken_back_under_its_new_name(open_programme: Open, make_dataset: Make) -> None:
     folder = make_dataset(2)
     rater = open_programme(folder).invite()
@@ -309,7 +313,7 @@ def test_a_running_server_goes_on_asking_what_it_asked_when_a_dimension_is_renam
     assert {name for decision in decisions for name in decision} == {"Look", "MQ", "TA"}
 
 
-@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+@pytest.mark.databases("sqlite")
 def test_a_programme_of_before_there_were_versions_keeps_its_verdicts_as_of_an_unknown_one(
     open_programme: Open, make_dataset: Make, db: str
 ) -> None:

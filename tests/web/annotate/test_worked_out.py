@@ -33,6 +33,7 @@ def test_with_few_verdicts_the_numbers_are_always_the_newest(open_programme: Ope
         rater.judge("left")
 
 
+@pytest.mark.databases("sqlite")
 def test_with_many_a_process_of_its_own_works_the_same_numbers_out_and_meanwhile_the_page_shows_the_last(
     open_programme: Open, make_dataset: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +57,18 @@ def test_with_many_a_process_of_its_own_works_the_same_numbers_out_and_meanwhile
     assert not here, "nothing is worked out in this process"
 
 
+@pytest.mark.databases("postgresql")
+def test_that_process_reads_a_database_of_postgresql_as_well(
+    open_programme: Open, make_dataset: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worked_out, "MANY", 1)
+    programme = open_programme(make_dataset(2), raters_per_pair=1)
+    programme.invite().judge_all("left")
+    values = programme.admin.http.app.state.figures("agreement").values
+    assert values == figures.agreement(programme.desk) and values["VQ"]["votes"] == 2
+
+
+@pytest.mark.databases("sqlite")
 def test_a_table_is_renewed_behind_the_page_when_it_is_due_and_a_failure_leaves_it_as_it_was(
     open_programme: Open, make_dataset: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +91,7 @@ def test_a_table_is_renewed_behind_the_page_when_it_is_due_and_a_failure_leaves_
         wait_for(lambda: True)
 
 
+@pytest.mark.databases("sqlite")
 def test_whoever_asks_while_numbers_are_worked_out_for_the_first_time_is_told_to_come_back(
     open_programme: Open, make_dataset: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from itertools import combinations
 from pathlib import Path
 
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from videoalign.errors import DataError
@@ -15,7 +15,7 @@ from videoalign.web.annotate.desk import Desk
 from videoalign.web.annotate.library import Library
 from videoalign.web.annotate.pair_tables import ClipPair, read_gold, read_pairs
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.annotate.tables import Assignment, Pair, PairState, Person, Status, Work
+from videoalign.web.annotate.tables import Assignment, Kind, Pair, PairState, Person, Status, Work
 
 ROWS_AT_ONCE = 5000
 Answers = dict[str, str]
@@ -143,9 +143,12 @@ def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 def _follow_settings(desk: Desk, session: Session, touched: Iterable[int]) -> None:
     """What another number of raters, or another qualification, makes of pairs and people that are there."""
     wanted = desk.settings.raters_per_pair
+    skipped = select(Assignment.pair_id).where(Assignment.kind == Kind.RATING, Assignment.state == Work.SKIPPED)
+    enough = skipped.group_by(Assignment.pair_id).having(func.count() >= wanted)
     stale = or_(
         and_(Pair.state == PairState.OPEN, or_(Pair.taken >= wanted, Pair.judged >= wanted)),
         and_(Pair.state == PairState.FULL, or_(Pair.taken < wanted, Pair.judged >= wanted)),
+        and_(Pair.state.in_([PairState.OPEN, PairState.FULL]), Pair.id.in_(enough)),
         and_(Pair.state.in_([PairState.DECIDED, PairState.DISPUTED]), Pair.judged < wanted),
         and_(Pair.state == PairState.GOLD, Pair.decision.is_(None)),
     )
