@@ -307,4 +307,6 @@ def test_judgements_are_records_of_one_kind_whatever_the_layout(tmp_path: Path, 
         dimension="Overall",
         label="A",
         source_row="t.jsonl:1",
+        content_a=row.content_a,
+        content_b=row.content_b,
     )

@@ -177,6 +177,11 @@ class Judgement:
     """How long the rater took over the pair; -1 when unknown."""
     guideline: int = 0
     """Version of the dimension's guideline that it was given under, as its rating programme counts; 0 when unknown."""
+    content_a: str = ""
+    """Stands for the clip and prompt that was judged, see `data.clip_content.input_key`; empty where that is not
+    recorded, as of clips at an address."""
+    content_b: str = ""
+    """The same of the other clip."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Role
 from videoalign.contracts.video import unreadable
 from videoalign.data.additions import plain_text
+from videoalign.data.clip_content import replaced_clips
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.references import reference_at
 from videoalign.data.prompts_file import near_text, read_prompts
@@ -29,6 +30,7 @@ _SPECIAL = re.compile(r"<\|\w+\|>")
 REMEDIES = {
     "broken_clip": "Fetch the file again, or leave its rows out on import with --skip-broken.",
     "changed_clip": "Import again, or put back the file that was judged.",
+    "replaced_clip": "Put back the file that was judged, give the new one its own id, or import the judgements again.",
     "broken_media": "Put the file back, or take it out of the prompt in the source and import again.",
     "same_clip": "Remove one of the two and its judgements, or fetch the one that is missing.",
     "shared_file": "Fetch the right file for one of the prompts, if it was not meant so.",
@@ -74,15 +76,16 @@ def check_dataset(
     """Every problem of a dataset; decodes every frame of every clip, as whoever scores or trains on them will.
 
     Kinds: ``broken_clip`` (missing, truncated, damaged in the middle, not a video), ``changed_clip`` (not the size,
-    length or rate that the table says), ``unplayable`` (see `videoalign.video.playable.unplayable`), ``unreadable``
-    (too short or too narrow for a reward), ``stretched`` (pixels that are not square), ``variable_rate``, ``same_clip``
-    (two clips of one prompt are the same file), ``shared_file`` (one file under two prompts), ``broken_media`` (what a
-    prompt was asked with is missing, damaged, or neither picture nor clip), ``special_token`` (a prompt holds a mark of
-    language models, which a reward refuses), ``unknown`` (a dimension, label, clip or prompt that is not there),
-    ``crossed`` (a judgement whose clips belong to another prompt), ``duplicate`` (a rater's verdict stands twice,
-    whichever clip stands first), ``contradiction`` (a rater says two things of one pair, not counting second looks that
-    were asked for), ``leak`` (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so at
-    least, in one of the files of ``benchmark_prompts``).
+    length or rate that the table says), ``replaced_clip`` (not the file that was judged), ``unplayable`` (see
+    `videoalign.video.playable.unplayable`), ``unreadable`` (too short or too narrow for a reward), ``stretched``
+    (pixels that are not square), ``variable_rate``, ``same_clip`` (two clips of one prompt are the same file),
+    ``shared_file`` (one file under two prompts), ``broken_media`` (what a prompt was asked with is missing, damaged,
+    or neither picture nor clip), ``special_token`` (a prompt holds a mark of language models, which a reward
+    refuses), ``unknown`` (a dimension, label, clip or prompt that is not there), ``crossed`` (a judgement whose clips
+    belong to another prompt), ``duplicate`` (a rater's verdict stands twice, whichever clip stands first),
+    ``contradiction`` (a rater says two things of one pair, not counting second looks that were asked for), ``leak``
+    (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so at least, in one of the files
+    of ``benchmark_prompts``).
 
     Raises:
         DataError: a table of the dataset or a file of prompts cannot be read.
@@ -94,6 +97,10 @@ def check_dataset(
         *_of_benchmarks(prompts, benchmark_prompts),
         *_of_clips(dataset, prompts, clips, progress),
         *_of_judgements(dataset, clips),
+        *(
+            Problem("replaced_clip", clip_id, "is not the file, or not of the prompt, that was judged under this id.")
+            for clip_id in replaced_clips(dataset)
+        ),
         *chain.from_iterable(map(_of_repetitions, dataset.judgements_by_pair(strangers=True))),
     ]
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 
 from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.records import Clip
-from videoalign.data.dataset import Dataset
+from videoalign.contracts.records import Clip, Judgement
+from videoalign.data.tables import read_columns
 from videoalign.errors import DataError, VideoError
 from videoalign.video.addresses import is_address, plain_place
+
+if TYPE_CHECKING:
+    from videoalign.data.dataset import Dataset
 
 DIGESTS_FILE = "digests.json"
 """Where a folder remembers the digests of clips."""
@@ -61,7 +64,7 @@ def input_keys(dataset: Dataset, clips: Sequence[Clip]) -> list[str]:
     """What stands for all that a reward reads of each clip: its content and prompt; empty where it cannot be read."""
     digests = FileDigests(dataset.path / DIGESTS_FILE)
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    keys = [_input_key(dataset.clip_source(clip), texts[clip.prompt_id], digests) for clip in clips]
+    keys = [input_key_at(dataset.clip_source(clip), texts[clip.prompt_id], digests) for clip in clips]
     digests.save()
     return keys
 
@@ -98,7 +101,49 @@ def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | Non
     return rows
 
 
-def _input_key(source: str | Path, prompt: str, digests: FileDigests) -> str:
+def replaced_clips(dataset: Dataset, prompt_ids: Container[str] | None = None) -> list[str]:
+    """Ids of clips that are not what people judged under these ids: the file, or the prompt, is another one now.
+
+    Judgements that do not tell what they were given on pass, and so do clips whose file is not there.
+
+    Args:
+        dataset: holds judgements and clips.
+        prompt_ids: look at clips of these prompts alone; None for all.
+
+    Raises:
+        DataError: a table cannot be read.
+    """
+    told: dict[str, set[str]] = {}
+    for clip, content in (("clip_a", "content_a"), ("clip_b", "content_b")):
+        for part in read_columns(dataset.table_path(Judgement), Judgement, [clip, content]):
+            for row in part.group_by([clip, content]).aggregate([]).to_pylist():
+                if row[content]:
+                    told.setdefault(row[clip], set()).add(row[content])
+    if not told:
+        return []
+    known = {prompt.prompt_id for prompt in dataset.prompts() if prompt_ids is None or prompt.prompt_id in prompt_ids}
+    clips = [clip for clip in dataset.clips() if clip.clip_id in told and clip.prompt_id in known]
+    keys = input_keys(dataset, clips)
+    return [clip.clip_id for clip, key in zip(clips, keys, strict=True) if key and told[clip.clip_id] != {key}]
+
+
+def require_judged(dataset: Dataset, prompt_ids: Container[str] | None = None) -> None:
+    """Checks that the clips are those that people judged; see `replaced_clips`.
+
+    Raises:
+        DataError: some were replaced since.
+    """
+    stale = replaced_clips(dataset, prompt_ids)
+    if stale:
+        names = ", ".join([*stale[:5], *(["..."] if len(stale) > 5 else [])])
+        raise DataError(
+            f"{dataset.path}: judgements are stale for {len(stale)} clips, which were replaced since they were judged "
+            f"({names}); put the files back, give the new ones ids of their own, or import the judgements again."
+        )
+
+
+def input_key_at(source: str | Path, prompt: str, digests: FileDigests) -> str:
+    """`input_key` of the clip at a place as it is now; empty where it cannot be read."""
     try:
         return input_key(content_key(source, digests), prompt)
     except VideoError:

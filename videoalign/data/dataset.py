@@ -30,6 +30,7 @@ from videoalign.contracts.records import (
 from videoalign.contracts.video import Video
 from videoalign.data.additions import Splits, alone, joined, require_known
 from videoalign.data.aggregate import JudgedPair, aggregate_pairs
+from videoalign.data.clip_content import require_judged
 from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
 from videoalign.data.whole_pairs import whole_pairs
@@ -146,7 +147,16 @@ class Dataset:
         return rows if strangers else filter(Known.read(self.path).judgement, rows)
 
     def judgements_by_pair(self, *, strangers: bool = False) -> Iterator[list[Judgement]]:
-        """As `stream_judgements`, in parts that hold everything that was said of their pairs; see `whole_pairs`."""
+        """As `stream_judgements`, in parts that hold everything that was said of their pairs; see `whole_pairs`.
+
+        Raises:
+            DataError: without ``strangers``, a clip that was replaced since it was judged.
+        """
+        if not strangers:
+            require_judged(self)
+        return self._by_pair(strangers)
+
+    def _by_pair(self, strangers: bool) -> Iterator[list[Judgement]]:
         parts = whole_pairs(self.path / "judgements.parquet")
         if strangers:
             return parts
@@ -246,14 +256,22 @@ class Dataset:
 
         With ``split``, only the pairs of its prompts. What is a vote says `videoalign.data.votes`; ``aggregate`` says
         how the label comes from what was said, see `Aggregation`.
+
+        Raises:
+            DataError: a clip of these prompts that was replaced since it was judged.
         """
-        return [pair for pair in self.stream_judged_pairs(aggregate) if split in (None, pair.split)]
+        splits = {prompt.prompt_id: prompt.split for prompt in self.prompts()}
+        require_judged(self, {prompt_id for prompt_id, is_in in splits.items() if split in (None, is_in)})
+        return [pair for pair in self._judged_pairs(splits, aggregate) if split in (None, pair.split)]
 
     def stream_judged_pairs(self, aggregate: Aggregation | str = Aggregation.ADJUDICATED) -> Iterator[JudgedPair]:
         """As `judged_pairs`, one after the other; those before are not held, but under ``dawid_skene``."""
-        splits = {prompt.prompt_id: prompt.split for prompt in self.prompts()}
+        require_judged(self)
+        return self._judged_pairs({prompt.prompt_id: prompt.split for prompt in self.prompts()}, aggregate)
+
+    def _judged_pairs(self, splits: Mapping[str, str], aggregate: Aggregation | str) -> Iterator[JudgedPair]:
         whole = aggregate == Aggregation.DAWID_SKENE
-        for part in [self.stream_judgements()] if whole else self.judgements_by_pair():
+        for part in [self.stream_judgements()] if whole else self._by_pair(strangers=False):
             yield from aggregate_pairs(part, self.dimensions, splits, aggregate)
 
     def scores(self, name: str) -> list[dict[str, Any]]:

@@ -300,6 +300,8 @@ def test_a_backup_of_an_earlier_version_is_brought_up_to_date(
     with sqlite3.connect(database_of(folder)) as connection:
         connection.execute("DROP INDEX ix_people_crowd_key")
         connection.execute("ALTER TABLE people DROP COLUMN crowd_key")
+        for name in ("content_a", "content_b"):
+            connection.execute(f"ALTER TABLE judgements DROP COLUMN {name}")
         connection.execute("UPDATE alembic_version SET version_num = '0004'")
     connection.close()
     run("backup", folder, "--out", backup)

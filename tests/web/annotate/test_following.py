@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from videoalign.cli.main import main
 from videoalign.contracts.records import Clip, Prompt
+from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import EXPORTS, export_data
 from videoalign.errors import DataError
@@ -350,3 +351,24 @@ def export_of(programme: Any) -> list[Any]:
     """The programme's rows of the dataset, written now."""
     write_tables(programme.desk)
     return Dataset.open(programme.desk.library.dataset.path).judgements()
+
+
+def test_a_verdict_tells_the_clips_that_were_sent_and_not_those_that_lie_there_later(
+    open_programme: Open, make_dataset: Make, make_clip: Callable[..., Path]
+) -> None:
+    folder = make_dataset(2, files=True)
+    programme, dataset = open_programme(folder, raters_per_pair=1), Dataset.open(folder)
+    rater = programme.invite()
+    clips = dataset.clips()
+    keys = dict(zip((clip.clip_id for clip in clips), input_keys(dataset, clips), strict=True))
+    shown = rater.next()["assignment"]
+    for side in ("left", "right"):
+        assert rater.http.get(shown[side]["url"]).status_code == 200
+    replaced = f"c{int(shown['prompt'].split()[1]):03}-0"
+    make_clip(folder / f"clips/{replaced}.mp4", tint=99)
+    assert rater.judge_all("left") == 2
+    rows = export_of(programme)
+    assert len(rows) == 6
+    assert all((row.content_a, row.content_b) == (keys[row.clip_a], keys[row.clip_b]) for row in rows)
+    with pytest.raises(DataError, match=f"stale for 1 clips.*{replaced}"):
+        dataset.judged_pairs()

@@ -92,6 +92,8 @@ class Builder:
                     left=entry.left,
                     seconds=entry.seconds,
                     guideline=entry.guidelines.get(name, 0),
+                    content_a=self._clips.known[clip_a].content,
+                    content_b=self._clips.known[clip_b].content,
                 )
             )
         for (side, name), score in entry.ratings.items():
@@ -156,7 +158,7 @@ class Builder:
             raise DataError(f"'{text}' and '{self._prompts[prompt_id]}' get the same prompt id; change one of the two.")
         for clip_id, clip in clips.items():
             if clip_id not in self._clips.known:
-                self._write(self._clips.record(clip_id, prompt_id, clip))
+                self._write(self._clips.record(clip_id, prompt_id, clip, text))
 
     def _write(self, record: Prompt | Clip | Judgement | Rating) -> None:
         writer = self._writers.get(type(record))
@@ -192,6 +194,8 @@ class Builder:
                         dimension=dimension,
                         label=Label.TIE if tie else better,
                         source_row=f"{self.source}:{row_a}+{row_b}",
+                        content_a=self._clips.known[clip_a].content,
+                        content_b=self._clips.known[clip_b].content,
                     )
                 )
 

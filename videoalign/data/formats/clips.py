@@ -11,8 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from videoalign.contracts.digests import FileDigests, bytes_digest
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip
+from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key
 from videoalign.data.dataset import CLIP_FOLDER
 from videoalign.data.formats.common import CLIP_ENDINGS, SourceClip
 from videoalign.data.formats.references import Reference, reference_at, reference_in
@@ -41,6 +43,8 @@ class _Known(NamedTuple):
     prompt_id: str
     generator: str
     seed: int
+    content: str
+    """See `Judgement.content_a`."""
 
 
 class Clips:
@@ -55,6 +59,7 @@ class Clips:
     def __init__(self, folder: Path, root: str, *, copy: bool) -> None:
         self.folder, self.root, self._copied = folder, plain_place(root), copy
         self.known: dict[str, _Known] = {}
+        self.digests = FileDigests(folder / DIGESTS_FILE)
         self._copies: list[tuple[str, Path]] = []
         self._places: dict[str, tuple[str, str]] = {}  # name and place by path
         self._owners: dict[str, str] = {}  # path in the table by place that it was found at otherwise
@@ -85,11 +90,13 @@ class Clips:
             raise DataError(f"{clip.path}: had seed {known.seed} before, here {clip.seed}; correct one.")
         return clip_id
 
-    def record(self, clip_id: str, prompt_id: str, clip: SourceClip) -> Clip:
-        """A clip that is new, for the table; `id_of` has seen it."""
+    def record(self, clip_id: str, prompt_id: str, clip: SourceClip, prompt: str) -> Clip:
+        """A clip that is new, of a prompt with this text, for the table; `id_of` has seen it."""
         info = self._look_at(clip)
         name, path = self._find(clip)[0], self._stored(clip_id, clip)
-        self.known[clip_id] = _Known(name, prompt_id, clip.generator, clip.seed)
+        content = self._content(clip)
+        key = input_key(content, prompt) if content else ""
+        self.known[clip_id] = _Known(name, prompt_id, clip.generator, clip.seed, key)
         if (trouble := unplayable(path, info)) is not None:
             self._unplayable[name] = trouble.what
         return Clip(
@@ -103,6 +110,13 @@ class Clips:
             height=info.height,
             width=info.width,
         )
+
+    def _content(self, clip: SourceClip) -> str:
+        """`content_key` of a file or of bytes; empty of what lies at an address, of which a copy would have another."""
+        if clip.content is not None:
+            return bytes_digest(clip.content)
+        _, place = self._find(clip)
+        return "" if is_address(place) else content_key(place, self.digests)
 
     def reference(self, asked: SourceClip) -> Reference:
         """What a prompt was asked with.
@@ -131,9 +145,10 @@ class Clips:
         )
 
     def copy(self) -> None:
-        """Copies the files that are to be copied."""
+        """Copies the files that are to be copied, and remembers what the others hold."""
         for place, target in self._copies:
             shutil.copyfile(local_copy(place), target)
+        self.digests.save()
 
     def _stored(self, clip_id: str, clip: SourceClip) -> str:
         """Where the clip will be; bytes are written at once, files are copied when all rows are in."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videoalign.contracts.records import Aggregation, Judgement, Label, Role
+from videoalign.data.clip_content import require_judged
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.common import (
     PairEntry,
@@ -127,6 +128,7 @@ def export_pairs(dataset: Dataset, out: Path) -> int:
 
 
 def _judged_rows(dataset: Dataset, contents: Contents) -> Iterator[dict[str, Any]]:
+    require_judged(dataset)
     names, versions = _columns(dataset)
     for group in judged_together(dataset.stream_judgements()):
         first = group[0]

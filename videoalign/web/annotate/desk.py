@@ -96,6 +96,8 @@ class Desk:
     now: Callable[[], float] = time.time
     matchups: Matchups = field(default_factory=Matchups)
     totals: Totals = field(default_factory=Totals)
+    sent: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What stands for the clips that were sent to whoever judges them, by assignment and clip, until the verdict."""
     strangers: set[int] = field(default_factory=set)
     """Pairs that were drawn and are not in this server's dataset: another one knows more clips."""
 
@@ -103,6 +105,16 @@ class Desk:
         """A number in [0, 1) that depends on the seed and the ids alone."""
         digest = hashlib.sha256(repr((self.seed, *ids)).encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
+
+    def note_sent(self, assignment: str, clip_id: str) -> None:
+        """Remembers what a clip holds that is sent to whoever judges it: the first time, since browsers keep it."""
+        if (assignment, clip_id) not in self.sent:
+            self.sent[assignment, clip_id] = self.library.content(clip_id)
+
+    def take_sent(self, assignment: str, clip_id: str) -> str:
+        """What a clip held when it was sent, or holds now where no one here knows; forgotten with this call."""
+        known = self.sent.pop((assignment, clip_id), None)
+        return self.library.content(clip_id) if known is None else known
 
     def catch_up(self, session: Session) -> None:
         """Takes over a guideline that another server made hold; inside a write."""

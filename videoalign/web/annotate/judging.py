@@ -40,7 +40,9 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
     _require_hold(desk, session, person, row, pair)
     version = _require_complete(desk, row, pair, body)
     now = desk.now()
-    session.add(_said(row, body, content, now, version))
+    said = _said(row, body, content, now, version)
+    said.content_a, said.content_b = (desk.take_sent(row.id, clip_id) for clip_id in (pair.clip_a, pair.clip_b))
+    session.add(said)
     row.state, row.ended_at, row.draft = Work.SUBMITTED, now, None
     session.flush()
     deciding.after_judgement(desk, session, person, row, pair)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.records import Clip, Dimension
+from videoalign.data.clip_content import DIGESTS_FILE, input_key_at
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.video.playable import media_type
 from videoalign.web.annotate.references import sort_references
@@ -43,6 +45,7 @@ class Library:
         self.sorted = sort_clips(self.dataset, self.rows.values())
         self.clips = self.sorted.shown
         """Those that can be shown."""
+        self._digests = FileDigests(self.dataset.path / DIGESTS_FILE)
 
     def knows(self, pair: AnyPair) -> bool:
         """Whether both clips of a pair are in the dataset, as clips of its prompt: a database may hold others.
@@ -66,6 +69,11 @@ class Library:
         """Path and media type of a clip."""
         path = self.dataset.clip_path(self.clips[clip_id])
         return path, media_type(path) or "application/octet-stream"
+
+    def content(self, clip_id: str) -> str:
+        """Stands for a clip and its prompt as they are now, see `Judgement.content_a`; empty where it is not there."""
+        clip = self.rows[clip_id]
+        return input_key_at(self.dataset.clip_source(clip), self.prompts.get(clip.prompt_id, ""), self._digests)
 
     def seconds(self, clip_id: str) -> float:
         """How long a clip plays."""

@@ -52,8 +52,10 @@ def clip(desk: AtDesk, visitor: AnyVisitor, assignment: str, side: Literal["left
         ).first()
     if row is None or (visitor.role == Role.RATER and row.person_id != visitor.person_id):
         raise NO_CLIP
-    found = clip_file(desk, row.clip_b if (side == "left") == row.swapped else row.clip_a)
+    clip_id = row.clip_b if (side == "left") == row.swapped else row.clip_a
+    found = clip_file(desk, clip_id)
     if row.person_id == visitor.person_id:
+        desk.note_sent(assignment, clip_id)
         watching.note_served(desk, assignment, side, row.served)
     return found
 

@@ -67,6 +67,8 @@ def judgements(desk: Desk, session: Session) -> list[Judgement]:
             left="B" if row.swapped else "A",
             seconds=row.seconds,
             guideline=wording.since.get((row.guideline, name), 0),
+            content_a=row.content_a,
+            content_b=row.content_b,
         )
         for row in said_rows(session)
         if desk.library.knows(row)

@@ -245,6 +245,9 @@ class Said(Base):
     content_hash: Mapped[str] = mapped_column(String(64))
     guideline: Mapped[int] = mapped_column(default=0)
     """Version of the guideline that it was given under."""
+    content_a: Mapped[str] = mapped_column(default="")
+    """Stands for the clip and prompt that was sent, see `Judgement.content_a`; empty where that is not known."""
+    content_b: Mapped[str] = mapped_column(default="")
     submitted_at: Mapped[float]
     withdrawn_at: Mapped[float | None]
 
