@@ -94,3 +94,22 @@ def test_two_that_add_at_the_same_time_lose_nothing(tmp_path: Path, monkeypatch:
     assert "a" in both and "b" in both and both.place("a").shard != both.place("b").shard
     assert len(json.loads((tmp_path / "latents.json").read_text())) == 2
     assert not list(tmp_path.glob(".*")), "neither a lock nor half a file is left"
+
+
+def own_kibibytes() -> int:
+    """Memory of this process that is not a file's."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
+    return int(line.split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="of Linux, which tells what memory is for")
+def test_what_is_read_stays_in_its_file_until_it_is_used(tmp_path: Path) -> None:
+    store = TensorStore(tmp_path, "clips", MADE)
+    for number in range(4):
+        store.add({str(number): torch.full((4, 2**20), float(number))})
+    cache = LatentCache(tmp_path, {str(number): store.place(str(number)) for number in range(4)}, {})
+    before = own_kibibytes()
+    latents = cache.clips(map(str, range(4)))
+    assert [float(value[3, -1]) for value in latents.values()] == [0.0, 1.0, 2.0, 3.0]
+    assert sum(float(value.sum()) for value in latents.values()) == 6 * 2**22
+    assert own_kibibytes() - before < 16 * 1024, "of 64 MiB, also after all of it was used"

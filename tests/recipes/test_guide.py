@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wa
 from videoalign.recipes.generate import guide_wrapper
 from videoalign.recipes.guide import GuideTrainConfig, labelled_pairs, latent_groups, train_guide
 from videoalign.training.loop import FitConfig
+from videoalign.training.objectives.latent_reward import LatentGroup
 from videoalign.video.files import write_video
 
 SETTINGS = SMALL_SETTINGS.model_copy(
@@ -126,11 +129,34 @@ def test_groups_hold_every_pair_once_with_its_label(dataset: Dataset, generator:
         assert max(len(group.latents) for group in groups) <= max_clips
         levels = []
         for group in groups:
-            first, second = (group.latents[side].mean((1, 2, 3, 4)) for side in group.pairs.unbind(1))
+            first, second = (
+                torch.stack(list(group.latents))[side].mean((1, 2, 3, 4)) for side in group.pairs.unbind(1)
+            )
             assert (group.labels[:, 0] == (first - second).sign()).all()
             assert (group.labels[:, 1] == (second - first).sign()).all()
             levels += [(round(float(a), 1), round(float(b), 1)) for a, b in zip(first, second, strict=True)]
         assert sorted(levels) == sorted(3 * list(combinations(LEVELS, 2)))
+
+
+def test_latents_stay_in_their_files_and_training_ends_with_the_same_weights(
+    dataset: Dataset, generator: WanGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = GuideTrainConfig(fit=FitConfig(num_steps=3, batch_size=2, save_every_steps=1000), num_blocks=1)
+    mapped = train_guide(dataset, generator, tmp_path / "mapped", config, scores="light").reward.state_dict()
+    kept: list[list[LatentGroup]] = []
+
+    def copied(*args: Any) -> list[LatentGroup]:
+        kept.append(latent_groups(*args))
+        return [
+            replace(one, latents=torch.stack([*one.latents]), others=tuple(map(torch.clone, one.others)))
+            for one in kept[-1]
+        ]
+
+    monkeypatch.setattr("videoalign.recipes.guide.latent_groups", copied)
+    held = train_guide(dataset, generator, tmp_path / "held", config, scores="light").reward.state_dict()
+    assert all(torch.equal(value, held[name]) for name, value in mapped.items())
+    texts = {group.text.data_ptr() for group in kept[0]}
+    assert {text.data_ptr() for group in kept[0] for text in group.others} == texts, "each stands in memory once"
 
 
 def test_training_learns_the_planted_preference_and_steers_sampling(

@@ -150,6 +150,9 @@ class LatentCache:
 def read_stored(places: Iterable[Stored]) -> dict[Stored, Tensor]:
     """The tensors at these places, as float32.
 
+    Those that are stored so are not read yet but mapped from their shards: what is never used takes no memory, and the
+    system may take back what is, so that a training may be of more than fits. Other types are widened at once.
+
     Raises:
         DataError: a shard is missing or damaged.
     """

@@ -196,12 +196,15 @@ def latent_groups(
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     states = cache.texts(pair.prompt_id for pair in pairs)
     by_text = {texts[prompt_id]: value for prompt_id, value in states.items()}
-    stacked = torch.stack(list(by_text.values()))
-    near = dict(zip(by_text, stacked[near_prompts(stacked, config.contrast_prompts)], strict=True))
+    every = list(by_text.values())
+    near = {
+        text: tuple(every[place] for place in places)
+        for text, places in zip(by_text, near_prompts(every, config.contrast_prompts).tolist(), strict=True)
+    }
     latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b))
     return [
         LatentGroup(
-            latents=torch.stack([latents[clip_id] for clip_id in group.clip_ids]),
+            latents=tuple(latents[clip_id] for clip_id in group.clip_ids),
             text=by_text[group.prompt],
             pairs=group.pairs,
             labels=share_labels(group.shares),

@@ -23,16 +23,16 @@ from videoalign.training.objectives.flow import TimeSettings
 class LatentGroup:
     """Clips of one prompt and who was preferred to whom."""
 
-    latents: Tensor
-    """Clean latents, float32 (N, C, F, H, W)."""
+    latents: Sequence[Tensor] | Tensor
+    """Clean latents of N clips, float32 (C, F, H, W) each; they may lie in a file that is mapped into memory."""
     text: Tensor
     """Text states of the prompt, float32 (L, text width)."""
     pairs: Tensor
     """Indices of clip A and clip B, int64 (P, 2)."""
     labels: Tensor
     """(P, D): +1 where A is preferred, -1 where B is; anything else is a tie or no judgement and teaches nothing."""
-    others: Tensor
-    """Text states of K prompts that the clips were not made for, float32 (K, L, text width); see `near_prompts`."""
+    others: Sequence[Tensor] | Tensor
+    """Text states of K prompts that the clips were not made for, float32 (L, text width) each; see `near_prompts`."""
     clip_ids: tuple[str, ...] = ()
     """What to call the N clips in an error."""
 
@@ -66,26 +66,28 @@ def collate_latent_groups(groups: Sequence[LatentGroup]) -> LatentGroupBatch:
     starts = sizes.cumsum(0) - sizes
     number = torch.arange(len(groups)).repeat_interleave(sizes)
     return LatentGroupBatch(
-        latents=torch.cat([group.latents for group in groups]),
+        latents=torch.stack([latents for group in groups for latents in group.latents]),
         text=torch.stack([group.text for group in groups])[number],
         group=number,
         pairs=torch.cat([group.pairs + start for group, start in zip(groups, starts, strict=True)]),
         labels=torch.cat([group.labels for group in groups]),
-        others=torch.stack([group.others for group in groups]),
+        others=torch.stack(
+            [torch.cat([group.text[None][:0], *(text[None] for text in group.others)]) for group in groups]
+        ),
     )
 
 
-def near_prompts(text: Tensor, num: int) -> Tensor:
+def near_prompts(text: Sequence[Tensor] | Tensor, num: int) -> Tensor:
     """For each of P prompts the ``num`` nearest others (all where there are fewer), int64 (P, min(num, P - 1)).
 
     Near are prompts with a high cosine of their mean text states, from which the mean of all is taken off: those that
     differ in a word or two. To tell a clip's own prompt from these takes more than its most striking feature.
 
     Args:
-        text: text states, (P, L, text width).
+        text: text states of each prompt, (L, text width).
         num: at least 0.
     """
-    means = text.float().mean(1)
+    means = torch.stack([states.float().mean(0) for states in text])
     means = F.normalize(means - means.mean(0), dim=1)
     rows = []
     for part in torch.arange(len(means)).split(1024):
