@@ -16,11 +16,20 @@ class Optimizer(Config):
     """Steps of linear rise."""
 
 
+class Trial(Config):
+    last_step: int = 0
+    """When it ends."""
+
+
 class Run(Config):
     seed: int
     """Seed of everything."""
     optimizer: Optimizer = Optimizer()
     """How weights move."""
+    trial: Trial | None = None
+    """A short run first."""
+    later: tuple[Trial, ...] = ()
+    """More of them."""
 
 
 @pytest.fixture
@@ -83,7 +92,12 @@ def test_settings_cannot_be_changed() -> None:
     [
         (["sed=1"], "unknown setting 'sed'. Did you mean 'seed'?"),
         (["seed=1", "optimizer.learning_rat=1"], "'optimizer.learning_rat'. Did you mean 'learning_rate'?"),
-        (["seed=1", "zzz=1"], "unknown setting 'zzz'. Known: optimizer, seed."),
+        (["seed=1", "zzz=1"], "unknown setting 'zzz'. Known: later, optimizer, seed, trial."),
+        (["seed=1", "warmup_steps=1"], "unknown setting 'warmup_steps'. Did you mean 'optimizer.warmup_steps'?"),
+        (["optimizer.seed=1"], "unknown setting 'optimizer.seed'. Did you mean 'seed'?"),
+        (["seed=1", "trial.last_ste=1"], "unknown setting 'trial.last_ste'. Did you mean 'last_step'?"),
+        (["seed=1", "later=[{last_ste: 1}]"], "unknown setting 'later.0.last_ste'. Did you mean 'last_step'?"),
+        (["seed=1", "last_step=1"], "unknown setting 'last_step'. Did you mean 'trial.last_step'?"),
         ([], "setting 'seed' is required; set it with seed=<value>."),
         (["seed=many"], "setting 'seed' got 'many'"),
         (["seed=1", "optimizer.learning_rate=-1"], "setting 'optimizer.learning_rate' got -1"),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from videoalign.errors import ConfigError, did_you_mean
+
+_EACH = "*"
+"""Stands for the number of a member of a list, in the name of a setting."""
 
 
 class Config(BaseModel):
@@ -96,12 +102,29 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     path = ".".join(str(part) for part in first["loc"]) or cls.__name__
     if first["type"] == "extra_forbidden":
-        owner = cls
-        for part in first["loc"][:-1]:
-            inner = owner.model_fields[str(part)].annotation if str(part) in owner.model_fields else None
-            owner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else owner
-        return f"unknown setting '{path}'.{did_you_mean(str(first['loc'][-1]), owner.model_fields)}"
+        return f"unknown setting '{path}'.{_nearest_settings(cls, path)}"
     if first["type"] == "missing":
         return f"setting '{path}' is required; set it with {path}=<value>."
     got = first.get("input")
     return f"setting '{path}' got {got!r}: {first['msg']}. Set it with {path}=<value>."
+
+
+def _nearest_settings(cls: type[BaseModel], path: str) -> str:
+    """What an unknown setting may be meant for: one of its name in another group, else a near one of its own group."""
+    known = list(_setting_names(cls))
+    group, _, name = re.sub(r"\.\d+", f".{_EACH}", path).rpartition(".")
+    elsewhere = [f"'{one}'" for one in known if one.rpartition(".")[2] == name and _EACH not in one]
+    if elsewhere:
+        return f" Did you mean {' or '.join(elsewhere)}?"
+    return did_you_mean(name, {one.rpartition(".")[2] for one in known if one.rpartition(".")[0] == group})
+
+
+def _setting_names(cls: type[BaseModel]) -> Iterator[str]:
+    """Every setting by its path, as ``fit.num_steps``; of what is in a list, as ``examples.*.text``."""
+    for name, field in cls.model_fields.items():
+        yield name
+        origin = get_origin(field.annotation)
+        inside = name if origin in (None, Union, UnionType) else f"{name}.{_EACH}"
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from (f"{inside}.{inner}" for inner in _setting_names(kind))

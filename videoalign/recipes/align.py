@@ -96,7 +96,9 @@ def align(
     start = _start(generator, config)
     if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
-    cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
+    cache = processes.first_then_all(
+        lambda: encode(dataset, generator, rows, config.encode, group="encode.", progress=progress)
+    )
     identity = _identity(method, config, generator, train, cache, processes)
     folder = claim_together(out, identity, processes, fresh=fresh)
     run = _Run(method, METHODS[method], generator, config, cache, processes)

@@ -52,11 +52,13 @@ class ClipFit:
     height: int
     width: int
     settings: ClipSettings
+    group: str = ""
+    """What the command has ``settings`` in, as ``encode.``, for messages."""
 
     @classmethod
-    def of(cls, generator: Generator, settings: ClipSettings) -> ClipFit:
+    def of(cls, generator: Generator, settings: ClipSettings, group: str = "") -> ClipFit:
         """To the clips that a generator works in."""
-        return cls(generator.name, generator.fps, *generator.clip_shape, settings)
+        return cls(generator.name, generator.fps, *generator.clip_shape, settings, group)
 
     def changes(self, clip: Clip) -> dict[str, Any]:
         """What has to change on a clip, and into what; empty where nothing has.
@@ -75,14 +77,14 @@ class ClipFit:
         if length and self.settings.other_length == "refuse":
             raise DataError(
                 f"{sizes}. Give clips of that length, set num_frames of the model, or take the first frames with "
-                "other_length=trim."
+                f"{self.group}other_length=trim."
             )
         if (clip.height, clip.width) == (self.height, self.width):
             return {**rate, **length}
         if self.settings.other_size == "refuse":
             raise DataError(
                 f"{sizes}. Give clips of that size, set height and width of the model, or resize them with "
-                "other_size=crop or other_size=pad."
+                f"{self.group}other_size=crop or {self.group}other_size=pad."
             )
         size = {"height": self.height, "width": self.width, "other_size": self.settings.other_size}
         return {**rate, **length, **size}
@@ -93,7 +95,8 @@ class ClipFit:
             return {}
         if clip.fps > self.fps and self.settings.other_fps == "resample":
             return {"fps": self.fps}
-        way = " or resample them with other_fps=resample" if clip.fps > self.fps else " or leave them out"
+        resample = f" or resample them with {self.group}other_fps=resample"
+        way = resample if clip.fps > self.fps else " or leave them out"
         raise DataError(
             f"clip '{clip.clip_id}' has {clip.fps:g} frames per second; '{self.name}' works in {self.fps:g}, and would "
             f"learn to move {self.fps / clip.fps:.3g} times as fast. "

@@ -49,6 +49,7 @@ def encode(
     pairs: Sequence[WinLosePair],
     settings: ClipSettings | None = None,
     *,
+    group: str = "",
     progress: Progress = silent,
 ) -> LatentCache:
     """The latents of all clips in ``pairs`` and the text states of their prompts; what is there is not made again.
@@ -61,6 +62,7 @@ def encode(
         generator: its autoencoder and text encoder are used.
         pairs: what is to be trained on.
         settings: see `ClipSettings`.
+        group: what the user's command has them in, as ``encode.``, for messages.
         progress: counts clips.
 
     Raises:
@@ -74,7 +76,7 @@ def encode(
     if isinstance(settings, ClipShape):
         generator = generator.changed(settings.shape())
     clips, prompts = _asked(dataset, pairs)
-    fit = ClipFit.of(generator, settings)
+    fit = ClipFit.of(generator, settings, group)
     changes = [fit.changes(clip) for clip in clips]
     keys = clip_keys(dataset, clips)
     _require_scored(dataset, pairs, prompts, dict(zip((clip.clip_id for clip in clips), keys, strict=True)))

@@ -128,7 +128,9 @@ def train_guide(
         generator.to(processes.device)
     reward = _fresh_reward(dataset, generator, config)
     rows = [unranked(pair.prompt_id, pair.clip_a, pair.clip_b) for pair in train + held_out]
-    cache = processes.first_then_all(lambda: encode(dataset, generator, rows, config.encode, progress=progress))
+    cache = processes.first_then_all(
+        lambda: encode(dataset, generator, rows, config.encode, group="encode.", progress=progress)
+    )
     folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
