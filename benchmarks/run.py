@@ -119,9 +119,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="where the JSON file goes")
     parser.add_argument("--num", type=int, default=30, help="measurements of each ratio")
     parser.add_argument("--num-scoring", type=int, default=5, help="measurements of the rates of scoring")
+    parser.add_argument("--only", nargs="+", metavar="RATIO", help="measure these alone, of those that need no data")
     options = parser.parse_args()
     results = {}
-    if SHARED.is_dir():  # first, as long as nothing else has filled the memory
+    if SHARED.is_dir() and not options.only:  # first, as long as nothing else has filled the memory
         results["score_memory_growth"] = memory_growth()
     train, sample = training_steps(), sampling_steps()
     pairs = f"{NUM_PAIRS} pairs, the small Wan of the embedded world, LoRA"
@@ -142,9 +143,12 @@ def main() -> None:
             f"denoising step with classifier-free guidance and Flow-NRG over one without Flow-NRG; {NUM_PAIRS} clips",
         ),
     }
-    for name, (slow, fast, text) in what.items():
+    if unknown := {*(options.only or ())} - what.keys():
+        parser.error(f"--only: no ratio {min(unknown)}; wanted some of {', '.join(what)}")
+    for name in options.only or what:
+        slow, fast, text = what[name]
         results[name] = {**ratio(slow, fast, options.num), "what": text}
-    for name, (baseline, score, text) in scoring_rates().items():
+    for name, (baseline, score, text) in ({} if options.only else scoring_rates()).items():
         results[name] = {**ratio(baseline, score, options.num_scoring), "what": text}
     for name, row in results.items():
         print(f"{name}: {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})")

@@ -145,6 +145,24 @@ def test_alpha_does_not_care_which_clip_is_called_a_or_who_said_what() -> None:
         assert krippendorff_alpha(turned, distance) == pytest.approx(krippendorff_alpha(table, distance))
 
 
+def test_calling_the_other_clip_of_some_pairs_a_changes_what_chance_gives_and_nothing_else() -> None:
+    """1 - alpha is observed over expected disagreement; the latter is largest where A and B are named as often."""
+    table = [row for row in table_with_gaps(1, 200) if len(row) > 1]
+    rng = np.random.default_rng(0)
+    observed, alphas, uneven = [], [], []
+    for _ in range(30):
+        side = rng.random() < rng.random(len(table))
+        turned = [[-label if turn else label for label in row] for row, turn in zip(table, side, strict=True)]
+        labels = np.concatenate(turned)
+        share = np.array([(labels == label).mean() for label in (-1, 0, 1)])
+        alphas.append(krippendorff_alpha(turned, "nominal"))
+        observed.append((1 - alphas[-1]) * (1 - (share**2).sum()))
+        uneven.append(abs(share[0] - share[2]))
+        assert raw_agreement(turned) == raw_agreement(table)
+    assert observed == pytest.approx([observed[0]] * 30)
+    assert (np.diff(np.array(alphas)[np.argsort(uneven)]) < 1e-9).all(), "alpha falls as one side is named more often"
+
+
 def test_alpha_of_one_value_alone_is_nan() -> None:
     assert math.isnan(krippendorff_alpha([[0, 0], [0, 0, 0]]))
 
