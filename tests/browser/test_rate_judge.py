@@ -84,8 +84,8 @@ def test_ten_real_pairs_by_keyboard_alone(open_programme: Callable[..., Any], re
 def test_what_is_missing_is_said_and_nothing_is_sent(page: Any) -> None:
     page.evaluate("document.querySelectorAll('video').forEach(v => v.pause())")
     press(page, "1", "Enter")
-    assert page.inner_text("#ready").startswith("No verdict yet: Motion quality, Text alignment")
-    assert "No verdict yet" in page.inner_text("#status")
+    wait_until(lambda: page.inner_text("#ready").startswith("No verdict yet: Motion quality, Text alignment"))
+    wait_until(lambda: "No verdict yet" in page.inner_text("#status"))
     assert count(page) == "0"
     assert page.locator(".dimension.current .title").inner_text() == "Motion quality"
 
@@ -109,10 +109,10 @@ def test_a_reload_keeps_what_was_chosen_and_the_pair(page: Any) -> None:
     prompt = page.inner_text("#prompt")
     page.reload()
     wait_until(lambda: page.locator("#pair").is_visible())
-    assert page.inner_text("#prompt") == prompt
-    assert page.evaluate(CHOSEN) == ["left", "both_bad"]
-    assert page.input_value("#comment") == "the left one is steadier"
-    assert page.locator(".dimension.current .title").inner_text() == "Text alignment"
+    wait_until(lambda: page.inner_text("#prompt") == prompt)
+    wait_until(lambda: page.evaluate(CHOSEN) == ["left", "both_bad"])
+    wait_until(lambda: page.input_value("#comment") == "the left one is steadier")
+    wait_until(lambda: page.locator(".dimension.current .title").inner_text() == "Text alignment")
 
 
 def test_a_killed_server_loses_nothing_and_the_judgement_is_sent_when_it_is_back(programme: Any, page: Any) -> None:
@@ -128,7 +128,7 @@ def test_a_killed_server_loses_nothing_and_the_judgement_is_sent_when_it_is_back
     programme.start()
     page.reload()
     wait_until(lambda: count(page) == "2", what=page.inner_text("#alert-text"))
-    assert page.locator("#alert").is_hidden()
+    wait_until(lambda: page.locator("#alert").is_hidden())
 
 
 def test_without_a_reload_it_is_sent_again_by_itself(page: Any) -> None:
@@ -137,11 +137,11 @@ def test_without_a_reload_it_is_sent_again_by_itself(page: Any) -> None:
     wait_until(lambda: page.inner_text("#ready") == "Ready to submit")
     page.keyboard.press("Enter")
     wait_until(lambda: page.locator("#alert").is_visible())
-    assert re.search(r"sent again in \d+ s", page.inner_text("#alert-text"))
+    wait_until(lambda: re.search(r"sent again in \d+ s", page.inner_text("#alert-text")))
     assert page.evaluate(CHOSEN) == ["left", "tie", "right"]
     page.unroute("**/api/judgements")
     wait_until(lambda: count(page) == "1")
-    assert page.locator("#alert").is_hidden()
+    wait_until(lambda: page.locator("#alert").is_hidden())
 
 
 def test_a_judgement_that_arrived_but_was_never_answered_counts_once(page: Any) -> None:
@@ -189,11 +189,11 @@ def test_a_pair_that_went_to_somebody_else_is_told_and_the_next_one_is_one_key_a
 def test_undo_gives_the_pair_back_with_its_verdicts_and_a_new_verdict_replaces_them(page: Any) -> None:
     prompt = page.inner_text("#prompt")
     submit(page, "1", "2", "4")
-    assert page.inner_text("#prompt") != prompt
+    wait_until(lambda: page.inner_text("#prompt") != prompt)
     press(page, "u")
     wait_until(lambda: page.inner_text("#prompt") == prompt)
-    assert page.evaluate(CHOSEN) == ["left", "tie", "both_bad"]
-    assert count(page) == "0"
+    wait_until(lambda: page.evaluate(CHOSEN) == ["left", "tie", "both_bad"])
+    wait_until(lambda: count(page) == "0")
     press(page, "ArrowUp", "ArrowDown", "Backspace")
     assert page.evaluate(CHOSEN) == ["tie", "both_bad"]
     submit(page, "3")
@@ -222,8 +222,8 @@ def test_the_next_pair_is_there_before_it_is_asked_for(page: Any) -> None:
     here = page.locator(".frame.left video").get_attribute("data-url")
     loaded = [url for url in page.asked if "/media/" in url]
     submit(page, "1", "1", "1")
-    after = page.locator(".frame.left video").get_attribute("data-url")
-    assert after != here
+    shown = page.locator(".frame.left video")
+    after = wait_until(lambda: (now := shown.get_attribute("data-url")) != here and now)
     assert any(url.endswith(after) for url in loaded)
     wait_until(lambda: all(time > 0 for time in page.evaluate(TIMES)))
     assert [url for url in page.asked if "/media/" in url] == loaded, "nothing is loaded again"
@@ -233,11 +233,11 @@ def test_a_clip_that_cannot_be_played_is_told_and_can_be_tried_again(page: Any) 
     page.route("**/media/**/right", lambda route: route.abort())
     page.reload()
     wait_until(lambda: page.locator(".frame.right .broken").is_visible())
-    assert "Clip B cannot be played" in page.inner_text("#alert-text")
+    wait_until(lambda: "Clip B cannot be played" in page.inner_text("#alert-text"))
     page.unroute("**/media/**/right")
     page.locator(".frame.right .reload").click()
     wait_until(lambda: all(time > 0 for time in page.evaluate(TIMES)))
-    assert page.locator("#alert").is_hidden()
+    wait_until(lambda: page.locator("#alert").is_hidden())
 
 
 def test_choices_made_with_the_mouse_leave_the_keys_free(page: Any) -> None:
@@ -264,4 +264,4 @@ def test_keys_may_be_switched_off(page: Any) -> None:
     press(page, "Escape", "1")
     assert page.evaluate(CHOSEN) == []
     page.keyboard.press("Control+Enter")
-    assert "No verdict yet" in page.inner_text("#status")
+    wait_until(lambda: "No verdict yet" in page.inner_text("#status"))

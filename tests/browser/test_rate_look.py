@@ -113,9 +113,9 @@ def test_every_control_has_a_name(page: Any) -> None:
 @pytest.mark.parametrize(("key", "dialog"), [("g", "Guideline"), ("?", "Keys"), ("s", "Why skip this pair?")])
 def test_a_key_opens_a_dialog_and_escape_closes_it(page: Any, key: str, dialog: str) -> None:
     page.keyboard.press(key)
-    assert page.get_by_role("dialog", name=dialog).is_visible()
+    wait_until(lambda: page.get_by_role("dialog", name=dialog).is_visible())
     page.keyboard.press("Escape")
-    assert page.locator("dialog[open]").count() == 0
+    wait_until(lambda: page.locator("dialog[open]").count() == 0)
 
 
 def test_the_guideline_says_what_each_dimension_means(page: Any) -> None:
@@ -126,13 +126,13 @@ def test_the_guideline_says_what_each_dimension_means(page: Any) -> None:
 
 def test_wipe_lays_one_clip_over_the_other_and_zoom_moves_both_alike(page: Any) -> None:
     page.keyboard.press("w")
-    assert box(page, ".frame.left") == box(page, ".frame.right")
+    wait_until(lambda: box(page, ".frame.left") == box(page, ".frame.right"))
     clip = "getComputedStyle(document.querySelector('.frame.left')).clipPath"
     assert "50%" in page.evaluate(clip)
     page.keyboard.press(";")
-    assert "45%" in page.evaluate(clip) or "55%" in page.evaluate(clip)
+    wait_until(lambda: "45%" in page.evaluate(clip) or "55%" in page.evaluate(clip))
     page.keyboard.press("w")
-    assert page.evaluate(clip) == "none"
+    wait_until(lambda: page.evaluate(clip) == "none")
     for key in ("+", "+", "Shift+ArrowLeft", "Shift+ArrowDown"):
         page.keyboard.press(key)
     left, right = page.evaluate(
@@ -142,7 +142,7 @@ def test_wipe_lays_one_clip_over_the_other_and_zoom_moves_both_alike(page: Any) 
     assert left.startswith("matrix(2.25, 0, 0, 2.25")
     assert "100%" not in page.inner_text("#zoom")
     page.keyboard.press("0")
-    assert page.inner_text("#zoom") == "100%"
+    wait_until(lambda: page.inner_text("#zoom") == "100%")
 
 
 def test_the_split_follows_the_pointer(page: Any) -> None:
@@ -152,7 +152,7 @@ def test_the_split_follows_the_pointer(page: Any) -> None:
     page.mouse.down()
     page.mouse.move(left + 0.25 * (right - left), (top + bottom) / 2)
     page.mouse.up()
-    assert float(page.input_value("#split")) == pytest.approx(25, abs=1)
+    wait_until(lambda: float(page.input_value("#split")) == pytest.approx(25, abs=1))
     page.keyboard.press("w")
 
 
@@ -160,7 +160,7 @@ def test_focus_is_seen(page: Any) -> None:
     page.locator("#comment").focus()
     page.keyboard.press("Tab")
     style = "(() => { const s = getComputedStyle(document.activeElement); return [s.outlineStyle, s.outlineWidth]; })()"
-    assert page.evaluate(style) == ["solid", "3px"]
+    wait_until(lambda: page.evaluate(style) == ["solid", "3px"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

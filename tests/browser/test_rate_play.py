@@ -210,11 +210,11 @@ def test_the_shorter_clip_holds_its_last_frame_and_says_so(page: Any) -> None:
     assert times[long] == pytest.approx(LONG, abs=1 / 24)
     assert times[short] == pytest.approx(SHORT, abs=FRAME)
     held = page.locator(".held")
-    assert held.nth(short).is_visible()
+    wait_until(lambda: held.nth(short).is_visible())
     assert not held.nth(long).is_visible()
     page.keyboard.press("Home")
     wait_until(lambda: frames(page) == (0, 0))
-    assert not held.nth(short).is_visible()
+    wait_until(lambda: not held.nth(short).is_visible())
 
 
 def test_at_the_end_both_begin_again_together_or_stop_there(page: Any) -> None:

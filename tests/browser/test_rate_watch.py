@@ -73,7 +73,7 @@ def test_the_first_second_five_times_is_not_the_whole_clip(programme: Any) -> No
     assert left == pytest.approx(2 - max(reached), abs=0.15), "of the longer clip"
     assert page.inner_text("#count").startswith("0 of")
     page.reload()
-    wait_until(lambda: page.locator("#pair").is_visible())
+    wait_until(lambda: page.locator("#pair").is_visible() and page.inner_text("#ready").startswith("Watch both"))
     assert left_to_watch(page) == pytest.approx(left, abs=0.15), "what was seen is kept"
     page.locator("#seek").evaluate(SEEK, 0.4)
     page.keyboard.press("Space")

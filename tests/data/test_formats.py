@@ -67,9 +67,8 @@ def test_real_ratings_give_the_pairs_that_each_rater_implies(shared: Path, tmp_p
     assert all(0.35 < labels["A"] / (labels["A"] + labels["B"]) < 0.65 for labels in counts.labels.values())
     dataset = Dataset.open(tmp_path / "d")
     assert [dimension.sees_prompt for dimension in dataset.info.dimensions] == [True, True, True]
-    sides = Counter(
-        {clip.clip_id: clip.generator for clip in dataset.clips()}[row.clip_a] for row in dataset.judgements()
-    )
+    generators = {clip.clip_id: clip.generator for clip in dataset.clips()}
+    sides = Counter(generators[row.clip_a] for row in dataset.judgements())
     assert min(sides.values()) > 0.3 * max(sides.values())  # no generator stands on one side only
 
 

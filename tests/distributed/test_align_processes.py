@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -51,22 +52,29 @@ def variables(rank: int, count: int, port: int) -> dict[str, str]:
     return {name: str(value) for name, value in told.items()}
 
 
-def run_two(words: list[str]) -> str:
-    """The command line in two processes; returns what they printed."""
+TOGETHER = "import json, sys; from videoalign.cli.main import main; sys.exit(sum(map(main, json.load(sys.stdin))))"
+
+
+def run_two(*commands: list[str]) -> str:
+    """Commands one after another in the same two processes, for these take long to start; what they printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "videoalign.cli.main", *words]
     started = [
         subprocess.Popen(
-            command,
+            [sys.executable, "-c", TOGETHER],
             env={**os.environ, **variables(rank, 2, port), "CUDA_VISIBLE_DEVICES": ""},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
+    for process in started:
+        process.stdin.write(json.dumps(commands))
+        process.stdin.close()
+        process.stdin = None
     told = [process.communicate(timeout=600) for process in started]
     assert [process.returncode for process in started] == [0, 0], "".join(err[-2000:] for _, err in told)
     return "".join(out for out, _ in told)
@@ -81,13 +89,30 @@ def run_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 FIT = ["fit.num_steps=4", "fit.learning_rate=3e-3", "fit.warmup_steps=1", "fit.save_every_steps=2"]
 
 
-@pytest.mark.parametrize("draws", [0, 2])
-def test_align_in_two_processes_is_align_in_one(folder: Path, draws: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both in one folder, which nobody else writes into: one log, one checkpoint, one adapter."""
+def align(folder: Path, draws: int) -> list[str]:
     words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p", *FIT]
-    words += ["lora.rank=4", "beta=50", f"reference_draws={draws}", "--out"]
-    one, two = folder / f"one-{draws}", folder / f"two-{draws}"
-    assert run_two([*words, str(two), "fit.batch_size=2"]).count("pairs, ") == 1  # the first process tells
+    return [*words, "lora.rank=4", "beta=50", f"reference_draws={draws}", "--out"]
+
+
+def train_guide(folder: Path) -> list[str]:
+    words = ["guide", "train", str(folder / "data"), "--model", str(folder / "model"), "--reward", "judge", *FIT]
+    return [*words, "--out"]
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> str:
+    """What two processes printed that made ``two-0``, ``two-2`` and ``guide-two``."""
+    aligned = [[*align(folder, draws), str(folder / f"two-{draws}"), "fit.batch_size=2"] for draws in (0, 2)]
+    return run_two(*aligned, [*train_guide(folder), str(folder / "guide-two"), "fit.batch_size=1"])
+
+
+@pytest.mark.parametrize("draws", [0, 2])
+def test_align_in_two_processes_is_align_in_one(
+    folder: Path, told: str, draws: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both in one folder, which nobody else writes into: one log, one checkpoint, one adapter."""
+    words, one, two = align(folder, draws), folder / f"one-{draws}", folder / f"two-{draws}"
+    assert told.count(f"{two}: 6 pairs, ") == 1, "the first process tells"
     assert run_one([*words, str(one), "fit.batch_size=4"], capsys).count("pairs, ") == 1
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
@@ -100,12 +125,11 @@ def test_align_in_two_processes_is_align_in_one(folder: Path, draws: int, capsys
     assert [row["step"] for row in RunLog(two / "log.jsonl").rows()] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.usefixtures("told")
 def test_guide_train_in_two_processes_is_guide_train_in_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By its log: weights whose gradient is nothing but rounding, as the bias of a difference, wander by the rate."""
-    words = ["guide", "train", str(folder / "data"), "--model", str(folder / "model"), "--reward", "judge", *FIT]
     one, two = folder / "guide-one", folder / "guide-two"
-    run_two([*words, "--out", str(two), "fit.batch_size=1"])
-    run_one([*words, "--out", str(one), "fit.batch_size=2"], capsys)
+    run_one([*train_guide(folder), str(one), "fit.batch_size=2"], capsys)
     assert all((out / "model.safetensors").is_file() for out in (one, two))
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]

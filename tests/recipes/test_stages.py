@@ -51,10 +51,10 @@ def test_a_stage_begins_after_those_it_needs_and_none_runs_twice(tmp_path: Path,
 def test_a_run_that_failed_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / "no-right").touch()
     with pytest.raises(DataError, match="right: cannot"):
-        run_stages(tmp_path / "stages", STAGES, partial(note, tmp_path))
+        run_stages(tmp_path / "stages", STAGES, partial(note, tmp_path), num_workers=1)
     assert begun(tmp_path) == ["first", "left", "right"]
     record = json.loads((tmp_path / "stages" / "left.json").read_text())
     assert record["result"] == "LEFT" and record["seconds"] >= 0
     (tmp_path / "no-right").unlink()
-    run_stages(tmp_path / "stages", STAGES, partial(note, tmp_path))
+    run_stages(tmp_path / "stages", STAGES, partial(note, tmp_path), num_workers=1)
     assert begun(tmp_path)[3:] == ["right", "late"]

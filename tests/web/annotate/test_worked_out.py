@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,11 @@ def wait_for(holds: Callable[[], bool]) -> None:
         if thread.name in worked_out.TABLES:
             thread.join(60)
     assert holds()
+
+
+def rounded(values: dict[str, Any]) -> Any:
+    """Another process may differ in the last bits."""
+    return json.loads(json.dumps(values), parse_float=lambda text: round(float(text), 9))
 
 
 def test_with_few_verdicts_the_numbers_are_always_the_newest(open_programme: Open, make_dataset: Make) -> None:
@@ -45,7 +51,7 @@ def test_with_many_a_process_of_its_own_works_the_same_numbers_out_and_meanwhile
     here: list[str] = []
     for name in worked_out.TABLES:
         table = numbers(name)
-        assert table.values == getattr(figures, name)(programme.desk)
+        assert rounded(table.values) == rounded(getattr(figures, name)(programme.desk))
         monkeypatch.setitem(worked_out.TABLES, name, lambda _, name=name: here.append(name) or {})
     assert numbers("agreement").values["VQ"]["votes"] == 2
     assert "As of" not in admin.get("/admin/agreement").text
@@ -65,7 +71,7 @@ def test_that_process_reads_a_database_of_postgresql_as_well(
     programme = open_programme(make_dataset(2), raters_per_pair=1)
     programme.invite().judge_all("left")
     values = programme.admin.http.app.state.figures("agreement").values
-    assert values == figures.agreement(programme.desk) and values["VQ"]["votes"] == 2
+    assert rounded(values) == rounded(figures.agreement(programme.desk)) and values["VQ"]["votes"] == 2
 
 
 @pytest.mark.databases("sqlite")

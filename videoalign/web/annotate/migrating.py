@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ def bring_up_to_date(connection: Connection) -> None:
     Raises:
         OutputError: the database is of a later version, or of another program.
     """
-    config = _config()
-    if _stands_at_head(connection, config):
+    if _stands_at_head(connection):
         return
+    config = _config()
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
 
@@ -33,7 +34,7 @@ def require_up_to_date(connection: Connection) -> None:
     Raises:
         OutputError: the database is of an earlier or later version, or of another program.
     """
-    if not _stands_at_head(connection, _config()) and _revision(connection) is not None:
+    if not _stands_at_head(connection) and _revision(connection) is not None:
         raise OutputError(
             "--db: the database is of an earlier version; 'videoalign annotate serve' brings it up to date, once no "
             "server of that version runs."
@@ -47,8 +48,13 @@ def _config() -> Any:
     return config
 
 
-def _stands_at_head(connection: Connection, config: Any) -> bool:
-    scripts = alembic.script.ScriptDirectory.from_config(config)
+@cache
+def _scripts() -> Any:
+    return alembic.script.ScriptDirectory.from_config(_config())
+
+
+def _stands_at_head(connection: Connection) -> bool:
+    scripts = _scripts()
     revision = _revision(connection)
     if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
         raise OutputError(
