@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from videoalign.contracts.video import Video
 from videoalign.errors import DataError
-from videoalign.evaluation.compare import collapsed, compare, guidance_entry, headline, judge_clips
+from videoalign.evaluation.compare import collapsed, compare, guidance_entry, headline
 
 DIMENSIONS = ("VQ", "MQ")
 
@@ -146,29 +145,6 @@ def test_scores_that_cannot_be_compared_are_refused(base, candidate, prompts, di
         compare(base, candidate, prompts, dimensions)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
-
-
-class Brightness:
-    """Scores a clip by its mean grey level, and remembers how many it was shown at once."""
-
-    name, dimensions = "brightness", ("VQ",)
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def score_videos(self, videos, prompts):
-        self.batches.append(len(videos))
-        return np.array([[video.frames.mean()] for video in videos])
-
-
-def test_judging_in_batches_keeps_the_order():
-    videos = [Video(np.full((2, 4, 4, 3), level, dtype=np.uint8), 8.0) for level in range(5)]
-    judge = Brightness()
-    assert judge_clips(judge, videos, ["a"] * 5, batch_size=2).tolist() == [[0], [1], [2], [3], [4]]
-    assert judge.batches == [2, 2, 1]
-    for num_prompts, says in ((4, "more clips than the 4 prompts"), (6, "5 clips but 6 prompts")):
-        with pytest.raises(DataError, match=says):
-            judge_clips(judge, iter(videos), ["a"] * num_prompts)
 
 
 def test_headline_is_the_best_method_with_an_interval_that_allows_for_the_choice():

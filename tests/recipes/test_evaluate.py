@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from videoalign.cli.main import main
-from videoalign.contracts.protocols import reward_digest
+from videoalign.contracts.versions import library_versions
+from videoalign.data.dataset import Dataset
 from videoalign.data.lineage import Teacher, prompt_hash, write_lineage
 from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.evaluation.compare import compare
@@ -18,12 +19,11 @@ from videoalign.models.lora import LoraSettings, add_lora, save_adapter
 from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
 from videoalign.recipes.evaluate import (
     EvaluateConfig,
-    JudgedClips,
     compare_arms,
     evaluate,
-    library_versions,
     shown_rows,
 )
+from videoalign.recipes.judges import JudgedClips, judge_dataset
 from videoalign.recipes.makers import split_model
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, HELD_OUT_SENTENCES
@@ -91,9 +91,6 @@ def test_an_adapter_is_judged_on_the_same_prompts_and_seeds(models: dict[str, Pa
 
 
 def test_arms_of_other_seeds_are_not_compared(against_itself: tuple[Path, dict[str, Any]]) -> None:
-    from videoalign.data.dataset import Dataset
-    from videoalign.recipes.evaluate import judge_dataset
-
     out, _ = against_itself
     arm = judge_dataset(Oracle(), Dataset.open(out / "base"), TEXTS)
     fewer = JudgedClips(dataset=arm.dataset, clips=arm.clips[1:], prompts=arm.prompts[1:], scores=arm.scores[1:])
@@ -131,7 +128,7 @@ def test_a_teacher_as_judge_and_trained_prompts_are_refused_unless_allowed_and_t
     model, out = str(models["model"]), tmp_path / "out"
     adapter = tmp_path / "adapter"
     shutil.copytree(models["adapter"], adapter)
-    teacher = Teacher(name="once", digest=reward_digest(Oracle()))
+    teacher = Teacher(name="once", digest=Oracle().digest)
     write_lineage(adapter, "align dpo", [teacher], [prompt_hash(TEXTS[1].upper())])
     command = ["evaluate", "--base", model, "--candidate", f"{model}:{adapter}", "--prompts"]
     command += [str(models["prompts.txt"]), "--judge", "oracle", "--out", str(out), "per_prompt=1", "num_steps=1"]

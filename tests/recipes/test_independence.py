@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from videoalign.contracts.protocols import reward_digest
 from videoalign.data.lineage import Lineage, Teacher, prompt_hash
 from videoalign.errors import ConfigError
 from videoalign.recipes.independence import require_independence
@@ -68,9 +67,10 @@ def test_what_is_known_and_what_is_not_is_said() -> None:
     assert require_independence(judge(), PROMPTS, {}).judge_note == ""
 
 
-def test_a_reward_without_a_digest_of_its_own_is_known_by_kind_name_and_dimensions() -> None:
-    assert reward_digest(Oracle()) == reward_digest(Oracle())
-    assert reward_digest(judge(digest="")) != reward_digest(judge("else", digest=""))
+def test_a_judge_that_learnt_nothing_is_known_by_kind_name_and_dimensions() -> None:
+    other = Oracle()
+    other.name = "else"
+    assert Oracle().digest == Oracle().digest != other.digest
     with pytest.raises(ConfigError):
-        teacher = Teacher(name="oracle", digest=reward_digest(Oracle()))
+        teacher = Teacher(name="oracle", digest=Oracle().digest)
         require_independence(Oracle(), PROMPTS, {"a": taught(teacher)})

@@ -21,6 +21,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.recipes.probe import BATCH_SIZE, ProbeConfig, probe_reward, spread_clips
 from videoalign.video.files import write_video
+from videoalign.video.judge import FrameJudge
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCES
 from videoalign.worlds.sprites.renderer import FPS, Flaws, render, sample_scene
@@ -28,7 +29,7 @@ from videoalign.worlds.sprites.renderer import FPS, Flaws, render, sample_scene
 FEW = ProbeConfig(max_clips=6, min_clips=6)
 
 
-class Measure:
+class Measure(FrameJudge):
     """A reward of three functions of (video, prompt)."""
 
     name = "measure"

@@ -20,13 +20,14 @@ from videoalign.evaluation.reward import evaluate_reward
 from videoalign.recipes.clip_scores import BATCH_SIZE
 from videoalign.recipes.reward_benchmark import Target, benchmark
 from videoalign.recipes.reward_scores import Counting, compare_on, eval_reward, eval_scores
+from videoalign.video.judge import FrameJudge
 
 PAIRS = [(0, 1, "A B same A"), (2, 3, "B A A B"), (4, 5, "same A B A"), (0, 2, "A A B same"), (1, 4, "B B same B")]
 ALL = Counting(split=None)
 PROMPTS = ("a cat", "a dog", "a fox", "a cat", "a dog")
 
 
-class Levels:
+class Levels(FrameJudge):
     """A reward by pixels: how bright, how much it changes, how dark the first frame is."""
 
     name = "levels"

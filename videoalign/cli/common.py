@@ -16,7 +16,7 @@ from videoalign.errors import ConfigError
 from videoalign.video.addresses import require_local
 
 if TYPE_CHECKING:
-    from videoalign.models.videoreward import VideoReward
+    from videoalign.contracts.protocols import RewardModel
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -75,17 +75,17 @@ def load_config(cls: type[AnyConfig], file: Path | None, overrides: Sequence[str
     return cls.load(file, [*(overrides or ()), *given])
 
 
-def open_reward(reward: str | Path, load: Sequence[str] | None) -> VideoReward:
-    """The reward in a folder or on the hub, loaded as these settings of `LoadOptions` say.
+def open_reward(reward: str | Path, load: Sequence[str] | None) -> RewardModel:
+    """The reward in a folder or on the hub, loaded as these settings of `LoadOptions` say, or a judge by its name.
 
     Raises:
         ConfigError: an unknown setting.
         ModelError: no reward there, or it cannot be loaded so.
     """
-    from videoalign.models.videoreward import VideoReward
     from videoalign.models.videoreward.loading import LoadOptions
+    from videoalign.recipes.judges import open_judge
 
-    return VideoReward.from_pretrained(reward, **load_config(LoadOptions, None, load).model_dump())
+    return open_judge(reward, **load_config(LoadOptions, None, load).model_dump())
 
 
 def parse_weights(text: str | None) -> dict[str, float] | None:

@@ -25,7 +25,7 @@ from videoalign.errors import ConfigError
 from videoalign.evaluation.benchmark_page import BY_GENERATORS
 
 if TYPE_CHECKING:
-    from videoalign.models.videoreward import VideoReward
+    from videoalign.contracts.protocols import RewardModel
     from videoalign.recipes.reward_benchmark import Target
     from videoalign.recipes.reward_scores import Counting
 
@@ -138,7 +138,7 @@ def _split(split: str | None, is_table: bool) -> str | None:
     return None if split == "all" else split or (None if is_table else REPORT)
 
 
-def _compare(first: VideoReward, second: VideoReward, target: Target, how: Counting) -> dict[str, dict[str, Any]]:
+def _compare(first: RewardModel, second: RewardModel, target: Target, how: Counting) -> dict[str, dict[str, Any]]:
     from videoalign.recipes.reward_benchmark import open_target
     from videoalign.recipes.reward_scores import compare_on
 

@@ -50,15 +50,13 @@ def probe(
     from videoalign.data.dataset import Dataset
     from videoalign.evaluation.probe_report import COLUMNS, refusals, require_free, table_rows, write_probe_report
     from videoalign.evaluation.probes import wrong_ones
-    from videoalign.recipes.evaluate import ORACLE, open_judge
     from videoalign.recipes.probe import ProbeConfig, probe_reward
 
     options = load_config(ProbeConfig, config, settings, split=split, max_clips=max_clips, seed=seed)
     data = Dataset.open(dataset)
     if out is not None:
         require_free(out, fresh=fresh)
-    judge = open_judge(ORACLE) if reward == ORACLE else open_reward(reward, load)
-    result = probe_reward(judge, data, options, progress=progress)
+    result = probe_reward(open_reward(reward, load), data, options, progress=progress)
     if out is not None:
         write_probe_report(out, result, fresh=fresh)
     if as_json:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, local_path, open_reward
+from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, local_path
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from videoalign.models.videoreward import VideoReward
+    from videoalign.models.videoreward import VideoReward as Reward
 
 
 def serve(
@@ -30,6 +30,8 @@ def serve(
 ) -> None:
     """Score clips over HTTP until told to stop; then everything taken in is answered first."""
     try:
+        from videoalign.models.videoreward import VideoReward
+        from videoalign.models.videoreward.loading import LoadOptions
         from videoalign.web.score.server import serve as serve_reward
         from videoalign.web.score.settings import ServeSettings, read_tokens
     except ModuleNotFoundError as error:
@@ -37,7 +39,8 @@ def serve(
 
     options = load_config(ServeSettings, config, settings, host=host, port=port)
 
-    def started(model: VideoReward, address: str) -> None:
+    def started(model: Reward, address: str) -> None:
         print(f"{address}: reward '{model.name}' on {', '.join(model.dimensions)}", flush=True)
 
-    serve_reward(lambda: open_reward(reward, load), options, read_tokens(token_file), on_start=started)
+    how = load_config(LoadOptions, None, load).model_dump()
+    serve_reward(lambda: VideoReward.from_pretrained(reward, **how), options, read_tokens(token_file), on_start=started)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from videoalign.contracts.output import fingerprint
+from videoalign.contracts.scores import UsedPrompts
 from videoalign.contracts.video import Video
+from videoalign.errors import VideoAlignError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+VerdictLaw = Callable[[np.ndarray], np.ndarray]
+"""From differences of normalised scores, A less B, (N,), to how likely A, a tie and B are, (N, 3)."""
 
 
 @runtime_checkable
@@ -28,16 +33,43 @@ class RewardModel(Protocol):
         """Names of the scores, in order."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """The same for a reward wherever it lies, whatever it is called and however it is loaded."""
+        ...
+
+    @property
+    def used_prompts(self) -> UsedPrompts | None:
+        """What it was trained, chosen and normalised on; None where that is not recorded."""
+        ...
+
+    @property
+    def sees_prompt(self) -> Mapping[str, bool]:
+        """Whether a dimension reads the prompt, by its name; without those of which it does not say."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """All that decides its scores, as JSON can hold it; name and dimensions stand first."""
+        ...
+
     def score_videos(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
         """Normalised scores, float64 (N, D), higher is better; overall is their mean."""
         ...
 
+    def stream_raw(self, clips: Iterable[tuple[Any, str]]) -> Iterator[np.ndarray | VideoAlignError]:
+        """For each (video, prompt), in order, its raw scores, float64 (D,), or what is wrong with it.
 
-def reward_digest(reward: RewardModel) -> str:
-    """The same for a reward wherever it lies, whatever it is called and however it is loaded: its own ``digest`` where
-    it has one, else a hash of its kind, name and dimensions."""
-    own = getattr(reward, "digest", None)
-    return str(own) if own else fingerprint([type(reward).__qualname__, reward.name, list(reward.dimensions)])
+        A video is whatever `video.sources.read_source` takes; no more of them are held than go through the model soon.
+        """
+        ...
+
+    def normalise(self, raw: np.ndarray) -> np.ndarray:
+        """Normalised scores of raw ones, (N, D) or (D,); raises `ModelError` where the reward cannot tell."""
+        ...
+
+    def verdict_law(self, dimension: str) -> VerdictLaw | None:
+        """How likely it holds each verdict on a dimension to be; None where it knows no ties."""
+        ...
 
 
 class LatentCodec(Protocol):

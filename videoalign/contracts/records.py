@@ -208,7 +208,7 @@ class WinLosePair:
     reward: str = ""
     """Name of the reward whose scores made the pair; empty where it is not recorded, as of imported pairs."""
     reward_digest: str = ""
-    """`contracts.protocols.reward_digest` of it; empty where it is not recorded."""
+    """`RewardModel.digest` of it; empty where it is not recorded."""
     weights: str = ""
     """Weights of its dimensions, as in ``VQ=1,MQ=1,TA=1``; empty where they are not recorded."""
     content_win: str = ""

@@ -301,7 +301,7 @@ class Dataset:
         return rows
 
     def scores_digest(self, name: str) -> str:
-        """`contracts.protocols.reward_digest` of the reward that gave the scores of that name; empty where it is not
+        """`RewardModel.digest` of the reward that gave the scores of that name; empty where it is not
         recorded."""
         file = self.named_path("scores", name)
         metadata = (read_table(file).schema.metadata or {}) if file.is_file() else {}
@@ -313,7 +313,7 @@ class Dataset:
         Args:
             name: of the scores.
             rows: as `scores` gives them.
-            digest: `contracts.protocols.reward_digest` of the reward; it stands in the metadata of the file.
+            digest: `RewardModel.digest` of the reward; it stands in the metadata of the file.
 
         Raises:
             DataError: a score that is not a finite number.

@@ -26,7 +26,7 @@ class Teacher:
     name: str
     """Of the reward, or `RATERS`; empty where it is not recorded."""
     digest: str = ""
-    """`contracts.protocols.reward_digest` of the reward; empty where it is not recorded."""
+    """`RewardModel.digest` of the reward; empty where it is not recorded."""
     weights: str = ""
     """Weights of its dimensions, as in ``VQ=1,MQ=1,TA=1``."""
 

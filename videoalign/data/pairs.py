@@ -100,7 +100,7 @@ def make_pairs(
         weights: see `combine`.
         config: see `PairsConfig`.
         reward: name of what scored them, which every pair records with its digest and the weights.
-        digest: see `contracts.protocols.reward_digest`.
+        digest: see `RewardModel.digest`.
 
     Raises:
         ConfigError: see `combine`.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.video import Video
 from videoalign.errors import DataError
 from videoalign.stats.overall import overall, within_deviation
 from videoalign.stats.pairwise import outcomes
@@ -91,40 +88,6 @@ def base_units(
                 f"unit to weigh it by in '{OVERALL}'; compare more clips, or take a judge that tells them apart."
             )
     return {name: float(unit) or 1.0 for name, unit in zip(dimensions, units, strict=True)}
-
-
-def judge_clips(
-    judge: RewardModel,
-    videos: Iterable[Video],
-    prompts: Sequence[str],
-    *,
-    batch_size: int = 32,
-    on_clip: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """The judge's scores, float64 (N, D), in order; clips are taken as they are needed, so that memory stays flat.
-
-    Args:
-        judge: scores them.
-        videos: N clips; may be a generator that loads them one by one.
-        prompts: one text per clip.
-        batch_size: clips that the judge sees at once.
-        on_clip: called for every clip that is done.
-
-    Raises:
-        DataError: when videos and prompts are not equally many.
-    """
-    waiting, parts, start = iter(videos), [], 0
-    while batch := list(islice(waiting, batch_size)):
-        texts = prompts[start : start + len(batch)]
-        start += len(batch)
-        if len(texts) != len(batch):
-            raise DataError(f"judge: got more clips than the {len(prompts)} prompts; give one prompt per clip.")
-        parts.append(judge.score_videos(batch, texts))
-        for _ in batch:
-            on_clip()
-    if start != len(prompts):
-        raise DataError(f"judge: {start} clips but {len(prompts)} prompts; give one prompt per clip.")
-    return np.concatenate(parts) if parts else np.zeros((0, len(judge.dimensions)))
 
 
 def collapsed(comparison: Comparison) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.records import Judgement
 from videoalign.data.aggregate import JudgedPair
 from videoalign.data.votes import collect_votes
@@ -50,9 +51,6 @@ COMPARED = (
 Figures = dict[str, Any]
 """Numbers of one dimension, None where there is nothing to count, and two tables, as lists of rows."""
 
-Law = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""From differences of scores (N,) to P(A), P(tie), P(B), (N, 3)."""
-
 
 def evaluate_reward(
     scores: Mapping[str, Sequence[float]],
@@ -61,7 +59,7 @@ def evaluate_reward(
     *,
     generators: Mapping[str, str] | None = None,
     judgements: Sequence[Judgement] = (),
-    laws: Mapping[str, Law] | None = None,
+    laws: Mapping[str, VerdictLaw] | None = None,
     legacy: bool = False,
     seed: int = 0,
 ) -> dict[str, Figures]:
@@ -157,7 +155,7 @@ def compare_rewards(
     return figures
 
 
-def _figures(table: PairTable, law: Law | None, legacy: bool, seed: int) -> Figures:
+def _figures(table: PairTable, law: VerdictLaw | None, legacy: bool, seed: int) -> Figures:
     right = legacy_right(table) if legacy else cross_fit_right(table, seed=seed)
     probabilities, shares = cross_fit_probabilities(table, seed=seed)
     own = np.full((len(table.labels), 3), math.nan) if law is None else law(table.diff)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,16 +14,13 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
-from videoalign.contracts.scores import ClipScore
+from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.tables import read_table, write_columns
-from videoalign.errors import DataError, VideoAlignError, VideoError
-from videoalign.models.digest import weights_digest
-from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.scoring import BATCH_SIZE, stream_raw
+from videoalign.errors import VideoAlignError, VideoError
+from videoalign.models.videoreward.scoring import BATCH_SIZE
 from videoalign.video.addresses import is_address, path_of, plain_place
-from videoalign.video.files import read_video
 
 CHUNK = 32 * BATCH_SIZE
 """Clips whose scores are written at a time."""
@@ -47,24 +43,14 @@ def score_clips(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> list[ClipScore]:
-    """Normalised and raw scores of clips, which are the same of a reward that is no `VideoReward`; arguments and errors
-    as of `score_rows`.
+    """Normalised and raw scores of clips; arguments and errors as of `score_rows`.
 
     Raises:
         ModelError: the reward stores no normalisation.
     """
-    if isinstance(reward, VideoReward):
-        reward.normalisation()
-    scored = []
-    for row in score_rows(reward, clips, skip_broken=skip_broken, keep=keep, progress=progress):
-        if isinstance(reward, VideoReward):
-            scored.append(reward.clip_score(row))
-        elif isinstance(row, VideoAlignError):
-            scored.append(ClipScore(None, None, str(row)))
-        else:
-            named = dict(zip(reward.dimensions, row.tolist(), strict=True))
-            scored.append(ClipScore(named, named))
-    return scored
+    reward.normalise(np.zeros((0, len(reward.dimensions))))  # what it lacks is found before any work
+    rows = score_rows(reward, clips, skip_broken=skip_broken, keep=keep, progress=progress)
+    return [clip_score(reward, row) for row in rows]
 
 
 def score_rows(
@@ -75,7 +61,7 @@ def score_rows(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> list[np.ndarray | VideoAlignError]:
-    """For each clip its scores, float64 (D,), raw ones of a `VideoReward`, or what is wrong with it.
+    """For each clip its raw scores, float64 (D,), or what is wrong with it.
 
     Clips that go through the model together do so again in a run that goes on after a stop, so that it ends with the
     very scores of an unbroken one.
@@ -84,8 +70,8 @@ def score_rows(
         reward: scores the clips.
         clips: to be scored, in this order; one that stands twice is scored once.
         skip_broken: tell what cannot be scored in its place; else it is an error.
-        keep: folder where scores are written as they come and taken from if they are there, by the content of clip and
-            prompt, for this reward alone. None keeps nothing.
+        keep: folder where scores of each reward are written as they come, and taken from if they are there, by the
+            content of clip and prompt. None keeps nothing.
         progress: counts clips.
 
     Raises:
@@ -97,11 +83,12 @@ def score_rows(
     digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
     keys = [_key(video, prompt, digests) for video, prompt in clips]
     digests.save()
-    by_key, kept = dict(zip(keys, clips, strict=True)), _Kept(keep, reward.dimensions)
+    by_key = dict(zip(keys, clips, strict=True))
+    kept = _Kept(keep / fingerprint(reward.about()) if keep is not None else None, reward.dimensions)
     broken: dict[str, VideoAlignError] = {}
     todo = _todo(list(by_key), kept.scores)
     with progress("score clips", len(todo)) as advance:
-        results = zip(todo, _rows(reward, [by_key[key] for key in todo]), strict=True)
+        results = zip(todo, reward.stream_raw(by_key[key] for key in todo), strict=True)
         try:
             while batch := list(islice(results, BATCH_SIZE)):
                 broken |= {key: row for key, row in batch if isinstance(row, VideoAlignError)}
@@ -113,28 +100,6 @@ def score_rows(
     if not skip_broken:
         _refuse([(video, str(broken[key])) for key, (video, _) in zip(keys, clips, strict=True) if key in broken])
     return [broken[key] if key in broken else kept.scores[key] for key in keys]
-
-
-def about_reward(reward: RewardModel) -> dict[str, Any]:
-    """Name and dimensions of a reward; of a VideoReward also a hash of its weights and how it reads a clip."""
-    about: dict[str, Any] = {"name": reward.name, "dimensions": list(reward.dimensions)}
-    if not isinstance(reward, VideoReward):
-        return about
-    settings = reward.settings.model_dump(mode="json", exclude={"used_prompts"})
-    read = {name: settings[name] for name in ("limits", "positions", "normalisation", "ties", "provenance")}
-    kind = str(next(reward.backbone.parameters()).dtype).removeprefix("torch.")
-    return {**about, **read, "dtype": kind, "weights": weights_digest(reward), "settings": fingerprint(settings)}
-
-
-def _rows(reward: RewardModel, clips: Sequence[NamedClip]) -> Iterator[np.ndarray | VideoAlignError]:
-    if isinstance(reward, VideoReward):
-        yield from stream_raw(reward, clips, batch_size=BATCH_SIZE)
-        return
-    for video, prompt in clips:
-        try:
-            yield reward.score_videos([read_video(video)], [prompt])[0]
-        except DataError as error:
-            yield error
 
 
 def _todo(keys: Sequence[str], kept: Container[str]) -> list[str]:

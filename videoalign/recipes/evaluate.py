@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.records import Clip
-from videoalign.data.dataset import Dataset
+from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import read_lineage
 from videoalign.data.prompts_file import read_prompts
 from videoalign.errors import DataError
-from videoalign.evaluation.compare import compare, headline, judge_clips
+from videoalign.evaluation.compare import compare, headline
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
+from videoalign.models.generators.opening import resolve_place
 from videoalign.recipes.generate import GenerateConfig, SampleConfig, generate
 from videoalign.recipes.independence import Independence, require_independence
+from videoalign.recipes.judges import JUDGES, JudgedClips, judge_dataset, open_judge
 from videoalign.recipes.makers import Maker, open_makers, split_model
-from videoalign.worlds.sprites.oracle import Oracle
-
-ORACLE = "oracle"
-LIBRARIES = ("videoalign", "torch", "diffusers", "transformers", "peft", "numpy")
 
 
 class EvaluateConfig(SampleConfig):
@@ -44,18 +38,6 @@ class EvaluateConfig(SampleConfig):
     """Let the judge be the reward that labelled what an arm was trained on; every table then says so."""
     allow_trained_prompts: bool = False
     """Let prompts be among those that an arm was trained on; every table then says so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgedClips:
-    """Clips of one model in the order of prompts and seeds, with their scores."""
-
-    dataset: Dataset
-    clips: list[Clip]
-    prompts: list[str]
-    """Text of each clip's prompt."""
-    scores: np.ndarray
-    """(N, D)."""
 
 
 def evaluate(
@@ -96,7 +78,7 @@ def evaluate(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or EvaluateConfig()
-    texts, referee = read_prompts(prompts), open_judge(judge, device)
+    texts, referee = read_prompts(prompts), open_judge(judge, device=resolve_place(device, "float32")[0])
     independence = _independence(referee, texts, (base, candidate), config)
     makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype)
     settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
@@ -106,7 +88,7 @@ def evaluate(
     seconds: dict[str, float] = {}
     how = referee, folder, config, seconds, progress
     arms = {arm: _make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
-    write_json(folder / "scores.json", score_rows(arms, referee.dimensions))
+    write_json(folder / "scores.json", clip_table(arms, referee.dimensions))
     alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
     sizes = {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt}
@@ -130,41 +112,6 @@ def _independence(
     )
 
 
-def open_judge(judge: str, device: str = "cpu") -> RewardModel:
-    """The sprite world's oracle by its name, or the VideoReward in a folder.
-
-    Raises:
-        ModelError: no reward there.
-    """
-    if judge == ORACLE:
-        return Oracle()
-    from videoalign.models.generators.opening import resolve_place
-    from videoalign.models.videoreward import VideoReward
-
-    return VideoReward.from_pretrained(judge, device=resolve_place(device, "float32")[0])
-
-
-def judge_dataset(
-    judge: RewardModel, dataset: Dataset, prompts: Sequence[str], *, progress: Progress = silent
-) -> JudgedClips:
-    """Scores of a dataset's clips, ordered by prompt as given and then by seed, so that two arms match row by row.
-
-    Args:
-        judge: scores the clips.
-        dataset: clips of one model.
-        prompts: texts of the prompts that count.
-        progress: counts clips.
-    """
-    place = {text: number for number, text in enumerate(prompts)}
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts() if prompt.text in place}
-    clips = [clip for clip in dataset.clips() if clip.prompt_id in texts]
-    clips.sort(key=lambda clip: (place[texts[clip.prompt_id]], clip.seed))
-    asked = [texts[clip.prompt_id] for clip in clips]
-    with progress(f"judge {dataset.path.name}", len(clips)) as advance:
-        scores = judge_clips(judge, (dataset.load(clip) for clip in clips), asked, on_clip=advance)
-    return JudgedClips(dataset=dataset, clips=clips, prompts=asked, scores=scores)
-
-
 def compare_arms(base: JudgedClips, candidate: JudgedClips, judge: RewardModel) -> dict[str, dict[str, float]]:
     """Win rates of the candidate, see `evaluation.compare.compare`.
 
@@ -180,7 +127,7 @@ def compare_arms(base: JudgedClips, candidate: JudgedClips, judge: RewardModel) 
     return compare(base.scores, candidate.scores, base.prompts, judge.dimensions)
 
 
-def score_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str]) -> list[dict[str, Any]]:
+def clip_table(arms: Mapping[str, JudgedClips], dimensions: Sequence[str]) -> list[dict[str, Any]]:
     """Each prompt and seed with every arm's scores by dimension, as ``scores.json`` holds them."""
     first = next(iter(arms.values()))
     return [
@@ -207,17 +154,6 @@ def shown_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str], num_r
     ]
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the libraries that decide its numbers."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def _make_and_judge(
     arm: str,
     maker: Maker,
@@ -236,7 +172,7 @@ def _make_and_judge(
     with maker.ready() as generator:
         dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
     made = time.perf_counter()
-    judged = judge_dataset(judge, dataset, prompts, progress=progress)
+    judged = judge_dataset(judge, dataset, prompts, keep=folder / "scores" / arm, progress=progress)
     seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}
     return judged
 
@@ -246,7 +182,7 @@ def _provenance(given: Mapping[str, str | Path], judge: str, config: EvaluateCon
         "seed": config.seed,
         "versions": library_versions(),
         "command": _command(given, config),
-        "judge": f"the {ORACLE}" if judge == ORACLE else judge,
+        "judge": f"the {judge}" if judge in JUDGES else judge,
     }
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.scores import UsedPrompts
 from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
 from videoalign.data.lineage import prompt_hash, prompt_hashes
-from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.settings import UsedPrompts
 
 
 def hashes(texts: Iterable[str]) -> tuple[str, ...]:
@@ -77,13 +76,13 @@ def held_out(reward: RewardModel, dataset: Dataset, split: str | None, pairs: It
     """What the figures of a reward on some judged pairs of a dataset are worth.
 
     Args:
-        reward: tells its prompts when it is a `VideoReward` that was trained here.
+        reward: tells its prompts where it was trained here.
         dataset: holds the pairs.
         split: of the pairs; None for all.
         pairs: that were counted.
     """
     counted = set(prompt_hashes(dataset, pairs))
-    used = reward.settings.used_prompts if isinstance(reward, VideoReward) else None
+    used = reward.used_prompts
     seen: dict[str, int | None] = {
         name: None if used is None else len(counted.intersection(getattr(used, name)))
         for name in ("trained", "selected", "normalised")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from videoalign.contracts.protocols import RewardModel, reward_digest
+from videoalign.contracts.protocols import RewardModel
 from videoalign.data.lineage import Lineage, Teacher, prompt_hash
 from videoalign.errors import ConfigError
 
@@ -88,4 +88,4 @@ class _Check:
 
 def _is_same(judge: RewardModel, teacher: Teacher) -> bool:
     """By the digest; where the teacher's is not recorded, by the name."""
-    return teacher.digest == reward_digest(judge) if teacher.digest else teacher.name == judge.name
+    return teacher.digest == judge.digest if teacher.digest else teacher.name == judge.name

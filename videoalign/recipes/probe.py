@@ -14,6 +14,7 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.versions import library_versions
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.data.split import split_to_report
@@ -30,8 +31,6 @@ from videoalign.evaluation.probes import (
     deviations,
     expectation,
 )
-from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.evaluate import library_versions
 
 BATCH_SIZE = 4
 """Changed clips that are held at once, besides the clip that they come from."""
@@ -128,8 +127,7 @@ def _roles(reward: RewardModel, config: ProbeConfig) -> dict[str, Role]:
 
 def _sees_prompt(reward: RewardModel, dataset: Dataset) -> dict[str, bool]:
     """By dimension, as the reward says, or else as the dataset does."""
-    own = reward.settings.dimensions if isinstance(reward, VideoReward) else ()
-    return {dimension.name: dimension.sees_prompt for dimension in (*dataset.info.dimensions, *own)}
+    return {dimension.name: dimension.sees_prompt for dimension in dataset.info.dimensions} | dict(reward.sees_prompt)
 
 
 def _count(

@@ -14,6 +14,7 @@ import numpy as np
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.versions import library_versions
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.data.latents import read_stored
@@ -27,9 +28,10 @@ from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.align import AlignConfig, align
 from videoalign.recipes.encode import encode, encode_reference, sampler_store, unranked
-from videoalign.recipes.evaluate import JudgedClips, judge_dataset, library_versions, shown_rows
+from videoalign.recipes.evaluate import shown_rows
 from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.judges import JudgedClips, judge_dataset
 from videoalign.recipes.quickstart_settings import (
     GUIDE_NAME,
     METHODS,

@@ -17,6 +17,7 @@ from videoalign.contracts.output import claim_folder, fingerprint, whole_file, w
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.versions import library_versions
 from videoalign.data.counts import REJECTED_FILE
 from videoalign.data.dataset import INFO_FILE, Dataset, JudgedPair, flip
 from videoalign.data.formats import FORMATS, find_format, import_data
@@ -25,8 +26,6 @@ from videoalign.data.formats.source import READERS
 from videoalign.data.people import said_only_in
 from videoalign.errors import ConfigError
 from videoalign.evaluation.benchmark_page import benchmark_page
-from videoalign.recipes.clip_scores import about_reward
-from videoalign.recipes.evaluate import library_versions
 from videoalign.recipes.reward_scores import Counting, Evaluation, evaluate_on
 from videoalign.video.addresses import is_address, plain_place
 
@@ -98,7 +97,7 @@ def benchmark(
         DataError: see `import_data` and `evaluate_on`.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    about, folder = about_reward(reward), None
+    about, folder = reward.about(), None
     if out is not None:
         folder = claim_folder(out, _identity(about, target), fresh=fresh, said=said_only_in)
     times = [time.perf_counter()]

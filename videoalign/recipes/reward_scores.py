@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.protocols import RewardModel, VerdictLaw
 from videoalign.contracts.records import OVERALL
 from videoalign.contracts.scores import ClipScore
 from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.split import split_to_report
 from videoalign.errors import DataError, did_you_mean
-from videoalign.evaluation.reward import Figures, Law, compare_rewards, evaluate_reward
-from videoalign.models.videoreward import VideoReward
+from videoalign.evaluation.reward import Figures, compare_rewards, evaluate_reward
 from videoalign.recipes.clip_scores import clips_in, score_clips
 from videoalign.recipes.held_out import HeldOut, held_out
 
@@ -96,7 +94,8 @@ def evaluate_on(
     split, pairs = _judged(dataset, how.split)
     scored = _score(reward, dataset, pairs, how.skip_broken, keep, progress)
     table = _columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, how.legacy)
-    figures = _figures(table, dataset, pairs, how, _laws(reward))
+    laws = {name: law for name in reward.dimensions if (law := reward.verdict_law(name)) is not None}
+    figures = _figures(table, dataset, pairs, how, laws)
     broken = {clip_id: row.error for clip_id, row in scored.items() if row.error is not None}
     told = held_out(reward, dataset, split, pairs)
     return Evaluation(figures=figures, pairs=pairs, broken=broken, held_out=told)
@@ -220,7 +219,7 @@ def _figures(
     dataset: Dataset,
     pairs: Sequence[JudgedPair],
     how: Counting,
-    laws: Mapping[str, Law],
+    laws: Mapping[str, VerdictLaw],
 ) -> dict[str, Figures]:
     whole, prompts = _whole(pairs, set(scores)), {pair.prompt_id for pair in pairs}
     figures = evaluate_reward(
@@ -236,16 +235,3 @@ def _figures(
     for name, row in figures.items():
         row["left_out"] = sum(pair.labels[name] is not None for pair in pairs) - row["n"]
     return figures
-
-
-def _laws(reward: RewardModel) -> dict[str, Law]:
-    """By dimension, how likely the reward holds each verdict to be, from differences of normalised scores."""
-    if not isinstance(reward, VideoReward) or reward.settings.ties is None:
-        return {}
-    return {name: partial(_own_law, reward, place) for place, name in enumerate(reward.dimensions)}
-
-
-def _own_law(reward: VideoReward, place: int, diff: np.ndarray) -> np.ndarray:
-    raw = np.zeros((len(diff), len(reward.dimensions)))
-    raw[:, place] = diff * reward.normalisation()[reward.dimensions[place]].std
-    return reward.verdict_probabilities(raw, np.zeros_like(raw))[:, place]

@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videoalign.contracts.output import fingerprint
 from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import reward_digest
+from videoalign.contracts.protocols import RewardModel
 from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.source import SourceTable
 from videoalign.data.tables import write_columns
 from videoalign.errors import DataError
-from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.clip_scores import NamedClip, about_reward, clips_in, score_clips
+from videoalign.recipes.clip_scores import NamedClip, clips_in, score_clips
 from videoalign.video.addresses import located
 
 
 def score_dataset(
-    reward: VideoReward, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
+    reward: RewardModel, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
 ) -> list[dict[str, Any]]:
     """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
 
@@ -38,20 +36,18 @@ def score_dataset(
     """
     name, clips = name or reward.name, dataset.clips()
     keep, contents = dataset.named_path("scores", name).with_suffix(".part"), input_keys(dataset, clips)
-    scored = score_clips(
-        reward, clips_in(dataset, clips), skip_broken=False, keep=_kept_by(reward, keep), progress=progress
-    )
+    scored = score_clips(reward, clips_in(dataset, clips), skip_broken=False, keep=keep, progress=progress)
     rows = [
         {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores, "content": content}
         for clip, row, content in zip(clips, scored, contents, strict=True)
     ]
-    dataset.write_scores(name, rows, digest=reward_digest(reward))
+    dataset.write_scores(name, rows, digest=reward.digest)
     shutil.rmtree(keep, ignore_errors=True)
     return rows
 
 
 def score_dataset_rows(
-    reward: VideoReward,
+    reward: RewardModel,
     dataset: Dataset,
     *,
     name: str | None = None,
@@ -90,7 +86,7 @@ def read_clip_table(location: str | Path) -> list[NamedClip]:
 
 
 def score_files(
-    reward: VideoReward, clips: Sequence[NamedClip], *, out: Path | None = None, progress: Progress = silent
+    reward: RewardModel, clips: Sequence[NamedClip], *, out: Path | None = None, progress: Progress = silent
 ) -> list[dict[str, Any]]:
     """Scores clips in files; a broken one keeps its place.
 
@@ -112,7 +108,7 @@ def score_files(
     if out is not None:
         require_no_own_table(out)
     keep = None if out is None else out.with_name(f"{out.name}.part")
-    scored = score_clips(reward, clips, skip_broken=True, keep=_kept_by(reward, keep), progress=progress)
+    scored = score_clips(reward, clips, skip_broken=True, keep=keep, progress=progress)
     rows = []
     for (video, prompt), result in zip(clips, scored, strict=True):
         told = {"error": result.error} if result.error is not None else {}
@@ -138,8 +134,3 @@ def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence
             columns[prefix + name] = float, [None if row[kind] is None else row[kind][name] for row in rows]
     columns["error"] = str, [row.get("error") for row in rows]
     write_columns(Path(out), columns)
-
-
-def _kept_by(reward: VideoReward, folder: Path | None) -> Path | None:
-    """The part of a folder that is for scores by this reward."""
-    return folder / fingerprint(about_reward(reward)) if folder is not None else None

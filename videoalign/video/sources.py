@@ -23,12 +23,14 @@ VideoSource = Encoded | Video | tuple[Any, float]
 SHAPES = "uint8 (F, H, W, 3) or (F, 3, H, W)"
 
 
-def read_source(source: VideoSource, choose: Choose, *, threads: int = 0, limits: ClipLimits = UNLIMITED) -> Video:
+def read_source(
+    source: VideoSource, choose: Choose | None = None, *, threads: int = 0, limits: ClipLimits = UNLIMITED
+) -> Video:
     """The frames that ``choose`` names, and the rate of the whole clip; of a file only those are decoded.
 
     Args:
         source: see `VideoSource`.
-        choose: from the number of frames and the rate to the indices.
+        choose: from the number of frames and the rate to the indices; None reads every frame.
         threads: for decoding a file; 0 lets FFmpeg choose.
         limits: how large the clip may be.
 
@@ -43,7 +45,7 @@ def read_source(source: VideoSource, choose: Choose, *, threads: int = 0, limits
     guard = Guard("clip", limits)
     guard.length(num_frames, num_frames / video.fps)
     guard.size(height, width)
-    indices = list(choose(num_frames, video.fps))
+    indices = list(range(num_frames) if choose is None else choose(num_frames, video.fps))
     guard.reading(len(indices), height, width)
     return Video(video.frames[indices], video.fps)
 

@@ -6,18 +6,20 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
-from videoalign.contracts.scores import ClipScore
+from videoalign.contracts.scores import ClipScore, UsedPrompts, clip_score
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError, VideoAlignError
 from videoalign.losses.preference import LAWS
+from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward.backbone import (
     ModelInputs,
     hidden_states,
@@ -205,6 +207,22 @@ class VideoReward(nn.Module):
         return hashlib.sha256(b"".join([" ".join(self.dimensions).encode(), *parts])).hexdigest()[:16]
 
     @property
+    def used_prompts(self) -> UsedPrompts | None:
+        """What it was trained, chosen and normalised on; None where that is not recorded."""
+        return self.settings.used_prompts
+
+    @property
+    def sees_prompt(self) -> dict[str, bool]:
+        """Whether a dimension reads the prompt, by its name."""
+        return {one.name: one.sees_prompt for one in self.settings.dimensions}
+
+    def about(self) -> dict[str, Any]:
+        """Name, dimensions, how it reads a clip, and a hash of its weights and settings."""
+        kind = str(next(self.backbone.parameters()).dtype).removeprefix("torch.")
+        about = {"name": self.name, "dimensions": list(self.dimensions), "dtype": kind, "weights": weights_digest(self)}
+        return {**about, **self.settings.about()}
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.tokens.device
@@ -316,18 +334,11 @@ class VideoReward(nn.Module):
         """
         self.normalisation()
         for row in stream_raw(self, clips, batch_size=batch_size, workers=workers):
-            yield self.clip_score(row)
+            yield clip_score(self, row)
 
-    def clip_score(self, row: np.ndarray | VideoAlignError) -> ClipScore:
-        """The result for raw scores (D,) or for what was wrong with a clip.
-
-        Raises:
-            ModelError: no normalisation is stored.
-        """
-        if isinstance(row, VideoAlignError):
-            return ClipScore(None, None, str(row))
-        scores, raw = (dict(zip(self.dimensions, x.tolist(), strict=True)) for x in (self.normalise(row), row))
-        return ClipScore(scores, raw)
+    def stream_raw(self, clips: Iterable[tuple[VideoSource, str]]) -> Iterator[np.ndarray | VideoAlignError]:
+        """See `scoring.stream_raw`."""
+        return stream_raw(self, clips)
 
     def check_prompt(self, prompt: str) -> None:
         """See `Chat.check_prompt`."""
@@ -346,6 +357,19 @@ class VideoReward(nn.Module):
         log_probs = LAWS[ties.law].log_probs(torch.from_numpy(raw_a - raw_b), width)
         likely: np.ndarray = log_probs.exp().movedim(0, -1).numpy()
         return likely
+
+    def verdict_law(self, dimension: str) -> VerdictLaw | None:
+        """See `RewardModel.verdict_law`; None where it was trained without a law of ties."""
+        if self.settings.ties is None:
+            return None
+        place, std = self.dimensions.index(dimension), self.normalisation()[dimension].std
+
+        def law(diff: np.ndarray) -> np.ndarray:
+            raw = np.zeros((len(diff), len(self.dimensions)))
+            raw[:, place] = diff * std
+            return self.verdict_probabilities(raw, np.zeros_like(raw))[:, place]
+
+        return law
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """(raw - mean) / std per dimension, (N, D).

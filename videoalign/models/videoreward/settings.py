@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from videoalign.config import Config
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Dimension
+from videoalign.contracts.scores import UsedPrompts
 from videoalign.models.videoreward.processing import ReadingLimits
 
 LAYOUT_VERSION = 2
@@ -29,19 +31,6 @@ class Ties(Config):
     """Rao and Kupper's or Davidson's; see `losses.preference`."""
     width: dict[str, float]
     """By dimension: theta of btt, above 1, or nu of davidson, above 0."""
-
-
-class UsedPrompts(Config):
-    """Prompts that a reward depends on, as hashes of their texts; figures on these are not held out."""
-
-    trained: tuple[str, ...] = ()
-    """Those of the judged pairs or ratings that it was trained on."""
-    selected: tuple[str, ...] = ()
-    """Those whose pairs chose the weights that were kept, under keep=best."""
-    normalised: tuple[str, ...] = ()
-    """Those whose clips gave mean and deviation."""
-    complete: bool = True
-    """False where it goes on from a reward that does not tell its own."""
 
 
 class RewardSettings(Config):
@@ -97,3 +86,9 @@ class RewardSettings(Config):
     def names(self) -> tuple[str, ...]:
         """Names of the dimensions, in order."""
         return tuple(d.name for d in self.dimensions)
+
+    def about(self) -> dict[str, Any]:
+        """How a clip is read and scored, as JSON can hold it, and a hash of everything that decides it."""
+        told = self.model_dump(mode="json", exclude={"used_prompts"})
+        shown = ("limits", "positions", "normalisation", "ties", "provenance")
+        return {**{name: told[name] for name in shown}, "settings": fingerprint(told)}

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from videoalign.contracts.scores import ClipScore
+from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.errors import VideoAlignError
 from videoalign.models.videoreward import VideoReward
 from videoalign.web.score.admission import Admission
@@ -64,7 +64,7 @@ class ScoreService:
 
     async def _score(self, upload: Upload) -> ClipScore | Refusal:
         try:
-            return self.reward.clip_score(await self.batcher.score(upload))
+            return clip_score(self.reward, await self.batcher.score(upload))
         except VideoAlignError as error:
             return refusal_of(error)
         except Exception:

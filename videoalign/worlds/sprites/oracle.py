@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError
+from videoalign.video.judge import FrameJudge
 from videoalign.worlds.sprites.prompts import COLOURS, MOTIONS, SHAPES, Sentence, parse
 from videoalign.worlds.sprites.renderer import GROWTH, SIZE_PX, TRAVEL_PX, coverage
 
@@ -42,8 +43,8 @@ class Sighting:
     """Mean RGB of the inside, (3,)."""
 
 
-class Oracle:
-    """Scores clips of this world as `contracts.protocols.RewardModel` asks; every score lies in [0, 1]."""
+class Oracle(FrameJudge):
+    """Scores clips of this world; every score lies in [0, 1]."""
 
     name = "oracle"
     dimensions: tuple[str, ...] = ("VQ", "MQ", "TA")

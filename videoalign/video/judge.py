@@ -1,0 +1,65 @@
+"""What a judge of decoded frames shares with every other: it reads clips one by one and needs no normalisation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from videoalign.contracts.output import fingerprint
+from videoalign.contracts.protocols import RewardModel, VerdictLaw
+from videoalign.contracts.scores import UsedPrompts
+from videoalign.contracts.video import Video
+from videoalign.errors import DataError, VideoAlignError
+from videoalign.video.sources import VideoSource, read_source
+
+
+class FrameJudge(RewardModel, ABC):
+    """A `RewardModel` whose scores are a function of frames and prompt alone; it learnt nothing from anybody here.
+
+    What is left to say: ``name``, ``dimensions`` and `score_videos`.
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+
+    @abstractmethod
+    def score_videos(self, videos: Sequence[Video], prompts: Sequence[str]) -> np.ndarray:
+        """Scores, float64 (N, D), higher is better."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of its kind, name and dimensions."""
+        return fingerprint([type(self).__qualname__, self.name, list(self.dimensions)])
+
+    @property
+    def used_prompts(self) -> UsedPrompts | None:
+        """None: it was not trained here."""
+        return None
+
+    @property
+    def sees_prompt(self) -> Mapping[str, bool]:
+        """Nothing: a dataset says it of its dimensions."""
+        return {}
+
+    def about(self) -> dict[str, Any]:
+        """Name and dimensions."""
+        return {"name": self.name, "dimensions": list(self.dimensions)}
+
+    def stream_raw(self, clips: Iterable[tuple[VideoSource, str]]) -> Iterator[np.ndarray | VideoAlignError]:
+        """Scores clip by clip, or what is wrong with it."""
+        for video, prompt in clips:
+            try:
+                yield self.score_videos([read_source(video)], [prompt])[0]
+            except DataError as error:
+                yield error
+
+    def normalise(self, raw: np.ndarray) -> np.ndarray:
+        """The scores as they are."""
+        return raw
+
+    def verdict_law(self, dimension: str) -> VerdictLaw | None:
+        """None: it knows no ties."""
+        return None
