@@ -39,7 +39,6 @@ from videoalign.recipes.quickstart_settings import (
     PAIRS_NAME,
     REWARD_NAME,
     SECONDS,
-    WINNERS_NAME,
     QuickstartConfig,
 )
 from videoalign.recipes.reward import RewardTrainConfig, train_reward
@@ -227,10 +226,9 @@ class _Quickstart:
 
     def _pairs(self) -> int:
         """Win-lose pairs from the reward's scores."""
-        dataset, config = self.dataset, self.config
-        for name, settings in ((PAIRS_NAME, config.pairs), (WINNERS_NAME, config.winners)):
-            dataset.write_pairs(name, pairs_of_scores(dataset, REWARD_NAME, config=settings))
-        return len(dataset.pairs(PAIRS_NAME))
+        pairs = pairs_of_scores(self.dataset, REWARD_NAME, config=self.config.pairs)
+        self.dataset.write_pairs(PAIRS_NAME, pairs)
+        return len(pairs)
 
     def _encode(self) -> None:
         """Text states, and the reference's errors that both kinds of Flow-DPO train on; the latents are there."""
@@ -248,9 +246,9 @@ class _Quickstart:
         )
 
     def _align(self, method: str) -> None:
-        name, pairs, config = METHODS[method](self.config)
+        name, config = METHODS[method](self.config)
         out, config = self.folder / "adapters" / method, _seeded(config, self.config.seed)
-        align(name, self.dataset, self.generator, pairs, out, config)
+        align(name, self.dataset, self.generator, PAIRS_NAME, out, config)
 
     def _guide(self) -> dict[str, float]:
         """The noisy-latent reward, from the raters' judgements; its accuracy by dimension and noise band."""

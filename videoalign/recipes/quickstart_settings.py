@@ -16,7 +16,7 @@ from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCE
 
 MODEL = "sprites"
 REWARD_NAME = "videoreward"
-PAIRS_NAME, WINNERS_NAME = "relabelled", "winners"
+PAIRS_NAME = "relabelled"
 GUIDE_NAME = "guide"
 
 REWARD_TEMPLATE = (
@@ -37,7 +37,7 @@ class QuickstartConfig(Config):
     """Training prompts."""
     num_held_out: int = Field(default=len(HELD_OUT_SENTENCES), ge=1, le=len(HELD_OUT_SENTENCES))
     """Held-out prompts that the arms are compared on."""
-    per_prompt: int = Field(default=8, ge=2)
+    per_prompt: int = Field(default=6, ge=2)
     """Clips of each training prompt."""
     val_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training prompts that the reward is measured and normalised on."""
@@ -45,7 +45,7 @@ class QuickstartConfig(Config):
     """Clips of each held-out prompt and arm in the evaluation."""
     reward: RewardTrainConfig = RewardTrainConfig(
         fit=FitConfig(
-            num_steps=220,
+            num_steps=190,
             batch_size=2,
             learning_rate=1e-3,
             warmup_steps=20,
@@ -55,14 +55,13 @@ class QuickstartConfig(Config):
         ),
         rates={"vision": 2e-4, "merger": 5e-4},
         template=REWARD_TEMPLATE,
-        max_clips=8,
+        max_clips=6,
         shift_share=0.12,
     )
     """Training of VideoReward."""
-    pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=4)
-    """How the reward's scores become win-lose pairs."""
-    winners: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=2)
-    """The pairs whose winners supervised fine-tuning learns from, all alike; so only the best."""
+    pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=2)
+    """How scores become win-lose pairs; so few that SFT, which learns from all winners alike, sees none but the
+    best."""
     sft: SftConfig = SftConfig(fit=ADAPTER_FIT)
     """Supervised fine-tuning."""
     rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT, temperature=0.5)
@@ -70,7 +69,7 @@ class QuickstartConfig(Config):
     dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=100.0, reference_draws=4)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig(
-        fit=FitConfig(num_steps=100, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        fit=FitConfig(num_steps=80, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
         num_blocks=6,
         contrast_weight=3.0,
         max_clips=3,
@@ -83,7 +82,6 @@ class QuickstartConfig(Config):
         {"VQ": 1.0},
         {"VQ": 0.5, "MQ": 0.5},
         {"MQ": 1.0},
-        {"MQ": 0.5, "TA": 0.5},
         {"TA": 1.0},
     )
     """Weights of the guidance table, a row each."""
@@ -94,22 +92,22 @@ class QuickstartConfig(Config):
 
 
 SECONDS = {
-    "generate": 137.0,
-    "gather": 2.0,
-    "annotate": 25.0,
-    "reward": 340.0,
+    "generate": 85.0,
+    "gather": 1.0,
+    "annotate": 16.0,
+    "reward": 185.0,
     "pairs": 1.0,
-    "encode": 32.0,
-    "guide": 208.0,
-    "align": 41.0,
-    "sample": 33.0,
+    "encode": 15.0,
+    "guide": 124.0,
+    "align": 37.0,
+    "sample": 28.0,
 }
 """What each kind of stage takes as a rule, on one core at the default settings."""
 
-METHODS: dict[str, Callable[[QuickstartConfig], tuple[str, str, AlignConfig]]] = {
-    "sft": lambda config: ("sft", WINNERS_NAME, config.sft),
-    "rwr": lambda config: ("rwr", PAIRS_NAME, config.rwr),
-    "dpo": lambda config: ("dpo", PAIRS_NAME, config.dpo),
-    "dpo_t": lambda config: ("dpo", PAIRS_NAME, config.dpo.model_copy(update={"schedule": "squared"})),
+METHODS: dict[str, Callable[[QuickstartConfig], tuple[str, AlignConfig]]] = {
+    "sft": lambda config: ("sft", config.sft),
+    "rwr": lambda config: ("rwr", config.rwr),
+    "dpo": lambda config: ("dpo", config.dpo),
+    "dpo_t": lambda config: ("dpo", config.dpo.model_copy(update={"schedule": "squared"})),
 }
-"""Name in the results to method, pairs and settings."""
+"""Name in the results to method and settings."""

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.protocols import RewardModel, VerdictLaw
+from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.scores import UsedPrompts
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, VideoAlignError
 from videoalign.video.sources import VideoSource, read_source
 
 
-class FrameJudge(RewardModel, ABC):
-    """A `RewardModel` whose scores are a function of frames and prompt alone; it learnt nothing from anybody here.
+class FrameJudge(ABC):
+    """A `contracts.protocols.RewardModel` whose scores are a function of frames and prompt alone; nobody taught it.
 
     What is left to say: ``name``, ``dimensions`` and `score_videos`.
     """
