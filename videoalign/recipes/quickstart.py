@@ -37,6 +37,7 @@ from videoalign.recipes.quickstart_settings import (
     METHODS,
     MODEL,
     PAIRS_NAME,
+    RANKED_NAME,
     REWARD_NAME,
     SECONDS,
     QuickstartConfig,
@@ -226,9 +227,10 @@ class _Quickstart:
 
     def _pairs(self) -> int:
         """Win-lose pairs from the reward's scores."""
-        pairs = pairs_of_scores(self.dataset, REWARD_NAME, config=self.config.pairs)
-        self.dataset.write_pairs(PAIRS_NAME, pairs)
-        return len(pairs)
+        dataset, config = self.dataset, self.config
+        for name, settings in ((PAIRS_NAME, config.pairs), (RANKED_NAME, config.ranked)):
+            dataset.write_pairs(name, pairs_of_scores(dataset, REWARD_NAME, config=settings))
+        return len(dataset.pairs(PAIRS_NAME))
 
     def _encode(self) -> None:
         """Text states, and the reference's errors that both kinds of Flow-DPO train on; the latents are there."""
@@ -246,9 +248,9 @@ class _Quickstart:
         )
 
     def _align(self, method: str) -> None:
-        name, config = METHODS[method](self.config)
+        name, pairs, config = METHODS[method](self.config)
         out, config = self.folder / "adapters" / method, _seeded(config, self.config.seed)
-        align(name, self.dataset, self.generator, PAIRS_NAME, out, config)
+        align(name, self.dataset, self.generator, pairs, out, config)
 
     def _guide(self) -> dict[str, float]:
         """The noisy-latent reward, from the raters' judgements; its accuracy by dimension and noise band."""

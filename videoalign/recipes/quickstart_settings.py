@@ -16,7 +16,7 @@ from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCE
 
 MODEL = "sprites"
 REWARD_NAME = "videoreward"
-PAIRS_NAME = "relabelled"
+PAIRS_NAME, RANKED_NAME = "clearest", "ranked"
 GUIDE_NAME = "guide"
 
 REWARD_TEMPLATE = (
@@ -37,7 +37,7 @@ class QuickstartConfig(Config):
     """Training prompts."""
     num_held_out: int = Field(default=len(HELD_OUT_SENTENCES), ge=1, le=len(HELD_OUT_SENTENCES))
     """Held-out prompts that the arms are compared on."""
-    per_prompt: int = Field(default=6, ge=2)
+    per_prompt: int = Field(default=7, ge=2)
     """Clips of each training prompt."""
     val_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training prompts that the reward is measured and normalised on."""
@@ -45,7 +45,7 @@ class QuickstartConfig(Config):
     """Clips of each held-out prompt and arm in the evaluation."""
     reward: RewardTrainConfig = RewardTrainConfig(
         fit=FitConfig(
-            num_steps=190,
+            num_steps=200,
             batch_size=2,
             learning_rate=1e-3,
             warmup_steps=20,
@@ -55,13 +55,15 @@ class QuickstartConfig(Config):
         ),
         rates={"vision": 2e-4, "merger": 5e-4},
         template=REWARD_TEMPLATE,
-        max_clips=6,
+        max_clips=7,
         shift_share=0.12,
     )
     """Training of VideoReward."""
     pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=2)
-    """How scores become win-lose pairs; so few that SFT, which learns from all winners alike, sees none but the
-    best."""
+    """How scores become the win-lose pairs of Flow-DPO, and of SFT, which learns from all winners alike and so wants
+    none but the best."""
+    ranked: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=3)
+    """The pairs whose clips Flow-RWR learns from, by their rewards: nearly all that there are."""
     sft: SftConfig = SftConfig(fit=ADAPTER_FIT)
     """Supervised fine-tuning."""
     rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT, temperature=0.5)
@@ -69,7 +71,7 @@ class QuickstartConfig(Config):
     dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=100.0, reference_draws=4)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig(
-        fit=FitConfig(num_steps=80, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        fit=FitConfig(num_steps=100, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
         num_blocks=6,
         contrast_weight=3.0,
         max_clips=3,
@@ -92,22 +94,22 @@ class QuickstartConfig(Config):
 
 
 SECONDS = {
-    "generate": 85.0,
+    "generate": 99.0,
     "gather": 1.0,
-    "annotate": 16.0,
-    "reward": 185.0,
+    "annotate": 19.0,
+    "reward": 226.0,
     "pairs": 1.0,
     "encode": 15.0,
-    "guide": 124.0,
+    "guide": 155.0,
     "align": 37.0,
     "sample": 28.0,
 }
 """What each kind of stage takes as a rule, on one core at the default settings."""
 
-METHODS: dict[str, Callable[[QuickstartConfig], tuple[str, AlignConfig]]] = {
-    "sft": lambda config: ("sft", config.sft),
-    "rwr": lambda config: ("rwr", config.rwr),
-    "dpo": lambda config: ("dpo", config.dpo),
-    "dpo_t": lambda config: ("dpo", config.dpo.model_copy(update={"schedule": "squared"})),
+METHODS: dict[str, Callable[[QuickstartConfig], tuple[str, str, AlignConfig]]] = {
+    "sft": lambda config: ("sft", PAIRS_NAME, config.sft),
+    "rwr": lambda config: ("rwr", RANKED_NAME, config.rwr),
+    "dpo": lambda config: ("dpo", PAIRS_NAME, config.dpo),
+    "dpo_t": lambda config: ("dpo", PAIRS_NAME, config.dpo.model_copy(update={"schedule": "squared"})),
 }
-"""Name in the results to method and settings."""
+"""Name in the results to method, pairs and settings."""

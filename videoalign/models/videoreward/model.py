@@ -117,10 +117,7 @@ class VideoReward(nn.Module):
                 dimension sees it.
             shared_head: one row of the head for all dimensions, or a row each; default: one, a row each with 'last'.
             seed: of the new weights.
-            dtype: see `LoadOptions`.
-            attention: see `LoadOptions`.
-            quantise: see `LoadOptions`.
-            device: see `LoadOptions`.
+            dtype: see `LoadOptions`, likewise ``attention``, ``quantise`` and ``device``.
 
         Raises:
             ConfigError: unknown positions or pooling, one row of the head with 'last', a template or dimensions that do
@@ -157,10 +154,7 @@ class VideoReward(nn.Module):
         Args:
             path: a folder of `save_pretrained`, of a training run, or a hub id.
             revision: branch, tag or commit of the hub id.
-            dtype: see `LoadOptions`.
-            attention: see `LoadOptions`.
-            quantise: see `LoadOptions`.
-            device: see `LoadOptions`.
+            dtype: see `LoadOptions`, likewise ``attention``, ``quantise`` and ``device``.
 
         Raises:
             ConfigError: an unknown dtype, attention, quantisation or device.
@@ -363,13 +357,8 @@ class VideoReward(nn.Module):
         if self.settings.ties is None:
             return None
         place, std = self.dimensions.index(dimension), self.normalisation()[dimension].std
-
-        def law(diff: np.ndarray) -> np.ndarray:
-            raw = np.zeros((len(diff), len(self.dimensions)))
-            raw[:, place] = diff * std
-            return self.verdict_probabilities(raw, np.zeros_like(raw))[:, place]
-
-        return law
+        column = np.eye(len(self.dimensions))[place] * std  # one normalised unit of the dimension, in raw scores
+        return lambda diff: self.verdict_probabilities(np.outer(diff, column), np.zeros(len(column)))[:, place]
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """(raw - mean) / std per dimension, (N, D).
