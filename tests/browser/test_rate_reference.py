@@ -47,7 +47,7 @@ def test_a_picture_and_a_clip_are_shown_small_and_large(page: Any) -> None:
         assert large.bounding_box()["y"] + large.bounding_box()["height"] <= 768
         page.keyboard.press("p")
         assert not page.evaluate(IS_LARGE)
-        assert large.count() == 0, "it plays no more"
+        wait_until(lambda one=large: one.count() == 0, what="it to play no more")
         page.keyboard.press("2")
         page.locator("#reference").click()
         page.locator("#reference-dialog button").click()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from videoalign.contracts.scores import UsedPrompts
+from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.contracts.video import Video
 from videoalign.errors import VideoAlignError
 

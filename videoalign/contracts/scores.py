@@ -1,30 +1,16 @@
-"""What a reward says about a clip, and what it depends on."""
+"""What a reward says about a clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from videoalign.config import Config
 from videoalign.errors import VideoAlignError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from videoalign.contracts.protocols import RewardModel
-
-
-class UsedPrompts(Config):
-    """Prompts that a reward depends on, as hashes of their texts; figures on these are not held out."""
-
-    trained: tuple[str, ...] = ()
-    """Those of the judged pairs or ratings that it was trained on."""
-    selected: tuple[str, ...] = ()
-    """Those whose pairs chose the weights that were kept, under keep=best."""
-    normalised: tuple[str, ...] = ()
-    """Those whose clips gave mean and deviation."""
-    complete: bool = True
-    """False where it goes on from a reward that does not tell its own."""
 
 
 @dataclass(frozen=True)

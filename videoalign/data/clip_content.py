@@ -14,6 +14,7 @@ from videoalign.contracts.records import Clip, Judgement
 from videoalign.data.tables import read_columns
 from videoalign.errors import DataError, VideoError
 from videoalign.video.addresses import is_address, plain_place
+from videoalign.video.files import probe
 
 if TYPE_CHECKING:
     from videoalign.data.dataset import Dataset
@@ -104,7 +105,8 @@ def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | Non
 def replaced_clips(dataset: Dataset, prompt_ids: Container[str] | None = None) -> list[str]:
     """Ids of clips that are not what people judged under these ids: the file, or the prompt, is another one now.
 
-    Judgements that do not tell what they were given on pass, and so do clips whose file is not there.
+    Judgements that do not tell what they were given on pass, and so do clips whose file is not there or is no clip any
+    more: those are broken, which is told where they are read.
 
     Args:
         dataset: holds judgements and clips.
@@ -124,7 +126,8 @@ def replaced_clips(dataset: Dataset, prompt_ids: Container[str] | None = None) -
     known = {prompt.prompt_id for prompt in dataset.prompts() if prompt_ids is None or prompt.prompt_id in prompt_ids}
     clips = [clip for clip in dataset.clips() if clip.clip_id in told and clip.prompt_id in known]
     keys = input_keys(dataset, clips)
-    return [clip.clip_id for clip, key in zip(clips, keys, strict=True) if key and told[clip.clip_id] != {key}]
+    other = [clip for clip, key in zip(clips, keys, strict=True) if key and told[clip.clip_id] != {key}]
+    return [clip.clip_id for clip in other if _is_whole(dataset.clip_source(clip))]
 
 
 def require_judged(dataset: Dataset, prompt_ids: Container[str] | None = None) -> None:
@@ -148,3 +151,11 @@ def input_key_at(source: str | Path, prompt: str, digests: FileDigests) -> str:
         return input_key(content_key(source, digests), prompt)
     except VideoError:
         return ""
+
+
+def _is_whole(source: str | Path) -> bool:
+    try:
+        probe(source, every_frame=True)
+    except VideoError:
+        return False
+    return True

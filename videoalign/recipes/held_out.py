@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videoalign.contracts.protocols import RewardModel
-from videoalign.contracts.scores import UsedPrompts
+from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
 from videoalign.data.lineage import prompt_hash, prompt_hashes

@@ -10,7 +10,7 @@ import numpy as np
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.protocols import VerdictLaw
-from videoalign.contracts.scores import UsedPrompts
+from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, VideoAlignError
 from videoalign.video.sources import VideoSource, read_source

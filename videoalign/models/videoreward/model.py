@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
-from videoalign.contracts.scores import ClipScore, UsedPrompts, clip_score
+from videoalign.contracts.scores import ClipScore, clip_score
+from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError, VideoAlignError
 from videoalign.losses.preference import LAWS

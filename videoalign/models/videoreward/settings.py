@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from videoalign.config import Config
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Dimension
-from videoalign.contracts.scores import UsedPrompts
+from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.models.videoreward.processing import ReadingLimits
 
 LAYOUT_VERSION = 2
