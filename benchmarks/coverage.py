@@ -1,8 +1,10 @@
-"""How often the 95% intervals of a share hold the true one, over simulated experiments; prints a table.
+"""How often the 95% intervals of a share hold the true one, over simulated experiments; prints two tables.
 
 Clips of one prompt share an effect: each prompt has a chance of winning of its own, normal in the logit or beta
-distributed around the true rate, and its clips win with that chance. Nothing is measured on a machine: the table is the
-same everywhere. Run: ``python benchmarks/coverage.py``.
+distributed around the true rate, and its clips win with that chance. All experiments in which every clip wins have one
+and the same interval; the second table says how many those are, and so by how much a cell of the first one jumps with
+whether that interval holds the rate. Nothing is measured on a machine: the tables are the same everywhere. Run:
+``python benchmarks/coverage.py``.
 """
 
 from __future__ import annotations
@@ -52,14 +54,16 @@ EFFECTS: dict[str, Draw] = {
 }
 
 
-def coverage(draw: Draw, rate: float, num_prompts: int, num: int, seed: int) -> tuple[float, float]:
-    """The share of ``num`` experiments whose interval holds the rate, and the narrowest width."""
+def coverage(draw: Draw, rate: float, num_prompts: int, num: int, seed: int) -> tuple[float, float, float]:
+    """The share of ``num`` experiments whose interval holds the rate, the narrowest width, and the share of those in
+    which every clip wins."""
     rng = np.random.default_rng(seed)
     wins = rng.binomial(PER_PROMPT, draw(rate, rng, (num, num_prompts)))
     kinds, which = np.unique(np.sort(wins, axis=1), axis=0, return_inverse=True)
     found = [share_of_sums(row, np.full(num_prompts, PER_PROMPT)) for row in kinds]
     held = np.array([low <= rate <= high for _, low, high in found])
-    return float(held[which.reshape(-1)].mean()), min(high - low for _, low, high in found)
+    all_win = float((wins.sum(axis=1) == PER_PROMPT * num_prompts).mean())
+    return float(held[which.reshape(-1)].mean()), min(high - low for _, low, high in found), all_win
 
 
 def main() -> None:
@@ -68,13 +72,18 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print(f"| prompts, {PER_PROMPT} clips each | effect of a prompt | {' | '.join(map(str, RATES))} | narrowest |")
-    print(f"|{'---|' * (len(RATES) + 3)}")
+    tables: tuple[list[str], list[str]] = ([], [])
     for num_prompts in PROMPTS:
         for name, draw in EFFECTS.items():
             rows = [coverage(draw, rate, num_prompts, options.experiments, options.seed) for rate in RATES]
-            cells = " | ".join(f"{held:.3f}" for held, _ in rows)
-            print(f"| {num_prompts} | {name} | {cells} | {min(width for _, width in rows):.3f} |")
+            held, all_win = (" | ".join(f"{row[place]:.3f}" for row in rows) for place in (0, 2))
+            tables[0].append(f"| {num_prompts} | {name} | {held} | {min(row[1] for row in rows):.3f} |")
+            tables[1].append(f"| {num_prompts} | {name} | {all_win} |")
+    head = f"| prompts, {PER_PROMPT} clips each | effect of a prompt | {' | '.join(map(str, RATES))} |"
+    print(f"Share of intervals that hold the true rate:\n\n{head} narrowest |\n|{'---|' * (len(RATES) + 3)}")
+    print("\n".join(tables[0]))
+    print(f"\nShare of experiments in which every clip wins:\n\n{head}\n|{'---|' * (len(RATES) + 2)}")
+    print("\n".join(tables[1]))
 
 
 if __name__ == "__main__":
