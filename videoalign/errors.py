@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class VideoAlignError(Exception):
@@ -47,6 +47,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     plain = [_plain(one) for one in names]
     near = difflib.get_close_matches(_plain(name), plain, n=1) if names else []
     return f" Did you mean '{names[plain.index(near[0])]}'?" if near else f" Known: {', '.join(names)}."
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first five of the names, and whether there are more, as ``a, b, c, d, e, ...``."""
+    return ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])])
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, loca
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from videoalign.models.videoreward import VideoReward as Reward
+    from videoalign.contracts.protocols import RewardModel
 
 
 def serve(
@@ -39,7 +39,7 @@ def serve(
 
     options = load_config(ServeSettings, config, settings, host=host, port=port)
 
-    def started(model: Reward, address: str) -> None:
+    def started(model: RewardModel, address: str) -> None:
         print(f"{address}: reward '{model.name}' on {', '.join(model.dimensions)}", flush=True)
 
     how = load_config(LoadOptions, None, load).model_dump()

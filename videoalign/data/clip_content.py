@@ -12,7 +12,7 @@ from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement
 from videoalign.data.tables import read_columns
-from videoalign.errors import DataError, VideoError
+from videoalign.errors import DataError, VideoError, first_few
 from videoalign.video.addresses import is_address, plain_place
 from videoalign.video.files import probe
 
@@ -94,10 +94,9 @@ def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | Non
     keys = input_keys(dataset, clips)
     stale = [clip.clip_id for clip, key in zip(clips, keys, strict=True) if key != told[clip.clip_id]]
     if stale:
-        names = ", ".join([*stale[:5], *(["..."] if len(stale) > 5 else [])])
         raise DataError(
             f"{dataset.path}: scores '{name}' are stale for {len(stale)} clips, which were replaced or removed since "
-            f"({names}); score again with 'videoalign reward score --dataset'."
+            f"({first_few(stale)}); score again with 'videoalign reward score --dataset'."
         )
     return rows
 
@@ -138,10 +137,10 @@ def require_judged(dataset: Dataset, prompt_ids: Container[str] | None = None) -
     """
     stale = replaced_clips(dataset, prompt_ids)
     if stale:
-        names = ", ".join([*stale[:5], *(["..."] if len(stale) > 5 else [])])
         raise DataError(
             f"{dataset.path}: judgements are stale for {len(stale)} clips, which were replaced since they were judged "
-            f"({names}); put the files back, give the new ones ids of their own, or import the judgements again."
+            f"({first_few(stale)}); put the files back, give the new ones ids of their own, or import the judgements "
+            "again."
         )
 
 

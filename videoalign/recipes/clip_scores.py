@@ -18,7 +18,7 @@ from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.tables import read_table, write_columns
-from videoalign.errors import VideoAlignError, VideoError
+from videoalign.errors import VideoAlignError, VideoError, first_few
 from videoalign.models.videoreward.scoring import BATCH_SIZE
 from videoalign.video.addresses import is_address, path_of, plain_place
 
@@ -125,7 +125,7 @@ def _is_missing(video: str | Path) -> bool:
 def _refuse(broken: Sequence[tuple[str | Path, str]]) -> None:
     if not broken:
         return
-    names = ", ".join([*[path_of(video).name for video, _ in broken[:5]], *(["..."] if len(broken) > 5 else [])])
+    names = first_few([path_of(video).name for video, _ in broken])
     raise VideoError(
         f"{len(broken)} clips cannot be scored ({names}); the first: {broken[0][1]} Mend them, or leave them out; "
         "'videoalign reward eval' does so with --skip-broken."

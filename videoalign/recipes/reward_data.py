@@ -8,7 +8,7 @@ from pathlib import Path
 from videoalign.contracts.records import Aggregation, Clip
 from videoalign.contracts.video import unreadable
 from videoalign.data.dataset import Dataset
-from videoalign.errors import DataError, VideoError
+from videoalign.errors import DataError, VideoError, first_few
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import VideoProcessor, clip_timing, smart_size
 from videoalign.recipes.clip_reader import ClipReader
@@ -39,7 +39,7 @@ def require_readable(dataset: Dataset, clips: Iterable[Clip]) -> None:
     reasons = {clip.clip_id: (clip, unreadable(clip.num_frames, clip.height, clip.width)) for clip in clips}
     found = [(dataset.clip_source(clip), reason) for clip, reason in reasons.values() if reason is not None]
     if found:
-        names = ", ".join([*(Path(file).name for file, _ in found[:5]), *(["..."] if len(found) > 5 else [])])
+        names = first_few([Path(file).name for file, _ in found])
         raise VideoError(
             f"{dataset.path}: {len(found)} clips cannot be read by a reward ({names}); the first: {found[0][0]}: "
             f"{found[0][1]} 'videoalign data check' lists them all."

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from videoalign.errors import ModelError
+from videoalign.errors import ModelError, first_few
 
 WHOLE_FILE = "model.pth"
 ADAPTER_FILE, REST_FILE = "adapter_model.safetensors", "non_lora_state_dict.pth"
@@ -132,7 +132,7 @@ def check_complete(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
     missing = sorted(needed - set(weights))
     unexpected = sorted(set(weights) - set(wanted) - {HEAD, UNUSED})
     if missing or unexpected:
-        told = [f"{len(part)} {kind} ({_some(part)})" for kind, part in _kinds(missing, unexpected) if part]
+        told = [f"{len(part)} {kind} ({first_few(part)})" for kind, part in _kinds(missing, unexpected) if part]
         raise ModelError(f"checkpoint: tensors do not fit the base: {', '.join(told)}. Give the base it was made from.")
     for name, tensor in weights.items():
         if name in (EMBEDDING, HEAD, UNUSED):
@@ -146,10 +146,6 @@ def check_complete(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
 
 def _kinds(missing: list[str], unexpected: list[str]) -> tuple[tuple[str, list[str]], ...]:
     return ("missing", missing), ("unexpected", unexpected)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
