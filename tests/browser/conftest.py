@@ -58,14 +58,15 @@ TOGETHER = """async ({ clips, apart, moments, length }) => {
 seconds from another on a loop of ``length`` seconds."""
 
 
-def wait_until(holds: Callable[[], Any], seconds: float = 90.0, what: str = "") -> Any:
+def wait_until(holds: Callable[[], Any], seconds: float = 90.0, what: str | Callable[[], str] = "") -> Any:
     """What ``holds`` returns once it is true; the page's rules forbid Playwright's own way of waiting.
 
-    The time is for a machine that is busy with other things: no more than a broken page needs to be found out.
+    ``what`` was waited for in vain, or says so when asked. The time is for a machine that is busy with other things: no
+    more than a broken page needs to be found out.
     """
     end = time.monotonic() + seconds
     while not (value := holds()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain {what}"
+        assert time.monotonic() < end, f"waited {seconds} s in vain {what() if callable(what) else what}"
         time.sleep(0.03)
     return value
 

@@ -242,9 +242,9 @@ def test_a_clip_that_cannot_be_played_is_told_and_can_be_tried_again(page: Any) 
 
 def test_choices_made_with_the_mouse_leave_the_keys_free(page: Any) -> None:
     page.locator(".dimension").first.locator(".choice.right").click()
-    wait_until(lambda: page.evaluate("document.activeElement === document.body"))
     wait_until(lambda: page.locator("#play.playing").count() == 1)
     press(page, "Space", "ArrowLeft")
+    assert page.evaluate("document.activeElement === document.body")
     wait_until(lambda: page.locator("#play:not(.playing)").count())
     assert page.evaluate(CHOSEN) == ["right"]
 

@@ -21,7 +21,7 @@ SMALL = "(() => { const b = document.getElementById('reference'); return b.hidde
 
 
 @pytest.fixture(scope="module")
-def page(open_programme: Callable[..., Any], grey_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def programme(open_programme: Callable[..., Any], grey_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The pair of a prompt that came with a picture, and that of one that came with an upright clip."""
     folder = tmp_path_factory.mktemp("asked") / "prefs"
     shutil.copytree(grey_dataset, folder, ignore=shutil.ignore_patterns("annotate.*"))
@@ -29,7 +29,24 @@ def page(open_programme: Callable[..., Any], grey_dataset: Path, tmp_path_factor
     dataset = Dataset.open(folder)
     media = ("clips/start.png", "clips/long.mp4")
     dataset.write_prompts(replace(row, media=one) for row, one in zip(dataset.prompts(), media, strict=True))
-    return open_programme(folder, "min_watch=0").rater("Iris")
+    return open_programme(folder, "min_watch=0")
+
+
+@pytest.fixture(scope="module")
+def page(programme: Any) -> Any:
+    return programme.rater("Iris")
+
+
+def submitted(page: Any, before: str) -> None:
+    """Waits until the pair was taken; else says what the page shows and which part of it has the keyboard."""
+    state = "['ready', 'alert-text'].map(id => document.getElementById(id).textContent)"
+    count = page.locator("#count")
+    wait_until(
+        lambda: count.inner_text() != before,
+        what=lambda: (
+            f"the pair to be submitted: {page.evaluate(f'[...{state}, document.activeElement.cloneNode().outerHTML]')}"
+        ),
+    )
 
 
 def test_a_picture_and_a_clip_are_shown_small_and_large(page: Any) -> None:
@@ -55,7 +72,31 @@ def test_a_picture_and_a_clip_are_shown_small_and_large(page: Any) -> None:
             page.keyboard.press(key)
         done = page.locator("#count").inner_text()
         page.keyboard.press("Enter")
-        wait_until(lambda before=done: page.locator("#count").inner_text() != before, what="the pair to be submitted")
+        submitted(page, done)
         assert not page.evaluate(IS_LARGE), "Enter submits; it does not press the button that was clicked before"
     assert seen == {"IMG", "VIDEO"}
     assert page.complaints == []
+
+
+QUICK = """() => {
+  const click = (button) => {
+    button.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true }));
+    button.focus();
+    button.click();
+  };
+  click(document.getElementById("reference"));
+  click(document.querySelector("#reference-dialog button"));
+  for (const key of ["2", "2", "2", "Enter"]) {
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  }
+}"""
+"""Two clicks and four keys before the page gets to anything else."""
+
+
+def test_keys_that_follow_a_click_at_once_are_the_pages_own(programme: Any) -> None:
+    page = programme.rater("Otto")
+    wait_until(lambda: page.evaluate(SMALL))
+    done = page.locator("#count").inner_text()
+    page.evaluate(QUICK)
+    submitted(page, done)
+    assert not page.evaluate(IS_LARGE)

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from videoalign.contracts.digests import file_digest
+from videoalign.contracts.output import fingerprint
 from videoalign.models import digest
 from videoalign.models.digest import adapter_digest, folder_digest, moved, note_files, weights_digest
 from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter
@@ -121,6 +123,23 @@ def test_large_files_are_read_once_and_again_when_they_change(tmp_path: Path, mo
     save_file({name: value + 1 for name, value in state.items()}, folder / "model.safetensors")
     assert opened() != first
     assert len(reads) == 2
+
+
+@pytest.mark.parametrize("first", ["file", "values"])
+def test_the_digest_of_a_file_and_that_of_its_values_are_remembered_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Else what a clip is called would depend on which of the two this user's earlier commands asked for."""
+    monkeypatch.setattr("videoalign.contracts.digests.SETTLED_SECONDS", -1.0)
+    folder, net = written(tmp_path / "m", network()), network()
+    note_files(net, folder)
+    ask = {"file": lambda: folder_digest(folder, "*.safetensors"), "values": lambda: weights_digest(net)}
+    found = {}
+    for kind in (first, *(ask.keys() - {first})):
+        digest._memory.cache_clear()  # as a new process starts
+        found[kind] = ask[kind]()
+    assert found["values"] == weights_digest(network())
+    assert found["file"] == fingerprint([["model.safetensors", file_digest(folder / "model.safetensors")]])
 
 
 def test_a_move_to_another_device_changes_nothing(tmp_path: Path) -> None:

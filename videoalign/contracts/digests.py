@@ -56,15 +56,20 @@ class FileDigests:
         Raises:
             OSError: the file is missing or cannot be read.
         """
-        return self.of_all([path], lambda: file_digest(path))
+        return self.of_all([path], lambda: file_digest(path), what="content")
 
-    def of_all(self, paths: Sequence[str | Path], read: Callable[[], str]) -> str:
+    def of_all(self, paths: Sequence[str | Path], read: Callable[[], str], *, what: str) -> str:
         """What ``read`` makes of these files; it is called again only when one of them has changed.
+
+        Args:
+            paths: of the files.
+            read: makes their digest.
+            what: of them the digest stands for; two kinds of digest of one file are remembered apart.
 
         Raises:
             OSError: see `of`.
         """
-        key, states = "\n".join(map(os.path.abspath, paths)), [_state(path) for path in paths]
+        key, states = "\n".join([what, *map(os.path.abspath, paths)]), [_state(path) for path in paths]
         have = self._known.get(key)
         if have is not None and have[0] == states:
             return have[1]

@@ -152,7 +152,7 @@ def _files_digest(files: list[Path]) -> str:
             readers = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
             return _values_digest({name: partial(r.get_tensor, name) for r in readers for name in r.keys()})  # noqa: SIM118
 
-    digest = _memory().of_all(files, read)
+    digest = _memory().of_all(files, read, what="values")
     _memory().save()
     return digest
 

@@ -26,9 +26,10 @@ export function obeyKeys(groups, enabled) {
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
     const name = nameOf(event);
-    if (name === "Escape" && event.target.matches(WRITING)) return event.target.blur();
+    const { activeElement } = document; // the event's target may have given the keyboard back just now
+    if (name === "Escape" && activeElement.matches(WRITING)) return activeElement.blur();
     const row = actions.get(name);
-    if (!row || (!row.everywhere && !isFree(event.target, name, enabled))) return;
+    if (!row || (!row.everywhere && !isFree(activeElement, name, enabled))) return;
     if (event.repeat && !row.repeats) return event.preventDefault();
     event.preventDefault();
     row.does();
@@ -41,22 +42,18 @@ function isFree(target, name, enabled) {
   return !Object.entries(OWN_KEYS).some(([what, own]) => target.matches(what) && own.includes(name));
 }
 
-/* A button or a choice that was clicked gives the keyboard back, so that Space still plays, arrows still step and Enter
-   submits; one that opened a dialog does when the dialog closes, which focuses it again. */
+/* A button or a choice that was clicked gives the keyboard back at the next key, so that Space still plays, arrows still
+   step and Enter submits; one that opened a dialog gets the focus again when the dialog closes, and gives it back too. */
 function releaseAfterPointer() {
-  let byPointer = false;
-  let opened = false;
+  let clicked = false;
   const release = () => {
     const { activeElement } = document;
-    if (activeElement?.matches("button, input[type=radio], input[type=range]") && !activeElement.closest("dialog")) {
-      activeElement.blur();
-    }
-    opened = Boolean(document.querySelector("dialog[open]"));
+    if (!clicked || document.querySelector("dialog[open]")) return;
+    clicked = false;
+    if (activeElement?.matches("button, input[type=radio], input[type=range]")) activeElement.blur();
   };
-  addEventListener("pointerdown", () => (byPointer = true), true);
-  addEventListener("keydown", () => (byPointer = false), true);
-  addEventListener("click", () => byPointer && setTimeout(release));
-  addEventListener("close", () => opened && setTimeout(release), true);
+  addEventListener("pointerdown", () => (clicked = true), true);
+  addEventListener("keydown", release, true);
 }
 
 function shown(part) {
