@@ -30,6 +30,14 @@ RANKS = {
 }
 """Folder or module right below the package -> rank. A module imports lower ranks and its own folder."""
 
+FLOORS = {
+    "data": ({"tables"}, {"rows"}, {"readers"}, {"source_table"}, {"judgements"}, {"dataset"}, {"formats"}),
+    "recipes": ({"score", "stages"}, {"judges"}, {"reward"}, {"generator"}, {"sprite_weights", "quickstart"}),
+    "web.annotate": ({"storage"}, {"programme"}, {"http"}),
+}
+"""Folder -> what stands in it, floor by floor: none of it imports anything of its own floor but itself, or of a higher
+one. What is not named is free."""
+
 NEVER = {"training": {"models"}, "evaluation": {"models"}}
 """What a folder must not import although its rank would allow it: they meet models through the contracts."""
 
@@ -108,6 +116,24 @@ def broken_ranks(module: Any) -> list[str]:
     return broken
 
 
+def room(folder: str, target: str) -> tuple[int, str] | None:
+    """Floor and name of what a dotted name means within a folder; None outside of it, and of what is free."""
+    parts, inside = target.split("."), ["videoalign", *folder.split(".")]
+    name = parts[len(inside)] if parts[: len(inside)] == inside and len(parts) > len(inside) else ""
+    return next(((number, name) for number, floor in enumerate(FLOORS[folder]) if name in floor), None)
+
+
+def broken_floors(module: Any) -> list[str]:
+    broken = []
+    for folder in FLOORS:
+        here = room(folder, module.name)
+        for one in module.imports:
+            there = room(folder, one.target)
+            if here and there and there[1] != here[1] and there[0] >= here[0]:
+                broken.append(f"{module.at(one.line)} imports {one.target}")
+    return broken
+
+
 def closed_doors(module: Any) -> list[str]:
     broken = []
     for one in module.imports:
@@ -126,6 +152,13 @@ def test_every_folder_has_a_rank(modules: list[Any]) -> None:
 def test_imports_go_down(modules: list[Any]) -> None:
     broken = [line for module in modules for line in broken_ranks(module)]
     assert not broken, "\n".join(broken)
+
+
+def test_imports_go_down_within_a_folder_too(modules: list[Any]) -> None:
+    broken = [line for module in modules for line in broken_floors(module)]
+    assert not broken, "\n".join(broken)
+    named = {f"videoalign.{folder}.{name}" for folder, floors in FLOORS.items() for floor in floors for name in floor}
+    assert all(any((module.name + ".").startswith(name + ".") for module in modules) for name in named)
 
 
 def test_third_party_libraries_come_in_through_their_doors(modules: list[Any]) -> None:
@@ -173,6 +206,10 @@ def test_the_rules_catch_what_they_are_for(parse_module: Any) -> None:
     dynamic = "import importlib\nimportlib.import_module('videoalign.cli.main')\n"
     assert broken_ranks(parse_module("videoalign.web.x", dynamic))
     assert not broken_ranks(parse_module("videoalign.data.x", "from . import video\nfrom videoalign import errors\n"))
+    source = "from videoalign.web.annotate.programme import people\nfrom videoalign.web.annotate.settings import x\n"
+    assert len(broken_floors(parse_module("videoalign.web.annotate.storage.x", source))) == 1
+    assert not broken_floors(parse_module("videoalign.web.annotate.http.x", source))
+    assert broken_floors(parse_module("videoalign.recipes.score", "import videoalign.recipes.judges\n"))
     assert closed_doors(parse_module("videoalign.training.x", "def f():\n    import peft.utils\n"))
     assert closed_doors(parse_module("videoalign.flow.x", "import numpy as np\n"))
     assert not closed_doors(parse_module("videoalign.flow.x", "import math, torch\n"))

@@ -17,7 +17,7 @@ LIGHT = (
     "videoalign.contracts.video",
     "videoalign.stats.pairwise",
     "videoalign.stats.agreement",
-    "videoalign.web.annotate.server",
+    "videoalign.web.annotate.http.server",
 )
 
 HELP = """

@@ -15,10 +15,10 @@ import pytest
 from videoalign.cli.main import main
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate.database import Database, address
-from videoalign.web.annotate.desk import open_desk
-from videoalign.web.annotate.library import Library
+from videoalign.web.annotate.programme.media_index import Library
+from videoalign.web.annotate.programme.programme import open_desk
 from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.annotate.storage.database import Database, address
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_database_that_cannot_be_used_is_refused_in_one_line_and_left_as_it_is
     assert "--db: " in refused(capsys, dataset, "--port", 0, "--db", url)
     assert file.read_bytes() == damaged
     file.write_bytes(sound)
-    monkeypatch.setattr("videoalign.web.annotate.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("videoalign.web.annotate.storage.database.BUSY_SECONDS", 0.1)
     with sqlite3.connect(file) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert "locked" in refused(capsys, dataset, "--port", 0, "--db", url)

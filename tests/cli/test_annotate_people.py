@@ -15,13 +15,13 @@ from sqlalchemy import select
 from videoalign.cli.main import main
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate.app import create_app
-from videoalign.web.annotate.database import Database, address
-from videoalign.web.annotate.desk import open_desk
-from videoalign.web.annotate.library import Library
-from videoalign.web.annotate.pairs import sync_pairs
+from videoalign.web.annotate.http.app import create_app
+from videoalign.web.annotate.programme.media_index import Library
+from videoalign.web.annotate.programme.pairs import sync_pairs
+from videoalign.web.annotate.programme.programme import open_desk
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.annotate.tables import Audit
+from videoalign.web.annotate.storage.database import Database, address
+from videoalign.web.annotate.storage.tables import Audit
 
 Run = Callable[..., Any]
 BASE = "https://lab.test/prefs"

@@ -17,7 +17,7 @@ from videoalign.cli.common import local_path
 from videoalign.cli.main import build_app, main
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError
-from videoalign.recipes.align_methods import DpoConfig
+from videoalign.recipes.generator.align_methods import DpoConfig
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.score.settings import ServeSettings
 

@@ -19,9 +19,9 @@ from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.hub import model_card
 from videoalign.models.videoreward.settings import Ties
-from videoalign.recipes.reward_scores import eval_reward, eval_scores
-from videoalign.recipes.reward_settings import RewardTrainConfig
-from videoalign.recipes.scoring import score_dataset
+from videoalign.recipes.reward.agreement import eval_reward, eval_scores
+from videoalign.recipes.reward.settings import RewardTrainConfig
+from videoalign.recipes.score import score_dataset
 from videoalign.video.files import write_video
 
 SMALL = ["fit.num_steps=2", "fit.batch_size=2", "limits={fps: 2, min_frame_pixels: 1024, max_frame_pixels: 1024}"]

@@ -8,11 +8,10 @@ from pathlib import Path
 import datasets
 import pytest
 
+from tests.data.tables import clip, write_table
 from videoalign.data.card import write_card
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import import_data
-
-from .tables import clip, write_table
 
 
 @pytest.fixture

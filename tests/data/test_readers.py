@@ -9,8 +9,8 @@ import pytest
 
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import import_data
-from videoalign.data.formats.rows import MISSING
-from videoalign.data.formats.source import SourceTable
+from videoalign.data.rows import MISSING
+from videoalign.data.source_table import SourceTable
 from videoalign.errors import DataError, did_you_mean
 
 CELLS = [["clip", "prompt", "look"], ["a.mp4", "a cat, a dog; both | one", "3"], ["b.mp4", "two\nlines", ""]]

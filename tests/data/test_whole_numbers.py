@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.data.tables import write_table
 from videoalign.contracts.records import SEEDS, Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import export_data, import_data
-from videoalign.data.formats.source import Row
+from videoalign.data.source_table import Row
 from videoalign.errors import DataError
-
-from .tables import write_table
 
 LARGEST = 2**64 - 1
 SEED_CELLS: list[tuple[Any, int]] = [

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
-from videoalign.recipes.generate import GenerateConfig, generate
+from videoalign.recipes.generator.generate import GenerateConfig, generate
 from videoalign.training.checkpoint import RunLog
 
 TEXTS = ["a red circle moves left", "a blue square moves right", "a red square moves left"]

@@ -17,9 +17,8 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.tuning import part_of
 from videoalign.randomness import Draws
-from videoalign.recipes.clip_reader import ClipReader
-from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_data import batcher, groups_of_split
+from videoalign.recipes.reward.data import ClipReader, batcher, groups_of_split
+from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
 from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objective import Loss
 from videoalign.training.objectives.dpo import DpoObjective

@@ -11,7 +11,7 @@ from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
-from videoalign.recipes.generate import GenerateConfig, generate, open_generator
+from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator
 
 TEXTS = ["a red circle moves left", "a blue square moves right", "a red square moves left"]
 

@@ -18,10 +18,10 @@ from videoalign.errors import ConfigError, DataError, OutputError, VideoError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, has_adapter, load_adapter
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
-from videoalign.recipes.align import AlignResult, align
-from videoalign.recipes.align_methods import AlignConfig, method_config
-from videoalign.recipes.encode import encode, encode_reference, pair_examples
-from videoalign.recipes.generate import GenerateConfig, generate, open_generator, sample
+from videoalign.recipes.generator.align import AlignResult, align
+from videoalign.recipes.generator.align_methods import AlignConfig, method_config
+from videoalign.recipes.generator.encode import encode, encode_reference, pair_examples
+from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator, sample
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import TimeSettings, noise_of_seed, velocity_errors
 

@@ -19,11 +19,11 @@ from videoalign.errors import ConfigError, DataError, ModelError, OutputError
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, has_adapter, load_adapter, remove_adapter
 from videoalign.models.small_wan import TINY_SIZES
-from videoalign.recipes import align as align_module
-from videoalign.recipes import align_methods
-from videoalign.recipes.align import align
-from videoalign.recipes.align_methods import AlignConfig, method_config
-from videoalign.recipes.encode import encode, pair_examples
+from videoalign.recipes.generator import align as align_module
+from videoalign.recipes.generator import align_methods
+from videoalign.recipes.generator.align import align
+from videoalign.recipes.generator.align_methods import AlignConfig, method_config
+from videoalign.recipes.generator.encode import encode, pair_examples
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import PairReference, TimeSettings
 

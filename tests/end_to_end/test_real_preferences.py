@@ -15,9 +15,9 @@ from videoalign.data.split import split_by_prompt
 from videoalign.errors import DataError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_scores import eval_reward
-from videoalign.recipes.scoring import score_dataset
+from videoalign.recipes.reward.agreement import eval_reward
+from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
+from videoalign.recipes.score import score_dataset
 from videoalign.training.loop import FitConfig
 
 LIMITS = ReadingLimits(fps=2.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)

@@ -44,7 +44,7 @@ def test_clips_come_in_order_and_those_done_are_passed_over(generator: WanGenera
 
 
 def test_names_of_files_have_words_of_any_script_and_no_dash_before_them() -> None:
-    from videoalign.recipes.generate import _slug
+    from videoalign.recipes.generator.generate import _slug
 
     assert [_slug(text) for text in ("a red_circle!", "- x", "\u8d64\u3044 \u5186", "!?", "")] == [
         "a-red-circle", "x", "\u8d64\u3044-\u5186", "clip", "clip",

@@ -13,7 +13,7 @@ from torch import Tensor
 from videoalign.models.generators import load_generator
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
-from videoalign.recipes.generate import GenerateConfig, generate
+from videoalign.recipes.generator.generate import GenerateConfig, generate
 from videoalign.sampling.step_check import COARSE, step_error
 
 TEXTS = ["a red circle moves left", "a blue square moves right"]

@@ -77,8 +77,8 @@ def encode(
     """Turn the clips and prompts of some pairs into latents and text states, once."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.generators import load_generator
-    from videoalign.recipes.encode import EncodeConfig, encode_reference
-    from videoalign.recipes.encode import encode as run
+    from videoalign.recipes.generator.encode import EncodeConfig, encode_reference
+    from videoalign.recipes.generator.encode import encode as run
 
     options = load_config(EncodeConfig, config, settings, reference_draws=reference_draws)
     folder = Dataset.open(dataset)
@@ -108,8 +108,8 @@ def align(
     from videoalign.data.dataset import Dataset
     from videoalign.distributed import join
     from videoalign.models.generators import load_generator
-    from videoalign.recipes.align import align as run
-    from videoalign.recipes.align_methods import method_config
+    from videoalign.recipes.generator.align import align as run
+    from videoalign.recipes.generator.align_methods import method_config
 
     options = load_config(method_config(method), config, settings)
     folder = Dataset.open(dataset)

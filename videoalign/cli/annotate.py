@@ -36,8 +36,8 @@ def serve(
 ) -> None:
     """Let people judge the pairs of a dataset in their browsers, until told to stop."""
     with needs_web("serve"):
-        from videoalign.web.annotate.server import Started
-        from videoalign.web.annotate.server import serve as serve_programme
+        from videoalign.web.annotate.http.server import Started
+        from videoalign.web.annotate.http.server import serve as serve_programme
         from videoalign.web.annotate.settings import AnnotateSettings
 
     options = load_config(AnnotateSettings, config, settings, db=db, host=host, port=port)
@@ -60,15 +60,16 @@ def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: C
     Takes the settings of 'serve', so that one file does for both; where the database is, is all that counts.
     """
     with needs_web("export"):
-        from videoalign.web.annotate import database, raw
-        from videoalign.web.annotate.export import opened, write_tables
+        from videoalign.web.annotate.programme import records
+        from videoalign.web.annotate.programme.export import opened, write_tables
         from videoalign.web.annotate.settings import AnnotateSettings
+        from videoalign.web.annotate.storage import database
 
     options = load_config(AnnotateSettings, config, settings, db=db)
     with opened(dataset, options, database.address(dataset, options.db)) as desk:
         num = write_tables(desk)
         with desk.database.read() as session:
-            left_out, versions = raw.num_strangers(desk, session), desk.wording.version
+            left_out, versions = records.num_strangers(desk, session), desk.wording.version
     print(f"{dataset}: {num} judgements of this programme")
     if left_out:
         print(f"{left_out} verdicts on clips that are not in the dataset stay in the database")
@@ -89,8 +90,9 @@ def discard(
     Takes the settings of 'serve', as 'export' does; where the database is, is all that counts. A server may be running.
     """
     with needs_web("discard"):
-        from videoalign.web.annotate import database, discarding, export, people
+        from videoalign.web.annotate.programme import discarding, export, people
         from videoalign.web.annotate.settings import AnnotateSettings
+        from videoalign.web.annotate.storage import database
 
     options = load_config(AnnotateSettings, config, settings, db=db)
     with export.opened(dataset, options, database.address(dataset, options.db)) as desk:

@@ -12,9 +12,9 @@ from videoalign.cli.common import AsJson, Folder, Seed, print_json, print_table,
 from videoalign.contracts.records import Aggregation
 
 if TYPE_CHECKING:
-    from videoalign.data.agreement import DimensionAgreement, RatingAgreement
-    from videoalign.data.leaderboard import Leaderboard
-    from videoalign.data.rater_quality import RaterQuality
+    from videoalign.data.judgements.agreement import DimensionAgreement, RatingAgreement
+    from videoalign.data.judgements.leaderboard import Leaderboard
+    from videoalign.data.judgements.rater_quality import RaterQuality
     from videoalign.stats.resampling import Estimate
 
 
@@ -28,9 +28,9 @@ def agreement(
 ) -> None:
     """Measure how far raters agree on each dimension, and how good each rater is."""
     from videoalign.contracts.plain import plain
-    from videoalign.data.agreement import count_guidelines, measure_agreement, measure_rating_agreement
     from videoalign.data.dataset import Dataset
-    from videoalign.data.rater_quality import rater_quality
+    from videoalign.data.judgements.agreement import count_guidelines, measure_agreement, measure_rating_agreement
+    from videoalign.data.judgements.rater_quality import rater_quality
     from videoalign.errors import DataError
 
     data = Dataset.open(dataset)
@@ -70,7 +70,7 @@ def leaderboard(
     """Rank the generators of a dataset by what raters preferred, with ties and intervals over prompts."""
     from videoalign.contracts.plain import plain
     from videoalign.data.dataset import Dataset
-    from videoalign.data.leaderboard import build_leaderboards, pooled_name
+    from videoalign.data.judgements.leaderboard import build_leaderboards, pooled_name
     from videoalign.errors import DataError
 
     data = Dataset.open(dataset)

@@ -30,9 +30,9 @@ def backup(
     Takes the settings of 'serve'; where the database is, is all that counts. The copy holds names and comments.
     """
     with needs_web("backup"):
-        from videoalign.web.annotate import backup as copies
-        from videoalign.web.annotate import database
+        from videoalign.web.annotate.programme import backup as copies
         from videoalign.web.annotate.settings import AnnotateSettings
+        from videoalign.web.annotate.storage import database
 
     options = load_config(AnnotateSettings, config, settings, db=db)
     copies.back_up(dataset, database.address(dataset, options.db), out)
@@ -55,7 +55,7 @@ def restore(
     Takes the settings of 'serve'; where the database is, is all that counts.
     """
     with needs_web("restore"):
-        from videoalign.web.annotate import backup as copies
+        from videoalign.web.annotate.programme import backup as copies
         from videoalign.web.annotate.settings import AnnotateSettings
 
     options = load_config(AnnotateSettings, config, settings, db=db)

@@ -15,7 +15,7 @@ from videoalign.cli.common import AsJson, ConfigFile, Folder, Overrides, load_co
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from videoalign.web.annotate.desk import Desk
+    from videoalign.web.annotate.programme.programme import Desk
 
 Body = TypeVar("Body", bound=BaseModel)
 Role = Literal["rater", "adjudicator", "admin"]
@@ -44,8 +44,8 @@ def invite(
 ) -> None:
     """Print a link that lets somebody new in, once. A server may be running; give the settings that it was given."""
     with _programme("invite", dataset, settings, db, config) as (desk, base):
-        from videoalign.web.annotate import actions
-        from videoalign.web.annotate.schema import NewInvitation
+        from videoalign.web.annotate.programme import actions
+        from videoalign.web.annotate.programme.schema import NewInvitation
 
         wanted = _checked(NewInvitation, "NAME", name, role=role, name=name)
         link = actions.invite(desk, None, wanted, base)
@@ -57,7 +57,7 @@ def admin_link(
 ) -> None:
     """Print a new link for the first admin, for one use; the last one dies unless it was used."""
     with _programme("admin-link", dataset, settings, db, config) as (desk, base):
-        from videoalign.web.annotate import actions
+        from videoalign.web.annotate.programme import actions
 
         link = actions.owner_link(desk, base)
     _tell({"link": link}, as_json)
@@ -68,9 +68,9 @@ def people(
 ) -> None:
     """List raters and adjudicators with their state and how many pairs they judged, skipped and let go."""
     with _programme("people", dataset, settings, db, config) as (desk, _), desk.database.read() as session:
-        from videoalign.web.annotate import figures
+        from videoalign.web.annotate.programme import statistics
 
-        rows = figures.people_rows(desk, session, {})
+        rows = statistics.people_rows(desk, session, {})
     if as_json:
         print_json([{name: value for name, value in row.items() if name != "quality"} for row in rows])
     else:
@@ -88,7 +88,7 @@ def pause(
 ) -> None:
     """Give somebody no more pairs; what they hold goes to others."""
     with _programme("pause", dataset, settings, db, config) as (desk, base):
-        from videoalign.web.annotate.schema import Reason
+        from videoalign.web.annotate.programme.schema import Reason
 
         _act(desk, base, person, "pause", as_json, _checked(Reason, "--reason", reason, reason=reason).reason)
 
@@ -122,7 +122,7 @@ def forget(
     A server may be running. Backups that were made before still hold what goes.
     """
     with _programme("forget", dataset, settings, db, config) as (desk, _):
-        from videoalign.web.annotate import forgetting
+        from videoalign.web.annotate.programme import forgetting
 
         done = forgetting.forget(desk, _number(desk, person)[0], discard=discard)
     if as_json:
@@ -138,9 +138,10 @@ def _programme(
 ) -> Iterator[tuple[Desk, str]]:
     """The desk of a programme that was served before, and the address that its links begin with."""
     with needs_web(command):
-        from videoalign.web.annotate import database, discarding, export
-        from videoalign.web.annotate.server import require_address
+        from videoalign.web.annotate.http.server import require_address
+        from videoalign.web.annotate.programme import discarding, export
         from videoalign.web.annotate.settings import AnnotateSettings
+        from videoalign.web.annotate.storage import database
 
     options = load_config(AnnotateSettings, config, settings, db=db)
     require_address(options)
@@ -149,7 +150,7 @@ def _programme(
 
 
 def _act(desk: Desk, base: str, person: str, what: str, as_json: bool, reason: str = "") -> None:
-    from videoalign.web.annotate import actions
+    from videoalign.web.annotate.programme import actions
 
     number, name = _number(desk, person)
     done = actions.act(desk, None, number, actions.Act(what), base, reason)
@@ -161,7 +162,7 @@ def _act(desk: Desk, base: str, person: str, what: str, as_json: bool, reason: s
 
 def _number(desk: Desk, person: str) -> tuple[int, str]:
     """Number and name of whoever is meant."""
-    from videoalign.web.annotate import people as stored
+    from videoalign.web.annotate.programme import people as stored
 
     with desk.database.read() as session:
         found = stored.named(session, person)

@@ -61,8 +61,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Count how often a generator beats another on the same prompts and seeds."""
-    from videoalign.recipes.evaluate import EvaluateConfig
-    from videoalign.recipes.evaluate import evaluate as run
+    from videoalign.recipes.generator.evaluate import EvaluateConfig
+    from videoalign.recipes.generator.evaluate import evaluate as run
 
     flags = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
     options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed, **flags)

@@ -57,7 +57,7 @@ def train(
     from videoalign.data.dataset import Dataset
     from videoalign.distributed import join
     from videoalign.models.generators import load_generator
-    from videoalign.recipes.guide import GuideTrainConfig, train_guide
+    from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
 
     options = load_config(GuideTrainConfig, config, settings)
     folder = Dataset.open(dataset)

@@ -55,7 +55,7 @@ def train(
 ) -> None:
     """Train a reward on judged pairs; a run that stopped goes on where it was."""
     from videoalign.data.dataset import Dataset
-    from videoalign.recipes.reward import RewardTrainConfig, train_reward
+    from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
 
     options = load_config(RewardTrainConfig, config, settings)
     result = train_reward(
@@ -93,7 +93,7 @@ def import_official(
     as_json: AsJson = False,
 ) -> None:
     """Convert a checkpoint of the official code, the released one included, into a reward folder."""
-    from videoalign.recipes.import_reward import import_official_reward
+    from videoalign.recipes.reward.import_official import import_official_reward
 
     reward = import_official_reward(checkpoint, base, template, out, fresh=fresh)
     if as_json:
@@ -128,7 +128,7 @@ def score(
     With --dataset or --out a run that stopped goes on where it was.
     """
     from videoalign.data.dataset import Dataset
-    from videoalign.recipes.scoring import read_clip_table, score_dataset_rows, score_files
+    from videoalign.recipes.score import read_clip_table, score_dataset_rows, score_files
 
     if sum((dataset is not None, bool(video), table is not None)) != 1:
         raise ConfigError("reward score: give one of --dataset D, --table FILE, or --video FILE with --prompt TEXT.")

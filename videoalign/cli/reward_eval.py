@@ -26,8 +26,8 @@ from videoalign.evaluation.benchmark_page import BY_GENERATORS
 
 if TYPE_CHECKING:
     from videoalign.contracts.protocols import RewardModel
-    from videoalign.recipes.reward_benchmark import Target
-    from videoalign.recipes.reward_scores import Counting
+    from videoalign.recipes.reward.agreement import Counting
+    from videoalign.recipes.reward.benchmark import Target
 
 SHOWN = (
     "with_ties",
@@ -87,8 +87,8 @@ def eval_(
     as_json: AsJson = False,
 ) -> None:
     """Accuracy per dimension with and without ties, beside what no skill would reach or against another reward."""
-    from videoalign.recipes.reward_benchmark import Target, benchmark
-    from videoalign.recipes.reward_scores import Counting
+    from videoalign.recipes.reward.agreement import Counting
+    from videoalign.recipes.reward.benchmark import Target, benchmark
 
     if against is not None and (legacy or out is not None or by_generators):
         raise ConfigError("--against: it counts decided pairs alone; leave out --legacy, --out and --by-generators.")
@@ -131,7 +131,7 @@ def _options(format: str | None, settings: Sequence[str] | None) -> dict[str, An
 
 def _split(split: str | None, is_table: bool) -> str | None:
     """None for all pairs."""
-    from videoalign.recipes.reward_scores import REPORT
+    from videoalign.recipes.reward.agreement import REPORT
 
     if split not in (None, "test", "val", "train", "all"):
         raise ConfigError(f"--split: got '{split}'; wanted test, val, train or all.")
@@ -139,8 +139,8 @@ def _split(split: str | None, is_table: bool) -> str | None:
 
 
 def _compare(first: RewardModel, second: RewardModel, target: Target, how: Counting) -> dict[str, dict[str, Any]]:
-    from videoalign.recipes.reward_benchmark import open_target
-    from videoalign.recipes.reward_scores import compare_on
+    from videoalign.recipes.reward.agreement import compare_on
+    from videoalign.recipes.reward.benchmark import open_target
 
     skip = how.skip_broken
     with open_target(target, None, skip_broken=skip, progress=progress) as dataset:

@@ -50,7 +50,7 @@ def probe(
     from videoalign.data.dataset import Dataset
     from videoalign.evaluation.probe_report import COLUMNS, refusals, require_free, table_rows, write_probe_report
     from videoalign.evaluation.probes import wrong_ones
-    from videoalign.recipes.probe import ProbeConfig, probe_reward
+    from videoalign.recipes.reward.probe import ProbeConfig, probe_reward
 
     options = load_config(ProbeConfig, config, settings, split=split, max_clips=max_clips, seed=seed)
     data = Dataset.open(dataset)

@@ -68,8 +68,8 @@ def generate(
 ) -> None:
     """Make clips of many prompts as a dataset; clips that are there are not made again."""
     from videoalign.data.prompts_file import read_prompt_file
-    from videoalign.recipes.generate import GenerateConfig
-    from videoalign.recipes.generate import generate as run
+    from videoalign.recipes.generator.generate import GenerateConfig
+    from videoalign.recipes.generator.generate import generate as run
 
     options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
     read = read_prompt_file(prompts)
@@ -100,8 +100,8 @@ def sample(
     fresh: Fresh = False,
 ) -> None:
     """Make clips of a prompt to look at."""
-    from videoalign.recipes.generate import SampleConfig
-    from videoalign.recipes.generate import sample as run
+    from videoalign.recipes.generator.generate import SampleConfig
+    from videoalign.recipes.generator.generate import sample as run
 
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
     place = {"scale": adapter_strength, "device": device, "dtype": dtype}
@@ -120,7 +120,7 @@ def _open(
 ) -> tuple[Any, dict[str, Any]]:
     """The generator, and how it is steered, as `recipes.generate` takes it."""
     from videoalign.errors import ConfigError
-    from videoalign.recipes.generate import guide_wrapper, open_generator, variant_name
+    from videoalign.recipes.generator.generate import guide_wrapper, open_generator, variant_name
 
     if guide is None and weights is not None:
         raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")

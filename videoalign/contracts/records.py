@@ -50,7 +50,7 @@ class Role(StrEnum):
 
 
 class Aggregation(StrEnum):
-    """How what was said of a pair becomes its label; `videoalign.data.votes` says what counts as a vote.
+    """How what was said of a pair becomes its label; `videoalign.data.judgements.votes` says what counts as a vote.
 
     Under every rule but `MAJORITY` a known answer or an adjudicator's last word is the label where there is one.
     """

@@ -14,9 +14,9 @@ import yaml
 
 from videoalign.contracts.output import whole_file
 from videoalign.contracts.records import ADDED, Clip, Judgement, Rating
-from videoalign.data.agreement import measure_agreement
 from videoalign.data.counts import Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.judgements.agreement import measure_agreement
 from videoalign.data.tables import read_columns
 from videoalign.errors import OutputError
 

@@ -29,11 +29,11 @@ from videoalign.contracts.records import (
 )
 from videoalign.contracts.video import Video
 from videoalign.data.additions import Splits, alone, joined, require_known
-from videoalign.data.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.clip_content import require_judged
+from videoalign.data.judgements.aggregate import JudgedPair, aggregate_pairs
+from videoalign.data.judgements.whole_pairs import whole_pairs
 from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
-from videoalign.data.whole_pairs import whole_pairs
 from videoalign.errors import DataError, OutputError, did_you_mean
 from videoalign.video.files import Choose, read_video
 
@@ -254,7 +254,7 @@ class Dataset:
         """Every judged pair of the dataset with one label per dimension, in the order and side order of its first
         judgement; judgements on clips that are not in the dataset are left out.
 
-        With ``split``, only the pairs of its prompts. What is a vote says `videoalign.data.votes`; ``aggregate`` says
+        With ``split``, only the pairs of its prompts. What is a vote says `data.judgements.votes`; ``aggregate`` says
         how the label comes from what was said, see `Aggregation`.
 
         Raises:

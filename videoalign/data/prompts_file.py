@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videoalign.data.additions import plain_text
-from videoalign.data.formats.clips import require_text
-from videoalign.data.formats.readers import read_lines
-from videoalign.data.formats.source import SourceTable
+from videoalign.data.readers import read_lines
+from videoalign.data.rows import require_text
+from videoalign.data.source_table import SourceTable
 from videoalign.errors import DataError
 
 

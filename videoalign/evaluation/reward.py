@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.records import Judgement
-from videoalign.data.aggregate import JudgedPair
-from videoalign.data.votes import collect_votes
+from videoalign.data.judgements.aggregate import JudgedPair
+from videoalign.data.judgements.votes import collect_votes
 from videoalign.errors import DataError
 from videoalign.evaluation.pair_table import (
     PairTable,

@@ -14,7 +14,7 @@ from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
 from videoalign.data.dataset import Dataset
 from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.clip_scores import clips_in, score_clips
+from videoalign.recipes.score import clips_in, score_clips
 from videoalign.worlds.sprites.oracle import Oracle
 
 JUDGES: dict[str, Callable[[], RewardModel]] = {Oracle.name: Oracle}

@@ -26,11 +26,11 @@ from videoalign.models.digest import folder_digest
 from videoalign.models.generators import sprites_folder
 from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
-from videoalign.recipes.align import AlignConfig, align
-from videoalign.recipes.encode import encode, encode_reference, sampler_store, unranked
-from videoalign.recipes.evaluate import shown_rows
-from videoalign.recipes.generate import GenerateConfig, generate, guide_wrapper, open_generator
-from videoalign.recipes.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.generator.align import AlignConfig, align
+from videoalign.recipes.generator.encode import encode, encode_reference, sampler_store, unranked
+from videoalign.recipes.generator.evaluate import shown_rows
+from videoalign.recipes.generator.generate import GenerateConfig, generate, guide_wrapper, open_generator
+from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
 from videoalign.recipes.judges import JudgedClips, judge_dataset
 from videoalign.recipes.quickstart_settings import (
     GUIDE_NAME,
@@ -42,10 +42,10 @@ from videoalign.recipes.quickstart_settings import (
     SECONDS,
     QuickstartConfig,
 )
-from videoalign.recipes.reward import RewardTrainConfig, train_reward
-from videoalign.recipes.reward_scores import eval_scores
-from videoalign.recipes.reward_start import base_path
-from videoalign.recipes.scoring import score_dataset
+from videoalign.recipes.reward.agreement import eval_scores
+from videoalign.recipes.reward.start import base_path
+from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
+from videoalign.recipes.score import score_dataset
 from videoalign.recipes.stages import Stage, run_stages
 from videoalign.training.checkpoint import RunLog
 from videoalign.worlds.sprites.annotators import judge_pairs

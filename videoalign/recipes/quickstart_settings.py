@@ -8,9 +8,9 @@ from pydantic import Field
 
 from videoalign.config import Config
 from videoalign.data.pairs import PairsConfig
-from videoalign.recipes.align_methods import AlignConfig, DpoConfig, RwrConfig, SftConfig
-from videoalign.recipes.guide import GuideTrainConfig
-from videoalign.recipes.reward import RewardTrainConfig
+from videoalign.recipes.generator.align_methods import AlignConfig, DpoConfig, RwrConfig, SftConfig
+from videoalign.recipes.generator.guide import GuideTrainConfig
+from videoalign.recipes.reward.train import RewardTrainConfig
 from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCES
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from videoalign.contracts.records import Rating
-from videoalign.data.aggregate import JudgedPair, Shares
-from videoalign.data.votes import VERDICTS
+from videoalign.data.judgements.aggregate import JudgedPair, Shares
+from videoalign.data.judgements.votes import VERDICTS
 from videoalign.errors import ConfigError
 from videoalign.training.objectives.reward import JudgedGroup
 

@@ -19,13 +19,13 @@ from fastapi.testclient import TestClient
 
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate.app import create_app
-from videoalign.web.annotate.database import Database
-from videoalign.web.annotate.desk import Desk, open_desk
-from videoalign.web.annotate.library import Library
-from videoalign.web.annotate.pairs import sync_pairs
-from videoalign.web.annotate.people import owner_link
+from videoalign.web.annotate.http.app import create_app
+from videoalign.web.annotate.programme.media_index import Library
+from videoalign.web.annotate.programme.pairs import sync_pairs
+from videoalign.web.annotate.programme.people import owner_link
+from videoalign.web.annotate.programme.programme import Desk, open_desk
 from videoalign.web.annotate.settings import AnnotateSettings
+from videoalign.web.annotate.storage.database import Database
 
 REPOSITORY = Path(__file__).parents[3]
 postgres = runpy.run_path(str(REPOSITORY / "benchmarks" / "postgres.py"))

@@ -32,10 +32,8 @@ from videoalign.data.formats.potato import PotatoImporter, PotatoOptions
 from videoalign.data.formats.rapidata import RapidataImporter, RapidataOptions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
 from videoalign.data.formats.rewardbench import RewardBenchImporter, RewardBenchOptions, export_rewardbench
-from videoalign.data.formats.rows import ColumnWatch
 from videoalign.data.formats.sharegpt import export_sharegpt, export_sharegpt_sft
 from videoalign.data.formats.solireward import SoliRewardImporter, SoliRewardOptions
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.uve_bench import UVEBenchImporter, UVEBenchOptions
 from videoalign.data.formats.va_judger import VAJudgerImporter, VAJudgerOptions
 from videoalign.data.formats.vbench_human import VBenchHumanImporter, VBenchHumanOptions
@@ -46,6 +44,8 @@ from videoalign.data.formats.videofeedback2 import VideoFeedback2Importer, Video
 from videoalign.data.formats.visionreward import VisionRewardImporter, VisionRewardOptions, export_visionreward
 from videoalign.data.formats.worldreward_bench import WorldRewardBenchImporter, WorldRewardBenchOptions
 from videoalign.data.people import said_only_in
+from videoalign.data.rows import ColumnWatch
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError, did_you_mean
 from videoalign.video.addresses import unsigned
 

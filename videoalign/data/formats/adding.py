@@ -14,8 +14,8 @@ from videoalign.data.counts import count
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import find_format, import_data
 from videoalign.data.formats.common import ImportOptions
-from videoalign.data.formats.source import SourceTable
 from videoalign.data.merging import Added, merge_dataset
+from videoalign.data.source_table import SourceTable
 from videoalign.errors import DataError, did_you_mean
 from videoalign.video.addresses import unsigned
 

@@ -13,14 +13,14 @@ from typing import Any
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import PairEntry, RowDimension, clip_in, rater_column
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
 from videoalign.data.formats.writing import Contents, write_rows
-from videoalign.data.votes import standing
+from videoalign.data.judgements.votes import standing
+from videoalign.data.source_table import Row, SourceTable
 
 WINNERS = {
     "model_a": Label.A,

@@ -11,8 +11,9 @@ from typing import Any
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
 from videoalign.data.dataset import Dataset, flip, prompt_id_of, prompt_id_with
-from videoalign.data.formats.clips import Clips, require_text
+from videoalign.data.formats.clips import Clips
 from videoalign.data.formats.common import ClipEntry, Entry, ImportOptions, PairEntry, RatingEntry, SourceClip
+from videoalign.data.rows import require_text
 from videoalign.data.tables import RecordWriter
 from videoalign.errors import DataError
 

@@ -18,6 +18,7 @@ from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key
 from videoalign.data.dataset import CLIP_FOLDER
 from videoalign.data.formats.common import CLIP_ENDINGS, SourceClip
 from videoalign.data.formats.references import Reference, reference_at, reference_in
+from videoalign.data.rows import require_text
 from videoalign.errors import DataError, VideoError
 from videoalign.video.addresses import is_address, local_copy, located, path_of, plain_place
 from videoalign.video.files import VideoInfo, probe
@@ -25,17 +26,6 @@ from videoalign.video.playable import TO_MP4, unplayable
 
 
 @lru_cache(maxsize=4096)
-def require_text(text: str) -> str:
-    """The same text.
-
-    Raises:
-        DataError: it holds half a character or a zero byte, which no table or database keeps.
-    """
-    if re.search("[\0\ud800-\udfff]", text):
-        raise DataError(f"{ascii(text)[:80]} holds a character that is no text; write it anew.")
-    return text
-
-
 class _Known(NamedTuple):
     """A clip that is in."""
 

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from videoalign.config import Config
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, OVERALL, SEEDS, Dimension, Label, Role
-from videoalign.data.formats.rows import MISSING
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.rows import MISSING
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import ConfigError, DataError, did_you_mean
 
 CLIP_ENDINGS = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif"}

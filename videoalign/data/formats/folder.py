@@ -25,7 +25,7 @@ from videoalign.data.formats.common import (
     rater_column,
     seed_of,
 )
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
 from videoalign.data.formats.common import PairEntry, clip_in, name_dimensions
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
+from videoalign.data.source_table import Row, SourceTable
 
 VOTES = {"leftvote": Label.A, "rightvote": Label.B, "tievote": Label.TIE, "bothbad_vote": Label.BOTH_BAD}
 

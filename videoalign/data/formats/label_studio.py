@@ -34,7 +34,6 @@ from videoalign.data.formats.common import (
     names_in,
     plain_dimensions,
 )
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
     SIDES,
@@ -45,7 +44,8 @@ from videoalign.data.formats.verdicts import (
     word_of,
 )
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
-from videoalign.data.votes import FINAL
+from videoalign.data.judgements.votes import FINAL
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 _BESIDE = "_choice"

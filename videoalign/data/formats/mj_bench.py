@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
 from videoalign.data.formats.common import PairEntry, clip_in, names_in, plain_dimensions
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
+from videoalign.data.source_table import Row, SourceTable
 
 VERDICTS = {"video 1 better": Label.A, "video 2 better": Label.B, "same": Label.TIE}
 

@@ -25,7 +25,6 @@ from videoalign.data.formats.common import (
     rater_column,
     seed_of,
 )
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
     SIDES,
@@ -36,6 +35,7 @@ from videoalign.data.formats.verdicts import (
     word_of,
 )
 from videoalign.data.formats.writing import Contents, judged_together, write_rows
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.data.tables import read_columns
 from videoalign.errors import DataError
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from videoalign.data.formats.common import PairEntry, clip_in, names_in, plain_dimensions
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
     SIDES,
@@ -19,6 +18,7 @@ from videoalign.data.formats.verdicts import (
     normalise_label,
     word_of,
 )
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 

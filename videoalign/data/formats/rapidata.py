@@ -26,7 +26,7 @@ from videoalign.data.formats.common import (
     optional_column,
     plain_dimensions,
 )
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 _SHARE, _VOTES = "weighted_results1_", "detailedResults_"

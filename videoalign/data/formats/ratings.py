@@ -12,7 +12,7 @@ from videoalign.data.formats.common import (
     optional_column,
     rater_column,
 )
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.data.tables import to_float
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from videoalign.contracts.records import OVERALL, Aggregation
 from videoalign.data.dataset import Dataset
-from videoalign.data.formats.source import SourceTable
 from videoalign.data.formats.videoalign import VideoAlignImporter, VideoAlignOptions, official_row
 from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.source_table import SourceTable
 from videoalign.errors import DataError
 
 

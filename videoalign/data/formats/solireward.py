@@ -14,7 +14,7 @@ from typing import Any
 
 from videoalign.contracts.records import Label
 from videoalign.data.formats.common import ImportOptions, PairEntry, SourceClip, clip_in, name_dimensions
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 _SIDES = ("win", "lose")

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from videoalign.contracts.records import Label
 from videoalign.data.formats.common import PairEntry, RowDimension, clip_in
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
+from videoalign.data.source_table import Row, SourceTable
 
 PREFERENCES = {
     "a is better": Label.A,

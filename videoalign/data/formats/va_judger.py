@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from videoalign.contracts.records import OVERALL, Label
 from videoalign.data.formats.common import PairEntry, clip_in, name_dimensions
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
+from videoalign.data.source_table import Row, SourceTable
 
 ANSWERS = {"video 1 is better": Label.A, "video 2 is better": Label.B, "tie": Label.TIE}
 

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from videoalign.contracts.records import Label
 from videoalign.data.formats.common import ImportOptions, PairEntry, clip_in, plain_dimensions
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 _LABELS = {1.0: Label.A, 0.5: Label.TIE, 0.0: Label.B}

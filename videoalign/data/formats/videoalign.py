@@ -13,16 +13,16 @@ from statistics import fmean
 from typing import Any
 
 from videoalign.contracts.records import Aggregation, Label
-from videoalign.data.aggregate import JudgedPair
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import PairEntry, SourceClip, clip_in, name_dimensions
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
 from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.judgements.aggregate import JudgedPair
+from videoalign.data.source_table import Row, SourceTable
 
 _WRITTEN = {Label.A: "A", Label.B: "B", Label.TIE: "same"}
 

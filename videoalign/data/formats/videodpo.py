@@ -15,8 +15,8 @@ from typing import Any
 from videoalign.contracts.records import Aggregation, Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats.common import ImportOptions, PairEntry, RowDimension, SourceClip, clip_in
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from videoalign.contracts.records import OVERALL, Label
 from videoalign.data.formats.common import Importer, PairEntry, clip_in, names_in
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 RENAMED = {

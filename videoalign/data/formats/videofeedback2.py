@@ -14,7 +14,7 @@ import re
 
 from videoalign.data.formats.common import Importer, RatingEntry, SourceClip, name_dimensions
 from videoalign.data.formats.ratings import RatingsImporter, RatingsOptions
-from videoalign.data.formats.source import Row, SourceTable
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 from videoalign.video.addresses import path_of
 

@@ -23,13 +23,13 @@ from videoalign.data.formats.common import (
     names_in,
     plain_dimensions,
 )
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     VerdictOptions,
     known_verdicts,
     normalise_label,
 )
 from videoalign.data.formats.writing import Contents, write_rows
+from videoalign.data.source_table import Row, SourceTable
 
 ANSWERS = {"video1": Label.A, "video2": Label.B, "tie": Label.TIE}
 _NO_SCALE = "unsafe type"

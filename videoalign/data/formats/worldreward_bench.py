@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 
 from videoalign.data.formats.common import PairEntry, clip_in, media_in, name_dimensions, optional_column
-from videoalign.data.formats.source import Row, SourceTable
 from videoalign.data.formats.verdicts import (
     LABELS,
     SIDES,
@@ -19,6 +18,7 @@ from videoalign.data.formats.verdicts import (
     known_verdicts,
     normalise_label,
 )
+from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
 

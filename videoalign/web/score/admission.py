@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from videoalign.web.refusals import Refusal
 from videoalign.web.score.metrics import Metrics
-from videoalign.web.score.refusals import Refusal
 from videoalign.web.score.settings import ServeSettings
 
 LONGEST_WAIT = 60

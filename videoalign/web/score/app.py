@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from videoalign import __version__
 from videoalign.models.videoreward import VideoReward
 from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
-from videoalign.web.score.refusals import Refusal, refusal_of_http
+from videoalign.web.refusals import Refusal, refusal_of_http
 from videoalign.web.score.schema import Failure, Health, Scores, request_body
 from videoalign.web.score.service import ScoreService
 from videoalign.web.score.settings import ServeSettings

@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.errors import VideoAlignError
 from videoalign.models.videoreward import VideoReward
+from videoalign.web.refusals import Refusal, refusal_of
 from videoalign.web.score.admission import Admission
 from videoalign.web.score.batching import Batcher
 from videoalign.web.score.metrics import Metrics
-from videoalign.web.score.refusals import Refusal, refusal_of
 from videoalign.web.score.settings import ServeSettings
 from videoalign.web.score.uploads import Upload, read_uploads
 

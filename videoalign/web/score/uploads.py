@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from videoalign.web.score.refusals import Refusal, refusal_of_http, too_many
+from videoalign.web.refusals import Refusal, refusal_of_http, too_many
 from videoalign.web.score.schema import ClipBody, ClipsBody
 from videoalign.web.score.settings import ServeSettings
 

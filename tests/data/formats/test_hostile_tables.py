@@ -1,0 +1,137 @@
+"""Tables that are broken in ways that only machines think of: one line with file, row and reason, nothing written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.tables import clip, vbench, world, write_table
+from videoalign.data.formats import import_data
+from videoalign.errors import DataError
+
+from .test_broken_rows import GOOD_ROWS, SETTINGS
+
+PROMPTS = {
+    "videofeedback": "text prompt",
+    "mj-bench": "caption",
+    "arena": "prompt",
+    "uve-bench": "prompt",
+    "va-judger": "text_prompt",
+    "visionreward": "prompt",
+    "videodpo": "caption",
+    "rapidata": "prompt",
+    "ratings": "prompt",
+    "pairs": "prompt",
+    "worldreward-bench": "input_caption",
+    "vbench-human": "prompt_en",
+}
+BAD_TEXTS: list[tuple[Any, str]] = [
+    ([1, 2], "must hold text or a number; got list"),
+    ({"a": [1]}, "must hold text or a number; got dict"),
+    ("\ud800", "holds a character that is no text"),
+    ("a\0b", "holds a character that is no text"),
+]
+
+
+def refused(format: str, source: Path, out: Path, **options: Any) -> str:
+    """What is said of a table that cannot be imported."""
+    with pytest.raises(DataError) as caught:
+        import_data(format, source, out, options=options)
+    assert not out.exists() and not list(out.parent.glob("*.part")), "something half written is left"
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("format", PROMPTS)
+def test_a_prompt_that_is_no_text_is_told_with_its_row(tmp_path: Path, six_clips: Path, format: str) -> None:
+    options = {**SETTINGS.get(format, {}), **({"dimensions": ("look",)} if format in ("ratings", "pairs") else {})}
+    for value, says in BAD_TEXTS:
+        row = GOOD_ROWS[format]
+        if format == "videodpo" and isinstance(value, list):
+            continue  # its captions may stand in lists
+        source = write_table(tmp_path / "t.jsonl", [row, {**row, PROMPTS[format]: value}])
+        told = refused(format, source, tmp_path / "d", **options)
+        assert told.startswith("t.jsonl:2: ") and says in told
+
+
+@pytest.mark.parametrize(("format", "row"), [
+    ("arena", {**GOOD_ROWS["arena"], "video_b": "videos/\ud800.mp4"}),
+    ("arena", {**GOOD_ROWS["arena"], "model_b": "\udfff"}),
+    ("arena", {**GOOD_ROWS["arena"], "judge": "\udfff"}),
+    ("vbench-human", {**vbench(**{"\ud800": {"m1": 1}}), "videos": {"\ud800": clip(0), "m1": clip(1)}}),
+    ("worldreward-bench", {**world(action="left"), "actions": ["\ud800"]}),
+    ("videofeedback", {**GOOD_ROWS["videofeedback"], "video link": "a\0.mp4"}),
+])  # fmt: skip
+def test_half_a_character_is_told_with_its_row(
+    tmp_path: Path, six_clips: Path, format: str, row: dict[str, Any]
+) -> None:
+    told = refused(format, write_table(tmp_path / "t.jsonl", [row]), tmp_path / "d")
+    assert told.startswith("t.jsonl:1: ") and "holds a character that is no text" in told
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("t.jsonl", b'{"a": ' + b"9" * 5000 + b"}", r"t\.jsonl:1: is not JSON \(Exceeds the limit"),
+    ("t.json", b'[{"a": 1},\n{"a": ' + b"9" * 5000 + b"}]", r"t\.json:2: is not JSON \(Exceeds the limit"),
+    ("t.csv", b"a,b\n1,2\n3,caf\xe9\n", r"t\.csv:3: is not UTF-8"),
+    ("t.csv", b"a,b\n" + b"1,2\n" * 40_000 + b"3,caf\xe9\n", r"t\.csv:40002: is not UTF-8"),
+    ("t.json", b'[{"a": 1},\n\n{"a": "caf\xe9"}]', r"t\.json:3: is not UTF-8"),
+    ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), r"t\.csv:1: is not UTF-8 \(it holds zero bytes\)"),
+    ("t.csv", "a,b\n1,2\n".encode("utf-16")[:-1], r"t\.csv: is not UTF-16"),
+    ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 999, mtime=0)[:-9], r"csv\.gz: truncated or not packed with gzip"),
+    ("t.csv.gz", b"a,b\n1,2\n", r"t\.csv\.gz: truncated or not packed with gzip"),
+    ("t.csv", b"a,b,a\n1,2,3\n", r"t\.csv:1: a column name stands twice, 'a', in a, b, a"),
+    ("t.csv", b"sep=;\na;b\n1;2\n3\n", r"t\.csv:4: has 1 cells; the heading has 2"),
+    ("t.csv", b"a,b\n1,2,3\n", r"t\.csv:2: has 3 cells; the heading has 2"),
+    ("t.jsonl", b'{"a": 1}\n{"a": 1, "a": 2}', r"t\.jsonl:2: is not JSON \('a' stands twice in an object\)"),
+    ("t.json", b'[{"a": 1},\n{"b": 1, "b": 2}]', r"t\.json:2: is not JSON \('b' stands twice in an object\)"),
+    ("t.parquet.gz", b"", "a table must end in .csv, .tsv"),
+    ("t.xlsx", b"PK", "save a spreadsheet as CSV"),
+])  # fmt: skip
+def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        import_data("arena", tmp_path / name, tmp_path / "d")
+
+
+def test_parquet_with_a_name_twice_or_bytes_for_text_is_refused(tmp_path: Path, six_clips: Path) -> None:
+    row = GOOD_ROWS["arena"]
+    twice = pa.Table.from_arrays([pa.array([value]) for value in [*row.values(), "again"]], names=[*row, "prompt"])
+    pq.write_table(twice, tmp_path / "t.parquet")
+    assert "a column name stands twice, 'prompt', in prompt, " in refused(
+        "arena", tmp_path / "t.parquet", tmp_path / "d"
+    )
+    source = write_table(tmp_path / "t.parquet", [{**row, "prompt": b"\xff"}])
+    assert "t.parquet:1: column 'prompt' must hold text or a number; got bytes" in refused(
+        "arena", source, tmp_path / "d"
+    )
+    source = write_table(tmp_path / "t.parquet", [{**world(action="left"), "actions": b"\xff"}])
+    told = refused("worldreward-bench", source, tmp_path / "d")
+    assert told.startswith("t.parquet:1: column 'actions' cannot be written as JSON")
+
+
+def test_columns_of_lists_are_not_taken_for_judged_ones(tmp_path: Path, six_clips: Path) -> None:
+    row = {"clip_a": clip(0), "clip_b": clip(1), "prompt": "p", "tags": ["A"], "look": "A"}
+    counts = import_data("pairs", write_table(tmp_path / "t.jsonl", [row]), tmp_path / "d")
+    assert list(counts.labels) == ["look"]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_byte_order_mark_and_either_ending_of_lines_change_nothing(
+    tmp_path: Path, make_clip: Callable[..., Path], mark: bytes, ending: str
+) -> None:
+    for k in (0, 1):
+        make_clip(tmp_path / clip(k), tint=20 * k)
+    row = {**GOOD_ROWS["arena"], "prompt": "a cat,\nasleep"}
+    cells = [f'"{value}"' for value in row.values()]
+    (tmp_path / "t.csv").write_bytes(mark + ending.join([",".join(row), ",".join(cells), ""]).encode())
+    (tmp_path / "t.jsonl").write_bytes(mark + (json.dumps(row) + ending).encode())
+    for name in ("t.csv", "t.jsonl"):
+        assert import_data("arena", tmp_path / name, tmp_path / f"d-{name}").judgements == 1

@@ -1,0 +1,283 @@
+"""Win-lose pairs to an adapter: SFT, Flow-RWR or Flow-DPO on one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from videoalign.contracts.output import fingerprint
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.records import HELD_OUT, WinLosePair
+from videoalign.data.dataset import Dataset
+from videoalign.data.latents import LatentCache
+from videoalign.data.lineage import Teacher, prompt_hashes, read_lineage, teachers_of, write_lineage
+from videoalign.distributed import Processes, join
+from videoalign.distributed.claim import claim_together
+from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.models.adapter_files import Adapter, adapter_file_digest, read_adapter
+from videoalign.models.generators.settings import ClipShape
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.lora import add_lora, has_adapter, remove_adapter, require_base, save_adapter
+from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, Method, TrainingSet, method_config
+from videoalign.recipes.generator.encode import encode, encode_reference
+from videoalign.training.callbacks import Callback
+from videoalign.training.loop import Row, count_steps, fit, precision
+from videoalign.training.objective import Objective
+from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.validation import measure
+
+MOST_DRIFT = 0.01
+"""Most that stored reference errors may change a margin, in nats, against those computed now."""
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """What an alignment leaves."""
+
+    adapter: Path
+    """Folder for `models.lora.load_adapter` and ``videoalign sample --adapter``."""
+    history: list[Row]
+    """Rows of ``log.jsonl``."""
+    num_pairs: int
+    """Pairs it was trained on."""
+    teachers: tuple[Teacher, ...]
+    """What labelled them; with the hashes of their prompts it also stands in ``lineage.json`` beside the adapter."""
+
+
+def align(
+    method: str,
+    dataset: Dataset,
+    generator: WanGenerator,
+    pairs: str,
+    out: str | Path,
+    config: AlignConfig | None = None,
+    *,
+    fresh: bool = False,
+    progress: Progress = silent,
+    on_step: Callable[[Row], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> AlignResult:
+    """Trains an adapter on the pairs of that name and writes it into ``out``; the generator is given back as it was.
+
+    Latents that are missing are encoded first. A run that stopped goes on from its last checkpoint and ends with the
+    weights of the unbroken run, bit for bit; a finished one goes on where more steps are asked for. Processes that
+    ``accelerate launch`` or ``torchrun`` started train together, each on a GPU of its own where there is one.
+
+    Args:
+        method: ``sft``, ``rwr`` or ``dpo``.
+        dataset: holds the pairs with their clips and prompts.
+        generator: the base; carries no adapter.
+        pairs: name of a table of pairs.
+        out: folder of the adapter, its checkpoint and its log.
+        config: of the class that `METHODS` names for the method; its defaults when absent.
+        fresh: start over where ``out`` holds a run of ours.
+        progress: counts clips while encoding, then steps.
+        on_step: called with the row of each step.
+        callbacks: see `training.loop.fit`.
+
+    Raises:
+        ConfigError: an unknown method, a config of another method, settings that cannot take effect, or a loss that
+            stopped being finite.
+        DataError: no pairs, clips that do not fit, or stored reference errors that are not the reference's.
+        ModelError: an adapter to start from that is none, or of another base.
+        OutputError: ``out`` belongs to another run, or cannot be written.
+    """
+    config, processes = _checked(method, config), join()
+    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.time_shift)})
+    progress = progress if processes.is_first else silent
+    generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
+    train, held_out = _split(dataset, pairs, rows, config)
+    start = _start(generator, config)
+    if processes.count > 1 and generator.device.type != "cpu":
+        generator.to(processes.device)
+    cache = processes.first_then_all(
+        lambda: encode(dataset, generator, rows, config.encode, group="encode.", progress=progress)
+    )
+    identity = _identity(method, config, generator, train, cache, processes)
+    folder = claim_together(out, identity, processes, fresh=fresh)
+    run = _Run(method, METHODS[method], generator, config, cache, processes)
+    with _new_adapter(generator, config, start) as parameters:
+        history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
+        if processes.is_first:
+            save_adapter(generator.transformer, folder, generator.identity())
+        teachers = processes.first_then_all(lambda: _write_lineage(folder, method, dataset, train, config, processes))
+    return AlignResult(adapter=folder, history=history, num_pairs=len(train), teachers=teachers)
+
+
+def _write_lineage(
+    folder: Path, method: str, dataset: Dataset, rows: list[WinLosePair], config: AlignConfig, processes: Processes
+) -> tuple[Teacher, ...]:
+    """Everything that taught the adapter, what taught the one that it started from included; written down."""
+    before = None if config.start is None else read_lineage(config.start)
+    teachers, prompts = teachers_of(rows), prompt_hashes(dataset, rows)
+    if before is not None:
+        teachers = tuple(dict.fromkeys((*teachers, *before.teachers)))
+        prompts = tuple(sorted({*prompts, *before.prompts}))
+    if processes.is_first:
+        write_lineage(folder, f"align {method}", teachers, prompts)
+    return teachers
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What an alignment works with while the adapter is on."""
+
+    name: str
+    method: Method
+    generator: WanGenerator
+    config: Any
+    cache: LatentCache
+    processes: Processes
+
+    def fit(
+        self,
+        parameters: dict[str, nn.Parameter],
+        train: list[WinLosePair],
+        held_out: list[WinLosePair],
+        folder: Path,
+        progress: Progress,
+        *,
+        on_step: Callable[[Row], None] | None,
+        callbacks: Sequence[Callback],
+    ) -> list[Row]:
+        """Trains on some pairs and measures on others, where there are any; the rows of the log."""
+        objective = self.method.objective(self.generator, parameters, self.config)
+        training = self.training_set(train, objective, progress)
+        validation = self.method.training_set(self.cache, held_out, self.config, None) if held_out else None
+        with progress(f"align {self.name}", self.config.fit.num_steps) as advance:
+            return fit(
+                objective,
+                training.examples,
+                training.collate,
+                self.config.fit,
+                folder,
+                on_step=count_steps(advance, on_step),
+                callbacks=callbacks,
+                validate=None if validation is None else partial(self.measure, objective, validation),
+                name_of=training.names.__getitem__,
+                processes=self.processes,
+            )
+
+    def training_set(self, rows: list[WinLosePair], objective: Objective, progress: Progress) -> TrainingSet:
+        """The pairs, with the reference's errors on fixed draws where the settings ask for them.
+
+        Raises:
+            DataError: stored errors are not those that the reference has here and now, as one batch shows.
+        """
+        num_draws = getattr(self.config, "reference_draws", 0)
+        if not num_draws or not isinstance(objective, DpoObjective):
+            return self.method.training_set(self.cache, rows, self.config, None)
+        fitting = self.config.fit
+        with objective.reference():
+            references = self.processes.first_then_all(
+                lambda: encode_reference(
+                    self.generator,
+                    self.cache,
+                    rows,
+                    num_draws=num_draws,
+                    times=self.config.times,
+                    dtype=fitting.dtype,
+                    start=_start_digest(self.config),
+                    batch_size=fitting.batch_size,
+                    progress=progress,
+                )
+            )
+        training = self.method.training_set(self.cache, rows, self.config, references)
+        with precision(fitting.dtype, self.generator.device):
+            drift = objective.reference_drift(training.collate(list(training.examples[: fitting.batch_size])))
+        if drift > MOST_DRIFT:
+            raise DataError(
+                f"reference errors in {self.cache.folder} are not those of this model here: they change margins by up "
+                f"to {drift:.3g}, wanted at most {MOST_DRIFT}. Delete its reference-*.safetensors, or set "
+                "reference_draws=0."
+            )
+        return training
+
+    def measure(self, objective: Objective, validation: TrainingSet) -> dict[str, float]:
+        """The numbers of pairs that are not trained on, without dropout."""
+        transformer = self.generator.transformer
+        was_training = transformer.training
+        try:
+            transformer.eval()
+            sets = validation.examples, validation.collate
+            return measure(objective, *sets, self.config.fit, processes=self.processes)
+        finally:
+            transformer.train(was_training)
+
+
+def _start(generator: WanGenerator, config: AlignConfig) -> Adapter | None:
+    """The adapter that the settings start from, which must be of this generator, itself without one."""
+    if has_adapter(generator.transformer):
+        raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
+    if config.start is None:
+        return None
+    require_base(config.start, generator.identity())
+    return read_adapter(config.start)
+
+
+@contextmanager
+def _new_adapter(
+    generator: WanGenerator, config: AlignConfig, start: Adapter | None
+) -> Iterator[dict[str, nn.Parameter]]:
+    """A fresh adapter while the block runs; the transformer is bare and in evaluation mode again after it."""
+    transformer = generator.transformer
+    parameters = add_lora(transformer, config.lora, seed=config.fit.seed, start=start)
+    try:
+        transformer.train(config.lora.dropout > 0)
+        yield parameters
+    finally:
+        remove_adapter(transformer)
+        transformer.eval()
+
+
+def _split(
+    dataset: Dataset, name: str, rows: list[WinLosePair], config: AlignConfig
+) -> tuple[list[WinLosePair], list[WinLosePair]]:
+    """Pairs to train on, and those of the ``val`` prompts to measure on where the settings ask for that."""
+    if not config.fit.validate_every_steps:
+        return rows, []
+    splits = {prompt.prompt_id: prompt.split for prompt in dataset.prompts()}
+    train = [row for row in rows if splits.get(row.prompt_id) not in HELD_OUT]
+    held_out = [row for row in rows if splits.get(row.prompt_id) == "val"]
+    if not train or not held_out:
+        raise ConfigError(
+            f"fit.validate_every_steps: pairs '{name}' hold {len(train)} pairs to train on and {len(held_out)} of "
+            "'val' prompts to measure on; wanted some of each. Make them with: videoalign pairs ... split=all"
+        )
+    return train, held_out
+
+
+def _checked(method: str, config: AlignConfig | None) -> AlignConfig:
+    wanted = method_config(method)
+    if config is not None and not isinstance(config, wanted):
+        raise ConfigError(f"config: got {type(config).__name__}; method '{method}' wants {wanted.__name__}.")
+    return config or wanted()
+
+
+def _start_digest(config: AlignConfig) -> str:
+    return "" if config.start is None else adapter_file_digest(config.start)
+
+
+def _identity(
+    method: str,
+    config: AlignConfig,
+    generator: WanGenerator,
+    pairs: Sequence[WinLosePair],
+    cache: LatentCache,
+    processes: Processes,
+) -> dict[str, Any]:
+    return {
+        "command": f"align {method}",
+        **config.model_dump(mode="json", exclude={"fit", "encode", "start", *ClipShape.model_fields}),
+        "fit": config.fit.identity(processes),
+        "start": _start_digest(config),
+        "model": generator.identity(),
+        "pairs": fingerprint([list(vars(pair).values()) for pair in pairs]),
+        "latents": cache.identity(),
+    }

@@ -1,0 +1,295 @@
+"""Clips and prompts to latents and text states, once, beside the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from videoalign.contracts.output import fingerprint
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import Generator
+from videoalign.contracts.records import Clip, Prompt, WinLosePair
+from videoalign.data.clip_content import clip_keys, input_key
+from videoalign.data.dataset import Dataset
+from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
+from videoalign.errors import DataError
+from videoalign.models.generators.settings import ClipShape
+from videoalign.randomness import fold_in
+from videoalign.recipes.generator.clip_fit import ClipFit, ClipSettings
+from videoalign.training.objectives.dpo import fixed_draws, reference_errors
+from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
+
+Row = TypeVar("Row")
+
+
+class EncodeConfig(ClipSettings, ClipShape):
+    """How latents and reference errors are made."""
+
+    reference_draws: int = Field(default=0, ge=0)
+    """Fixed draws of time and noise per pair at which the reference's error is stored; 0 stores none."""
+    times: TimeSettings = TimeSettings(shift="model")
+    """How the times of those draws are spread; training must ask for the same."""
+
+
+SHARD_CLIPS = 64
+"""Clips of one shard; a run that stops encodes at most so many again."""
+
+LATENTS_FOLDER = "latents"
+"""Folder of a dataset that holds what is made here; see docs/reference/dataset.md."""
+
+
+def encode(
+    dataset: Dataset,
+    generator: Generator,
+    pairs: Sequence[WinLosePair],
+    settings: ClipSettings | None = None,
+    *,
+    group: str = "",
+    progress: Progress = silent,
+) -> LatentCache:
+    """The latents of all clips in ``pairs`` and the text states of their prompts; what is there is not made again.
+
+    What is there is found by the content of a clip's file, or the text of a prompt, and by all of the model that
+    decides the result; so a clip that was replaced, or an autoencoder that was corrected, is encoded again.
+
+    Args:
+        dataset: holds clips and prompts; what is made stands in its ``latents`` folder.
+        generator: its autoencoder and text encoder are used.
+        pairs: what is to be trained on.
+        settings: see `ClipSettings`.
+        group: what the user's command has them in, as ``encode.``, for messages.
+        progress: counts clips.
+
+    Raises:
+        DataError: no pairs, a pair of unknown clips or of two prompts, or a clip of another rate, length or size than
+            the generator's that ``settings`` do not say what to do with; or one that was replaced since the pairs were
+            made.
+        VideoError: a clip that is missing or damaged.
+        OutputError: the folder cannot be written.
+    """
+    settings = settings or ClipSettings()
+    if isinstance(settings, ClipShape):
+        generator = generator.changed(settings.shape())
+    clips, prompts = _asked(dataset, pairs)
+    fit = ClipFit.of(generator, settings, group)
+    changes = [fit.changes(clip) for clip in clips]
+    keys = clip_keys(dataset, clips)
+    _require_scored(dataset, pairs, prompts, dict(zip((clip.clip_id for clip in clips), keys, strict=True)))
+    texts = _encode_texts(dataset, generator, prompts, settings)
+    sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
+    stored, waiting = {}, []
+    for clip, key, change in zip(clips, keys, changes, strict=True):
+        by_sampler = settings.sampler_latents and not change and key in sampled
+        stored[clip.clip_id] = (sampled if by_sampler else of_files.of(change)), key
+        if key not in stored[clip.clip_id][0]:
+            waiting.append(_Waiting(clip, key, stored[clip.clip_id][0]))
+    with progress("encode", len(clips)) as advance:
+        for _ in range(len(clips) - len(waiting)):
+            advance()
+        _encode_clips(dataset, generator, fit, waiting, advance)
+    places = {clip_id: store.place(key) for clip_id, (store, key) in stored.items()}
+    return LatentCache(dataset.path / LATENTS_FOLDER, places, texts)
+
+
+def unranked(prompt_id: str, first: str, second: str) -> WinLosePair:
+    """Two clips of a prompt for `encode`, which reads the ids alone, where neither has won."""
+    return WinLosePair(prompt_id=prompt_id, clip_win=first, clip_lose=second, reward_win=0.0, reward_lose=0.0)
+
+
+class _FileStores:
+    """Stores of latents that the autoencoder read from files, one for each way in which the clips were changed."""
+
+    def __init__(self, dataset: Dataset, generator: Generator) -> None:
+        self.folder, self.about = dataset.path / LATENTS_FOLDER, _about_clips(generator, "file")
+        self.known: dict[str, TensorStore] = {}
+
+    def of(self, changes: Mapping[str, Any]) -> TensorStore:
+        about = {**self.about, "changed_to": dict(changes)} if changes else self.about
+        name = fingerprint(about)
+        if name not in self.known:
+            self.known[name] = TensorStore(self.folder, "clips", about)
+        return self.known[name]
+
+
+def sampler_store(dataset: Dataset, generator: Generator) -> TensorStore:
+    """Where the latents that the generator's own clips came from are kept, by `clip_keys`."""
+    return TensorStore(dataset.path / LATENTS_FOLDER, "clips", _about_clips(generator, "sampler"))
+
+
+def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> list[PairExample]:
+    """The pairs in latents; a clip that stands in several pairs is held once."""
+    latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
+    texts = cache.texts(pair.prompt_id for pair in pairs)
+    return [
+        PairExample(win=latents[pair.clip_win], lose=latents[pair.clip_lose], text=texts[pair.prompt_id])
+        for pair in pairs
+    ]
+
+
+def encode_reference(
+    generator: Generator,
+    cache: LatentCache,
+    pairs: Sequence[WinLosePair],
+    *,
+    num_draws: int,
+    times: TimeSettings,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    start: str = "",
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> PairReference:
+    """The generator's errors on ``num_draws`` fixed draws of every pair, all tensors (P, K), kept beside the latents.
+
+    The draws of a pair follow from what the pair is (its latents, its text) and from what decides the errors (the
+    transformer, the law of times, the number of draws, the precision), not from its place; so what was made for other
+    tables of pairs serves here too, and only what is missing is made.
+
+    Args:
+        generator: the reference.
+        cache: holds the pairs, see `encode`.
+        pairs: P of them.
+        num_draws: K.
+        times: law and shift of the times; they are spread evenly over the draws whatever ``stratified`` says.
+        dtype: precision of the forward passes; the one that training uses.
+        start: digest of the adapter that the generator carries, empty for none; it is part of what the reference is.
+        batch_size: pairs in one forward pass.
+        progress: counts pairs.
+
+    Raises:
+        DataError: a pair that is not in the cache.
+        OutputError: the folder cannot be written.
+    """
+    times = times.of_model(lambda: generator.time_shift)
+    store = _reference_store(generator, cache, num_draws, times, dtype, start)
+    keys = [_pair_key(cache, pair) for pair in pairs]
+    seeds = {key: fold_in(0, store.group, key).initial_seed() for key in keys}
+    waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in store}
+    device = next(generator.transformer.parameters()).device
+    with progress("reference", len(keys)) as advance:
+        for _ in range(len(keys) - len(waiting)):
+            advance()
+        for some in _parts(list(waiting), SHARD_CLIPS):
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                made = reference_errors(
+                    generator.velocity,
+                    pair_examples(cache, [waiting[key] for key in some]),
+                    seeds=[seeds[key] for key in some],
+                    num_draws=num_draws,
+                    times=times,
+                    batch_size=batch_size,
+                    device=device,
+                )
+            store.add(dict(zip(some, torch.stack([made.errors_win, made.errors_lose], dim=1), strict=True)))
+            for _ in some:
+                advance()
+    errors = read_stored(store.place(key) for key in keys)
+    win, lose = torch.stack([errors[store.place(key)] for key in keys]).unbind(1)
+    drawn = [fixed_draws(seeds[key], num_draws, times) for key in keys]
+    return PairReference(torch.stack([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn]), win, lose)
+
+
+def _reference_store(
+    generator: Generator, cache: LatentCache, num_draws: int, times: TimeSettings, dtype: str, start: str
+) -> TensorStore:
+    """Where errors of this reference stand: of these weights in this precision, at such draws."""
+    about = {
+        "transformer": generator.identity()["transformer"],
+        "weights": str(next(generator.transformer.parameters()).dtype),
+        "start": start,
+        "num_draws": num_draws,
+        "dtype": dtype,
+        **times.model_dump(exclude={"stratified"}),
+    }
+    return TensorStore(cache.folder, "reference", about)
+
+
+def _pair_key(cache: LatentCache, pair: WinLosePair) -> str:
+    clips = [cache.stored_clips.get(clip_id) for clip_id in (pair.clip_win, pair.clip_lose)]
+    places = [*clips, cache.stored_texts.get(pair.prompt_id)]
+    return fingerprint([None if place is None else place.name for place in places])
+
+
+def _asked(dataset: Dataset, pairs: Sequence[WinLosePair]) -> tuple[list[Clip], list[Prompt]]:
+    """Clips and prompts of the pairs, each once."""
+    if not pairs:
+        raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
+    clips, prompts = ({clip.clip_id: clip for clip in dataset.clips()}, {p.prompt_id: p for p in dataset.prompts()})
+    for pair in pairs:
+        for kind, key, known in (
+            ("clip", pair.clip_win, clips.keys()),
+            ("clip", pair.clip_lose, clips.keys()),
+            ("prompt", pair.prompt_id, prompts.keys()),
+        ):
+            if key not in known:
+                raise DataError(f"pairs: {kind} '{key}' is not in {dataset.path}; make the pairs again.")
+        for clip in (clips[pair.clip_win], clips[pair.clip_lose]):
+            if clip.prompt_id != pair.prompt_id:
+                raise DataError(
+                    f"pairs: clip '{clip.clip_id}' is of prompt '{clip.prompt_id}', its pair of '{pair.prompt_id}'; "
+                    "both clips of a pair show its prompt. Make the pairs again."
+                )
+    clip_ids = dict.fromkeys(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
+    return [clips[key] for key in clip_ids], [prompts[key] for key in dict.fromkeys(p.prompt_id for p in pairs)]
+
+
+def _require_scored(
+    dataset: Dataset, pairs: Sequence[WinLosePair], prompts: Sequence[Prompt], keys: Mapping[str, str]
+) -> None:
+    """Checks that the clips of the pairs are those that were scored, where the pairs tell."""
+    texts = {prompt.prompt_id: prompt.text for prompt in prompts}
+    for pair in pairs:
+        for clip_id, scored in ((pair.clip_win, pair.content_win), (pair.clip_lose, pair.content_lose)):
+            if scored and input_key(keys[clip_id], texts[pair.prompt_id]) != scored:
+                raise DataError(
+                    f"pairs: clip '{clip_id}' of {dataset.path} was replaced after it was scored; score the dataset "
+                    "and make the pairs again."
+                )
+
+
+def _about_clips(generator: Generator, source: str) -> dict[str, str]:
+    return {"autoencoder": generator.identity()["autoencoder"], "latents_of": source}
+
+
+def _encode_texts(
+    dataset: Dataset, generator: Generator, prompts: Sequence[Prompt], settings: ClipSettings
+) -> dict[str, Stored]:
+    about = {"text_encoder": generator.identity()["text_encoder"]}
+    store = TensorStore(dataset.path / LATENTS_FOLDER, "texts", about)
+    keys = {prompt.prompt_id: fingerprint(prompt.text) for prompt in prompts}
+    waiting = list(dict.fromkeys(p.text for p in prompts if keys[p.prompt_id] not in store))
+    for shard in _parts(waiting, SHARD_CLIPS):
+        states = [generator.encode_text(batch) for batch in _parts(shard, settings.batch_size)]
+        store.add(dict(zip(map(fingerprint, shard), torch.cat(states), strict=True)))
+    return {prompt_id: store.place(key) for prompt_id, key in keys.items()}
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A clip to be encoded, and where its latents go."""
+
+    clip: Clip
+    key: str
+    store: TensorStore
+
+
+def _encode_clips(
+    dataset: Dataset, generator: Generator, fit: ClipFit, clips: Sequence[_Waiting], advance: Callable[[], None]
+) -> None:
+    for shard in _parts(clips, SHARD_CLIPS):
+        made: dict[str, tuple[TensorStore, dict[str, Tensor]]] = {}
+        for batch in _parts(shard, fit.settings.batch_size):
+            latents = generator.encode([fit.load(dataset, waiting.clip) for waiting in batch])
+            for waiting, value in zip(batch, latents.cpu(), strict=True):
+                made.setdefault(waiting.store.group, (waiting.store, {}))[1][waiting.key] = value
+                advance()
+        for store, tensors in made.values():
+            store.add(tensors)
+
+
+def _parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))

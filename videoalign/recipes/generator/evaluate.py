@@ -1,0 +1,191 @@
+"""A candidate against a base: clips of the same prompts and seeds, a judge, win rates and a page to look at."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from videoalign.contracts.output import claim_folder, write_json
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.versions import library_versions
+from videoalign.data.lineage import read_lineage
+from videoalign.data.prompts_file import read_prompts
+from videoalign.errors import DataError
+from videoalign.evaluation.compare import compare, headline
+from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
+from videoalign.models.generators.opening import resolve_place
+from videoalign.recipes.generator.generate import GenerateConfig, SampleConfig, generate
+from videoalign.recipes.generator.independence import Independence, require_independence
+from videoalign.recipes.generator.makers import Maker, open_makers, split_model
+from videoalign.recipes.judges import JUDGES, JudgedClips, judge_dataset, open_judge
+
+
+class EvaluateConfig(SampleConfig):
+    """How two models are compared."""
+
+    per_prompt: int = Field(default=4, gt=0)
+    """Clips of each prompt and model."""
+    num_shown: int = Field(default=6, ge=0)
+    """Prompts whose first clips stand in the report."""
+    allow_teacher_judge: bool = False
+    """Let the judge be the reward that labelled what an arm was trained on; every table then says so."""
+    allow_trained_prompts: bool = False
+    """Let prompts be among those that an arm was trained on; every table then says so."""
+
+
+def evaluate(
+    base: str,
+    candidate: str,
+    prompts: str | Path,
+    judge: str,
+    out: str | Path,
+    config: EvaluateConfig | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Compares two generators and writes ``results.json``, ``scores.json`` and ``report.html`` into ``out``.
+
+    Args:
+        base: name, folder or hub id of a generator.
+        candidate: the same, or ``MODEL:ADAPTER`` with the folder of an adapter behind the colon.
+        prompts: file of prompts, see `read_prompts`; none that an arm's adapter was trained on.
+        judge: ``oracle`` for the sprite world, or the folder of a VideoReward that taught neither adapter.
+        out: output folder; a run that stopped goes on there.
+        config: how many clips and how.
+        device: where generators and reward run; see `load_generator`.
+        dtype: precision of the generators; see `load_generator`.
+        fresh: start over where ``out`` holds a run of ours.
+        progress: counts clips.
+
+    Returns:
+        What ``results.json`` holds; see docs/reference/results.md.
+
+    Raises:
+        ConfigError: the judge taught an arm or an arm was trained on a prompt, and ``config`` does not allow it; see
+            `require_independence`.
+        DataError: a prompt file or clip that cannot be used.
+        ModelError: a generator, adapter or reward that cannot be loaded.
+        OutputError: ``out`` belongs to another run, or cannot be written.
+    """
+    config = config or EvaluateConfig()
+    texts, referee = read_prompts(prompts), open_judge(judge, device=resolve_place(device, "float32")[0])
+    independence = _independence(referee, texts, (base, candidate), config)
+    makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype)
+    settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
+    identity = {"command": "evaluate", "prompts": texts, "judge": judge, "settings": settings}
+    identity |= {arm: maker.identity() for arm, maker in makers.items()}
+    folder = claim_folder(out, identity, fresh=fresh)
+    seconds: dict[str, float] = {}
+    how = referee, folder, config, seconds, progress
+    arms = {arm: _make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
+    write_json(folder / "scores.json", clip_table(arms, referee.dimensions))
+    alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
+    given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
+    sizes = {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt}
+    found = {"alignment": alignment, "headline": headline(alignment), "run": sizes, "seconds": seconds}
+    results = {**_provenance(given, judge, config), **asdict(independence), **found}
+    write_json(folder / "results.json", results)
+    write_report(folder, results, ReportMedia(comparisons=shown_rows(arms, referee.dimensions, config.num_shown)))
+    return results
+
+
+def _independence(
+    judge: RewardModel, prompts: Sequence[str], models: Sequence[str], config: EvaluateConfig
+) -> Independence:
+    adapters = [adapter for _, adapter in map(split_model, models) if adapter]
+    return require_independence(
+        judge,
+        prompts,
+        {adapter: read_lineage(adapter) for adapter in adapters},
+        allow_teacher=config.allow_teacher_judge,
+        allow_trained_prompts=config.allow_trained_prompts,
+    )
+
+
+def compare_arms(base: JudgedClips, candidate: JudgedClips, judge: RewardModel) -> dict[str, dict[str, float]]:
+    """Win rates of the candidate, see `evaluation.compare.compare`.
+
+    Raises:
+        DataError: the arms do not hold clips of the same prompts and seeds.
+    """
+    keys = [[(text, clip.seed) for text, clip in zip(arm.prompts, arm.clips, strict=True)] for arm in (base, candidate)]
+    if keys[0] != keys[1]:
+        raise DataError(
+            f"comparison: {base.dataset.path} and {candidate.dataset.path} hold clips of other prompts or seeds; "
+            "make both with the same prompts, seed and number of clips."
+        )
+    return compare(base.scores, candidate.scores, base.prompts, judge.dimensions)
+
+
+def clip_table(arms: Mapping[str, JudgedClips], dimensions: Sequence[str]) -> list[dict[str, Any]]:
+    """Each prompt and seed with every arm's scores by dimension, as ``scores.json`` holds them."""
+    first = next(iter(arms.values()))
+    return [
+        {"prompt": first.prompts[row], "seed": clip.seed}
+        | {name: dict(zip(dimensions, arm.scores[row].tolist(), strict=True)) for name, arm in arms.items()}
+        for row, clip in enumerate(first.clips)
+    ]
+
+
+def shown_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str], num_rows: int) -> list[ClipRow]:
+    """The first clip of each of ``num_rows`` prompts, spread over all of them, side by side from every arm."""
+    prompts = next(iter(arms.values())).prompts
+    firsts = [row for row, text in enumerate(prompts) if row == 0 or text != prompts[row - 1]]
+    chosen = (
+        [firsts[place * len(firsts) // num_rows] for place in range(num_rows)] if num_rows < len(firsts) else firsts
+    )
+    return [
+        ClipRow(
+            prompt=prompts[row],
+            clips={name: arm.dataset.clip_path(arm.clips[row]) for name, arm in arms.items()},
+            scores={name: dict(zip(dimensions, arm.scores[row].tolist(), strict=True)) for name, arm in arms.items()},
+        )
+        for row in (chosen if num_rows else [])
+    ]
+
+
+def _make_and_judge(
+    arm: str,
+    maker: Maker,
+    prompts: Sequence[str],
+    judge: RewardModel,
+    folder: Path,
+    config: EvaluateConfig,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> JudgedClips:
+    started = time.perf_counter()
+    variant = Path(maker.adapter).name if maker.adapter else ""
+    options = GenerateConfig(
+        **config.model_dump(include=set(SampleConfig.model_fields)), keep_latents=False, check_steps=False
+    )
+    with maker.ready() as generator:
+        dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
+    made = time.perf_counter()
+    judged = judge_dataset(judge, dataset, prompts, keep=folder / "scores" / arm, progress=progress)
+    seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}
+    return judged
+
+
+def _provenance(given: Mapping[str, str | Path], judge: str, config: EvaluateConfig) -> dict[str, Any]:
+    return {
+        "seed": config.seed,
+        "versions": library_versions(),
+        "command": _command(given, config),
+        "judge": f"the {judge}" if judge in JUDGES else judge,
+    }
+
+
+def _command(given: Mapping[str, str | Path], config: EvaluateConfig) -> str:
+    changed = [f"{name}={value}" for name, value in config.model_dump(exclude_defaults=True).items()]
+    return shlex.join(["videoalign", "evaluate", *(str(word) for option in given.items() for word in option), *changed])

@@ -1,0 +1,335 @@
+"""Prompts to clips: into a dataset, or into a folder of mp4 files to look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from videoalign.contracts.output import claim_folder, fingerprint
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import Generator, Steering
+from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.video import Video
+from videoalign.data.clip_content import clip_keys
+from videoalign.data.dataset import CLIP_FOLDER, INFO_FILE, Dataset, prompt_id_of
+from videoalign.errors import ConfigError, DataError
+from videoalign.models.generators.settings import ClipShape
+from videoalign.recipes.generator.encode import sampler_store
+from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
+from videoalign.sampling.step_check import StepCheck
+from videoalign.video.files import write_video
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from videoalign.models.generators.wan import WanGenerator
+    from videoalign.sampling.guided import RewardGuide
+
+GUIDE_FILES = ("*.safetensors", "latent_reward.json")
+"""Files of a guide's folder that decide what it does."""
+
+FLUSH_CLIPS = 64
+"""Clips after which the dataset's table is written; a run that stops makes at most so many again."""
+
+
+class SampleConfig(ClipShape):
+    """How clips are made."""
+
+    per_prompt: int = Field(default=1, gt=0)
+    """Clips of each prompt."""
+    seed: int = 0
+    """Decides the noise of every clip; a clip's noise depends on it, its prompt and its number alone."""
+    batch_size: int = Field(default=8, gt=0)
+    """Clips made at once."""
+    num_steps: int | None = Field(default=None, gt=0)
+    """Sampling steps; default: the model's own."""
+    guidance_scale: float | None = Field(default=None, ge=0)
+    """Scale of classifier-free guidance; default: the model's own."""
+    negative_prompt: str | None = None
+    """What classifier-free guidance leads away from; default: the model's own."""
+
+    def of_model(self) -> dict[str, Any]:
+        """Those of the settings that stand in place of the model's own."""
+        own = {name: getattr(self, name) for name in ("num_steps", "guidance_scale", "negative_prompt")}
+        return {**self.shape(), **own}
+
+
+class GenerateConfig(SampleConfig):
+    """How clips of a dataset are made."""
+
+    keep_latents: bool = True
+    """Keep the latents that each clip was decoded from beside the dataset, for `encode`: the file lost something when
+    it was written, and training would learn that loss."""
+    check_steps: bool = True
+    """Make the first two clips of a new dataset again in twice the steps, and say so where they come out as others: the
+    sampler is then too coarse for the model. Costs as much as four clips."""
+
+
+def generate(
+    generator: Generator,
+    prompts: Sequence[str | Prompt],
+    out: str | Path | Dataset,
+    config: GenerateConfig | None = None,
+    *,
+    variant: str = "",
+    wrap_scheduler: Steering | None = None,
+    info: DatasetInfo | None = None,
+    progress: Progress = silent,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Dataset:
+    """Makes clips and adds them to a dataset; clips that are there are not made again.
+
+    A clip's id stands for all that decides it: weights, scheduler, adapter, guide and settings, given or the model's
+    own. Where anything of that has changed, other clips are made beside the old ones.
+
+    Args:
+        generator: makes the clips.
+        prompts: texts, or prompts with their split.
+        out: dataset, or its folder, made when absent.
+        config: how many and how.
+        variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
+        wrap_scheduler: see `Generator.sample_latents`.
+        info: dimensions of a new dataset, the default three when absent; one that is there must have the same.
+        progress: counts clips.
+        on_note: called with what `StepCheck` says of the sampler.
+
+    Raises:
+        DataError: no prompts, or one that the model cannot read; nothing is written then.
+        OutputError: ``out`` cannot be written.
+    """
+    config = config or GenerateConfig()
+    generator = generator.changed(config.of_model())
+    if not prompts:
+        raise DataError("--prompts: got 0 prompts; wanted at least 1.")
+    generator.check_prompts([p.text if isinstance(p, Prompt) else p for p in prompts])
+    dataset = out if isinstance(out, Dataset) else _opened(out, info)
+    records = dataset.own_prompts(prompts)
+    dataset.add(prompts=records)
+    name = "+".join(filter(None, (generator.name, variant)))
+    maker = fingerprint([name, clip_identity(generator, wrap_scheduler)])[:8]
+    plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
+    there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
+    done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
+    check = StepCheck(generator, wrap_scheduler, on_note, wanted=config.check_steps and not there)
+    with progress("generate", len(plans)) as advance:
+        how: dict[str, Any] = {"done": done, "wrap_scheduler": wrap_scheduler, "batch_size": config.batch_size}
+        try:
+            for plan, video, latents in make_clips(generator, plans, on_clip=advance, **how):
+                made.append((_store(dataset, plan, video, name), latents))
+                check.after(plan, latents)
+                if len(made) >= FLUSH_CLIPS:
+                    _add(dataset, generator, made, config.keep_latents)
+                    made = []
+        finally:
+            _add(dataset, generator, made, config.keep_latents)
+    check.finish()
+    return dataset
+
+
+def _opened(out: str | Path, info: DatasetInfo | None) -> Dataset:
+    """The dataset in a folder, whatever it judges where nothing else is asked for; a new one where there is none."""
+    if info is None and (Path(out) / INFO_FILE).exists():
+        return Dataset.open(out)
+    return Dataset.create(out, info or DatasetInfo(), exist_ok=True)
+
+
+def sample(
+    generator: Generator,
+    prompts: Sequence[str],
+    out: str | Path,
+    config: SampleConfig | None = None,
+    *,
+    variant: str = "",
+    wrap_scheduler: Steering | None = None,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Makes clips as mp4 files in a folder, named after prompt and seed; the paths, in order.
+
+    Arguments as in `generate`; ``fresh`` empties a folder that an earlier call with other settings filled.
+
+    Raises:
+        DataError: a prompt that the model cannot read; nothing is written then.
+        OutputError: ``out`` belongs to another run or cannot be written.
+    """
+    config = config or SampleConfig()
+    generator = generator.changed(config.of_model())
+    generator.check_prompts(prompts)
+    records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
+    identity = clip_identity(generator, wrap_scheduler)
+    identity["settings"] |= config.model_dump(include={"per_prompt", "seed"})
+    identity |= {"command": "sample", "variant": variant, "prompts": list(prompts)}
+    folder = claim_folder(out, identity, fresh=fresh)
+    plans = plan_clips(records, config.per_prompt, config.seed, "")
+    paths = {plan.clip_id: folder / f"{_slug(plan.text)}-{plan.seed}.mp4" for plan in plans}
+    done = {clip_id for clip_id, path in paths.items() if path.is_file()}
+    with progress("sample", len(plans)) as advance:
+        for plan, video, _ in make_clips(
+            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, batch_size=config.batch_size
+        ):
+            write_video(paths[plan.clip_id], video)
+    return [paths[plan.clip_id] for plan in plans]
+
+
+def open_generator(
+    model: str | Path,
+    adapter: str | Path | None = None,
+    *,
+    scale: float = 1.0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    settings: Mapping[str, Any] | None = None,
+) -> WanGenerator:
+    """A generator by name or path, with an adapter on it where one is given.
+
+    Args:
+        model: see `load_generator`, also for device, dtype and settings.
+        adapter: folder or file, see `models.adapter_files.read_adapter`.
+        scale: strength of the adapter; 1 as trained, 0 the base.
+        device: where it runs.
+        dtype: precision of transformer and text encoder.
+        settings: other than the model's own.
+
+    Raises:
+        ModelError: no such model or adapter, or an adapter of another model.
+        ConfigError: a device, precision or setting that cannot be met.
+    """
+    from videoalign.models.generators import load_generator
+    from videoalign.models.lora import load_adapter
+
+    generator = load_generator(model, device=device, dtype=dtype, settings=settings)
+    if adapter is not None:
+        load_adapter(generator.transformer, adapter, base=generator.identity(), scale=scale)
+    return generator
+
+
+@dataclass(frozen=True)
+class GuideSteering:
+    """Puts a `GuidedScheduler` around a generator's own for one call."""
+
+    guide: RewardGuide
+    identity: dict[str, Any]
+    """The reward and how it is used."""
+
+    def __call__(self, scheduler: Any, text: Tensor) -> Any:
+        """See `SchedulerWrapper`."""
+        from videoalign.sampling.guided import GuidedScheduler
+
+        return GuidedScheduler(scheduler, self.guide, text)
+
+
+def guide_wrapper(
+    generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
+) -> GuideSteering:
+    """What `Generator.sample_latents` takes to steer with a noisy-latent reward.
+
+    Args:
+        generator: that the reward was made for.
+        guide: folder of the reward.
+        weights: by dimension; None weighs all the same, with a sum of 1.
+        strength: see `sampling.guided.RewardGuide`.
+
+    Raises:
+        ModelError: no reward there, or one of another generator.
+        ConfigError: an unknown dimension, or a number out of range.
+    """
+    from videoalign.models.digest import folder_digest
+    from videoalign.models.latent_reward import LatentRewardModel
+    from videoalign.sampling.guided import RewardGuide
+
+    reward = LatentRewardModel.from_pretrained(guide).to(next(generator.transformer.parameters()).device)
+    reward.require_base(generator.name, generator.transformer.config)  # type: ignore[arg-type]
+    if weights is None:
+        weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
+    steering = RewardGuide(reward, weights, strength)
+    use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
+    return GuideSteering(steering, {"reward": folder_digest(guide, *GUIDE_FILES), **use})
+
+
+def variant_name(
+    adapter: str | Path | None,
+    guide: str | Path | None,
+    weights: Mapping[str, float] | None,
+    strength: float,
+    *,
+    scale: float = 1.0,
+) -> str:
+    """A short name for what was done to a model: the names of adapter and guide with a hash of their files and use.
+
+    Empty for a model as it is.
+
+    Raises:
+        ModelError: no adapter there.
+    """
+    from videoalign.models.digest import folder_digest
+
+    parts = []
+    if adapter is not None:
+        from videoalign.models.adapter_files import adapter_file_digest
+
+        name = Path(adapter).resolve().name.removesuffix(".safetensors")
+        parts.append(f"{name}-{fingerprint([adapter_file_digest(adapter), scale])[:8]}")
+    if guide is not None:
+        use = fingerprint([folder_digest(guide, *GUIDE_FILES), dict(weights) if weights else None, strength])
+        parts.append(f"{Path(guide).resolve().name}-{use[:8]}")
+    return "+".join(parts)
+
+
+def clip_identity(generator: Generator, wrap_scheduler: Steering | None = None) -> dict[str, Any]:
+    """All that decides a clip besides its prompt and seed: ``model``, ``settings`` and ``guide``.
+
+    Raises:
+        ConfigError: a wrapper that does not say what it does.
+    """
+    model = generator.clip_identity()
+    settings = {name: model.pop(name) for name in ("num_steps", "guidance_scale", "negative_prompt", "fps")}
+    return {"model": model, "settings": settings, "guide": _guide_identity(wrap_scheduler)}
+
+
+def _guide_identity(wrap_scheduler: Steering | None) -> dict[str, Any] | None:
+    if wrap_scheduler is None:
+        return None
+    identity: dict[str, Any] | None = getattr(wrap_scheduler, "identity", None)
+    if identity is None:
+        raise ConfigError(
+            "wrap_scheduler: got something without 'identity', which says what it does to a clip; without it clips "
+            "could not be told apart. Give what guide_wrapper makes, or an object with such an attribute."
+        )
+    return identity
+
+
+def _store(dataset: Dataset, plan: ClipPlan, video: Video, name: str) -> Clip:
+    path = f"{CLIP_FOLDER}/{plan.clip_id}.mp4"
+    write_video(dataset.path / path, video)
+    num_frames, height, width, _ = video.frames.shape
+    return Clip(
+        clip_id=plan.clip_id,
+        prompt_id=plan.prompt_id,
+        path=path,
+        generator=name,
+        seed=plan.seed,
+        fps=video.fps,
+        num_frames=num_frames,
+        height=height,
+        width=width,
+    )
+
+
+def _add(dataset: Dataset, generator: Generator, made: Sequence[tuple[Clip, Tensor]], keep_latents: bool) -> None:
+    """Takes clips into the tables, after their latents, so that a clip in the table has them."""
+    clips = [clip for clip, _ in made]
+    if keep_latents and made:
+        keys = clip_keys(dataset, clips)
+        sampler_store(dataset, generator).add(dict(zip(keys, (latents for _, latents in made), strict=True)))
+    dataset.add(clips=clips)
+
+
+def _slug(text: str) -> str:
+    """Words of any script for the name of a file: at most 60 characters and 120 bytes, no dash before them."""
+    short = re.sub(r"[\W_]+", "-", text).strip("-")[:60].encode("utf-8", "ignore")[:120].decode("utf-8", "ignore")
+    return short.strip("-") or "clip"

@@ -1,0 +1,71 @@
+"""Models that are compared, each opened once however often it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from videoalign.errors import ConfigError
+from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.lora import load_adapter, remove_adapter
+from videoalign.recipes.generator.generate import SampleConfig, clip_identity, open_generator
+from videoalign.video.addresses import is_address
+
+
+def split_model(name: str) -> tuple[str, str | None]:
+    """``MODEL:ADAPTER`` in two; the adapter is None where there is no colon.
+
+    Raises:
+        ConfigError: an address.
+    """
+    if is_address(name):
+        raise ConfigError(f"model: {name} is an address, wanted a folder, a hub id or a name; copy it here first.")
+    model, colon, adapter = name.partition(":")
+    return model, adapter if colon else None
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A generator, and an adapter that it has while it makes clips."""
+
+    given: str
+    """How it was asked for."""
+    generator: WanGenerator
+    adapter: str | None
+
+    @contextmanager
+    def ready(self) -> Iterator[WanGenerator]:
+        """The generator with the adapter on, while the block runs.
+
+        Raises:
+            ModelError: no adapter there, or one of another model.
+        """
+        if self.adapter is not None:
+            load_adapter(self.generator.transformer, self.adapter, base=self.generator.identity())
+        try:
+            yield self.generator
+        finally:
+            if self.adapter is not None:
+                remove_adapter(self.generator.transformer)
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides its clips; see `clip_identity`."""
+        with self.ready() as generator:
+            return {"given": self.given, **clip_identity(generator)}
+
+
+def open_makers(models: Mapping[str, str], config: SampleConfig, *, device: str, dtype: str) -> dict[str, Maker]:
+    """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips; a model that stands several times is opened once.
+
+    Raises:
+        ModelError: no such model.
+        ConfigError: a setting, device or precision that it cannot meet.
+    """
+    parts, options = {arm: split_model(given) for arm, given in models.items()}, config.of_model()
+    opened = {
+        name: open_generator(name, device=device, dtype=dtype, settings=options)
+        for name in dict.fromkeys(name for name, _ in parts.values())
+    }
+    return {arm: Maker(models[arm], opened[name], adapter) for arm, (name, adapter) in parts.items()}

@@ -1,0 +1,163 @@
+"""What a reward is trained on: judged clips of a dataset in groups, the clips decoded, and the batches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from videoalign.contracts.progress import Progress
+from videoalign.contracts.records import Aggregation, Clip
+from videoalign.contracts.video import unreadable
+from videoalign.data.dataset import Dataset
+from videoalign.errors import DataError, VideoError, first_few
+from videoalign.models.videoreward import VideoReward
+from videoalign.models.videoreward.processing import Patches, VideoProcessor, clip_timing, smart_size
+from videoalign.training.judged_groups import make_groups
+from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
+
+CACHE_BYTES = 2 * 1024**3
+"""Decoded clips kept in memory while training; clips beyond it are decoded again at each use."""
+
+
+def require_lessons(dataset: Dataset, groups: Sequence[JudgedGroup], loss: str) -> None:
+    """Nothing when the groups of the training prompts hold something that the loss can learn from.
+
+    Raises:
+        DataError: they do not.
+    """
+    if not groups:
+        raise DataError(f"{dataset.path}: no judged pair among the training prompts; import judgements first.")
+    if loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
+        raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
+    if loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
+        raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
+
+
+def require_readable(dataset: Dataset, clips: Iterable[Clip]) -> None:
+    """Checks, by the table of clips alone, that a reward can read all of these.
+
+    Raises:
+        VideoError: it cannot; names their files.
+    """
+    reasons = {clip.clip_id: (clip, unreadable(clip.num_frames, clip.height, clip.width)) for clip in clips}
+    found = [(dataset.clip_source(clip), reason) for clip, reason in reasons.values() if reason is not None]
+    if found:
+        names = first_few([Path(file).name for file, _ in found])
+        raise VideoError(
+            f"{dataset.path}: {len(found)} clips cannot be read by a reward ({names}); the first: {found[0][0]}: "
+            f"{found[0][1]} 'videoalign data check' lists them all."
+        )
+
+
+def groups_of_split(
+    dataset: Dataset,
+    split: str,
+    dimensions: Sequence[str],
+    *,
+    labels: Aggregation | str = Aggregation.ADJUDICATED,
+    max_clips: int,
+) -> list[JudgedGroup]:
+    """Groups of the prompts of one split, see `training.judged_groups.make_groups`, labelled as
+    `contracts.records.Aggregation` says; dimensions that the dataset does not judge have no verdicts."""
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    pairs, ratings = dataset.judged_pairs(split, labels), list(dataset.stream_ratings())
+    return make_groups(pairs, texts, dimensions, ratings=ratings, max_clips=max_clips)
+
+
+def clips_of_split(dataset: Dataset, split: str) -> list[Clip]:
+    """Clips that scores are normalised on.
+
+    Raises:
+        DataError: fewer than two.
+    """
+    prompts = {prompt.prompt_id for prompt in dataset.prompts() if prompt.split == split}
+    clips = [clip for clip in dataset.clips() if clip.prompt_id in prompts]
+    if len(clips) < 2:
+        raise DataError(
+            f"{dataset.path}: {len(clips)} clips in split '{split}' to normalise scores on, wanted 2 or more; "
+            "run 'videoalign data split' first, or set normalise_on=train."
+        )
+    return clips
+
+
+def clips_of_groups(groups: Iterable[JudgedGroup], clips: dict[str, Clip]) -> list[Clip]:
+    """Each clip once, in the order of the groups."""
+    return [clips[name] for name in dict.fromkeys(name for group in groups for name in group.clip_ids)]
+
+
+def token_counts(reward: VideoReward, groups: Sequence[JudgedGroup], clips: dict[str, Clip]) -> list[int]:
+    """Of each group the tokens of its longest clip with its prompt, from sizes alone: nothing is decoded."""
+    return [
+        max(_places(reward.processor, clips[name]) for name in group.clip_ids) + len(reward.chat.encode(group.prompt))
+        for group in groups
+    ]
+
+
+def note_on_time(reward: VideoReward, clips: Sequence[Clip]) -> str | None:
+    """What to say where temporal patches of clips share a place in time; None where all have places of their own."""
+    shortest = reward.family.shortest_patch(reward.backbone.config.vision_config)
+    if reward.settings.positions != "mrope":
+        return None
+    number = sum(_seconds_per_patch(reward.processor, clip) < shortest for clip in clips)
+    if not number:
+        return None
+    return (
+        f"{number} of {len(clips)} clips are read in steps of less than {shortest:g} seconds, which "
+        f"{reward.family.title} does not tell apart in time: so it is above limits.fps={2 / shortest:g}, and of clips "
+        f"under {2 * shortest:g} second. Take a lower limits.fps, longer clips, or a base of another family."
+    )
+
+
+def _seconds_per_patch(processor: VideoProcessor, clip: Clip) -> float:
+    indices = processor.indices(clip.num_frames, clip.fps)
+    return clip_timing(indices, clip.num_frames, clip.fps, processor.temporal).seconds_per_patch
+
+
+def _places(processor: VideoProcessor, clip: Clip) -> int:
+    limits, num_frames = processor.limits, len(processor.indices(clip.num_frames, clip.fps))
+    block = processor.patch * processor.merge
+    height, width = smart_size(clip.height, clip.width, block, limits.min_frame_pixels, limits.max_frame_pixels)
+    return processor.num_tokens((num_frames // processor.temporal, height // processor.patch, width // processor.patch))
+
+
+class ClipReader:
+    """Patches of a dataset's clips, decoded once while they fit into memory."""
+
+    def __init__(self, dataset: Dataset, processor: VideoProcessor, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self.dataset, self.processor, self.free_bytes = dataset, processor, cache_bytes
+        self.kept: dict[str, Patches] = {}
+
+    def warm(self, clips: Sequence[Clip], progress: Progress) -> None:
+        """Decodes as many of the clips as fit."""
+        with progress("read clips", len(clips)) as advance:
+            for clip in clips:
+                if self.free_bytes > 0:
+                    self.read(clip)
+                advance()
+
+    def read(self, clip: Clip) -> Patches:
+        """The patches of one clip."""
+        if clip.clip_id in self.kept:
+            return self.kept[clip.clip_id]
+        patches = self.processor.read_chosen(
+            lambda choose: self.dataset.load(clip, choose).frames,
+            str(self.dataset.clip_source(clip)),
+        )
+        size = patches.values.numel()
+        if size <= self.free_bytes:
+            self.kept[clip.clip_id] = patches
+            self.free_bytes -= size
+        return patches
+
+
+def batcher(
+    reward: VideoReward, reader: ClipReader, clips: dict[str, Clip]
+) -> Callable[[Sequence[JudgedGroup]], JudgedBatch]:
+    """Makes a batch of groups, on the reward's device."""
+
+    def collate(groups: Sequence[JudgedGroup]) -> JudgedBatch:
+        patches = [reader.read(clips[clip_id]) for group in groups for clip_id in group.clip_ids]
+        prompts = [group.prompt for group in groups for _ in group.clip_ids]
+        return collate_groups(groups, reward.inputs(patches, prompts).to(reward.device))
+
+    return collate

@@ -1,0 +1,285 @@
+"""Scores by a reward: of a dataset's clips, stored there, or of clips in files as a table; a stopped run goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Container, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videoalign.contracts.digests import FileDigests
+from videoalign.contracts.output import fingerprint
+from videoalign.contracts.people import require_no_own_table
+from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.records import Clip
+from videoalign.contracts.scores import ClipScore, clip_score
+from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key, input_keys
+from videoalign.data.dataset import Dataset
+from videoalign.data.source_table import SourceTable
+from videoalign.data.tables import read_table, write_columns
+from videoalign.errors import DataError, VideoAlignError, VideoError, first_few
+from videoalign.models.videoreward.scoring import BATCH_SIZE
+from videoalign.video.addresses import is_address, located, path_of, plain_place
+
+CHUNK = 32 * BATCH_SIZE
+"""Clips whose scores are written at a time."""
+
+NamedClip = tuple[str | Path, str]
+"""Path or address of a clip, and its prompt."""
+
+
+def clips_in(dataset: Dataset, clips: Sequence[Clip]) -> list[NamedClip]:
+    """Clips of a dataset as they are scored."""
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    return [(dataset.clip_source(clip), texts[clip.prompt_id]) for clip in clips]
+
+
+def score_clips(
+    reward: RewardModel,
+    clips: Sequence[NamedClip],
+    *,
+    skip_broken: bool,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> list[ClipScore]:
+    """Normalised and raw scores of clips; arguments and errors as of `score_rows`.
+
+    Raises:
+        ModelError: the reward stores no normalisation.
+    """
+    reward.normalise(np.zeros((0, len(reward.dimensions))))  # what it lacks is found before any work
+    rows = score_rows(reward, clips, skip_broken=skip_broken, keep=keep, progress=progress)
+    return [clip_score(reward, row) for row in rows]
+
+
+def score_rows(
+    reward: RewardModel,
+    clips: Sequence[NamedClip],
+    *,
+    skip_broken: bool,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> list[np.ndarray | VideoAlignError]:
+    """For each clip its raw scores, float64 (D,), or what is wrong with it.
+
+    Clips that go through the model together do so again in a run that goes on after a stop, so that it ends with the
+    very scores of an unbroken one.
+
+    Args:
+        reward: scores the clips.
+        clips: to be scored, in this order; one that stands twice is scored once.
+        skip_broken: tell what cannot be scored in its place; else it is an error.
+        keep: folder where scores of each reward are written as they come, and taken from if they are there, by the
+            content of clip and prompt. None keeps nothing.
+        progress: counts clips.
+
+    Raises:
+        VideoError: clips that cannot be scored: how many, and their names. Missing ones are found before any work.
+        ModelError: the reward cannot score any clip.
+    """
+    if not skip_broken:
+        _refuse([(video, f"{video}: no such file.") for video, _ in clips if _is_missing(video)])
+    digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
+    keys = [_key(video, prompt, digests) for video, prompt in clips]
+    digests.save()
+    by_key = dict(zip(keys, clips, strict=True))
+    kept = _Kept(keep / fingerprint(reward.about()) if keep is not None else None, reward.dimensions)
+    broken: dict[str, VideoAlignError] = {}
+    todo = _todo(list(by_key), kept.scores)
+    with progress("score clips", len(todo)) as advance:
+        results = zip(todo, reward.stream_raw(by_key[key] for key in todo), strict=True)
+        try:
+            while batch := list(islice(results, BATCH_SIZE)):
+                broken |= {key: row for key, row in batch if isinstance(row, VideoAlignError)}
+                kept.add({key: row for key, row in batch if not isinstance(row, VideoAlignError)})
+                for _ in batch:
+                    advance()
+        finally:
+            kept.write()
+    if not skip_broken:
+        _refuse([(video, str(broken[key])) for key, (video, _) in zip(keys, clips, strict=True) if key in broken])
+    return [broken[key] if key in broken else kept.scores[key] for key in keys]
+
+
+def score_dataset(
+    reward: RewardModel, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
+
+    Until all have one, scores stand in ``scores/<name>.part``; a run that stopped goes on from there.
+
+    Returns:
+        What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}, content}`` a clip.
+
+    Raises:
+        DataError: the name cannot be one of a file.
+        VideoError: clips that cannot be scored; no scores are stored under the name then.
+        ModelError: the reward stores no normalisation.
+    """
+    name, clips = name or reward.name, dataset.clips()
+    keep, contents = dataset.named_path("scores", name).with_suffix(".part"), input_keys(dataset, clips)
+    scored = score_clips(reward, clips_in(dataset, clips), skip_broken=False, keep=keep, progress=progress)
+    rows = [
+        {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores, "content": content}
+        for clip, row, content in zip(clips, scored, contents, strict=True)
+    ]
+    dataset.write_scores(name, rows, digest=reward.digest)
+    shutil.rmtree(keep, ignore_errors=True)
+    return rows
+
+
+def score_dataset_rows(
+    reward: RewardModel,
+    dataset: Dataset,
+    *,
+    name: str | None = None,
+    out: Path | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """`score_dataset`, with rows as `score_files` gives them; ``out`` is for `write_score_table`."""
+    if out is not None:
+        require_no_own_table(out)
+    texts = {row.prompt_id: row.text for row in dataset.prompts()}
+    about = {row.clip_id: {"video": row.path, "prompt": texts[row.prompt_id]} for row in dataset.clips()}
+    scored = score_dataset(reward, dataset, name=name, progress=progress)
+    rows = [{**about[row["clip_id"]], "scores": row["normalised"], "raw": row["raw"]} for row in scored]
+    if out is not None:
+        write_score_table(out, reward.dimensions, rows)
+    return rows
+
+
+def read_clip_table(location: str | Path) -> list[NamedClip]:
+    """(video, prompt) of each row of a table with these two columns; a relative path starts at the table's folder.
+
+    A prompt that is missing is empty, so that its clip is told of in its place and the others are scored.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column, or does not name a clip in some row.
+    """
+    table = SourceTable.open(location)
+    table.require("video", "prompt")
+    pairs: list[NamedClip] = []
+    for row in table.rows:
+        try:
+            pairs.append((located(row.text("video"), table.folder), row.optional("prompt")))
+        except DataError as error:
+            raise DataError(f"{table.location}:{row.place}: {error}") from None
+    return pairs
+
+
+def score_files(
+    reward: RewardModel, clips: Sequence[NamedClip], *, out: Path | None = None, progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """Scores clips in files; a broken one keeps its place.
+
+    Args:
+        reward: with its normalisation.
+        clips: (video, prompt) each.
+        out: file for `write_score_table`; until all clips have scores, those stand in ``<out>.part`` beside it, and a
+            run that stopped, or whose broken clips were mended, goes on from there.
+        progress: counts clips.
+
+    Returns:
+        ``{video, prompt, scores: {dim: normalised}, raw: {dim: raw}}`` a clip, in the order given; with ``error``, and
+        None for both, where one cannot be scored.
+
+    Raises:
+        ModelError: the reward stores no normalisation.
+        OutputError: a table of a dataset, the disk is full or the place cannot be written.
+    """
+    if out is not None:
+        require_no_own_table(out)
+    keep = None if out is None else out.with_name(f"{out.name}.part")
+    scored = score_clips(reward, clips, skip_broken=True, keep=keep, progress=progress)
+    rows = []
+    for (video, prompt), result in zip(clips, scored, strict=True):
+        told = {"error": result.error} if result.error is not None else {}
+        rows.append({"video": str(video), "prompt": prompt, "scores": result.scores, "raw": result.raw, **told})
+    if out is not None and keep is not None:
+        write_score_table(out, reward.dimensions, rows)
+        if not any("error" in row for row in rows):
+            shutil.rmtree(keep, ignore_errors=True)
+    return rows
+
+
+def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of `score_files` as Parquet: ``video``, ``prompt``, a column per dimension, ``raw_<dim>`` and ``error``.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    columns: dict[str, tuple[type, list[Any]]] = {
+        name: (str, [row[name] for row in rows]) for name in ("video", "prompt")
+    }
+    for prefix, kind in (("", "scores"), ("raw_", "raw")):
+        for name in dimensions:
+            columns[prefix + name] = float, [None if row[kind] is None else row[kind][name] for row in rows]
+    columns["error"] = str, [row.get("error") for row in rows]
+    write_columns(Path(out), columns)
+
+
+def _todo(keys: Sequence[str], kept: Container[str]) -> list[str]:
+    """What has no score: first whole batches of an unbroken run, then what is left of the others."""
+    batches = [keys[start : start + BATCH_SIZE] for start in range(0, len(keys), BATCH_SIZE)]
+    batches.sort(key=lambda batch: any(key in kept for key in batch))
+    return [key for batch in batches for key in batch if key not in kept]
+
+
+def _key(video: str | Path, prompt: str, digests: FileDigests) -> str:
+    """The same for the same content and prompt; of a clip that cannot be read, for the same path."""
+    try:
+        return input_key(content_key(video, digests), prompt)
+    except VideoError:
+        return fingerprint([os.path.abspath(video), prompt])
+
+
+def _is_missing(video: str | Path) -> bool:
+    place = plain_place(video)
+    return not is_address(place) and not os.path.exists(place)
+
+
+def _refuse(broken: Sequence[tuple[str | Path, str]]) -> None:
+    if not broken:
+        return
+    names = first_few([path_of(video).name for video, _ in broken])
+    raise VideoError(
+        f"{len(broken)} clips cannot be scored ({names}); the first: {broken[0][1]} Mend them, or leave them out; "
+        "'videoalign reward eval' does so with --skip-broken."
+    )
+
+
+class _Kept:
+    """Scores by `_key`, written to a folder in files of at least `CHUNK` clips, and those that are there already."""
+
+    def __init__(self, folder: Path | None, dimensions: Sequence[str]) -> None:
+        self.folder, self.dimensions = folder, dimensions
+        self.scores: dict[str, np.ndarray] = {}
+        self.waiting: dict[str, np.ndarray] = {}
+        self.files = sorted(folder.glob("*.parquet")) if folder is not None else []
+        for file in self.files:
+            table = read_table(file)
+            rows = np.stack([table[name].to_numpy() for name in dimensions], axis=1)
+            self.scores |= dict(zip(table["clip"].to_pylist(), rows, strict=True))
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Takes in a batch."""
+        self.scores |= rows
+        self.waiting |= rows
+        if len(self.waiting) >= CHUNK:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what is not yet written."""
+        if self.folder is None or not self.waiting:
+            return
+        columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, list(self.waiting))}
+        for number, name in enumerate(self.dimensions):
+            columns[name] = float, [float(row[number]) for row in self.waiting.values()]
+        self.files.append(self.folder / f"{len(self.files):05d}.parquet")
+        write_columns(self.files[-1], columns)
+        self.waiting = {}

@@ -1,0 +1,305 @@
+"""Who gets which pair next: leases, hidden gold, blind repeats. Everything here runs inside one write at a time."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import BindParameter, Select, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session, aliased
+
+from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Role, Status, Work
+
+TRIED = 16
+"""Matchups that are looked through for a telling pair before any pair will do."""
+HELD = 2
+"""Pairs that a rater holds: the one to judge and the one that is loaded ahead."""
+
+
+def held(desk: Desk, session: Session, person: Person, most: int | None = None) -> tuple[Any | None, list[str]]:
+    """The pair to judge, and the ids of all that somebody holds; new ones are given where fewer are held than may be.
+
+    The pair has the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``. With
+    ``most``, nothing is given to somebody who holds that many.
+    """
+    if person.status == Status.PAUSED or person.role == Role.ADMIN:
+        return None, []
+    session.flush()
+    limit = 1 if person.role == Role.ADJUDICATOR else HELD
+    limit = limit if most is None else min(limit, most)
+    for _ in range(TRIED):
+        rows = _holds_here(desk, session, person.id)
+        ids = [row.id for row in rows]
+        while len(ids) < limit and (given := _give(desk, session, person)) is not None:
+            ids.append(given)
+        if rows or not ids:
+            break
+    if not rows:
+        return None, []
+    now, version = desk.now(), desk.wording.version
+    if rows[0].shown_at is None or rows[0].guideline != version:
+        since = now if rows[0].shown_at is None else rows[0].shown_at
+        until = now + desk.settings.lease_seconds
+        shown = {"assignment": rows[0].id, "since": since, "until": until, "version": version}
+        session.connection().execute(_SHOW, shown)
+    return rows[0], ids
+
+
+def _holds_here(desk: Desk, session: Session, person_id: int) -> list[Any]:
+    """As `holds`; pairs that are not in this server's dataset are given back, to be judged where they are known."""
+    rows = holds(desk, session, person_id)
+    strange = [row for row in rows if not desk.library.shows(row)]
+    for row in strange:
+        desk.strangers.add(row.pair_id)
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+    return [row for row in rows if row not in strange] if strange else rows
+
+
+def release(
+    session: Session, assignment: str, pair_id: int, kind: str, state: Work, now: float, reason: str = ""
+) -> None:
+    """Ends a lease without a verdict, so that the pair can go to somebody else."""
+    values = {"state": state, "ended_at": now, "reason": reason}
+    session.execute(update(Assignment).where(Assignment.id == assignment).values(**values))
+    if kind == Kind.RATING:
+        waiting = case((Pair.state == PairState.FULL, PairState.OPEN), else_=Pair.state)
+        session.execute(update(Pair).where(Pair.id == pair_id).values(taken=Pair.taken - 1, state=waiting))
+
+
+def release_all(desk: Desk, session: Session, person_id: int) -> None:
+    """Takes back whatever somebody holds."""
+    for row in holds(desk, session, person_id):
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+
+
+def take(desk: Desk, session: Session, pair_id: int) -> bool:
+    """Counts one more rater on a pair; False where it has all that it wants."""
+    done = session.connection().execute(_TAKE, {"pair": pair_id, "most": desk.settings.raters_per_pair})
+    return bool(done.rowcount)
+
+
+def extend(desk: Desk, session: Session, person_id: int) -> None:
+    """Begins the leases of everything that somebody holds anew; none lasts longer than the settings allow in all."""
+    mine = and_(Assignment.person_id == person_id, Assignment.state == Work.LEASED)
+    until = desk.now() + desk.settings.lease_seconds
+    since = case((Assignment.shown_at > Assignment.given_at, Assignment.shown_at), else_=Assignment.given_at)
+    last = since + desk.settings.hold_seconds
+    session.execute(update(Assignment).where(mine).values(lease_until=case((last < until, last), else_=until)))
+
+
+def held_since(row: Any) -> float:
+    """When a pair was given to somebody, or, where it was loaded ahead, when it became the pair to judge."""
+    return max(float(row.given_at), float(row.shown_at or 0))
+
+
+def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> str:
+    """Gives a pair to somebody and returns the assignment's id; one that they had and let expire is taken up again with
+    its sides as they were."""
+    now, again = desk.now(), _round(session, person, pair_id, kind)
+    row = {
+        "id": secrets.token_hex(16),
+        "pair_id": pair_id,
+        "person_id": person.id,
+        "round": again,
+        "kind": kind,
+        "swapped": desk.draw("side", pair_id, person.id, again) < 0.5,
+        "turn": person.given,
+        "state": Work.LEASED,
+        "given_at": now,
+        "shown_at": None,
+        "guideline": 0,
+        "lease_until": now + desk.settings.lease_seconds,
+        "ended_at": None,
+        "reason": "",
+        "served": 0,
+        "draft": None,
+    }
+    person.given += 1
+    put = _PUT[desk.database.url.get_backend_name()]
+    return str(session.connection().execute(put, row).scalar_one())
+
+
+def _round(session: Session, person: Person, pair_id: int, kind: Kind) -> int:
+    """0, 1 for a blind repeat, and for adjudicators how often they decided on the pair before."""
+    if kind != Kind.ADJUDICATION:
+        return int(kind == Kind.REPEAT)
+    before = (Assignment.pair_id == pair_id, Assignment.person_id == person.id, Assignment.state != Work.EXPIRED)
+    return session.scalar(select(func.count()).select_from(Assignment).where(*before)) or 0
+
+
+def holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
+    """What somebody holds, the pair to judge first; on the way, every lease that has run out is ended.
+
+    A lease that ends later than any lease can was given before the clock was set back, and is shortened.
+    """
+    now = desk.now()
+    latest = now + desk.settings.lease_seconds
+    rows = session.connection().execute(_HOLDS_AND_LATE, {"person": person_id, "now": now, "latest": latest}).all()
+    for row in rows:
+        if row.lease_until < now:
+            release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, now)
+        elif row.lease_until > latest:
+            session.execute(update(Assignment).where(Assignment.id == row.id).values(lease_until=latest))
+    return [row for row in rows if row.lease_until >= now and row.person_id == person_id]
+
+
+def _give(desk: Desk, session: Session, person: Person) -> str | None:
+    """Gives somebody one more pair and returns the assignment's id; None where there is none for them now."""
+    chosen: int | None
+    if person.role == Role.ADJUDICATOR:
+        disputed = _here(desk, _disputed(person.id).order_by(Pair.id).limit(1))
+        chosen, kind = session.scalar(disputed), Kind.ADJUDICATION
+    elif person.status == Status.QUALIFYING:
+        chosen, kind = _to_qualify(desk, session, person), Kind.QUALIFICATION
+    else:
+        chosen, kind = _to_rate(desk, session, person)
+    if chosen is None or (kind == Kind.RATING and not take(desk, session, chosen)):
+        return None
+    return lease(desk, session, person, chosen, kind)
+
+
+def _disputed(person_id: int) -> Select[int]:
+    """Pairs that wait for an adjudicator and that no other one is at. Nobody decides on a pair that they judged; a pair
+    may come back to an adjudicator about a dimension that was not disputed then."""
+    decided = and_(Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.SUBMITTED)
+    mine = and_(Assignment.person_id == person_id, Assignment.state != Work.EXPIRED, ~decided)
+    taken = and_(Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.LEASED)
+    return select(Pair.id).where(
+        Pair.state == PairState.DISPUTED, ~exists().where(Assignment.pair_id == Pair.id, or_(mine, taken))
+    )
+
+
+def take_disputed(desk: Desk, session: Session, person: Person, pair_id: int) -> bool:
+    """Gives an adjudicator this disputed pair instead of the one that they hold; False where it is not to be had."""
+    chosen = session.scalar(_disputed(person.id).where(Pair.id == pair_id))
+    if chosen is not None:
+        release_all(desk, session, person.id)
+        lease(desk, session, person, chosen, Kind.ADJUDICATION)
+    return chosen is not None
+
+
+def _unseen(person_id: Any) -> Any:
+    """Whether somebody has not been given a pair, or has let it expire."""
+    return ~exists().where(
+        Assignment.pair_id == Pair.id, Assignment.person_id == person_id, Assignment.state != Work.EXPIRED
+    )
+
+
+def _to_qualify(desk: Desk, session: Session, person: Person) -> int | None:
+    wanted = desk.settings.qualification_pairs
+    mine = and_(
+        Assignment.person_id == person.id,
+        Assignment.kind == Kind.QUALIFICATION,
+        Assignment.state.not_in([Work.EXPIRED, Work.DISCARDED]),
+    )
+    given = session.scalar(select(func.count()).select_from(Assignment).where(mine)) or 0
+    return _gold(desk, session, person.id) if given < wanted else None
+
+
+def _here(desk: Desk, statement: Select[int]) -> Select[int]:
+    """The same draw without the pairs that turned out to be another server's alone."""
+    return statement.where(Pair.id.not_in(desk.strangers)) if desk.strangers else statement
+
+
+def _gold(desk: Desk, session: Session, person_id: int) -> int | None:
+    unseen = select(Pair.id).where(Pair.state == PairState.GOLD, _unseen(person_id))
+    return session.scalar(_here(desk, unseen.order_by(Pair.shuffle).limit(1)))
+
+
+def _to_rate(desk: Desk, session: Session, person: Person) -> tuple[int | None, Kind]:
+    """An open pair; now and then gold or a repeat instead, as long as there is an open pair at all."""
+    chosen = _open(desk, session, person)
+    if chosen is None:
+        return None, Kind.RATING
+    if desk.draw("gold", person.id, person.given) < desk.settings.gold_share:
+        gold = _gold(desk, session, person.id)
+        if gold is not None:
+            return gold, Kind.GOLD
+    if desk.draw("repeat", person.id, person.given) < desk.settings.repeat_share:
+        repeat = _repeat(desk, session, person)
+        if repeat is not None:
+            return repeat, Kind.REPEAT
+    return chosen, Kind.RATING
+
+
+def _repeat(desk: Desk, session: Session, person: Person) -> int | None:
+    """The pair that somebody judged longest ago and has not had twice."""
+    again = aliased(Assignment)
+    twice = exists().where(again.pair_id == Pair.id, again.person_id == person.id, again.round == 1)
+    first = (
+        select(Pair.id)
+        .join(Assignment, Assignment.pair_id == Pair.id)
+        .where(
+            Assignment.person_id == person.id,
+            Assignment.kind == Kind.RATING,
+            Assignment.state == Work.SUBMITTED,
+            Assignment.turn <= person.given - desk.settings.repeat_gap,
+            Pair.state != PairState.RETIRED,
+        )
+    )
+    return session.scalar(_here(desk, first.where(~twice).order_by(Assignment.turn).limit(1)))
+
+
+def _open(desk: Desk, session: Session, person: Person) -> int | None:
+    """An open pair that somebody has not had, by the rule of the settings."""
+    connection = session.connection()
+    if desk.settings.selection == "coverage":
+        return connection.execute(_here(desk, _OPEN_COVERAGE), {"person": person.id}).scalar()
+    if desk.settings.selection == "informative":
+        for matchup in desk.matchups.next(TRIED):
+            found = connection.execute(_here(desk, _OPEN_MATCHUP), {"person": person.id, "matchup": matchup}).scalar()
+            if found is not None:
+                return found
+    start = int(desk.draw("start", person.id, person.given) * 2**31)
+    statement = _here(desk, _OPEN_FROM)
+    found = connection.execute(statement, {"person": person.id, "start": start}).scalar()
+    return found if found is not None else connection.execute(statement, {"person": person.id, "start": 0}).scalar()
+
+
+# Built once: what is run for every verdict would otherwise take longer to build than to run.
+_PERSON: BindParameter[int] = bindparam("person")
+_HOLDS_AND_LATE = (
+    select(*Assignment.__table__.columns, Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision)
+    .join(Pair, Pair.id == Assignment.pair_id)
+    .where(
+        Assignment.state == Work.LEASED,
+        or_(
+            Assignment.person_id == _PERSON,
+            Assignment.lease_until < bindparam("now"),
+            Assignment.lease_until > bindparam("latest"),
+        ),
+    )
+    .order_by(Assignment.turn)
+)
+_SHOW = (
+    update(Assignment)
+    .where(Assignment.id == bindparam("assignment"))
+    .values(shown_at=bindparam("since"), lease_until=bindparam("until"), guideline=bindparam("version"))
+)
+_TAKE = (
+    update(Pair)
+    .where(Pair.id == bindparam("pair"), Pair.state == PairState.OPEN, Pair.taken < bindparam("most"))
+    .values(
+        taken=Pair.taken + 1,
+        state=case((Pair.taken + 1 >= bindparam("most"), PairState.FULL), else_=PairState.OPEN),
+    )
+)
+_RENEWED = ("kind", "turn", "state", "given_at", "shown_at", "lease_until", "ended_at")
+
+
+def _put(statement: Any) -> Any:
+    """Adds an assignment, or begins the one anew that its person let expire; returns the id."""
+    return statement.on_conflict_do_update(
+        index_elements=["pair_id", "person_id", "round"],
+        set_={name: statement.excluded[name] for name in _RENEWED},
+        where=Assignment.state == Work.EXPIRED,
+    ).returning(Assignment.id)
+
+
+_PUT = {"sqlite": _put(sqlite.insert(Assignment)), "postgresql": _put(postgresql.insert(Assignment))}
+_OPEN = select(Pair.id).where(Pair.state == PairState.OPEN, _unseen(_PERSON)).limit(1)
+_OPEN_COVERAGE = _OPEN.order_by(Pair.taken, Pair.shuffle)
+_OPEN_MATCHUP = _OPEN.where(Pair.matchup == bindparam("matchup")).order_by(Pair.shuffle)
+_OPEN_FROM = _OPEN.where(Pair.shuffle >= bindparam("start")).order_by(Pair.shuffle)
