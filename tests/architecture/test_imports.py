@@ -10,6 +10,7 @@ from typing import Any
 RANKS = {
     "": 0,
     "errors": 0,
+    "ties": 0,
     "config": 1,
     "randomness": 1,
     "flow": 1,
@@ -41,15 +42,19 @@ one. What is not named is free."""
 NEVER = {"training": {"models"}, "evaluation": {"models"}}
 """What a folder must not import although its rank would allow it: they meet models through the contracts."""
 
+MATH = {"flow", "losses", "stats"}
+"""Folders that see nothing of ours but the laws that they share, `ties`."""
+
 PURE = {
     "errors": set(),
+    "ties": set(),
     "config": {"pydantic", "yaml"},
     "randomness": {"torch"},
     "flow": {"torch"},
     "losses": {"torch"},
     "stats": {"numpy", "scipy"},
 }
-"""Folders that see nothing of ours but errors (math sees nothing at all), and the libraries that they may see."""
+"""Folders and modules that see nothing of ours but errors (math not even them), and the libraries that they may see."""
 
 DOORS = {
     "diffusers": {"models"},
@@ -109,8 +114,8 @@ def broken_ranks(module: Any) -> list[str]:
         if other == module.unit or not other:
             continue
         allowed = RANKS[other] < RANKS[module.unit] and other not in NEVER.get(module.unit, ())
-        if module.unit in ("flow", "losses", "stats"):
-            allowed = False
+        if module.unit in MATH:
+            allowed = other == "ties"
         if not allowed:
             broken.append(f"{module.at(one.line)} imports {one.target}")
     return broken
@@ -203,6 +208,8 @@ def test_the_rules_catch_what_they_are_for(parse_module: Any) -> None:
     assert broken_ranks(parse_module("videoalign.evaluation.x", "from videoalign import models\n"))
     assert broken_ranks(parse_module("videoalign.data.x", "from ..worlds.sprites import oracle\n"))
     assert broken_ranks(parse_module("videoalign.stats.x", "from videoalign.errors import DataError\n"))
+    assert broken_ranks(parse_module("videoalign.stats.x", "from videoalign.losses import preference\n"))
+    assert not broken_ranks(parse_module("videoalign.stats.x", "from videoalign.ties import davidson\n"))
     dynamic = "import importlib\nimportlib.import_module('videoalign.cli.main')\n"
     assert broken_ranks(parse_module("videoalign.web.x", dynamic))
     assert not broken_ranks(parse_module("videoalign.data.x", "from . import video\nfrom videoalign import errors\n"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from videoalign.stats.pairwise import (
-    accuracy_with_ties,
     accuracy_without_ties,
     fit_threshold,
-    legacy_accuracy_with_ties,
+    legacy_right_with_ties,
+    right_with_ties,
 )
 
 
@@ -20,7 +20,7 @@ from videoalign.stats.pairwise import (
 def test_accuracies_are_those_of_the_official_code(shared: Path, index: int) -> None:
     case = json.loads((shared / "parity" / "accuracy_vectors.json").read_text())[index]
     labels, diff = case["labels"], case["score_difference"]
-    assert legacy_accuracy_with_ties(labels, diff) == pytest.approx(case["with_ties"], abs=1e-12, rel=0)
+    assert legacy_right_with_ties(labels, diff).mean() == pytest.approx(case["with_ties"], abs=1e-12, rel=0)
     assert accuracy_without_ties(labels, diff) == pytest.approx(case["without_ties"], abs=1e-12, rel=0)
 
 
@@ -32,8 +32,8 @@ def test_our_count_does_not_depend_on_row_order_and_the_official_one_may(shared:
     ours, official = set(), set()
     for _ in range(50):
         order = rng.permutation(len(labels))
-        ours.add(accuracy_with_ties(labels[order], diff[order], fit_threshold(labels[order], diff[order])))
-        official.add(legacy_accuracy_with_ties(labels[order], diff[order]))
+        ours.add(right_with_ties(labels[order], diff[order], fit_threshold(labels[order], diff[order])).mean())
+        official.add(legacy_right_with_ties(labels[order], diff[order]).mean())
     assert len(ours) == 1
     if case["kind"] == "c":
         assert official == ours, "without repeated differences both counts agree"

@@ -9,13 +9,18 @@ import pandas
 import pytest
 
 from videoalign.stats.agreement import (
-    alpha_with_interval,
     fleiss_kappa,
     human_ceiling,
     krippendorff_alpha,
     majority,
     raw_agreement,
 )
+
+
+def alpha_of(table: list[list[int]], distance="ordinal") -> float:
+    """Alpha alone, of rows that belong together."""
+    return krippendorff_alpha(table, [0] * len(table), distance, rng=np.random.default_rng(0)).value
+
 
 # Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), example C: four observers, twelve units.
 EXAMPLE = [
@@ -79,7 +84,7 @@ def test_nothing_to_compare_is_nan() -> None:
     assert math.isnan(agreement.without_ties)
     assert agreement.num_pairs == 0
     assert math.isnan(raw_agreement([[0, 0]]).without_ties)
-    assert math.isnan(krippendorff_alpha([[1], [0]]))
+    assert math.isnan(alpha_of([[1], [0]]))
 
 
 def test_an_unknown_label_is_refused() -> None:
@@ -89,14 +94,14 @@ def test_an_unknown_label_is_refused() -> None:
 
 @pytest.mark.parametrize(("distance", "expected"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
 def test_alpha_is_the_published_one(distance, expected: float) -> None:
-    assert krippendorff_alpha(EXAMPLE, distance) == pytest.approx(expected, abs=0.0005)
+    assert alpha_of(EXAMPLE, distance) == pytest.approx(expected, abs=0.0005)
 
 
 def test_alpha_is_one_for_agreement_and_about_zero_for_chance() -> None:
-    assert krippendorff_alpha([[1, 1, 1], [-1, -1], [0, 0, 0]]) == pytest.approx(1)
+    assert alpha_of([[1, 1, 1], [-1, -1], [0, 0, 0]]) == pytest.approx(1)
     random = np.random.default_rng(0).integers(-1, 2, (3000, 3))
-    assert krippendorff_alpha(random.tolist()) == pytest.approx(0, abs=0.03)
-    assert krippendorff_alpha([[1, -1]] * 20) < -0.02
+    assert alpha_of(random.tolist()) == pytest.approx(0, abs=0.03)
+    assert alpha_of([[1, -1]] * 20) < -0.02
 
 
 def table_with_gaps(seed: int, num_items: int = 60) -> list[list[int]]:
@@ -131,7 +136,7 @@ def alpha_pair_by_pair(table: list[list[int]], distance: str) -> float:
 @pytest.mark.parametrize("seed", range(3))
 def test_alpha_is_that_of_counting_pair_by_pair(distance, seed: int) -> None:
     table = table_with_gaps(seed)
-    alpha = krippendorff_alpha(table, distance)
+    alpha = alpha_of(table, distance)
     assert alpha == pytest.approx(alpha_pair_by_pair(table, distance))
     width = max(map(len, table))
     columns = [[*map(float, row), *[math.nan] * (width - len(row))] for row in table if len(row) > 1]
@@ -142,7 +147,7 @@ def test_alpha_does_not_care_which_clip_is_called_a_or_who_said_what() -> None:
     table = table_with_gaps(0)
     turned = [[-label for label in reversed(row)] for row in table]
     for distance in ("nominal", "ordinal"):
-        assert krippendorff_alpha(turned, distance) == pytest.approx(krippendorff_alpha(table, distance))
+        assert alpha_of(turned, distance) == pytest.approx(alpha_of(table, distance))
 
 
 def test_calling_the_other_clip_of_some_pairs_a_changes_what_chance_gives_and_nothing_else() -> None:
@@ -155,7 +160,7 @@ def test_calling_the_other_clip_of_some_pairs_a_changes_what_chance_gives_and_no
         turned = [[-label if turn else label for label in row] for row, turn in zip(table, side, strict=True)]
         labels = np.concatenate(turned)
         share = np.array([(labels == label).mean() for label in (-1, 0, 1)])
-        alphas.append(krippendorff_alpha(turned, "nominal"))
+        alphas.append(alpha_of(turned, "nominal"))
         observed.append((1 - alphas[-1]) * (1 - (share**2).sum()))
         uneven.append(abs(share[0] - share[2]))
         assert raw_agreement(turned) == raw_agreement(table)
@@ -164,22 +169,19 @@ def test_calling_the_other_clip_of_some_pairs_a_changes_what_chance_gives_and_no
 
 
 def test_alpha_of_one_value_alone_is_nan() -> None:
-    assert math.isnan(krippendorff_alpha([[0, 0], [0, 0, 0]]))
+    assert math.isnan(alpha_of([[0, 0], [0, 0, 0]]))
 
 
 def test_the_interval_of_alpha_is_that_of_drawing_clusters_of_rows() -> None:
     table = table_with_gaps(3)
     clusters = [f"p{item // 4}" for item in range(len(table))]
-    found = alpha_with_interval(table, clusters, "ordinal", rng=np.random.default_rng(0), num=300)
-    assert found.value == pytest.approx(krippendorff_alpha(table, "ordinal"))
+    found = krippendorff_alpha(table, clusters, "ordinal", rng=np.random.default_rng(0), num=300)
+    assert found.value == pytest.approx(alpha_of(table, "ordinal"))
     rng = np.random.default_rng(0)
-    drawn = [
-        krippendorff_alpha([row for c in rng.integers(15, size=15) for row in table[4 * c : 4 * c + 4]])
-        for _ in range(300)
-    ]
+    drawn = [alpha_of([row for c in rng.integers(15, size=15) for row in table[4 * c : 4 * c + 4]]) for _ in range(300)]
     assert found[1:] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
     with pytest.raises(ValueError, match="one length; got 60 and 1"):
-        alpha_with_interval(table, ["p"], rng=rng)
+        krippendorff_alpha(table, ["p"], rng=rng)
 
 
 def test_few_large_clusters_widen_the_interval() -> None:
@@ -191,8 +193,8 @@ def test_few_large_clusters_widen_the_interval() -> None:
             label = int(rng.integers(-1, 2))
             table.append(rng.integers(-1, 2, 3).tolist() if is_hard else [label] * 3)
             prompts.append(prompt)
-    by_prompt = alpha_with_interval(table, prompts, rng=np.random.default_rng(0))
-    by_pair = alpha_with_interval(table, range(len(table)), rng=np.random.default_rng(0))
+    by_prompt = krippendorff_alpha(table, prompts, rng=np.random.default_rng(0))
+    by_pair = krippendorff_alpha(table, range(len(table)), rng=np.random.default_rng(0))
     assert by_prompt.high - by_prompt.low > 2 * (by_pair.high - by_pair.low)
 
 

@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 
 from videoalign.stats.pairwise import (
     NO_TIES,
-    accuracy_with_ties,
     accuracy_without_ties,
     always_tie,
     fit_threshold,
     held_out_baseline,
-    legacy_accuracy_with_ties,
+    legacy_right_with_ties,
     outcomes,
     random_baseline,
-    win_rate,
+    right_with_ties,
 )
 
 HUMAN = [1, -1, 0, 1, -1, 0, 1, -1, 0]
@@ -28,6 +27,14 @@ coarse_pairs = st.lists(
     st.tuples(st.sampled_from([-1, 0, 1]), st.integers(-6, 6).map(lambda x: x / 2)), min_size=1, max_size=40
 )
 """Labels and differences that repeat often."""
+
+
+def accuracy_with_ties(labels: list[int] | np.ndarray, diff: list[float] | np.ndarray, threshold: float) -> float:
+    return float(right_with_ties(labels, diff, threshold).mean())
+
+
+def legacy_accuracy_with_ties(labels: list[int], diff: list[float] | np.ndarray) -> float:
+    return float(legacy_right_with_ties(labels, diff).mean())
 
 
 def best_by_hand(labels: np.ndarray, diff: np.ndarray) -> float:
@@ -101,12 +108,11 @@ def test_random_baseline_shows_how_much_fitting_flatters_on_few_pairs() -> None:
     assert random_baseline([1, -1, 0] * 4, rng=np.random.default_rng(5)) != few
 
 
-def test_ties_count_half_in_a_win_rate() -> None:
+def test_ties_count_half_and_exchanging_the_two_mirrors_the_outcomes() -> None:
     base, candidate = [0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 0.0, 2.0]
     assert outcomes(base, candidate).tolist() == [1.0, 0.0, 0.5, 1.0]
-    assert win_rate(base, candidate) == 0.625
-    assert win_rate(candidate, base) == 0.375
-    assert win_rate(base, base) == 0.5
+    assert outcomes(candidate, base).tolist() == [0.0, 1.0, 0.5, 0.0]
+    assert outcomes(base, base).tolist() == [0.5] * 4
 
 
 def test_held_out_baseline_is_what_meaningless_scores_reach_on_other_pairs() -> None:
@@ -131,10 +137,8 @@ def test_held_out_baseline_of_one_kind_of_verdict_is_exact() -> None:
 
 def test_a_share_of_nothing_is_nan() -> None:
     assert math.isnan(accuracy_without_ties([0, 0], [1.0, 2.0]))
-    assert math.isnan(accuracy_with_ties([], [], 0.0))
-    assert math.isnan(legacy_accuracy_with_ties([], []))
     assert math.isnan(always_tie([]))
-    assert math.isnan(win_rate([], []))
+    assert right_with_ties([], [], 0.0).tolist() == legacy_right_with_ties([], []).tolist() == []
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
@@ -145,6 +149,6 @@ def test_what_cannot_be_counted_is_refused() -> None:
     with pytest.raises(ValueError, match="must both have shape"):
         fit_threshold([1, 0], [0.1])
     with pytest.raises(ValueError, match="must share one shape"):
-        win_rate([1.0, 2.0], [1.0])
+        outcomes([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="scores must be finite"):
-        win_rate([1.0, math.nan], [1.0, 2.0])
+        outcomes([1.0, math.nan], [1.0, 2.0])

@@ -15,7 +15,13 @@ from videoalign.contracts.records import VOTE_VALUES
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
 from videoalign.stats.calibration import fit_tie_law, verdict_probabilities
-from videoalign.stats.pairwise import accuracy_without_ties, fit_threshold, held_out_baseline, legacy_right_with_ties
+from videoalign.stats.pairwise import (
+    accuracy_without_ties,
+    fit_threshold,
+    held_out_baseline,
+    legacy_right_with_ties,
+    right_with_ties,
+)
 
 NUM_FOLDS = 5
 
@@ -103,8 +109,7 @@ def cross_fit_right(table: PairTable, *, num_folds: int = NUM_FOLDS, seed: int =
         return right
     for fold in folds(table, num_folds, seed):
         threshold = fit_threshold(table.labels[~fold], table.diff[~fold])
-        is_tie = np.abs(table.diff[fold]) <= threshold
-        right[fold] = np.where(is_tie, ~table.decided[fold], table.in_order[fold])
+        right[fold] = right_with_ties(table.labels[fold], table.diff[fold], threshold)
     return right
 
 

@@ -1,8 +1,9 @@
 """Losses that teach a reward to agree with judgements: one number per element, any shape.
 
-A verdict's probability follows from the difference d = score_a - score_b under one of the laws in `LAWS`. Votes come as
-shares for A, a tie and B (..., 3); `label_shares` makes them of labels. What nobody judged has shares 0, and gives loss
-0 without a gradient. The caller takes the mean, for instance with `mean_over_judged`.
+A verdict's probability follows from the difference d = score_a - score_b under one of the laws in `LAWS`; those with
+ties stand in `videoalign.ties`. Votes come as shares for A, a tie and B (..., 3); `label_shares` makes them of labels.
+What nobody judged has shares 0, and gives loss 0 without a gradient. The caller takes the mean, for instance with
+`mean_over_judged`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from videoalign.ties import davidson, rao_kupper
 
 THETA = 5.0
 """Width of the tie band; two equal clips tie with probability (theta - 1) / (theta + 1), two in three."""
@@ -31,10 +34,7 @@ def bt_log_probs(d: Tensor) -> Tensor:
 
 
 def davidson_log_probs(d: Tensor, nu: float | Tensor = NU) -> Tensor:
-    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d = score_a - score_b of any shape (...).
-
-    Davidson (1970): the three are as exp(d / 2) : nu : exp(-d / 2), so that a tie is likeliest between equals and the
-    odds of A against B are those of Bradley-Terry, whatever nu.
+    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d (...) of any shape; see `ties.davidson`.
 
     Raises:
         ValueError: nu not above 0.
@@ -42,15 +42,11 @@ def davidson_log_probs(d: Tensor, nu: float | Tensor = NU) -> Tensor:
     weight = nu if isinstance(nu, Tensor) else d.new_tensor(nu)
     if not bool((weight > 0).all()):
         raise ValueError(f"nu must be above 0; got {nu}")
-    return torch.stack([d / 2, weight.log().expand_as(d), -d / 2]).log_softmax(0)
+    return torch.stack(davidson(d, weight.log().expand_as(d))).log_softmax(0)
 
 
 def btt_log_probs(d: Tensor, theta: float | Tensor = THETA) -> Tensor:
-    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d = score_a - score_b of any shape (...).
-
-    Rao and Kupper (1967): P(A) = sigmoid(d - ln theta), P(B) = sigmoid(-d - ln theta),
-    P(tie) = (theta^2 - 1) P(A) P(B); they sum to one. This is the form of the official VideoAlign code; the row "A
-    preferred" as printed in the paper has theta on the wrong term and does not sum to one.
+    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d (...) of any shape; see `ties.rao_kupper`.
 
     Raises:
         ValueError: theta not above 1.
@@ -58,13 +54,10 @@ def btt_log_probs(d: Tensor, theta: float | Tensor = THETA) -> Tensor:
     if isinstance(theta, Tensor):
         if not bool((theta > 1).all()):
             raise ValueError("theta must be above 1 everywhere")
-        log_theta, log_factor = theta.log(), (theta - 1).log() + (theta + 1).log()
-    else:
-        if not theta > 1:
-            raise ValueError(f"theta must be above 1; got {theta}")
-        log_theta, log_factor = d.new_tensor(math.log(theta)), d.new_tensor(math.log(theta * theta - 1))
-    win, lose = F.logsigmoid(d - log_theta), F.logsigmoid(-d - log_theta)
-    return torch.stack([win, win + lose + log_factor, lose])
+        return torch.stack(rao_kupper(d, theta, log=torch.log, log_sigmoid=F.logsigmoid))
+    if not theta > 1:
+        raise ValueError(f"theta must be above 1; got {theta}")
+    return torch.stack(rao_kupper(d, theta, log=math.log, log_sigmoid=F.logsigmoid))
 
 
 @dataclass(frozen=True)

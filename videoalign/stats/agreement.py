@@ -64,23 +64,7 @@ def raw_agreement(table: Sequence[Sequence[int]]) -> RawAgreement:
     )
 
 
-def krippendorff_alpha(table: Sequence[Sequence[float]], distance: Distance = "ordinal") -> float:
-    """Krippendorff's alpha: 1 is perfect agreement, 0 what chance gives, below 0 is systematic disagreement.
-
-    Args:
-        table: one row an item, in it the value of each rater who judged it; rows may differ in length, and those of
-            fewer than two values add nothing. Labels +1, 0, -1 are ordered (B < tie < A), so ``ordinal`` suits them;
-            ratings may be ``interval``.
-        distance: how far apart two values are: the same or not, by rank, or by their difference.
-
-    Returns:
-        alpha; nan where no item has two values, or where all values are the same, so that chance would agree as well.
-    """
-    sums, values = _coincidences(table, [0] * len(table))
-    return float(_alpha(sums.sum(0)[None], values, distance)[0])
-
-
-def alpha_with_interval(
+def krippendorff_alpha(
     table: Sequence[Sequence[float]],
     clusters: Sequence[Hashable],
     distance: Distance = "ordinal",
@@ -88,14 +72,20 @@ def alpha_with_interval(
     rng: np.random.Generator,
     num: int = 2000,
 ) -> Estimate:
-    """`krippendorff_alpha` with the 95% interval of a bootstrap over clusters, as pairs or prompts.
+    """Krippendorff's alpha: 1 is perfect agreement, 0 what chance gives, below 0 is systematic disagreement; with the
+    95% interval of a bootstrap over clusters, as pairs or prompts.
 
     Args:
-        table: as there, N rows.
-        clusters: what each row belongs to, N of them; whole clusters are drawn.
-        distance: as there.
+        table: one row an item, in it the value of each rater who judged it; rows may differ in length, and those of
+            fewer than two values add nothing. Labels +1, 0, -1 are ordered (B < tie < A), so ``ordinal`` suits them;
+            ratings may be ``interval``.
+        clusters: what each row belongs to, as many; whole clusters are drawn.
+        distance: how far apart two values are: the same or not, by rank, or by their difference.
         rng: where the draws come from.
         num: number of resamples; those in which all values are the same are left out.
+
+    Returns:
+        alpha; nan where no item has two values, or where all values are the same, so that chance would agree as well.
 
     Raises:
         ValueError: lengths that differ.

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import log_expit
 
 from videoalign.stats.resampling import Estimate, bootstrap
+from videoalign.ties import rao_kupper
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -48,10 +49,9 @@ def fit_tie_law(labels: Labels, diff: Floats) -> tuple[float, float]:
 
 
 def verdict_probabilities(diff: Floats, scale: float, theta: float) -> Floats:
-    """P(A preferred), P(tie), P(B preferred) of each pair, (N, 3): Rao and Kupper (1967) on ``scale * diff``."""
-    win, lose = expit(scale * diff - np.log(theta)), expit(-scale * diff - np.log(theta))
-    tie = (theta**2 - 1) * win * lose
-    return np.stack([win, tie, lose], axis=1)
+    """P(A preferred), P(tie), P(B preferred) of each pair, (N, 3): `ties.rao_kupper` on ``scale * diff``."""
+    likely: Floats = np.exp(np.stack(rao_kupper(scale * diff, theta, log=np.log, log_sigmoid=log_expit), axis=1))
+    return likely
 
 
 def log_loss(probabilities: Floats, labels: Labels) -> float:

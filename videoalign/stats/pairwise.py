@@ -1,4 +1,4 @@
-"""Counting over pairs: accuracy with and without ties, its baselines, and win rates.
+"""Counting over pairs: which are predicted correctly with and without ties, baselines of that, and who wins.
 
 Labels are numbers: +1 where A was preferred, -1 where B was, 0 for a tie. ``diff`` is score of A minus score of B. A
 share of nothing (no decided pair, no pair at all) is nan.
@@ -30,15 +30,14 @@ def accuracy_without_ties(labels: ArrayLike, diff: ArrayLike) -> float:
     return _share(labels[decided] * diff[decided] > 0)
 
 
-def accuracy_with_ties(labels: ArrayLike, diff: ArrayLike, threshold: float) -> float:
-    """Share of all pairs that are predicted right when a tie is predicted exactly where |diff| <= threshold.
+def right_with_ties(labels: ArrayLike, diff: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Which pairs are predicted correctly when a tie is predicted exactly where |diff| <= threshold, (N,).
 
     Equal scores above the threshold (only with `NO_TIES`) predict nothing and count as wrong. Arguments and errors as
     in `accuracy_without_ties`.
     """
     labels, diff = _checked(labels, diff)
-    predicted_tie = np.abs(diff) <= threshold
-    return _share(np.where(predicted_tie, labels == 0, labels * diff > 0))
+    return np.where(np.abs(diff) <= threshold, labels == 0, labels * diff > 0)
 
 
 def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
@@ -57,14 +56,8 @@ def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
     return NO_TIES if best == 0 else float(distances[best - 1])
 
 
-def legacy_accuracy_with_ties(labels: ArrayLike, diff: ArrayLike) -> float:
-    """Accuracy with ties as the official VideoAlign code counts it, to compare with published figures alone; the mean
-    of `legacy_right_with_ties`."""
-    return _share(legacy_right_with_ties(labels, diff))
-
-
 def legacy_right_with_ties(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.bool_]:
-    """Which pairs the official VideoAlign code counts as right with ties, (N,).
+    """Which pairs the official VideoAlign code counts as right with ties, (N,), to compare with published figures.
 
     It takes the pairs in order of |diff| (equal ones in row order) and turns one after another into a predicted tie,
     keeping the best accuracy. So it fits on the pairs it is reported on, never tries to predict no tie at all, and may
@@ -158,11 +151,6 @@ def outcomes(base: ArrayLike, candidate: ArrayLike) -> NDArray[np.float64]:
     if not (np.isfinite(base).all() and np.isfinite(candidate).all()):
         raise ValueError("scores must be finite")
     return (np.sign(candidate - base) + 1) / 2
-
-
-def win_rate(base: ArrayLike, candidate: ArrayLike) -> float:
-    """Share of pairs that the candidate wins, ties counting half; arguments (N,) and errors as in `outcomes`."""
-    return _share(outcomes(base, candidate))
 
 
 def _checked(labels: ArrayLike, diff: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

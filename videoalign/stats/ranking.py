@@ -1,8 +1,7 @@
-"""Strengths of models from comparisons of two: Bradley and Terry's law with Davidson's ties.
+"""Strengths of models from comparisons of two under `ties.davidson`, d being the strength of i less that of j.
 
-P(i wins) : P(tie) : P(j wins) = e^(d/2) : nu : e^(-d/2), where d is the strength of i less that of j. Every strength
-and ln nu have a normal prior with mean 0 and deviation `PRIOR_DEVIATION`, worth about half a comparison, so that a
-model that never lost still has a strength.
+Every strength and ln nu have a normal prior with mean 0 and deviation `PRIOR_DEVIATION`, worth about half a comparison,
+so that a model that never lost still has a strength.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.special import softmax
 
-from videoalign.stats.resampling import Estimate, cluster_numbers, drawn_counts, of_sums, percentile_ends
+from videoalign.stats.resampling import Estimate, cluster_numbers, of_sums, percentile_ends, resample
+from videoalign.ties import davidson
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -51,18 +52,24 @@ def fit(pairs: ArrayLike, counts: ArrayLike, num_models: int) -> Fit:
 
 def probabilities(difference: ArrayLike, nu: float) -> Floats:
     """P(first wins), P(tie), P(second wins), (..., 3), from the difference of strengths (...)."""
-    half = np.asarray(difference, dtype=np.float64)[..., None] / 2
-    return _normalised(half * [1, 0, -1] + np.array([0, np.log(nu), 0]))
+    return _chances(np.asarray(difference, dtype=np.float64), np.log(nu))
 
 
-def information_gain(fit: Fit, pairs: ArrayLike) -> Floats:
+def information_gain(fit: Fit, covariance: Floats, pairs: ArrayLike) -> Floats:
     """What one more comparison of each pair (P, 2) is expected to tell of the strengths, in nats, (P,).
 
     Half the logarithm of how much the volume of their uncertainty shrinks: large where the two are close and little is
     known of their difference.
+
+    Args:
+        fit: what is known of strengths and nu.
+        covariance: of the strengths before that comparison, (M, M).
+        pairs: as in `fit`.
     """
     first, second = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
-    return _gain(fit, fit.covariance, first, second)
+    variance = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+    gain: Floats = np.log1p(_spread(fit.strengths[first] - fit.strengths[second], fit.nu) * variance) / 2
+    return gain
 
 
 def most_informative(fit: Fit, candidates: ArrayLike, num: int) -> list[int]:
@@ -74,7 +81,7 @@ def most_informative(fit: Fit, candidates: ArrayLike, num: int) -> list[int]:
     first, second = np.asarray(candidates, dtype=np.int64).reshape(-1, 2).T
     covariance, chosen = fit.covariance, list[int]()
     for _ in range(min(num, len(first))):
-        gains = np.round(_gain(fit, covariance, first, second), 12)
+        gains = np.round(information_gain(fit, covariance, candidates), 12)
         gains[chosen] = -1
         best = int(np.argmax(gains))
         chosen.append(best)
@@ -147,9 +154,7 @@ def standings(
     design = _design(kinds, num_models)
     strengths_of = of_sums(sums, lambda totals: _highest(design, totals)[:, :-1])
     strengths = strengths_of(np.ones((1, len(sums))))
-    drawn = strengths
-    if len(sums) > 1:
-        drawn = np.concatenate([strengths_of(counts) for counts in drawn_counts(len(sums), rng, num)])
+    drawn = resample(len(sums), strengths_of, rng=rng, num=num) if len(sums) > 1 else strengths
     ends = percentile_ends(drawn) if len(sums) > 1 else np.full((2, num_models), np.nan)
     groups = linked_groups(kinds, sums.sum(0), num_models)
     ranks = _ranks(strengths, groups)[0]
@@ -184,7 +189,7 @@ def _highest(design: Floats, counts: Floats) -> Floats:
     found = np.zeros((len(counts), design.shape[1] + 1))
     total = counts.sum(2)
     for _ in range(200):
-        win, tie, lose = np.moveaxis(_chances(design, found), 2, 0)
+        win, tie, lose = np.moveaxis(_chances(found[:, :-1] @ design.T, found[:, -1:]), 2, 0)
         slope = -found / PRIOR_DEVIATION**2
         slope[:, :-1] += (counts[:, :, 0] - counts[:, :, 2] - total * (win - lose)) @ design / 2
         slope[:, -1] += (counts[:, :, 1] - total * tie).sum(1)
@@ -197,7 +202,7 @@ def _highest(design: Floats, counts: Floats) -> Floats:
 
 def _curvature(design: Floats, found: Floats, counts: Floats) -> Floats:
     """Information about strengths and ln nu, (n, M + 1, M + 1), of data and prior."""
-    win, tie, lose = np.moveaxis(_chances(design, found), 2, 0)
+    win, tie, lose = np.moveaxis(_chances(found[:, :-1] @ design.T, found[:, -1:]), 2, 0)
     total = counts.sum(2)
     information = np.tile(np.eye(found.shape[1]) / PRIOR_DEVIATION**2, (len(found), 1, 1))
     weight = total * (win + lose - (win - lose) ** 2) / 4
@@ -209,16 +214,10 @@ def _curvature(design: Floats, found: Floats, counts: Floats) -> Floats:
     return information
 
 
-def _chances(design: Floats, found: Floats) -> Floats:
-    """Of each outcome of each pair, (n, P, 3)."""
-    half = found[:, :-1] @ design.T / 2
-    return _normalised(np.stack([half, np.broadcast_to(found[:, -1:], half.shape), -half], axis=2))
-
-
-def _normalised(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    shares: Floats = powers / powers.sum(-1, keepdims=True)
-    return shares
+def _chances(difference: Floats, log_nu: ArrayLike) -> Floats:
+    """P(first wins), P(tie), P(second wins), (..., 3), from differences (...) and what broadcasts against them."""
+    weights: Floats = softmax(np.stack(np.broadcast_arrays(*davidson(difference, log_nu)), axis=-1), axis=-1)
+    return weights
 
 
 def _spread(difference: ArrayLike, nu: float) -> Floats:
@@ -226,9 +225,3 @@ def _spread(difference: ArrayLike, nu: float) -> Floats:
     win, _, lose = np.moveaxis(probabilities(difference, nu), -1, 0)
     spread: Floats = (win + lose - (win - lose) ** 2) / 4
     return spread
-
-
-def _gain(fit: Fit, covariance: Floats, first: Places, second: Places) -> Floats:
-    variance = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
-    gain: Floats = np.log1p(_spread(fit.strengths[first] - fit.strengths[second], fit.nu) * variance) / 2
-    return gain

@@ -49,6 +49,11 @@ def drawn_counts(num_clusters: int, rng: np.random.Generator, num: int) -> Itera
         yield np.stack([np.bincount(row, minlength=num_clusters) for row in drawn]).astype(np.float64)
 
 
+def resample(num_clusters: int, statistic: Statistic, *, rng: np.random.Generator, num: int) -> Floats:
+    """The statistic of ``num`` resamples of whole clusters, (num,) or (num, ...); arguments as of `bootstrap`."""
+    return np.concatenate([statistic(counts) for counts in drawn_counts(num_clusters, rng, num)])
+
+
 def of_sums(sums: Floats, statistic: Callable[[Floats], Floats]) -> Statistic:
     """A statistic of totals over clusters as `bootstrap` wants it.
 
@@ -89,6 +94,5 @@ def bootstrap(
     value = float(statistic(np.ones((1, num_clusters)))[0]) if num_clusters else math.nan
     if num_clusters < 2 or math.isnan(value):
         return Estimate(value, math.nan, math.nan)
-    resampled = np.concatenate([statistic(counts) for counts in drawn_counts(num_clusters, rng, num)])
-    low, high = percentile_ends(resampled, level)
+    low, high = percentile_ends(resample(num_clusters, statistic, rng=rng, num=num), level)
     return Estimate(value, float(low), float(high))

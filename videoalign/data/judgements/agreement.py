@@ -14,9 +14,9 @@ from videoalign.data.judgements.votes import VotedPair, collect_votes
 from videoalign.stats.agreement import (
     HumanCeiling,
     RawAgreement,
-    alpha_with_interval,
     fleiss_kappa,
     human_ceiling,
+    krippendorff_alpha,
     raw_agreement,
 )
 from videoalign.stats.resampling import Estimate
@@ -127,8 +127,8 @@ def measure_rating_agreement(
             found[name] = RatingAgreement(
                 clips=len(shared),
                 raters=len({rater for given in shared.values() for rater in given}),
-                alpha_ordinal=alpha_with_interval(table, clusters, "ordinal", rng=rng, num=num),
-                alpha_interval=alpha_with_interval(table, clusters, "interval", rng=rng, num=num),
+                alpha_ordinal=krippendorff_alpha(table, clusters, "ordinal", rng=rng, num=num),
+                alpha_interval=krippendorff_alpha(table, clusters, "interval", rng=rng, num=num),
             )
     return found
 
@@ -146,8 +146,8 @@ def _of_dimension(
         shared_pairs=sizes.total(),
         raters=len({rater for _, row in judged for rater in row}),
         votes=sum(map(len, table)),
-        alpha_nominal=alpha_with_interval(table, clusters, "nominal", rng=rng, num=num),
-        alpha_ordinal=alpha_with_interval(table, clusters, "ordinal", rng=rng, num=num),
+        alpha_nominal=krippendorff_alpha(table, clusters, "nominal", rng=rng, num=num),
+        alpha_ordinal=krippendorff_alpha(table, clusters, "ordinal", rng=rng, num=num),
         fleiss_kappa=fleiss_kappa([row for row in table if len(row) == size]),
         fleiss_raters=size,
         fleiss_pairs=fleiss_pairs,
