@@ -150,8 +150,6 @@ def test_the_script_trains_every_stage_and_resumes_to_the_same_weights(tmp_path:
 
 
 def test_the_shipped_base_says_what_it_sees() -> None:
-    if not SPRITES_BASE.is_dir():
-        pytest.skip(f"no weights in {SPRITES_BASE}")
     assert sum(file.stat().st_size for file in SPRITES_BASE.iterdir()) < 3 * 1024**2
     model = Qwen2VLForConditionalGeneration.from_pretrained(SPRITES_BASE, dtype=torch.float32).eval()
     use_frame_attention(model.model)

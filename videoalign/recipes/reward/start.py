@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from videoalign.data.dataset import Dataset
@@ -15,7 +16,7 @@ from videoalign.recipes.reward.settings import RewardTrainConfig
 from videoalign.worlds.sprites.renderer import SIZE_PX
 
 SPRITES = "sprites"
-SPRITES_BASE = Path(__file__).parents[1] / "worlds" / "sprites" / "weights" / "reward_base"
+SPRITES_BASE = Path(str(files("videoalign") / "worlds" / "sprites" / "weights" / "reward_base"))
 SPRITES_LIMITS = ReadingLimits(fps=8.0, max_frames=16, min_frame_pixels=SIZE_PX**2, max_frame_pixels=SIZE_PX**2)
 """What the shipped base was pretrained on; used for it when a run sets no limits of its own."""
 
