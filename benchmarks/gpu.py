@@ -20,6 +20,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from videoalign.flow.condition import Condition
 from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter
 from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objective import Objective
@@ -77,7 +78,8 @@ def examples(shape: Shape, count: int) -> list[PairExample]:
     generator = torch.Generator().manual_seed(0)
     win, lose = (torch.randn(count, *shape.latents, generator=generator) for _ in range(2))
     text = torch.randn(count, *shape.text, generator=generator)
-    return [PairExample(win=w, lose=x, text=y) for w, x, y in zip(win, lose, text, strict=True)]
+    conditions = Condition({"text": text}).split()
+    return [PairExample(win=w, lose=x, condition=y) for w, x, y in zip(win, lose, conditions, strict=True)]
 
 
 def with_reference(pairs: list[PairExample]) -> list[PairExample]:
@@ -118,8 +120,8 @@ class Bench:
         self.parameters = add_lora(self.transformer, LoraSettings(rank=rank, alpha=2 * rank), seed=0)
         self.transformer.train()
 
-    def velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        dtype = self.transformer.dtype
+    def velocity(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        dtype, text = self.transformer.dtype, condition["text"]
         out = self.transformer(x_t.to(dtype), t * NUM_TRAIN_TIMESTEPS, text.to(dtype), return_dict=False)[0]
         return out.float()
 

@@ -19,7 +19,7 @@ import torch
 from scoring import SHARED, memory_growth, scoring_rates
 
 from videoalign.contracts.output import write_json
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.lora import LoraSettings, add_lora, as_reference
 from videoalign.models.small_wan import small_wan_generator
@@ -35,10 +35,10 @@ NUM_DRAWS = 4
 SENTENCES = [sentence.text() for sentence in ALL_SENTENCES[:NUM_PAIRS]]
 
 
-def examples(generator: WanGenerator) -> list[PairExample]:
-    text = generator.encode_text(SENTENCES)
-    latents = torch.randn(2, NUM_PAIRS, *generator.latent_shape, generator=fold_in(0, "bench"))
-    return [PairExample(win=latents[0, i], lose=latents[1, i], text=text[i]) for i in range(NUM_PAIRS)]
+def examples(generator: PipelineGenerator) -> list[PairExample]:
+    conditions = generator.conditioner.encode(SENTENCES).split()
+    latents = torch.randn(2, NUM_PAIRS, *generator.codec.latent_shape, generator=fold_in(0, "bench"))
+    return [PairExample(win=latents[0, i], lose=latents[1, i], condition=conditions[i]) for i in range(NUM_PAIRS)]
 
 
 def training_steps() -> dict[str, Callable[[], object]]:
@@ -47,16 +47,11 @@ def training_steps() -> dict[str, Callable[[], object]]:
     Flow-DPO sends both clips of a pair through the network, so SFT gets both as winners: as many clips, as much work.
     """
     generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
-    parameters = add_lora(generator.transformer, LoraSettings())
+    parameters = add_lora(generator.network.transformer, LoraSettings())
     times, plain = TimeSettings(), examples(generator)
-    cached = reference_errors(generator.velocity, plain, seeds=range(len(plain)), num_draws=NUM_DRAWS, times=times)
+    cached = reference_errors(generator.network, plain, seeds=range(len(plain)), num_draws=NUM_DRAWS, times=times)
     with_reference = [
-        PairExample(
-            win=example.win,
-            lose=example.lose,
-            text=example.text,
-            reference=type(cached)(**{name: value[i] for name, value in vars(cached).items()}),
-        )
+        replace(example, reference=type(cached)(**{name: value[i] for name, value in vars(cached).items()}))
         for i, example in enumerate(plain)
     ]
 
@@ -71,8 +66,10 @@ def training_steps() -> dict[str, Callable[[], object]]:
 
         return run
 
-    dpo = DpoObjective(generator.velocity, parameters, times, lambda: as_reference(generator.transformer), beta=100.0)
-    sft = SftObjective(generator.velocity, parameters, times)
+    dpo = DpoObjective(
+        generator.network, parameters, times, lambda: as_reference(generator.network.transformer), beta=100.0
+    )
+    sft = SftObjective(generator.network, parameters, times)
     return {
         "sft": step(sft, collate_pairs([*plain, *(replace(e, win=e.lose, lose=e.win) for e in plain)])),
         "dpo_live": step(dpo, collate_pairs(plain)),
@@ -83,14 +80,16 @@ def training_steps() -> dict[str, Callable[[], object]]:
 def sampling_steps() -> dict[str, Callable[[], object]]:
     """One denoising step of one batch, with classifier-free guidance and with the reward's gradient on top."""
     generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
-    text, empty = generator.encode_text(SENTENCES), generator.encode_text([""] * NUM_PAIRS)
-    x_t = torch.randn(NUM_PAIRS, *generator.latent_shape, generator=fold_in(0, "bench"))
+    text, empty = generator.conditioner.encode(SENTENCES), generator.conditioner.encode([""] * NUM_PAIRS)
+    x_t = torch.randn(NUM_PAIRS, *generator.codec.latent_shape, generator=fold_in(0, "bench"))
     t = torch.full((NUM_PAIRS,), 0.5)
-    guide = RewardGuide(LatentRewardModel.from_transformer(generator.transformer, ("VQ", "MQ", "TA")), {"MQ": 1.0})
+    guide = RewardGuide(
+        LatentRewardModel.from_transformer(generator.network.transformer, ("VQ", "MQ", "TA")), {"MQ": 1.0}
+    )
 
     @torch.no_grad()
     def cfg() -> torch.Tensor:
-        v_text, v_empty = generator.velocity(x_t, t, text), generator.velocity(x_t, t, empty)
+        v_text, v_empty = generator.network(x_t, t, text), generator.network(x_t, t, empty)
         return v_empty + 4.0 * (v_text - v_empty)
 
     def nrg() -> None:

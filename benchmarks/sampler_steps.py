@@ -35,7 +35,7 @@ def main() -> None:
     def clips(name: str, steps: int) -> Tensor:
         if (name, steps) not in made:
             generator.pipeline.scheduler = schedulers[name]
-            made[name, steps] = generator.sample_latents(texts, SEEDS, num_steps=steps)
+            made[name, steps] = generator.sampler.latents(texts, SEEDS, num_steps=steps)
         return made[name, steps]
 
     true = clips("UniPC, shift 3", MANY)

@@ -12,7 +12,7 @@ HEAVY = ("torch", "transformers", "diffusers", "peft", "accelerate", "scipy", "p
 
 LIGHT = (
     "videoalign.contracts.output",
-    "videoalign.contracts.protocols",
+    "videoalign.contracts.reward",
     "videoalign.contracts.records",
     "videoalign.contracts.video",
     "videoalign.stats.pairwise",

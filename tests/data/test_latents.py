@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videoalign.data.latents import LatentCache, TensorStore, read_stored
+from videoalign.data.latents import ConditionStore, LatentCache, TensorStore, read_stored
 from videoalign.errors import DataError
+from videoalign.flow.condition import Condition, join_conditions
 
 MADE = {"autoencoder": "1"}
 
@@ -28,7 +29,8 @@ def test_what_was_added_is_read_back_in_the_order_asked_also_by_the_next_run(tmp
     store.add(some("c"))
     for reader in (store, TensorStore(tmp_path, "clips", MADE)):
         assert [key for key in "abcd" if key in reader] == ["a", "b", "c"]
-        cache = LatentCache(tmp_path, {f"clip {key}": reader.place(key) for key in "abc"}, {})
+        places = {f"clip {key}": reader.place(key) for key in "abc"}
+        cache = LatentCache(tmp_path, places, {}, ConditionStore(tmp_path, MADE, ("text",), {}))
         got = cache.clips(["clip c", "clip a", "clip c"])
         assert list(got) == ["clip c", "clip a"]
         assert torch.equal(got["clip a"], some("a")["a"])
@@ -61,7 +63,7 @@ def test_half_precision_is_stored_as_given_and_read_as_float32(tmp_path: Path) -
 def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
     store = TensorStore(tmp_path, "clips", MADE)
     store.add(some("a"))
-    cache = LatentCache(tmp_path, {"a": store.place("a")}, {})
+    cache = LatentCache(tmp_path, {"a": store.place("a")}, {}, ConditionStore(tmp_path, MADE, ("text",), {}))
     with pytest.raises(DataError, match="1 of 2 clips are not encoded, such as 'z'"):
         cache.clips(["a", "z"])
     shard = next(tmp_path.glob("clips-*.safetensors"))
@@ -69,6 +71,26 @@ def test_mistakes_are_one_line_errors(tmp_path: Path) -> None:
     for read in (lambda: TensorStore(tmp_path, "clips", MADE), lambda: cache.clips(["a"])):
         with pytest.raises(DataError, match="is damaged"):
             read()
+
+
+def test_conditions_come_back_row_by_row_in_the_types_and_at_the_lengths_that_they_had(tmp_path: Path) -> None:
+    text = torch.zeros(2, 5, 3, dtype=torch.bfloat16)
+    text[0, :4], text[1, :2] = 1.5, -0.25
+    whole = Condition({"text": text, "pooled": torch.arange(4.0).reshape(2, 2)}, {"text": 5})
+    names = tuple(whole.tensors)
+    store = ConditionStore(tmp_path, {"text_encoder": "1"}, names, {"text": 5})
+    store.add(dict(zip("ab", whole.split(), strict=True)))
+    again = ConditionStore(tmp_path, {"text_encoder": "1"}, names, {"text": 5})
+    assert [key for key in "abc" if key in again] == ["a", "b"]
+    assert "a" not in ConditionStore(tmp_path, {"text_encoder": "1"}, (*names, "mask"), {}), "a row lacks a tensor"
+    cache = LatentCache(tmp_path, {}, {f"p{key}": again.place(key) for key in "ab"}, again)
+    rows = cache.conditions(["pb", "pa"])
+    assert list(rows) == ["pb", "pa"] and rows["pb"].tensors["text"].shape == (1, 2, 3)
+    joined = join_conditions([rows["pa"], rows["pb"]])
+    assert torch.equal(joined["text"], text) and joined["text"].dtype == torch.bfloat16
+    assert torch.equal(joined["pooled"], whole["pooled"])
+    with pytest.raises(DataError, match="1 of 1 prompts are not encoded, such as 'pc'"):
+        cache.conditions(["pc"])
 
 
 def test_two_that_add_at_the_same_time_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +129,8 @@ def test_what_is_read_stays_in_its_file_until_it_is_used(tmp_path: Path) -> None
     store = TensorStore(tmp_path, "clips", MADE)
     for number in range(4):
         store.add({str(number): torch.full((4, 2**20), float(number))})
-    cache = LatentCache(tmp_path, {str(number): store.place(str(number)) for number in range(4)}, {})
+    places = {str(number): store.place(str(number)) for number in range(4)}
+    cache = LatentCache(tmp_path, places, {}, ConditionStore(tmp_path, MADE, ("text",), {}))
     before = own_kibibytes()
     latents = cache.clips(map(str, range(4)))
     assert [float(value[3, -1]) for value in latents.values()] == [0.0, 1.0, 2.0, 3.0]

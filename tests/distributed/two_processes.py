@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from videoalign.data.dataset import Dataset
 from videoalign.distributed import ALONE, Processes, join
+from videoalign.flow.condition import Condition
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.tuning import part_of
@@ -111,8 +112,10 @@ class Affine(nn.Module):
         super().__init__()
         self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(4, 1, 1, 1))
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return text.mean((1, 2)).reshape(-1, 1, 1, 1, 1) + self.a * x_t + self.b * t.reshape(-1, 1, 1, 1, 1)
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return (
+            condition["text"].mean((1, 2)).reshape(-1, 1, 1, 1, 1) + self.a * x_t + self.b * t.reshape(-1, 1, 1, 1, 1)
+        )
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -129,7 +132,10 @@ def fit_dpo(out: Path, batch_size: int, processes: Processes, *, accumulate_step
     def clip() -> Tensor:
         return torch.randn(4, 3, 2, 2, generator=generator)
 
-    pairs = [PairExample(win=clip() + 0.3, lose=clip(), text=torch.full((3, 2), 0.1 * k)) for k in range(13)]
+    pairs = [
+        PairExample(win=clip() + 0.3, lose=clip(), condition=Condition({"text": torch.full((1, 3, 2), 0.1 * k)}))
+        for k in range(13)
+    ]
     model = Affine()
     task = DpoObjective(model, dict(model.named_parameters()), TimeSettings(), model.off, beta=20.0)
     sizes = {"batch_size": batch_size, "accumulate_steps": accumulate_steps}

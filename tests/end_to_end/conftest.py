@@ -9,7 +9,7 @@ import torch
 
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator
 
@@ -51,5 +51,5 @@ def dataset(folder: Path) -> Dataset:
 
 
 @pytest.fixture
-def generator(folder: Path) -> WanGenerator:
+def generator(folder: Path) -> PipelineGenerator:
     return open_generator(folder / "model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from videoalign.contracts.records import Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.lineage import Teacher, prompt_hash, read_lineage
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.flow.condition import join_conditions
+from videoalign.models.generators.generator import PipelineGenerator
+from videoalign.models.generators.wan import WanSampler
 from videoalign.models.lora import LoraSettings, has_adapter, load_adapter
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generator.align import AlignResult, align
 from videoalign.recipes.generator.align_methods import AlignConfig, method_config
-from videoalign.recipes.generator.encode import encode, encode_reference, pair_examples
+from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, pair_examples
 from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator, sample
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import TimeSettings, noise_of_seed, velocity_errors
@@ -49,13 +52,13 @@ Run = Callable[..., AlignResult]
 
 @pytest.mark.parametrize("method", METHODS)
 def test_stop_and_resume_give_the_adapter_of_the_unbroken_run_bit_for_bit(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, method: str
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, method: str
 ) -> None:
     settings = config(method, lora=LoraSettings(rank=4, dropout=0.1))
     whole = align(method, dataset, generator, "p", tmp_path / "whole", settings)
     with pytest.raises(KeyboardInterrupt):
         align(method, dataset, generator, "p", tmp_path / "broken", settings, callbacks=[StopAt(5)])
-    assert not has_adapter(generator.transformer)
+    assert not has_adapter(generator.network.transformer)
     assert not (tmp_path / "broken" / "adapter_model.safetensors").exists()
     steps: list[float] = []
     resumed = align(
@@ -69,7 +72,9 @@ def test_stop_and_resume_give_the_adapter_of_the_unbroken_run_bit_for_bit(
     assert [{**row, "seconds": 0} for row in whole.history] == [{**row, "seconds": 0} for row in resumed.history]
 
 
-def test_one_batch_of_eight_trains_like_eight_of_one(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+def test_one_batch_of_eight_trains_like_eight_of_one(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
     adapters = []
     for name, batch_size, accumulate in (("wide", 8, 1), ("narrow", 1, 8)):
         fit = FIT.model_copy(update={"batch_size": batch_size, "accumulate_steps": accumulate, "num_steps": 3})
@@ -86,7 +91,7 @@ def test_one_batch_of_eight_trains_like_eight_of_one(dataset: Dataset, generator
 
 
 def test_dpo_tells_its_training_pairs_apart_and_its_adapter_changes_the_samples(
-    folder: Path, dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    folder: Path, dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     before = generator.sample(TEXTS, [1, 2, 3])
     fit = FIT.model_copy(update={"num_steps": 40, "batch_size": 6, "learning_rate": 1e-2})
@@ -102,25 +107,27 @@ def test_dpo_tells_its_training_pairs_apart_and_its_adapter_changes_the_samples(
     adapted = open_generator(folder / "model", run.adapter)
     for one, other in zip(before, adapted.sample(TEXTS, [1, 2, 3]), strict=True):
         assert np.abs(one.frames.astype(int) - other.frames).mean() > 0.05
-    load_adapter(generator.transformer, run.adapter, base=generator.identity(), scale=0.0)
+    load_adapter(generator.network.transformer, run.adapter, base=generator.identity(), scale=0.0)
     for one, other in zip(before, generator.sample(TEXTS, [1, 2, 3]), strict=True):
         assert np.array_equal(one.frames, other.frames)
 
 
 def test_reference_errors_from_the_cache_equal_live_ones_and_are_made_once(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     rows = dataset.pairs("p")
-    cache = encode(dataset, generator, rows)
+    cache = encode(dataset, generator, clips_of_pairs(dataset, rows))
     stored = encode_reference(generator, cache, rows, num_draws=2, times=TimeSettings(shift="model"))
     examples = pair_examples(cache, rows)
-    text = torch.stack([example.text for example in examples])
+    conditions = join_conditions(example.condition for example in examples)
     for k in range(2):
-        noise = torch.stack([noise_of_seed(int(seed), generator.latent_shape) for seed in stored.noise_seeds[:, k]])
+        noise = torch.stack(
+            [noise_of_seed(int(seed), generator.codec.latent_shape) for seed in stored.noise_seeds[:, k]]
+        )
         for side in ("win", "lose"):
             latents = torch.stack([getattr(example, side) for example in examples])
             with torch.no_grad():
-                live = velocity_errors(generator.velocity, latents, text, stored.times[:, k], noise)
+                live = velocity_errors(generator.network, latents, conditions, stored.times[:, k], noise)
             torch.testing.assert_close(getattr(stored, f"errors_{side}")[:, k], live, rtol=1e-4, atol=1e-5)
     files = {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()}
     run = align("dpo", dataset, generator, "p", tmp_path / "a", config("dpo", reference_draws=2))
@@ -128,39 +135,41 @@ def test_reference_errors_from_the_cache_equal_live_ones_and_are_made_once(
     assert {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()} == files
 
 
-def test_generate_resumes_after_a_stop_and_makes_nothing_twice(generator: WanGenerator, tmp_path: Path) -> None:
+def test_generate_resumes_after_a_stop_and_makes_nothing_twice(
+    generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = GenerateConfig(per_prompt=2, num_steps=1, batch_size=2, check_steps=False)
     prompts = [Prompt(prompt_id=f"p{place}", text=text, split="val") for place, text in enumerate(TEXTS)]
     calls = 0
 
-    class Stopping(WanGenerator):
-        def sample_latents(self, *args: object, **kwargs: object) -> torch.Tensor:
-            nonlocal calls
-            calls += 1
-            if calls == 3:
-                raise KeyboardInterrupt
-            return super().sample_latents(*args, **kwargs)  # type: ignore[arg-type]
+    def latents(self: WanSampler, *args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return plain(self, *args, **kwargs)
 
-    stopping = Stopping(generator.pipeline, generator.settings, generator.name)
+    plain = WanSampler.latents
+    monkeypatch.setattr(WanSampler, "latents", latents)
     with pytest.raises(KeyboardInterrupt):
-        generate(stopping, prompts, tmp_path / "d", settings)
+        generate(generator, prompts, tmp_path / "d", settings)
     dataset = Dataset.open(tmp_path / "d")
     assert len(dataset.clips()) == 4
     assert {prompt.split for prompt in dataset.prompts()} == {"val"}
-    generate(stopping, prompts, tmp_path / "d", settings)
+    generate(generator, prompts, tmp_path / "d", settings)
     assert calls == 4
     clips = dataset.clips()
     assert len(clips) == 6
     assert (clips[0].num_frames, clips[0].height, clips[0].fps, clips[0].generator) == (9, 32, 8.0, "model")
-    generate(stopping, prompts, dataset, settings)
+    generate(generator, prompts, dataset, settings)
     assert calls == 4
-    generate(stopping, prompts[:1], dataset, settings.model_copy(update={"guidance_scale": 1.0}))
+    generate(generator, prompts[:1], dataset, settings.model_copy(update={"guidance_scale": 1.0}))
     assert len(dataset.clips()) == 8  # other settings make other clips, from the same seeds
     assert len({clip.seed for clip in dataset.clips()}) == 6
 
 
 def test_sample_writes_named_files_and_refuses_a_folder_of_other_settings(
-    generator: WanGenerator, tmp_path: Path
+    generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     settings = GenerateConfig(per_prompt=2, num_steps=1)
     paths = sample(generator, TEXTS[:1], tmp_path / "out", settings)
@@ -171,7 +180,7 @@ def test_sample_writes_named_files_and_refuses_a_folder_of_other_settings(
 
 
 def test_encoding_resumes_and_names_what_does_not_fit(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     rows = dataset.pairs("p")
     copy = generate(generator, TEXTS[:1], tmp_path / "d", GenerateConfig(per_prompt=2, num_steps=1))
@@ -180,22 +189,22 @@ def test_encoding_resumes_and_names_what_does_not_fit(
         prompt_id=first.prompt_id, clip_win=first.clip_id, clip_lose=second.clip_id, reward_win=1, reward_lose=0
     )
     with pytest.raises(DataError, match="got 0 pairs"):
-        encode(copy, generator, [])
+        encode(copy, generator, clips_of_pairs(copy, []))
     with pytest.raises(DataError, match=r"is not in .*; make the pairs again"):
-        encode(copy, generator, rows[-1:])
+        encode(copy, generator, clips_of_pairs(copy, rows[-1:]))
     copy.clip_path(second).rename(tmp_path / "away.mp4")
     with pytest.raises(VideoError, match="no such file"):
-        encode(copy, generator, [pair])
+        encode(copy, generator, clips_of_pairs(copy, [pair]))
     (tmp_path / "away.mp4").rename(copy.clip_path(second))
-    assert encode(copy, generator, [pair]).clip_ids == {first.clip_id, second.clip_id}
+    assert encode(copy, generator, clips_of_pairs(copy, [pair])).clip_ids == {first.clip_id, second.clip_id}
     small = small_wan_generator(
         TEXTS, TINY_SIZES, settings=TINY_SETTINGS.model_copy(update={"num_frames": 5}), name="other"
     )
     with pytest.raises(DataError, match=r"has \(frames, height, width\) \(9, 32, 32\); 'other' works in \(5, 32, 32\)"):
-        encode(copy, small, [pair])
+        encode(copy, small, clips_of_pairs(copy, [pair]))
 
 
-def test_align_refuses_what_cannot_be_meant(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+def test_align_refuses_what_cannot_be_meant(dataset: Dataset, generator: PipelineGenerator, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no method 'dop'. Did you mean 'dpo'\?"):
         align("dop", dataset, generator, "p", tmp_path / "a")
     with pytest.raises(ConfigError, match="got SftConfig; method 'dpo' wants DpoConfig"):
@@ -211,7 +220,7 @@ def test_align_refuses_what_cannot_be_meant(dataset: Dataset, generator: WanGene
     align("sft", dataset, generator, "p", tmp_path / "run", quick)
     with pytest.raises(OutputError, match="differs in lora"):
         align("sft", dataset, generator, "p", tmp_path / "run", quick.model_copy(update={"lora": LoraSettings(rank=2)}))
-    assert not has_adapter(generator.transformer)
+    assert not has_adapter(generator.network.transformer)
 
 
 def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(

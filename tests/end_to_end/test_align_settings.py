@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.lora import LoraSettings, has_adapter, load_adapter, remove_adapter
 from videoalign.models.small_wan import TINY_SIZES
 from videoalign.recipes.generator import align as align_module
 from videoalign.recipes.generator import align_methods
 from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import AlignConfig, method_config
-from videoalign.recipes.generator.encode import encode, pair_examples
+from videoalign.recipes.generator.encode import clips_of_pairs, encode, pair_examples
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import PairReference, TimeSettings
 
@@ -37,19 +37,19 @@ def config(method: str, **more: object) -> AlignConfig:
     return method_config(method)(**values)
 
 
-def velocity(generator: WanGenerator, adapter: Path | None = None) -> torch.Tensor:
-    x = torch.stack([generator.noise(seed) for seed in (1, 2)])
+def velocity(generator: PipelineGenerator, adapter: Path | None = None) -> torch.Tensor:
+    x = torch.stack([generator.sampler.noise(seed) for seed in (1, 2)])
     if adapter is not None:
-        load_adapter(generator.transformer, adapter, base=generator.identity())
+        load_adapter(generator.network.transformer, adapter, base=generator.identity())
     with torch.no_grad():
-        found = generator.velocity(x, torch.tensor([0.3, 0.8]), generator.encode_text(TEXTS[:2]))
-    remove_adapter(generator.transformer)
+        found = generator.network(x, torch.tensor([0.3, 0.8]), generator.conditioner.encode(TEXTS[:2]))
+    remove_adapter(generator.network.transformer)
     return found
 
 
 @pytest.mark.parametrize("draws", [0, 2])
 def test_dpo_goes_on_from_what_sft_made_and_holds_it_as_its_reference(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, draws: int
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, draws: int
 ) -> None:
     first = align("sft", dataset, generator, "p", tmp_path / "sft", config("sft"))
     settings = config("dpo", start=first.adapter, reference_draws=draws)
@@ -68,18 +68,18 @@ def test_dpo_goes_on_from_what_sft_made_and_holds_it_as_its_reference(
         align("dpo", dataset, generator, "p", tmp_path / "x", settings.model_copy(update={"start": tmp_path}))
     with pytest.raises(OutputError, match="differs in start"):
         align("dpo", dataset, generator, "p", tmp_path / "dpo", settings.model_copy(update={"start": run.adapter}))
-    load_adapter(generator.transformer, first.adapter)
+    load_adapter(generator.network.transformer, first.adapter)
     with pytest.raises(ModelError, match="carries one already; open it without, and give it as start="):
         align("dpo", dataset, generator, "p", tmp_path / "y", settings)
-    assert has_adapter(generator.transformer)
-    remove_adapter(generator.transformer)
+    assert has_adapter(generator.network.transformer)
+    remove_adapter(generator.network.transformer)
     assert not (tmp_path / "y").exists()
 
 
 @pytest.mark.parametrize("draws", [0, 3])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_untrained_policy_has_no_margin_in_any_precision_with_and_without_the_cache(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, dtype: str, draws: int
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, dtype: str, draws: int
 ) -> None:
     fit = FIT.model_copy(update={"num_steps": 1, "dtype": dtype, "batch_size": 4})
     run = align(
@@ -90,7 +90,7 @@ def test_an_untrained_policy_has_no_margin_in_any_precision_with_and_without_the
 
 
 def test_stored_reference_errors_of_something_else_are_refused(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when they were made under another precision, attention or library and only look the same."""
     settings = config("dpo", reference_draws=2, beta=500.0)
@@ -103,12 +103,12 @@ def test_stored_reference_errors_of_something_else_are_refused(
     monkeypatch.setattr(align_module, "encode_reference", off)
     with pytest.raises(DataError, match=r"change margins by up to 0.025, wanted at most 0.01. Delete its reference-"):
         align("dpo", dataset, generator, "p", tmp_path / "a", settings)
-    assert not has_adapter(generator.transformer)
+    assert not has_adapter(generator.network.transformer)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_validation_measures_pairs_of_held_out_prompts_which_are_not_trained_on(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, method: str
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, method: str
 ) -> None:
     fit = FIT.model_copy(update={"num_steps": 4, "validate_every_steps": 2})
     with pytest.raises(ConfigError, match=r"pairs 'p' hold 6 pairs to train on and 0 of 'val' prompts .* split=all"):
@@ -134,10 +134,10 @@ def test_validation_measures_pairs_of_held_out_prompts_which_are_not_trained_on(
 
 
 def test_times_follow_the_shift_that_the_model_samples_with(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     fit = FIT.model_copy(update={"num_steps": 1})
-    assert generator.time_shift == TINY_SIZES.flow_shift == 3.0
+    assert generator.sampler.time_shift == TINY_SIZES.flow_shift == 3.0
     runs = {
         shift: align(
             "sft",
@@ -161,7 +161,7 @@ def test_times_follow_the_shift_that_the_model_samples_with(
         ):
             generator.pipeline.scheduler = scheduler
             if shift is not None:
-                assert generator.time_shift == shift
+                assert generator.sampler.time_shift == shift
                 continue
             with pytest.raises(ConfigError, match="times.shift: the scheduler of .* set times.shift to a number"):
                 align("sft", dataset, generator, "p", tmp_path / "e", config("sft"))
@@ -169,9 +169,9 @@ def test_times_follow_the_shift_that_the_model_samples_with(
         generator.pipeline.scheduler = own
 
 
-def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: PipelineGenerator, tmp_path: Path) -> None:
     rows = dataset.pairs("p")
-    cache = encode(dataset, generator, rows)
+    cache = encode(dataset, generator, clips_of_pairs(dataset, rows))
     broken = pair_examples(cache, rows)
     broken[2].win[0, 0, 0, 0] = torch.inf
     with pytest.MonkeyPatch.context() as patch:

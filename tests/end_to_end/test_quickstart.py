@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -85,7 +84,7 @@ def test_a_second_run_reuses_every_stage(finished: Path) -> None:
 
 
 def test_another_process_folder_and_memory_give_the_same_results(finished: Path) -> None:
-    """To rounding: where arrays lie in memory decides the last bits on some processors, and so who wins by a hair."""
+    """Everything but the seconds, and the command, which names the folder."""
     threads = max(1, torch.get_num_threads() // QuickstartConfig().num_workers)  # as many as each process had
     out = finished / "again"
     words = ["quickstart", "--out", str(out), "--config", str(finished / "small.yaml"), "num_workers=1"]
@@ -95,18 +94,11 @@ def test_another_process_folder_and_memory_give_the_same_results(finished: Path)
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    runs = [finished / "run", out]
-    for name in ("versions", "about", "run", "dimensions", "judge", "judge_note", "prompts_note", "seed"):
-        first, second = (json.loads((run / "results.json").read_text("utf-8"))[name] for run in runs)
-        assert first == second
-    first, second = (Dataset.open(run / "dataset") for run in runs)
-    assert [(c.clip_id, c.seed) for c in first.clips()] == [(c.clip_id, c.seed) for c in second.clips()]
-    assert len(first.pairs("clearest")) == len(second.pairs("clearest"))
-    for arm in sorted(file.stem for file in (out / "stages").glob("sample_*.json")):
-        scores = [json.loads((run / "stages" / f"{arm}.json").read_text("utf-8"))["result"] for run in runs]
-        for judge, unit in (("oracle", 0.1), ("videoreward", 1.0)):  # about the spread of a dimension's scores
-            one, other = (np.array(by_judge.get(judge, [])) for by_judge in scores)
-            assert np.abs(one - other).sum() <= 0.3 * unit * one.size, (arm, judge)
+    first, second = (json.loads((run / "results.json").read_text("utf-8")) for run in (finished / "run", out))
+    assert first.keys() == second.keys()
+    assert [name for name in first if name not in ("seconds", "command") and first[name] != second[name]] == []
+    clips = [Dataset.open(run / "dataset").clips() for run in (finished / "run", out)]
+    assert clips[0] == clips[1]
 
 
 def test_another_seed_does_not_enter_the_folder(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

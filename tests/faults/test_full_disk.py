@@ -129,8 +129,8 @@ def write_adapter(place: Path) -> None:
     from videoalign.models.small_wan import SmallWanConfig, small_wan_generator
 
     generator = small_wan_generator(["a"], SmallWanConfig(num_layers=1))
-    add_lora(generator.transformer, LoraSettings(rank=1000))
-    save_adapter(generator.transformer, place / "adapter", generator.identity())
+    add_lora(generator.network.transformer, LoraSettings(rank=1000))
+    save_adapter(generator.network.transformer, place / "adapter", generator.identity())
 
 
 @pytest.mark.parametrize("write", [write_shard, write_checkpoint, write_guide, write_generator, write_adapter])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videoalign.errors import ModelError
 from videoalign.models.adapter_files import adapter_file_digest, export_comfyui, read_adapter
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.lora import LoraSettings, add_lora, load_adapter, remove_adapter, save_adapter
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 
@@ -45,43 +45,43 @@ torch.save([base, *made], out)
 
 
 @pytest.fixture(scope="module")
-def generator() -> WanGenerator:
+def generator() -> PipelineGenerator:
     return small_wan_generator(["a red circle moves left"], TINY_SIZES, settings=TINY_SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def inputs(generator: WanGenerator) -> tuple[Tensor, Tensor, Tensor]:
-    x = torch.stack([generator.noise(0), generator.noise(1)])
-    return x, torch.tensor([300.0, 800.0]), generator.encode_text(["a red circle", "a circle moves"])
+def inputs(generator: PipelineGenerator) -> tuple[Tensor, Tensor, Tensor]:
+    x = torch.stack([generator.sampler.noise(0), generator.sampler.noise(1)])
+    return x, torch.tensor([300.0, 800.0]), generator.conditioner.encode(["a red circle", "a circle moves"])["text"]
 
 
-def predicted(generator: WanGenerator, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def predicted(generator: PipelineGenerator, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     with torch.no_grad():
-        return generator.transformer(*inputs, return_dict=False)[0]
+        return generator.network.transformer(*inputs, return_dict=False)[0]
 
 
 @pytest.fixture(scope="module")
 def folder(
-    generator: WanGenerator, inputs: tuple[Tensor, Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory
+    generator: PipelineGenerator, inputs: tuple[Tensor, Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """``a``, an adapter of ours; ``model``, its base; what the transformer predicts without it and with it."""
     root = tmp_path_factory.mktemp("adapters")
     generator.save_pretrained(root / "model")
     torch.save(inputs, root / "inputs.pt")
-    parameters = add_lora(generator.transformer, SETTINGS)
+    parameters = add_lora(generator.network.transformer, SETTINGS)
     draws = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for value in parameters.values():
             value.copy_(0.3 * torch.randn(value.shape, generator=draws))
     torch.save(predicted(generator, inputs), root / "adapted.pt")
-    save_adapter(generator.transformer, root / "a", generator.identity())
-    remove_adapter(generator.transformer)
+    save_adapter(generator.network.transformer, root / "a", generator.identity())
+    remove_adapter(generator.network.transformer)
     export_comfyui(root / "a", root / "comfyui.safetensors")
     return root
 
 
 def test_stock_diffusers_predicts_what_we_predict(
-    generator: WanGenerator, inputs: tuple[Tensor, Tensor, Tensor], folder: Path, tmp_path: Path
+    generator: PipelineGenerator, inputs: tuple[Tensor, Tensor, Tensor], folder: Path, tmp_path: Path
 ) -> None:
     """With the adapter's folder, and with its file for ComfyUI."""
     script = tmp_path / "stock.py"
@@ -91,13 +91,13 @@ def test_stock_diffusers_predicts_what_we_predict(
     assert done.returncode == 0, done.stderr[-2000:]
     base, *made = torch.load(tmp_path / "out.pt")
     torch.testing.assert_close(base, predicted(generator, inputs))
-    load_adapter(generator.transformer, folder / "a")
+    load_adapter(generator.network.transformer, folder / "a")
     text = inputs[2][:1]
     ours = generator.pipeline(
         prompt_embeds=text, negative_prompt_embeds=0 * text, latents=inputs[0][:1], num_frames=9, height=32, width=32,
         num_inference_steps=2, guidance_scale=3.0, output_type="latent",
     ).frames  # fmt: skip
-    remove_adapter(generator.transformer)
+    remove_adapter(generator.network.transformer)
     assert len(made) == 2
     for adapted, clip in made:
         assert (adapted - base).abs().max() > 0.5
@@ -144,26 +144,26 @@ def layouts(folder: Path, root: Path) -> dict[str, Path]:
 
 
 def test_adapters_of_other_programs_do_here_what_they_do_there(
-    generator: WanGenerator, inputs: tuple[Tensor, Tensor, Tensor], folder: Path, tmp_path: Path
+    generator: PipelineGenerator, inputs: tuple[Tensor, Tensor, Tensor], folder: Path, tmp_path: Path
 ) -> None:
     base, wanted = predicted(generator, inputs), torch.load(folder / "adapted.pt")
     for name, path in layouts(folder, tmp_path).items():
-        load_adapter(generator.transformer, path)
+        load_adapter(generator.network.transformer, path)
         found = predicted(generator, inputs)
-        remove_adapter(generator.transformer)
+        remove_adapter(generator.network.transformer)
         share = float(((found - base) * (wanted - base)).sum() / (wanted - base).square().sum())
         assert share == pytest.approx(1.0, abs=2e-2 if name == "half precision" else 1e-5), name
-        load_adapter(generator.transformer, path, scale=0.0)
+        load_adapter(generator.network.transformer, path, scale=0.0)
         assert torch.equal(predicted(generator, inputs), base), name
-        remove_adapter(generator.transformer)
+        remove_adapter(generator.network.transformer)
 
 
-def test_a_strength_scales_the_update(generator: WanGenerator, folder: Path) -> None:
+def test_a_strength_scales_the_update(generator: PipelineGenerator, folder: Path) -> None:
     for scale in (1.0, 0.5):
-        load_adapter(generator.transformer, folder / "a", scale=scale)
-        layer = generator.transformer.blocks[0].attn1.to_q
+        load_adapter(generator.network.transformer, folder / "a", scale=scale)
+        layer = generator.network.transformer.blocks[0].attn1.to_q
         assert layer.scaling["default"] == pytest.approx(scale * 5 / 3)
-        remove_adapter(generator.transformer)
+        remove_adapter(generator.network.transformer)
 
 
 def test_comfyui_gets_the_names_of_wan_and_the_whole_strength(folder: Path) -> None:
@@ -196,7 +196,7 @@ def test_what_decides_an_adapter_is_in_its_digest(folder: Path, tmp_path: Path) 
     assert adapter_file_digest(copy) != found["ours"]
 
 
-def test_what_is_no_lora_is_refused_in_one_line(generator: WanGenerator, folder: Path, tmp_path: Path) -> None:
+def test_what_is_no_lora_is_refused_in_one_line(generator: PipelineGenerator, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     save_file({"transformer.blocks.0.attn1.to_q.weight": torch.zeros(2, 2)}, tmp_path / "weights.safetensors")
     save_file({"diffusion_model.blocks.0.modulation.diff": torch.zeros(2)}, tmp_path / "diff.safetensors")
@@ -216,5 +216,5 @@ def test_what_is_no_lora_is_refused_in_one_line(generator: WanGenerator, folder:
         (folder / "a" / "adapter_model.safetensors", "give the folder"),
     ):
         with pytest.raises(ModelError, match=told) as error:
-            load_adapter(generator.transformer, path)
+            load_adapter(generator.network.transformer, path)
         assert len(str(error.value).splitlines()) == 1

@@ -9,6 +9,7 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from videoalign.errors import ModelError
+from videoalign.flow.condition import Condition
 from videoalign.models.latent_reward import LatentRewardModel
 
 
@@ -30,10 +31,11 @@ def transformer(num_layers: int = 6, seed: int = 0) -> WanTransformer3DModel:
 
 
 @pytest.fixture
-def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs() -> tuple[torch.Tensor, torch.Tensor, Condition]:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(5, 4, 5, 4, 4, generator=generator)
-    return x, torch.tensor([0.05, 0.3, 0.5, 0.8, 0.99]), torch.randn(5, 7, 8, generator=generator)
+    text = torch.randn(5, 7, 8, generator=generator)
+    return x, torch.tensor([0.05, 0.3, 0.5, 0.8, 0.99]), Condition({"text": text})
 
 
 @pytest.mark.parametrize(("depth", "blocks"), [(1, 1), (3, 1), (4, 1), (6, 1), (8, 2), (40, 10)])
@@ -46,15 +48,15 @@ def test_a_quarter_of_the_depth_is_copied_and_at_least_one_block(depth: int, blo
 
 
 def test_tokens_after_the_copied_blocks_are_the_generators_own(inputs) -> None:
-    x, t, text = inputs
+    x, t, condition = inputs
     base = transformer()
     reward = LatentRewardModel.from_transformer(base, ["VQ", "MQ"], num_blocks=3)
     seen = {}
     handle = base.blocks[3].register_forward_pre_hook(lambda _, args: seen.update(theirs=args[0]))
-    base(x, t * 1000, text)
+    base(x, t * 1000, condition["text"])
     handle.remove()
     reward.norm.register_forward_pre_hook(lambda _, args: seen.update(ours=args[0]))
-    reward.score(x, t, text)
+    reward.score(x, t, condition)
     torch.testing.assert_close(seen["ours"], seen["theirs"], rtol=1e-6, atol=1e-6)
 
 
@@ -70,28 +72,28 @@ def test_training_the_reward_leaves_the_generator_alone(inputs) -> None:
 
 
 def test_scores_are_differentiable_in_the_latents_as_finite_differences_say(inputs) -> None:
-    x, t, text = (tensor.double() for tensor in inputs)
+    x, t, condition = (part.to(torch.float64) for part in inputs)
     reward = LatentRewardModel.from_transformer(transformer(), ["VQ", "MQ", "TA"]).double()
     x.requires_grad_(True)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for k in range(3):
-        (gradient,) = torch.autograd.grad(reward.score(x, t, text)[:, k].sum(), x)
+        (gradient,) = torch.autograd.grad(reward.score(x, t, condition)[:, k].sum(), x)
         step = 1e-4
         with torch.no_grad():
-            ahead, behind = (reward.score(x + s * step * direction, t, text)[:, k].sum() for s in (1, -1))
+            ahead, behind = (reward.score(x + s * step * direction, t, condition)[:, k].sum() for s in (1, -1))
         # the blocks' norms run in float32, whatever the weights are
         assert float((gradient * direction).sum()) == pytest.approx(float(ahead - behind) / (2 * step), rel=0.02)
 
 
 def test_a_score_depends_on_its_own_sample_time_and_text_alone(inputs) -> None:
-    x, t, text = inputs
+    x, t, condition = inputs
     reward = LatentRewardModel.from_transformer(transformer(), ["VQ", "MQ", "TA"])
-    whole = reward.score(x, t, text)
+    whole = reward.score(x, t, condition)
     assert whole.shape == (5, 3)
     for i in range(5):
-        torch.testing.assert_close(reward.score(x[i : i + 1], t[i : i + 1], text[i : i + 1])[0], whole[i])
-    assert (reward.score(x, t.flip(0), text) - whole).abs().max() > 1e-4
-    assert (reward.score(x, t, text.flip(0)) - whole).abs().max() > 1e-4
+        torch.testing.assert_close(reward.score(x[i : i + 1], t[i : i + 1], condition.rows([i]))[0], whole[i])
+    assert (reward.score(x, t.flip(0), condition) - whole).abs().max() > 1e-4
+    assert (reward.score(x, t, condition.rows([4, 3, 2, 1, 0])) - whole).abs().max() > 1e-4
 
 
 def test_saved_and_loaded_rewards_have_the_same_weights_and_score_alike(inputs, tmp_path) -> None:
@@ -147,7 +149,7 @@ def test_a_damaged_folder_is_one_line(damage: str, tmp_path) -> None:
 
 
 def test_what_does_not_fit_is_refused(inputs) -> None:
-    x, t, text = inputs
+    x, t, condition = inputs
     base = transformer()
     with pytest.raises(ModelError, match="num_blocks must be 1 to 6"):
         LatentRewardModel.from_transformer(base, ["VQ"], num_blocks=7)
@@ -157,7 +159,7 @@ def test_what_does_not_fit_is_refused(inputs) -> None:
         LatentRewardModel.from_transformer(torch.nn.Linear(2, 2), ["VQ"])
     reward = LatentRewardModel.from_transformer(base, ["VQ"], base="tiny")
     with pytest.raises(ModelError, match="'tiny' reads latents"):
-        reward.score(x[:, :3], t, text)
+        reward.score(x[:, :3], t, condition)
     with pytest.raises(ModelError, match="'big' has text_dim 16"):
         reward.require_base("big", {**base.config, "text_dim": 16})
     reward.require_base("same", base.config)

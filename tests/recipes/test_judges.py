@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError, ModelError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from videoalign.contracts.records import Prompt
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.sampling.generate import clip_seed, make_clips, plan_clips
 
@@ -14,7 +14,7 @@ PROMPTS = [Prompt(prompt_id="p1", text="a red circle"), Prompt(prompt_id="p2", t
 
 
 @pytest.fixture
-def generator() -> WanGenerator:
+def generator() -> PipelineGenerator:
     return small_wan_generator(
         [p.text for p in PROMPTS], TINY_SIZES, settings=TINY_SETTINGS.model_copy(update={"num_steps": 1})
     )
@@ -30,7 +30,7 @@ def test_a_clips_seed_depends_on_run_prompt_and_number_and_on_nothing_else() -> 
     assert 0 <= clip_seed(7, "a red circle", 0) < 2**31
 
 
-def test_clips_come_in_order_and_those_done_are_passed_over(generator: WanGenerator) -> None:
+def test_clips_come_in_order_and_those_done_are_passed_over(generator: PipelineGenerator) -> None:
     plans = plan_clips(PROMPTS, 2, 0, "m")
     counted: list[int] = []
     whole = list(make_clips(generator, plans, batch_size=3, on_clip=lambda: counted.append(1)))

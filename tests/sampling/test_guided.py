@@ -18,11 +18,12 @@ from diffusers import (
 from torch import Tensor
 
 from videoalign.errors import ConfigError, ModelError
+from videoalign.flow.condition import Condition
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.sampling.guided import GuidedScheduler, RewardGuide
 
 SHAPE = (2, 3, 4, 4)
-TEXT = torch.zeros(1, 2, 3)
+TEXT = Condition({"text": torch.zeros(1, 2, 3)})
 
 
 class GaussianWorld:
@@ -43,7 +44,7 @@ class GaussianWorld:
         spread = (1 - t) ** 2 * self.variance + t**2
         return -self.mean + (t - (1 - t) * self.variance) / spread * (x - (1 - t) * self.mean)
 
-    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.calls += 1
         spread = (1 - t) ** 2 * self.variance + t**2
         up = self.slope * self.variance * (1 - t) / spread * x_t.flatten(1).sum(1)
@@ -196,7 +197,7 @@ def kept_bytes(action: Callable[[], object]) -> int:
 def test_the_guide_keeps_no_activations_for_gradients_of_weights() -> None:
     trainable, frozen = (LatentRewardModel.from_transformer(tiny_transformer(), ["VQ"], seed=1) for _ in range(2))
     frozen.requires_grad_(False)
-    x, t, text = noise_latents(2), torch.full((2,), 0.5), torch.ones(2, 6, 8)
+    x, t, text = noise_latents(2), torch.full((2,), 0.5), Condition({"text": torch.ones(2, 6, 8)})
     kept = [
         kept_bytes(lambda reward=reward: RewardGuide(reward, {"VQ": 1.0}).gradient(x, t, text))
         for reward in (trainable, frozen)
@@ -210,13 +211,14 @@ def test_samples_of_a_batch_do_not_touch_each_other() -> None:
     world = GaussianWorld()
     reward = LatentRewardModel.from_transformer(tiny_transformer(), ["VQ", "MQ"], seed=1)
     x, v = noise_latents(4), noise_latents(4, 1)
-    text, t = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(3)), torch.tensor([0.2, 0.5, 0.9, 1.0])
+    text = Condition({"text": torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(3))})
+    t = torch.tensor([0.2, 0.5, 0.9, 1.0])
     for max_ratio in (None, 0.2):
         guide = RewardGuide(reward, {"VQ": 1.0, "MQ": 0.5}, 30.0, max_ratio=max_ratio)
         whole = guide.adjust(v, x, t, text)
         assert torch.equal(whole[3], v[3])  # t = 1
         for i in range(4):
-            alone = guide.adjust(v[i : i + 1], x[i : i + 1], t[i : i + 1], text[i : i + 1])
+            alone = guide.adjust(v[i : i + 1], x[i : i + 1], t[i : i + 1], text.rows(slice(i, i + 1)))
             torch.testing.assert_close(alone[0], whole[i], rtol=1e-4, atol=1e-5)
     assert world.calls == 0
 
@@ -237,7 +239,7 @@ def test_max_ratio_shortens_the_change_and_keeps_its_direction() -> None:
 def test_the_guide_works_inside_every_autograd_mode_and_leaves_no_graph(mode) -> None:
     reward = LatentRewardModel.from_transformer(tiny_transformer(), ["VQ"], seed=1)
     with mode():
-        x, v, text = noise_latents(2), noise_latents(2, 1), torch.ones(2, 6, 8)
+        x, v, text = noise_latents(2), noise_latents(2, 1), Condition({"text": torch.ones(2, 6, 8)})
         guided = RewardGuide(reward, {"VQ": 1.0}, 10.0).adjust(v, x, torch.tensor([0.3, 0.3]), text)
         assert not guided.requires_grad
         assert (guided - v).abs().max() > 1e-4
@@ -294,8 +296,8 @@ def test_a_wrong_setting_is_one_line() -> None:
     with pytest.raises(ModelError, match="inverts its sigmas, as Mochi's does: .* Use a pipeline that does not"):
         GuidedScheduler(FlowMatchEulerDiscreteScheduler(invert_sigmas=True), guide, TEXT)
     scheduler = euler(4)
-    with pytest.raises(ModelError, match="text for 3 samples"):
-        GuidedScheduler(scheduler, guide, TEXT.expand(3, -1, -1)).step(noise(2), scheduler.timesteps[1], noise(2))
+    with pytest.raises(ModelError, match="conditions of 3 samples"):
+        GuidedScheduler(scheduler, guide, TEXT.expand(3)).step(noise(2), scheduler.timesteps[1], noise(2))
     with pytest.raises(ModelError, match="not finite"):
         RewardGuide(GaussianWorld(slope=float("inf")), {"up": 1.0}).adjust(
             noise(1), noise(1), torch.tensor([0.5]), TEXT
@@ -337,7 +339,7 @@ class TestRealPipeline:
             tokenizer=None, text_encoder=None, vae=None, transformer=tiny_transformer(), scheduler=scheduler
         )
         pipe.set_progress_bar_config(disable=True)
-        pipe.scheduler = wrap(pipe.scheduler, text)
+        pipe.scheduler = wrap(pipe.scheduler, Condition({"text": text}))
         latents = pipe(
             prompt_embeds=text,
             negative_prompt_embeds=empty,
@@ -349,7 +351,7 @@ class TestRealPipeline:
             guidance_scale=3.0,
             output_type="latent",
         ).frames
-        return latents, text
+        return latents, Condition({"text": text})
 
     @pytest.mark.parametrize("make", [euler, unipc])
     def test_the_reward_of_what_is_sampled_rises_with_the_strength(self, make, reward) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from videoalign.flow.condition import Condition, join_conditions
 from videoalign.randomness import Draws
 from videoalign.training.objective import Loss, means
 from videoalign.training.objectives.dpo import DpoObjective, reference_errors
@@ -55,9 +56,9 @@ class Affine(nn.Module):
         self.a, self.b, self.on = nn.Parameter(torch.tensor(a)), nn.Parameter(torch.tensor(b)), True
         self.calls: list[int] = []
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.calls.append(len(x_t))
-        base = text.mean((1, 2)).reshape(-1, 1, 1, 1, 1).expand_as(x_t)
+        base = condition["text"].mean((1, 2)).reshape(-1, 1, 1, 1, 1).expand_as(x_t)
         return base + self.a * x_t + self.b if self.on else base
 
     @contextmanager
@@ -75,7 +76,14 @@ def pairs(num: int = 4) -> list[PairExample]:
     def clip() -> Tensor:
         return torch.randn(SHAPE, generator=generator)
 
-    return [PairExample(win=clip(), lose=clip(), text=torch.full((3, 2), 0.1 * i)) for i in range(num)]
+    return [
+        PairExample(win=clip(), lose=clip(), condition=Condition({"text": torch.full((1, 3, 2), 0.1 * i)}))
+        for i in range(num)
+    ]
+
+
+def conditions(batch: list[PairExample]) -> Condition:
+    return join_conditions(pair.condition for pair in batch)
 
 
 def dpo(model: Affine, **options: object) -> DpoObjective:
@@ -88,7 +96,7 @@ def by_hand(model: Affine, batch: list[PairExample], t: Tensor, noise: Tensor) -
     sides = []
     for name in ("win", "lose"):
         x = torch.stack([getattr(pair, name) for pair in batch])
-        text = torch.stack([pair.text for pair in batch]).mean((1, 2)).reshape(-1, 1, 1, 1, 1)
+        text = conditions(batch)["text"].mean((1, 2)).reshape(-1, 1, 1, 1, 1)
         x_t = x + t.reshape(-1, 1, 1, 1, 1) * (noise - x)
         policy = (text + model.a * x_t + model.b - (noise - x)).square().mean((1, 2, 3, 4))
         reference = (text - (noise - x)).square().mean((1, 2, 3, 4))
@@ -155,7 +163,7 @@ def test_cached_reference_errors_equal_live_ones_and_give_the_same_loss() -> Non
         for name in ("win", "lose"):
             x = torch.stack([getattr(pair, name) for pair in batch])
             with model.off(), torch.no_grad():
-                live = velocity_errors(model, x, torch.stack([p.text for p in batch]), cached.times[:, k], noise)
+                live = velocity_errors(model, x, conditions(batch), cached.times[:, k], noise)
             torch.testing.assert_close(getattr(cached, f"errors_{name}")[:, k], live)
     one = [
         replace(pair, reference=PairReference(*(value[:1] for value in parts)))
@@ -179,7 +187,7 @@ class Deep(nn.Module):
             self.layers = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.Tanh()) for _ in range(6)))
         self.calls: list[int] = []
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.calls.append(len(x_t))
         return self.layers(x_t)
 
@@ -253,8 +261,8 @@ def test_sft_is_the_winners_flow_matching_error() -> None:
     objective = SftObjective(model, dict(model.named_parameters()), TIMES)
     loss, _ = told(objective.loss(collate_pairs(batch), draws(4, 4)))
     t, noise = drawn(4, 4)
-    x, text = torch.stack([p.win for p in batch]), torch.stack([p.text for p in batch])
-    torch.testing.assert_close(loss, velocity_errors(model, x, text, t, noise).mean())
+    x = torch.stack([p.win for p in batch])
+    torch.testing.assert_close(loss, velocity_errors(model, x, conditions(batch), t, noise).mean())
 
 
 def test_rwr_weighs_clips_by_their_exponential_reward() -> None:
@@ -263,11 +271,13 @@ def test_rwr_weighs_clips_by_their_exponential_reward() -> None:
     sharper = clip_weights({"a": 0.0, "b": math.log(3)}, temperature=0.5, clip_quantile=1.0)
     assert sharper == pytest.approx({"a": 0.2, "b": 1.8})
     model, batch = Affine(0.2), pairs(2)
-    clips = [ClipExample(latents=p.win, text=p.text, weight=w) for p, w in zip(batch, (0.5, 1.5), strict=True)]
+    clips = [
+        ClipExample(latents=p.win, condition=p.condition, weight=w) for p, w in zip(batch, (0.5, 1.5), strict=True)
+    ]
     objective = RwrObjective(model, dict(model.named_parameters()), TIMES)
     loss, panel = told(objective.loss(collate_clips(clips), draws(2, 6)))
     t, noise = drawn(2, 6)
-    errors = velocity_errors(model, collate_clips(clips).latents, collate_clips(clips).text, t, noise)
+    errors = velocity_errors(model, collate_clips(clips).latents, collate_clips(clips).condition, t, noise)
     torch.testing.assert_close(loss, (0.5 * errors[0] + 1.5 * errors[1]) / 2)
     assert panel["effective_share"] == pytest.approx((0.5 + 1.5) / (0.25 + 2.25))
 

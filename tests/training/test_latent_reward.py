@@ -11,6 +11,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
 from videoalign.errors import ConfigError
+from videoalign.flow.condition import Condition
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import Draws
 from videoalign.training.loop import FitConfig, fit
@@ -51,8 +52,8 @@ class Probe(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(()))
 
-    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        self.seen = (x_t, t, text)
+    def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        self.seen = (x_t, t, condition["text"])
         up = self.gain * x_t.flatten(1).mean(1)
         return torch.stack([up, 0 * up], 1)
 
@@ -65,8 +66,9 @@ def pair(level_a: float, level_b: float, labels: tuple[int, ...]) -> LatentGroup
 
 
 def two_clips(a: Tensor, b: Tensor, text: Tensor, labels: tuple[int, ...], others: Tensor | None = None) -> LatentGroup:
-    others = text[None][:0] if others is None else others
-    return LatentGroup(torch.stack([a, b]), text, torch.tensor([[0, 1]]), torch.tensor([labels]), others)
+    other_rows = [] if others is None else Condition({"text": others}).split()
+    condition = Condition({"text": text[None]})
+    return LatentGroup(torch.stack([a, b]), condition, torch.tensor([[0, 1]]), torch.tensor([labels]), other_rows)
 
 
 def test_both_clips_get_the_same_noise_at_the_same_time() -> None:
@@ -115,7 +117,7 @@ def test_a_group_costs_one_score_a_clip_and_the_same_as_its_pairs() -> None:
     pairs = torch.tensor([[0, 1], [2, 0], [1, 2]])
     labels = torch.tensor([[1, 22], [-1, 22], [1, 1]])
     clips = torch.stack([torch.full(SHAPE, level) for level in levels])
-    three = LatentGroup(clips, torch.zeros(2, 3), pairs, labels, torch.zeros(0, 2, 3))
+    three = LatentGroup(clips, Condition({"text": torch.zeros(1, 2, 3)}), pairs, labels, ())
     batch = collate_latent_groups([three, pair(0.3, 0.1, (1, 22))])
     loss, metrics = told(LatentRewardObjective(reward).loss(batch, draws(2, 5)))
     t = TimeSettings().draw(draws(2, 5))
@@ -138,7 +140,7 @@ def test_a_group_costs_the_same_however_the_step_is_cut_and_counts_by_its_decide
     """Also the other prompt that each of its clips is held against."""
     groups = [titled(1.0, -1.0, 2.0, 0.5), pair(1.0, 0.0, (1, 1)), pair(0.3, 0.0, (1, 0)), pair(2.0, 0.0, (-1, 0))]
     texts = torch.linspace(-1, 1, 3).reshape(-1, 1, 1).expand(-1, 2, 3)
-    groups = [replace(group, others=texts) for group in groups]
+    groups = [replace(group, others=Condition({"text": texts}).split()) for group in groups]
     objective = LatentRewardObjective(Reader(), contrast_dimensions=("up",), contrast_weight=0.7)
     whole = objective.loss(collate_latent_groups(groups), draws(4, 9))
     assert whole.weight.tolist() == [0, 2, 1, 1]
@@ -259,9 +261,10 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_weights_to_the_bit(tmp_path)
 class Reader(Probe):
     """Adds what the text says, so that the prompt counts on the first dimension."""
 
-    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        text = condition["text"]
         self.texts = [*getattr(self, "texts", []), text]
-        return super().score(x_t, t, text) + torch.stack([text.flatten(1).mean(1), 0 * t], 1)
+        return super().score(x_t, t, condition) + torch.stack([text.flatten(1).mean(1), 0 * t], 1)
 
 
 def titled(level: float, *others: float) -> LatentGroup:
@@ -299,10 +302,10 @@ def test_without_a_weight_or_another_prompt_there_is_no_contrast() -> None:
 def test_near_prompts_share_words_and_are_never_the_prompt_itself() -> None:
     words = torch.eye(6)  # a state per word: 0 and 1 share two of three, 2 and 3 likewise, the halves nothing
     prompts = ((0, 1, 2), (0, 1, 3), (3, 4, 5), (2, 4, 5))
-    text = torch.stack([words[list(prompt)] for prompt in prompts])
-    assert near_prompts(text, 1)[:, 0].tolist() == [1, 0, 3, 2]
-    assert sorted(near_prompts(text, 9)[0].tolist()) == [1, 2, 3]
-    assert near_prompts(text[:1], 4).shape == (1, 0)
+    rows = [Condition({"text": words[list(prompt)][None]}) for prompt in prompts]
+    assert near_prompts(rows, 1)[:, 0].tolist() == [1, 0, 3, 2]
+    assert sorted(near_prompts(rows, 9)[0].tolist()) == [1, 2, 3]
+    assert near_prompts(rows[:1], 4).shape == (1, 0)
 
 
 def test_a_wrong_contrast_is_named() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError
 from videoalign.worlds.sprites.oracle import Oracle

@@ -74,17 +74,17 @@ def encode(
     dtype: Dtype = "auto",
     config: ConfigFile = None,
 ) -> None:
-    """Turn the clips and prompts of some pairs into latents and text states, once."""
+    """Turn the clips and prompts of some pairs into latents and what the model reads of prompts, once."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.generators import load_generator
-    from videoalign.recipes.generator.encode import EncodeConfig, encode_reference
+    from videoalign.recipes.generator.encode import EncodeConfig, clips_of_pairs, encode_reference
     from videoalign.recipes.generator.encode import encode as run
 
     options = load_config(EncodeConfig, config, settings, reference_draws=reference_draws)
     folder = Dataset.open(dataset)
     rows = folder.pairs(pairs)
     generator = load_generator(model, device=device, dtype=dtype, settings=options.shape())
-    cache = run(folder, generator, rows, options, progress=progress)
+    cache = run(folder, generator, clips_of_pairs(folder, rows), options, progress=progress)
     if options.reference_draws:
         draws, times = options.reference_draws, options.times
         encode_reference(generator, cache, rows, num_draws=draws, times=times, progress=progress)

@@ -16,7 +16,7 @@ from videoalign.errors import ConfigError
 from videoalign.video.addresses import require_local
 
 if TYPE_CHECKING:
-    from videoalign.contracts.protocols import RewardModel
+    from videoalign.contracts.reward import RewardModel
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 

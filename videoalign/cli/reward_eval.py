@@ -25,7 +25,7 @@ from videoalign.errors import ConfigError
 from videoalign.evaluation.benchmark_page import BY_GENERATORS
 
 if TYPE_CHECKING:
-    from videoalign.contracts.protocols import RewardModel
+    from videoalign.contracts.reward import RewardModel
     from videoalign.recipes.reward.agreement import Counting
     from videoalign.recipes.reward.benchmark import Target
 

@@ -11,7 +11,7 @@ from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, loca
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from videoalign.contracts.protocols import RewardModel
+    from videoalign.contracts.reward import RewardModel
 
 
 def serve(

@@ -10,7 +10,7 @@ from videoalign.errors import VideoAlignError
 if TYPE_CHECKING:
     import numpy as np
 
-    from videoalign.contracts.protocols import RewardModel
+    from videoalign.contracts.reward import RewardModel
 
 
 @dataclass(frozen=True)

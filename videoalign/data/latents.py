@@ -1,9 +1,9 @@
-"""Latents, text states and reference errors on disk, made once and read by every training run."""
+"""Latents, conditions and reference errors on disk, made once and read by every training run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 from videoalign.contracts.output import fingerprint, plain_errors, whole_file, write_json
 from videoalign.data.additions import alone
 from videoalign.errors import DataError
+from videoalign.flow.condition import Condition
 
 MANIFEST = "latents.json"
 """Says of every group of shards how its tensors were made."""
@@ -93,16 +94,58 @@ class Stored:
         return f"{self.shard.stem.rpartition('-')[0]}/{self.key}"
 
 
+class ConditionStore:
+    """Conditions by key, a row each: every tensor of a row stands in one shard of a `TensorStore`, under its own name.
+
+    Args:
+        folder: see `TensorStore`.
+        about: all that decides the conditions besides their key.
+        names: of the tensors in a row.
+        lengths: see `Condition.lengths`.
+    """
+
+    def __init__(
+        self, folder: str | Path, about: Mapping[str, Any], names: Sequence[str], lengths: Mapping[str, int]
+    ) -> None:
+        self.tensors, self.names, self.lengths = TensorStore(folder, "texts", about), tuple(names), dict(lengths)
+
+    def __contains__(self, key: str) -> bool:
+        return all(f"{key}.{name}" in self.tensors for name in self.names)
+
+    def add(self, rows: Mapping[str, Condition]) -> None:
+        """Adds rows as one shard; see `TensorStore.add`."""
+        self.tensors.add({f"{key}.{name}": row.tensors[name] for key, row in rows.items() for name in self.names})
+
+    def place(self, key: str) -> Stored:
+        """Where the row of a key that is there stands."""
+        return Stored(self.tensors.place(f"{key}.{self.names[0]}").shard, key)
+
+    def read(self, places: Iterable[Stored]) -> dict[Stored, Condition]:
+        """The rows at these places, in the types that they were made in.
+
+        Raises:
+            DataError: a shard is missing or damaged.
+        """
+        parts = {place: {name: Stored(place.shard, f"{place.key}.{name}") for name in self.names} for place in places}
+        found = read_stored((part for some in parts.values() for part in some.values()), dtype=None)
+        return {
+            place: Condition({name: found[part] for name, part in some.items()}, self.lengths)
+            for place, some in parts.items()
+        }
+
+
 @dataclass(frozen=True)
 class LatentCache:
-    """Where the latents of some clips and the text states of some prompts stand; `clips` and `texts` read them."""
+    """Where the latents of some clips and the conditions of some prompts stand; `clips` and `conditions` read them."""
 
     folder: Path
     """For messages."""
     stored_clips: Mapping[str, Stored]
     """By clip id."""
-    stored_texts: Mapping[str, Stored]
+    stored_prompts: Mapping[str, Stored]
     """By prompt id."""
+    prompts: ConditionStore
+    """What ``stored_prompts`` are places in."""
 
     @property
     def clip_ids(self) -> set[str]:
@@ -111,12 +154,12 @@ class LatentCache:
 
     @property
     def prompt_ids(self) -> set[str]:
-        """Prompts whose text states are there."""
-        return set(self.stored_texts)
+        """Prompts whose conditions are there."""
+        return set(self.stored_prompts)
 
     def identity(self) -> str:
         """Stands for all that is here: which clip and prompt, and how their tensors were made."""
-        places = (self.stored_clips, self.stored_texts)
+        places = (self.stored_clips, self.stored_prompts)
         return fingerprint([{key: place.name for key, place in some.items()} for some in places])
 
     def clips(self, ids: Iterable[str]) -> dict[str, Tensor]:
@@ -125,17 +168,21 @@ class LatentCache:
         Raises:
             DataError: a clip that was not encoded.
         """
-        return self._read("clips", self.stored_clips, ids)
+        wanted = self._wanted("clips", self.stored_clips, ids)
+        found = read_stored(wanted.values())
+        return {key: found[place] for key, place in wanted.items()}
 
-    def texts(self, ids: Iterable[str]) -> dict[str, Tensor]:
-        """Text states float32 (L, D) of these prompts.
+    def conditions(self, ids: Iterable[str]) -> dict[str, Condition]:
+        """Conditions of these prompts, one row each.
 
         Raises:
             DataError: a prompt that was not encoded.
         """
-        return self._read("texts", self.stored_texts, ids)
+        wanted = self._wanted("prompts", self.stored_prompts, ids)
+        found = self.prompts.read(wanted.values())
+        return {key: found[place] for key, place in wanted.items()}
 
-    def _read(self, kind: str, stored: Mapping[str, Stored], ids: Iterable[str]) -> dict[str, Tensor]:
+    def _wanted(self, kind: str, stored: Mapping[str, Stored], ids: Iterable[str]) -> dict[str, Stored]:
         wanted = list(dict.fromkeys(ids))
         missing = [key for key in wanted if key not in stored]
         if missing:
@@ -143,15 +190,14 @@ class LatentCache:
                 f"{self.folder}: {len(missing)} of {len(wanted)} {kind} are not encoded, such as '{missing[0]}'. "
                 "Encode them with: videoalign encode"
             )
-        found = read_stored(stored[key] for key in wanted)
-        return {key: found[stored[key]] for key in wanted}
+        return {key: stored[key] for key in wanted}
 
 
-def read_stored(places: Iterable[Stored]) -> dict[Stored, Tensor]:
-    """The tensors at these places, as float32.
+def read_stored(places: Iterable[Stored], *, dtype: torch.dtype | None = torch.float32) -> dict[Stored, Tensor]:
+    """The tensors at these places, in a type, or in that which they are stored in.
 
     Those that are stored so are not read yet but mapped from their shards: what is never used takes no memory, and the
-    system may take back what is, so that a training may be of more than fits. Other types are widened at once.
+    system may take back what is, so that a training may be of more than fits. Others are converted at once.
 
     Raises:
         DataError: a shard is missing or damaged.
@@ -163,7 +209,8 @@ def read_stored(places: Iterable[Stored]) -> dict[Stored, Tensor]:
     for shard, some in by_shard.items():
         try:
             with safe_open(shard, framework="pt") as reader:
-                found |= {place: reader.get_tensor(place.key).to(torch.float32) for place in some}
+                read = {place: reader.get_tensor(place.key) for place in some}
+                found |= {place: tensor.to(dtype or tensor.dtype) for place, tensor in read.items()}
         except (SafetensorError, OSError) as error:
             raise _damaged(shard, error) from None
     return found

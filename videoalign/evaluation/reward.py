@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.records import Judgement
+from videoalign.contracts.reward import VerdictLaw
 from videoalign.data.judgements.aggregate import JudgedPair
 from videoalign.data.judgements.votes import collect_votes
 from videoalign.errors import DataError

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from videoalign.contracts.output import fingerprint, whole_file, write_json
 from videoalign.errors import ModelError
+from videoalign.flow.condition import Condition
 
 FORMAT = "videoalign.latent_reward.1"
 WEIGHTS_FILE = "model.safetensors"
@@ -113,12 +114,13 @@ class LatentRewardModel(nn.Module):
         reward.load_state_dict({name: weights[name].detach().float() for name in wanted}, strict=False)
         return reward
 
-    def score(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """Scores (B, D) at latents (B, C, F, H, W), times (B,) in [0, 1] and text states (B, L, text width).
+    def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Scores (B, D) at latents (B, C, F, H, W), times (B,) in [0, 1] and conditions with ``text`` (B, L, D).
 
         Raises:
             ModelError: latents or text of another generator.
         """
+        text = condition["text"]
         self._check_inputs(x_t, t, text)
         tokens = self.patch_embedding(x_t.to(self.queries.dtype)).flatten(2).transpose(1, 2)  # (B, N, width)
         _, time, text, _ = self.condition_embedder(t * self.num_train_timesteps, text.to(tokens.dtype))
@@ -134,9 +136,9 @@ class LatentRewardModel(nn.Module):
         found = self.head_norm(found.transpose(1, 2).flatten(2))  # (B, D, width)
         return (found * self.head_weight).sum(-1) + self.head_bias
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The same as `score`, so that wrappers which call the module work."""
-        return self.score(x_t, t, text)
+        return self.score(x_t, t, condition)
 
     def head_names(self) -> tuple[str, ...]:
         """Names of the parameters that are no copy of the generator's and start from a random draw."""

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from videoalign.config import Config
 from videoalign.errors import ModelError
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
-from videoalign.models.generators.wan import WanGenerator
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 
@@ -117,7 +117,7 @@ def small_wan_pipeline(
         texts: sentences whose words the tokenizer knows.
         sizes: see `SmallWanConfig`.
         vae: a trained autoencoder to use instead of a random one; its latents must have ``sizes.latent_channels``.
-        settings: sizes and sampling that a `WanGenerator` over it takes over.
+        settings: sizes and sampling that a `PipelineGenerator` over it takes over.
         seed: draws the weights.
     """
     sizes = sizes or SmallWanConfig()
@@ -145,9 +145,9 @@ def small_wan_generator(
     vae: AutoencoderKLWan | None = None,
     name: str = "small",
     seed: int = 0,
-) -> WanGenerator:
+) -> PipelineGenerator:
     """A generator over `small_wan_pipeline` that samples what ``settings`` say."""
-    return WanGenerator(small_wan_pipeline(texts, sizes, vae=vae, settings=settings, seed=seed), settings, name)
+    return PipelineGenerator(small_wan_pipeline(texts, sizes, vae=vae, settings=settings, seed=seed), settings, name)
 
 
 def small_autoencoder(sizes: SmallWanConfig | None = None, *, seed: int = 0) -> AutoencoderKLWan:

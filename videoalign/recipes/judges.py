@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.reward import RewardModel
 from videoalign.data.dataset import Dataset
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.score import clips_in, score_clips

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import claim_folder, write_json
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
@@ -24,10 +25,9 @@ from videoalign.evaluation.compare import compare, guidance_entry, headline
 from videoalign.evaluation.report import ReportMedia, write_report
 from videoalign.models.digest import folder_digest
 from videoalign.models.generators import sprites_folder
-from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.videoreward import VideoReward
 from videoalign.recipes.generator.align import AlignConfig, align
-from videoalign.recipes.generator.encode import encode, encode_reference, sampler_store, unranked
+from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, sampler_store
 from videoalign.recipes.generator.evaluate import shown_rows
 from videoalign.recipes.generator.generate import GenerateConfig, generate, guide_wrapper, open_generator
 from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
@@ -144,7 +144,7 @@ class _Quickstart:
         return results
 
     @cached_property
-    def generator(self) -> WanGenerator:
+    def generator(self) -> Generator:
         return open_generator(MODEL)
 
     @property
@@ -173,7 +173,7 @@ class _Quickstart:
         return self.folder / "shares" / str(share)
 
     def _gather(self) -> None:
-        """One dataset of all the clips, with their latents, prompt after prompt, and the text states of all prompts.
+        """One dataset of all the clips, with their latents, prompt after prompt, and the conditions of all prompts.
 
         Were these left to the stages that read them, the first to come would decide in which batch a text is encoded,
         and so its last bits.
@@ -191,7 +191,7 @@ class _Quickstart:
                 clips.setdefault(clip.prompt_id, []).append(clip)
         prompts = self._prompts()
         dataset.add(prompts=prompts, clips=[clip for prompt in prompts for clip in clips[prompt.prompt_id]])
-        encode(dataset, self.generator, [unranked(key, *(c.clip_id for c in some[:2])) for key, some in clips.items()])
+        encode(dataset, self.generator, [clip.clip_id for some in clips.values() for clip in some[:2]])
         shutil.rmtree(self.folder / "shares")
 
     def _annotate(self) -> None:
@@ -233,9 +233,9 @@ class _Quickstart:
         return len(dataset.pairs(PAIRS_NAME))
 
     def _encode(self) -> None:
-        """Text states, and the reference's errors that both kinds of Flow-DPO train on; the latents are there."""
+        """Conditions, and the reference's errors that both kinds of Flow-DPO train on; the latents are there."""
         dataset, dpo, pairs = self.dataset, self.config.dpo, self.dataset.pairs(PAIRS_NAME)
-        cache = encode(dataset, self.generator, pairs)
+        cache = encode(dataset, self.generator, clips_of_pairs(dataset, pairs))
         if not dpo.reference_draws:
             return
         encode_reference(

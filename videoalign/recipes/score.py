@@ -15,8 +15,8 @@ from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key, input_keys
 from videoalign.data.dataset import Dataset

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from videoalign.contracts.protocols import Generator, SchedulerWrapper
+from videoalign.contracts.generator import Generator, SchedulerWrapper
 from videoalign.contracts.records import Prompt
 from videoalign.contracts.video import Video
 from videoalign.randomness import fold_in
@@ -66,7 +66,7 @@ def make_clips(
         plans: see `plan_clips`.
         done: clip ids that are passed over.
         batch_size: clips in one call of the generator.
-        wrap_scheduler: see `Generator.sample_latents`.
+        wrap_scheduler: see `Sampler.latents`.
         on_clip: called for every plan, the ones passed over included.
     """
     waiting = [plan for plan in plans if plan.clip_id not in done]
@@ -74,11 +74,11 @@ def make_clips(
         on_clip()
     for begin in range(0, len(waiting), batch_size):
         batch = waiting[begin : begin + batch_size]
-        latents = generator.sample_latents(
+        latents = generator.sampler.latents(
             [plan.text for plan in batch],
             [plan.seed for plan in batch],
             wrap_scheduler=wrap_scheduler,
         )
-        for plan, video, its_latents in zip(batch, generator.decode(latents), latents, strict=True):
+        for plan, video, its_latents in zip(batch, generator.codec.decode(latents), latents, strict=True):
             yield plan, video, its_latents
             on_clip()

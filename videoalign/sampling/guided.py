@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videoalign.contracts.protocols import Guide, LatentReward
+from videoalign.contracts.reward import Guide, LatentReward
 from videoalign.errors import ConfigError, ModelError, did_you_mean
+from videoalign.flow.condition import Condition
 from videoalign.flow.guidance import reward_guided
 from videoalign.flow.path import expand_time
 
@@ -20,8 +21,9 @@ from videoalign.flow.path import expand_time
 class RewardGuide:
     """Pulls a velocity towards latents that a noisy-latent reward prefers: samples p(x) exp(strength sum_k w_k r_k).
 
-    The change is -strength t / (1 - t) grad sum_k w_k r_k(x_t, t, text), equation 11 of "Improving Video Generation
-    with Human Feedback", after classifier-free guidance and left out at t = 1. Samples do not touch each other.
+    The change is -strength t / (1 - t) grad sum_k w_k r_k(x_t, t, y) for a condition y, equation 11 of "Improving Video
+    Generation with Human Feedback", after classifier-free guidance and left out at t = 1. Samples do not touch each
+    other.
 
     On the first steps: t / (1 - t) is 19 at t = 0.95 and 99 at t = 0.99. That is right for the exact reward
     log E[exp r | x_t], whose gradient fades like 1 - t because pure noise tells nothing about the clip. A trained
@@ -70,31 +72,31 @@ class RewardGuide:
         self.strength = float(strength)
         self.max_ratio = max_ratio
 
-    def adjust(self, velocity: Tensor, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def adjust(self, velocity: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The guided velocity, same shape and dtype as ``velocity`` (B, ...); works inside no_grad and inference_mode.
 
         Args:
             velocity: after classifier-free guidance, (B, C, F, H, W).
             x_t: latents that it was predicted at, same shape.
             t: times in [0, 1], (B,); 1 is pure noise and left alone.
-            text: text states of the prompts, (B, L, text width).
+            condition: of the prompts, B rows.
 
         Raises:
             ModelError: the reward's gradient is not finite.
         """
         if self.strength == 0 or not any(self.weights.values()) or bool((t >= 1).all()):
             return velocity
-        gradient = self.gradient(x_t, t, text)
+        gradient = self.gradient(x_t, t, condition)
         guided = reward_guided(velocity.float(), gradient, t.float(), self.strength)
         if self.max_ratio is not None:
             guided = _shorten_change(velocity.float(), guided, self.max_ratio)
         return guided.to(velocity.dtype)
 
-    def gradient(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def gradient(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Gradient of sum_k w_k r_k with respect to the latents, float32, shape of ``x_t``; see `adjust`."""
         with torch.inference_mode(False), torch.enable_grad(), _frozen(self.reward):
             x = x_t.detach().float().clone().requires_grad_(True)
-            scores = self.reward.score(x, t.clone(), text.detach().clone())  # (B, D)
+            scores = self.reward.score(x, t.clone(), condition.detach())  # (B, D)
             weights = scores.new_tensor([self.weights[name] for name in self.reward.dimensions])
             (gradient,) = torch.autograd.grad((scores * weights).sum(), x)
         if not bool(torch.isfinite(gradient).all()):
@@ -107,23 +109,23 @@ class RewardGuide:
 class GuidedScheduler:
     """A diffusers flow-matching scheduler whose steps follow a guide; to a pipeline it is the scheduler that it wraps.
 
-    Use it for one call: ``pipe.scheduler = GuidedScheduler(pipe.scheduler, guide, text)``. Everything but `step` is
-    the wrapped scheduler's own, reading and writing. A copy is one of the wrapped scheduler alone: a pipeline that
+    Use it for one call: ``pipe.scheduler = GuidedScheduler(pipe.scheduler, guide, condition)``. Everything but `step`
+    is the wrapped scheduler's own, reading and writing. A copy is one of the wrapped scheduler alone: a pipeline that
     copies its scheduler, as for sound, samples something else with it, which the guide knows nothing of.
     """
 
-    def __init__(self, scheduler: Any, guide: Guide, text: Tensor) -> None:
+    def __init__(self, scheduler: Any, guide: Guide, condition: Condition) -> None:
         """
         Args:
             scheduler: any diffusers scheduler that takes the velocity x_noise - x_data at sigma = t.
             guide: what changes the velocity.
-            text: text states of the samples to come, (B, L, text width); (1, L, text width) serves a batch of any size.
+            condition: of the samples to come, a row each; one row serves a batch of any size.
 
         Raises:
             ModelError: the scheduler is not a flow-matching one, or runs time the other way round.
         """
         _check_flow(scheduler)
-        self.__dict__.update(_inner=scheduler, _guide=guide, _text=text)
+        self.__dict__.update(_inner=scheduler, _guide=guide, _condition=condition)
 
     def step(self, model_output: Tensor, timestep: float | Tensor, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The wrapped scheduler's step on the guided velocity; arguments and result are its own.
@@ -137,10 +139,12 @@ class GuidedScheduler:
                 "LTXConditionPipeline does; wanted one time per clip, as of WanPipeline."
             )
         t = self._times(timestep, sample)
-        text = self._text.to(sample.device)
-        if len(text) not in (1, len(sample)):
-            raise ModelError(f"guide: has text for {len(text)} samples, but the pipeline steps {len(sample)}.")
-        guided = self._guide.adjust(model_output, sample, t, text.expand(len(sample), -1, -1))
+        if len(self._condition) not in (1, len(sample)):
+            raise ModelError(
+                f"guide: has conditions of {len(self._condition)} samples, but the pipeline steps {len(sample)}."
+            )
+        condition = self._condition.to(sample.device).expand(len(sample))
+        guided = self._guide.adjust(model_output, sample, t, condition)
         return self._inner.step(guided, timestep, sample, *args, **kwargs)
 
     def _times(self, timestep: float | Tensor, sample: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from videoalign.contracts.protocols import Generator, SchedulerWrapper
+from videoalign.contracts.generator import Generator, SchedulerWrapper
 from videoalign.sampling.generate import ClipPlan
 
 NUM_CHECKED = 2
@@ -67,8 +67,8 @@ class StepCheck:
         if not self.wanted or not self.seen:
             return
         self.wanted = False
-        steps = int(self.generator.clip_identity()["num_steps"])
-        finer = self.generator.sample_latents(
+        steps = self.generator.sampler.num_steps
+        finer = self.generator.sampler.latents(
             [plan.text for plan, _ in self.seen],
             [plan.seed for plan, _ in self.seen],
             num_steps=2 * steps,
@@ -80,7 +80,7 @@ class StepCheck:
 
     def _note(self, steps: int, error: float) -> str:
         return (
-            f"num_steps={steps} of {self.generator.scheduler_name} is too coarse for '{self.generator.name}': "
+            f"num_steps={steps} of {self.generator.sampler.scheduler_name} is too coarse for '{self.generator.name}': "
             f"{len(self.seen)} clips differ from the same in {2 * steps} steps by {error:.2f} of their own deviation, "
             f"wanted at most {COARSE}; what is trained on them learns the sampler's error. Set num_steps={2 * steps} "
             "or more, give the model the scheduler that it was made for, or, where few steps are its way, set "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.protocols import VerdictLaw
+from videoalign.contracts.reward import VerdictLaw
 from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, VideoAlignError
@@ -17,7 +17,7 @@ from videoalign.video.sources import VideoSource, read_source
 
 
 class FrameJudge(ABC):
-    """A `contracts.protocols.RewardModel` whose scores are a function of frames and prompt alone; nobody taught it.
+    """A `contracts.reward.RewardModel` whose scores are a function of frames and prompt alone; nobody taught it.
 
     What is left to say: ``name``, ``dimensions`` and `score_videos`.
     """

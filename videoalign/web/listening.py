@@ -15,6 +15,10 @@ from videoalign.web import connections
 
 BACKLOG = 2048
 
+KEEP_ALIVE_SECONDS = 20
+"""How long a connection may be idle: longer than the usual clients keep one (httpx 5 s, aiohttp 15 s), so that none
+sends a request into a connection that is just being closed."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on can be reached from this machine alone."""
@@ -58,6 +62,7 @@ def config(app: ASGIApp, *, read_seconds: float, shutdown_seconds: float) -> uvi
         access_log=False,
         server_header=False,
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]
     )
 

@@ -16,7 +16,7 @@ from diffusers import WanPipeline, WanTransformer3DModel
 from videoalign.cli.main import main
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators import load_generator
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 
 TEXTS = ["a red circle moves left"]
@@ -57,7 +57,7 @@ def without_weights(model: Path) -> None:
         ({"transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers, as Wan 2.2 A14B has"),
         ({"transformer": [None, None], "transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers"),
         ({"expand_timesteps": True}, "a time per token, as Wan 2.2 TI2V has"),
-        ({"_class_name": None}, "cannot be opened as a WanPipeline"),
+        ({"_class_name": None}, "cannot be opened as a generator"),
     ],
 )
 def test_another_family_is_told_by_its_class_before_any_weight_is_read(
@@ -92,11 +92,11 @@ def test_a_pipeline_in_memory_is_looked_at_likewise() -> None:
     wide = WanTransformer3DModel.from_config({**pipeline.transformer.config, "in_channels": 28})
     parts = {**pipeline.components, "transformer": wide}
     with pytest.raises(ModelError, match="28 channels where the autoencoder makes 12"):
-        WanGenerator(WanPipeline(**parts))
+        PipelineGenerator(WanPipeline(**parts))
     with pytest.raises(ModelError, match="one transformer and one time per clip"):
-        WanGenerator(WanPipeline(**pipeline.components, expand_timesteps=True))
+        PipelineGenerator(WanPipeline(**pipeline.components, expand_timesteps=True))
     with pytest.raises(ConfigError, match=r"num_frames: got 12; .* Set num_frames=9 or num_frames=13\."):
-        WanGenerator(pipeline, TINY_SETTINGS.model_copy(update={"num_frames": 12}))
+        PipelineGenerator(pipeline, TINY_SETTINGS.model_copy(update={"num_frames": 12}))
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "vae/config.json", "transformer/config.json"])
@@ -152,7 +152,7 @@ def test_settings_of_a_model_can_be_changed_for_one_run(model: Path) -> None:
     [clip] = opened.sample(TEXTS, [1])
     assert (clip.frames.shape, clip.fps) == ((5, 16, 48, 3), 4.0)
     other = opened.changed({"height": 32})
-    assert (other.clip_shape, opened.clip_shape) == ((5, 32, 48), (5, 16, 48))
+    assert (other.codec.clip_shape, opened.codec.clip_shape) == ((5, 32, 48), (5, 16, 48))
     assert other.pipeline is opened.pipeline
     with pytest.raises(ConfigError, match="unknown setting 'hight'. Did you mean 'height'"):
         load_generator(model, settings={"hight": 16})
@@ -184,9 +184,9 @@ def test_a_hub_id_is_the_same_model_as_its_folder_settings_included(model: Path,
     edit(model / "videoalign.json", num_frames=5, fps=12.0)
     here, there = load_generator(model), load_generator(hub(model))
     assert there.settings == here.settings
-    assert there.clip_shape == (5, 32, 32)
+    assert there.codec.clip_shape == (5, 32, 32)
     assert {**there.identity(), "name": ""} == {**here.identity(), "name": ""}
-    assert load_generator("acme/wan-tiny", settings={"num_frames": 9}).clip_shape == (9, 32, 32)
+    assert load_generator("acme/wan-tiny", settings={"num_frames": 9}).codec.clip_shape == (9, 32, 32)
 
 
 def test_a_hub_id_of_another_family_is_refused_by_its_index(model: Path, hub: Hub) -> None:
@@ -200,10 +200,10 @@ def test_a_hub_id_of_another_family_is_refused_by_its_index(model: Path, hub: Hu
 
 def test_precision_and_device_are_chosen_by_name(model: Path) -> None:
     rough, exact = load_generator(model, dtype="bfloat16"), load_generator(model)
-    assert (rough.transformer.dtype, rough.pipeline.vae.dtype) == (torch.bfloat16, torch.float32)
+    assert (rough.network.transformer.dtype, rough.pipeline.vae.dtype) == (torch.bfloat16, torch.float32)
     assert rough.identity() == exact.identity()
     assert rough.clip_identity() != exact.clip_identity()
-    assert load_generator(model, device="auto", dtype="auto").device.type in ("cpu", "cuda")
+    assert load_generator(model, device="auto", dtype="auto").network.device.type in ("cpu", "cuda")
     with pytest.raises(ConfigError, match="--dtype: got 'float8'; wanted auto, float32 or bfloat16"):
         load_generator(model, dtype="float8")
     with pytest.raises(ConfigError, match="--device: cannot use 'gpu' here"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import Qwen2VLForConditionalGeneration
 
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.videoreward import VideoReward

@@ -14,17 +14,18 @@ from videoalign.contracts.records import Clip, DatasetInfo, Prompt, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generator.clip_fit import ClipFit, ClipSettings, resized
 from videoalign.recipes.generator.encode import encode
 from videoalign.video.files import write_video
 
 TEXT = "a red circle moves left"
+CLIPS = ("a", "b")
 
 
 @pytest.fixture(scope="module")
-def generator() -> WanGenerator:
+def generator() -> PipelineGenerator:
     return small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS)  # 9 frames of 32 x 32 at 8 per second
 
 
@@ -34,7 +35,7 @@ def ramp(num_frames: int, height: int = 32, width: int = 32) -> np.ndarray:
     return np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).astype(np.uint8)
 
 
-def dataset_of(folder: Path, frames: np.ndarray, fps: float) -> tuple[Dataset, list[WinLosePair]]:
+def dataset_of(folder: Path, frames: np.ndarray, fps: float) -> Dataset:
     """Two clips of one prompt, and their pair."""
     dataset = Dataset.create(folder / "d", DatasetInfo())
     clips = []
@@ -44,10 +45,10 @@ def dataset_of(folder: Path, frames: np.ndarray, fps: float) -> tuple[Dataset, l
         about = {"fps": fps, "num_frames": num, "height": height, "width": width}
         clips.append(Clip(clip_id=name, prompt_id="p", path=f"clips/{name}.mp4", **about))
     dataset.add(prompts=[Prompt(prompt_id="p", text=TEXT)], clips=clips)
-    return dataset, [WinLosePair(prompt_id="p", clip_win="a", clip_lose="b", reward_win=1.0, reward_lose=0.0)]
+    return dataset
 
 
-def shown(dataset: Dataset, generator: WanGenerator, **settings: str) -> np.ndarray:
+def shown(dataset: Dataset, generator: PipelineGenerator, **settings: str) -> np.ndarray:
     """Grey levels over 4 of the frames that the model gets of the first clip."""
     fit = ClipFit.of(generator, ClipSettings(**settings))  # type: ignore[arg-type]
     video = fit.load(dataset, dataset.clips()[0])
@@ -70,38 +71,38 @@ def shown(dataset: Dataset, generator: WanGenerator, **settings: str) -> np.ndar
     ],
 )
 def test_another_rate_length_or_size_is_refused_with_both_numbers_and_the_way_out(
-    generator: WanGenerator, tmp_path: Path, frames: np.ndarray, fps: float, says: str
+    generator: PipelineGenerator, tmp_path: Path, frames: np.ndarray, fps: float, says: str
 ) -> None:
-    dataset, pairs = dataset_of(tmp_path, frames, fps)
+    dataset = dataset_of(tmp_path, frames, fps)
     with pytest.raises(DataError, match=says):
-        encode(dataset, generator, pairs)
+        encode(dataset, generator, CLIPS)
     assert not (dataset.path / "latents").exists()
 
 
 def test_rates_that_are_rounded_otherwise_are_one(tmp_path: Path) -> None:
     film = small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS.model_copy(update={"fps": 24.0}))
-    dataset, pairs = dataset_of(tmp_path, ramp(9), 24000 / 1001)
-    assert encode(dataset, film, pairs).clip_ids == {"a", "b"}
+    dataset = dataset_of(tmp_path, ramp(9), 24000 / 1001)
+    assert encode(dataset, film, CLIPS).clip_ids == {"a", "b"}
 
 
-def test_resampling_takes_the_frames_nearest_in_time(generator: WanGenerator, tmp_path: Path) -> None:
-    dataset, pairs = dataset_of(tmp_path, ramp(31), 30.0)
+def test_resampling_takes_the_frames_nearest_in_time(generator: PipelineGenerator, tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, ramp(31), 30.0)
     want = [0, 4, 8, 11, 15, 19, 22, 26, 30]  # round(30 k / 8)
     assert shown(dataset, generator, other_fps="resample").tolist() == want
-    latents = encode(dataset, generator, pairs, ClipSettings(other_fps="resample")).clips(["a"])["a"]
+    latents = encode(dataset, generator, CLIPS, ClipSettings(other_fps="resample")).clips(["a"])["a"]
     plain = dataset.load(dataset.clips()[0])
-    by_hand = generator.encode([Video(np.ascontiguousarray(plain.frames[want]), 8.0)])[0]
+    by_hand = generator.codec.encode([Video(np.ascontiguousarray(plain.frames[want]), 8.0)])[0]
     torch.testing.assert_close(latents, by_hand)
 
 
-def test_a_clip_that_is_too_short_in_seconds_is_refused_even_so(generator: WanGenerator, tmp_path: Path) -> None:
-    dataset, pairs = dataset_of(tmp_path, ramp(17), 30.0)  # as long as 5 of the model's frames
+def test_a_clip_that_is_too_short_in_seconds_is_refused_even_so(generator: PipelineGenerator, tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, ramp(17), 30.0)  # as long as 5 of the model's frames
     with pytest.raises(DataError, match=r"\(17, 32, 32\), 5 frames at 8 per second; .* too short"):
-        encode(dataset, generator, pairs, ClipSettings(other_fps="resample", other_length="trim"))
+        encode(dataset, generator, CLIPS, ClipSettings(other_fps="resample", other_length="trim"))
 
 
-def test_trimming_keeps_the_first_frames(generator: WanGenerator, tmp_path: Path) -> None:
-    dataset, _ = dataset_of(tmp_path, ramp(40), 16.0)
+def test_trimming_keeps_the_first_frames(generator: PipelineGenerator, tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, ramp(40), 16.0)
     want = [2 * place for place in range(9)]
     assert shown(dataset, generator, other_fps="resample", other_length="trim").tolist() == want
     with pytest.raises(DataError, match=r"20 frames at 8 per second; .* other_length=trim"):
@@ -126,27 +127,29 @@ def test_cropping_covers_and_padding_keeps_all_undistorted() -> None:
     assert resized(wide, 48, 80, cover=True).shape == (1, 48, 80, 3)
 
 
-def test_what_was_done_is_part_of_the_key_and_told_in_the_manifest(generator: WanGenerator, tmp_path: Path) -> None:
-    dataset, pairs = dataset_of(tmp_path, np.random.default_rng(0).integers(0, 255, (9, 32, 64, 3), np.uint8), 8.0)
-    made = {way: encode(dataset, generator, pairs, ClipSettings(other_size=way)) for way in ("crop", "pad")}  # type: ignore[arg-type]
+def test_what_was_done_is_part_of_the_key_and_told_in_the_manifest(
+    generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    dataset = dataset_of(tmp_path, np.random.default_rng(0).integers(0, 255, (9, 32, 64, 3), np.uint8), 8.0)
+    made = {way: encode(dataset, generator, CLIPS, ClipSettings(other_size=way)) for way in ("crop", "pad")}  # type: ignore[arg-type]
     one, other = (cache.clips(["a"])["a"] for cache in made.values())
     assert (one - other).abs().max() > 0.01
     told = json.loads((dataset.path / "latents" / "latents.json").read_text())
     changes = [about["changed_to"] for about in told.values() if "changed_to" in about]
     want = [{"height": 32, "width": 32, "other_size": way} for way in ("crop", "pad")]
     assert sorted(changes, key=str) == sorted(want, key=str)
-    again = encode(dataset, generator, pairs, ClipSettings(other_size="crop"))
+    again = encode(dataset, generator, CLIPS, ClipSettings(other_size="crop"))
     assert torch.equal(again.clips(["a"])["a"], one)
 
 
-def test_clips_that_fit_are_the_same_whatever_is_asked_of_others(generator: WanGenerator, tmp_path: Path) -> None:
-    dataset, pairs = dataset_of(tmp_path, ramp(9), 8.0)
+def test_clips_that_fit_are_the_same_whatever_is_asked_of_others(generator: PipelineGenerator, tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, ramp(9), 8.0)
     asked = ClipSettings(other_fps="resample", other_length="trim", other_size="crop")
-    assert encode(dataset, generator, pairs).identity() == encode(dataset, generator, pairs, asked).identity()
+    assert encode(dataset, generator, CLIPS).identity() == encode(dataset, generator, CLIPS, asked).identity()
 
 
-def test_a_file_that_was_replaced_by_another_kind_of_clip_is_told(generator: WanGenerator, tmp_path: Path) -> None:
-    dataset, pairs = dataset_of(tmp_path, ramp(9), 8.0)
+def test_a_file_that_was_replaced_by_another_kind_of_clip_is_told(generator: PipelineGenerator, tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, ramp(9), 8.0)
     for video, says in (
         (Video(ramp(9), 30.0), r"its file has 9 frames at 30, the dataset's table says 9 at 8 per second"),
         (Video(ramp(13), 8.0), r"its file has 13 frames at 8"),
@@ -154,15 +157,16 @@ def test_a_file_that_was_replaced_by_another_kind_of_clip_is_told(generator: Wan
     ):
         write_video(dataset.path / "clips/a.mp4", video)
         with pytest.raises(DataError, match=says):
-            encode(dataset, generator, pairs)
+            encode(dataset, generator, CLIPS)
 
 
 def test_the_commands_refuse_and_resample(
-    generator: WanGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    generator: PipelineGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator.save_pretrained(tmp_path / "model")
-    dataset, pairs = dataset_of(tmp_path, ramp(31, 48, 64), 30.0)
-    dataset.write_pairs("p", pairs)
+    dataset = dataset_of(tmp_path, ramp(31, 48, 64), 30.0)
+    pair = WinLosePair(prompt_id="p", clip_win="a", clip_lose="b", reward_win=1.0, reward_lose=0.0)
+    dataset.write_pairs("p", [pair])
     data = [str(dataset.path), "--model", str(tmp_path / "model"), "--pairs", "p"]
     align = [
         "align",

@@ -42,13 +42,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = small_wan_generator([TEXT, "blue"], TINY_SIZES, settings=settings)
     generator.save_pretrained(folder / "model")
     names = [dimension.name for dimension in DEFAULT_DIMENSIONS]
-    reward = LatentRewardModel.from_transformer(generator.transformer, names, num_blocks=1, base="model")
+    reward = LatentRewardModel.from_transformer(generator.network.transformer, names, num_blocks=1, base="model")
     reward.save_pretrained(folder / "guide")
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for value in add_lora(generator.transformer, LoraSettings(rank=2)).values():
+        for value in add_lora(generator.network.transformer, LoraSettings(rank=2)).values():
             value.copy_(torch.randn(value.shape, generator=draws))
-    save_adapter(generator.transformer, folder / "adapter", generator.identity())
+    save_adapter(generator.network.transformer, folder / "adapter", generator.identity())
     return folder
 
 

@@ -41,9 +41,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     generator = small_wan_generator([s.text() for s in ALL_SENTENCES], sizes, settings=settings)
     generator.save_pretrained(folder / "model")
     draws = torch.Generator().manual_seed(0)
-    for value in add_lora(generator.transformer, LoraSettings(rank=2)).values():
+    for value in add_lora(generator.network.transformer, LoraSettings(rank=2)).values():
         value.data = torch.randn(value.shape, generator=draws)
-    save_adapter(generator.transformer, folder / "adapter", generator.identity())
+    save_adapter(generator.network.transformer, folder / "adapter", generator.identity())
     (folder / "prompts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     return {name: folder / name for name in ("model", "adapter", "prompts.txt")}
 

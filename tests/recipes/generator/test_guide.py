@@ -16,15 +16,16 @@ import pytest
 import torch
 
 from videoalign.cli.main import main
-from videoalign.contracts.protocols import SchedulerWrapper
+from videoalign.contracts.generator import SchedulerWrapper
 from videoalign.contracts.records import Clip, DatasetInfo, Dimension, Judgement, Label, Prompt, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
-from videoalign.data.latents import LatentCache, TensorStore
+from videoalign.data.latents import ConditionStore, LatentCache, TensorStore
 from videoalign.data.lineage import prompt_hash, read_lineage
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.flow.condition import Condition
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
 from videoalign.recipes.generator.generate import guide_wrapper
@@ -42,7 +43,7 @@ CONFIG = GuideTrainConfig(fit=FitConfig(num_steps=4, batch_size=2, learning_rate
 
 
 @pytest.fixture
-def generator() -> WanGenerator:
+def generator() -> PipelineGenerator:
     sizes = SmallWanConfig(num_layers=2, num_heads=2, head_width=16, text_width=16, text_layers=1, vae_width=4)
     return small_wan_generator(TEXTS, sizes, settings=SETTINGS)
 
@@ -116,14 +117,17 @@ def test_a_table_of_pairs_chooses_among_the_labelled_ones_whichever_way_round(da
     assert [p.clip_b for p in labelled_pairs(dataset, CONFIG, pairs="some", scores="light")] == ["p0-0.3"]
 
 
-def test_groups_hold_every_pair_once_with_its_label(dataset: Dataset, generator: WanGenerator, tmp_path: Path) -> None:
+def test_groups_hold_every_pair_once_with_its_label(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
     pairs = labelled_pairs(dataset, CONFIG, scores="light")
-    stores = [TensorStore(tmp_path, kind, {"name": "made up"}) for kind in ("clips", "texts")]
+    store, prompts = TensorStore(tmp_path, "clips", {}), ConditionStore(tmp_path, {}, ("text",), {"text": 4})
     clips = {clip.clip_id: torch.full((2, 1, 2, 2), float(clip.clip_id[3:])) for clip in dataset.clips()}
-    tensors = clips, {prompt.prompt_id: torch.ones(3, 4) for prompt in dataset.prompts()}
-    for store, some in zip(stores, tensors, strict=True):
-        store.add(some)
-    cache = LatentCache(tmp_path, *({key: s.place(key) for key in t} for s, t in zip(stores, tensors, strict=True)))
+    texts = {prompt.prompt_id: Condition({"text": torch.ones(1, 3, 4)}, {"text": 4}) for prompt in dataset.prompts()}
+    store.add(clips)
+    prompts.add(texts)
+    places = {key: store.place(key) for key in clips}, {key: prompts.place(key) for key in texts}
+    cache = LatentCache(tmp_path, *places, prompts)
     for max_clips in (2, 3, 8):
         groups = latent_groups(dataset, cache, pairs, CONFIG.model_copy(update={"max_clips": max_clips}))
         assert max(len(group.latents) for group in groups) <= max_clips
@@ -139,7 +143,7 @@ def test_groups_hold_every_pair_once_with_its_label(dataset: Dataset, generator:
 
 
 def test_latents_stay_in_their_files_and_training_ends_with_the_same_weights(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = GuideTrainConfig(fit=FitConfig(num_steps=3, batch_size=2, save_every_steps=1000), num_blocks=1)
     mapped = train_guide(dataset, generator, tmp_path / "mapped", config, scores="light").reward.state_dict()
@@ -148,21 +152,22 @@ def test_latents_stay_in_their_files_and_training_ends_with_the_same_weights(
     def copied(*args: Any) -> list[LatentGroup]:
         kept.append(latent_groups(*args))
         return [
-            replace(one, latents=torch.stack([*one.latents]), others=tuple(map(torch.clone, one.others)))
+            replace(one, latents=torch.stack([*one.latents]), others=tuple(other.detach() for other in one.others))
             for one in kept[-1]
         ]
 
     monkeypatch.setattr("videoalign.recipes.generator.guide.latent_groups", copied)
     held = train_guide(dataset, generator, tmp_path / "held", config, scores="light").reward.state_dict()
     assert all(torch.equal(value, held[name]) for name, value in mapped.items())
-    texts = {group.text.data_ptr() for group in kept[0]}
-    assert {text.data_ptr() for group in kept[0] for text in group.others} == texts, "each stands in memory once"
+    texts = {group.condition.tensors["text"].data_ptr() for group in kept[0]}
+    others = {other.tensors["text"].data_ptr() for group in kept[0] for other in group.others}
+    assert others == texts, "each stands in memory once"
 
 
 def test_training_learns_the_planted_preference_and_steers_sampling(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
-    before = {name: value.clone() for name, value in generator.transformer.state_dict().items()}
+    before = {name: value.clone() for name, value in generator.network.transformer.state_dict().items()}
     config = GuideTrainConfig(
         fit=FitConfig(num_steps=60, batch_size=2, learning_rate=3e-3, save_every_steps=1000), num_blocks=1
     )
@@ -175,14 +180,14 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
     assert result.accuracy["accuracy/bright/t0.00-0.33"] > 0.9
     assert result.accuracy["accuracy/dark/t0.00-0.33"] > 0.9
     assert result.history[-1]["val/accuracy/bright"] == pytest.approx(result.accuracy["accuracy/bright"])
-    assert all((before[name] == value).all() for name, value in generator.transformer.state_dict().items())
+    assert all((before[name] == value).all() for name, value in generator.network.transformer.state_dict().items())
 
     loaded = LatentRewardModel.from_pretrained(tmp_path / "guide")
     assert (loaded.dimensions, loaded.base, loaded.num_blocks) == (("bright", "dark"), generator.name, 1)
-    text, light, latents = generator.encode_text(TEXTS[:2]), {}, {}
+    condition, light, latents = generator.conditioner.encode(TEXTS[:2]), {}, {}
     for name, weights in (("none", {}), ("bright", {"bright": 1.0}), ("dark", {"dark": 1.0})):
         latents[name] = sampled_latents(generator, guide_wrapper(generator, tmp_path / "guide", weights, 20.0))
-        light[name] = loaded.score(latents[name], torch.full((2,), 0.02), text)[:, 0]
+        light[name] = loaded.score(latents[name], torch.full((2,), 0.02), condition)[:, 0]
     assert torch.equal(latents["none"], sampled_latents(generator, lambda scheduler, text: scheduler))
     assert (light["bright"] > light["none"]).all()
     assert (light["none"] > light["dark"]).all()
@@ -190,7 +195,7 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_without_held_out_prompts_there_is_no_accuracy_and_nothing_else_changes(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A dataset that was never split, and one of which nothing is to be held out."""
     copy = shutil.copytree(dataset.path, tmp_path / "d")
@@ -211,15 +216,15 @@ def test_without_held_out_prompts_there_is_no_accuracy_and_nothing_else_changes(
     assert "fit.validate_every_steps: there is nothing held out" in capsys.readouterr().err
 
 
-def sampled_latents(generator: WanGenerator, wrap: SchedulerWrapper) -> torch.Tensor:
+def sampled_latents(generator: PipelineGenerator, wrap: SchedulerWrapper) -> torch.Tensor:
     """What the pipeline ends with, before the autoencoder."""
-    text, pipeline = generator.encode_text(TEXTS[:2]), generator.pipeline
+    condition, pipeline = generator.conditioner.encode(TEXTS[:2]), generator.pipeline
     own = pipeline.scheduler
-    pipeline.scheduler = wrap(own, text)
+    pipeline.scheduler = wrap(own, condition)
     try:
         return pipeline(
-            prompt_embeds=text,
-            latents=torch.stack([generator.noise(seed) for seed in (0, 1)]),
+            prompt_embeds=condition["text"],
+            latents=torch.stack([generator.sampler.noise(seed) for seed in (0, 1)]),
             num_frames=SETTINGS.num_frames,
             height=SETTINGS.height,
             width=SETTINGS.width,
@@ -232,7 +237,7 @@ def sampled_latents(generator: WanGenerator, wrap: SchedulerWrapper) -> torch.Te
 
 
 def test_a_finished_run_is_not_trained_again_and_another_is_refused(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     steps: list[float] = []
     first = train_guide(
@@ -249,7 +254,7 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(
 
 
 def test_what_cannot_be_trained_on_is_said_in_one_line_and_leaves_nothing(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     out = tmp_path / "g"
     with pytest.raises(DataError, match=r"no scores 'lite'\. Did you mean 'light'"):
@@ -265,7 +270,7 @@ def test_what_cannot_be_trained_on_is_said_in_one_line_and_leaves_nothing(
 
 
 def test_the_command_trains_and_reports(
-    dataset: Dataset, generator: WanGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator.save_pretrained(tmp_path / "model")
     command = ["guide", "train", str(dataset.path), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "g")]

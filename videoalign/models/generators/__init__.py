@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from videoalign.errors import ModelError
 
 if TYPE_CHECKING:
-    from videoalign.models.generators.wan import WanGenerator
+    from videoalign.models.generators.generator import PipelineGenerator
 
 SPRITES = "sprites"
 
@@ -21,7 +21,7 @@ def load_generator(
     device: str = "cpu",
     dtype: str = "float32",
     settings: Mapping[str, Any] | None = None,
-) -> WanGenerator:
+) -> PipelineGenerator:
     """The generator called ``sprites``, in a diffusers folder, or of a hub id.
 
     Args:
@@ -35,12 +35,12 @@ def load_generator(
         ModelError: there is none, or it is of a family that is not supported.
         ConfigError: a device, precision or setting that cannot be met.
     """
-    from videoalign.models.generators.wan import WanGenerator
+    from videoalign.models.generators.generator import PipelineGenerator
 
     name = None
     if str(name_or_path) == SPRITES:
         name_or_path, name = sprites_folder(), SPRITES
-    return WanGenerator.from_pretrained(name_or_path, name=name, device=device, dtype=dtype, settings=settings)
+    return PipelineGenerator.from_pretrained(name_or_path, name=name, device=device, dtype=dtype, settings=settings)
 
 
 def sprites_folder() -> Path:

@@ -1,4 +1,4 @@
-"""What the output of a Wan pipeline depends on, as short strings."""
+"""What the output of a pipeline's parts depends on, as short strings."""
 
 from __future__ import annotations
 
@@ -6,42 +6,24 @@ import json
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from diffusers import WanPipeline
-
 from videoalign.contracts.output import fingerprint
-from videoalign.models.digest import adapter_digest, config_digest, weights_digest
-from videoalign.models.generators.settings import SamplingSettings
+from videoalign.models.digest import config_digest, weights_digest
 
 _TOKENIZERS: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
 
 
-def training_identity(pipeline: WanPipeline, settings: SamplingSettings) -> dict[str, str]:
-    """What latents, text states and adapters depend on; adapters on the transformer are left out."""
-    text = [_weighed(pipeline.text_encoder), _tokenizer(pipeline.tokenizer), settings.max_text_tokens]
-    return {
-        "transformer": _weighed(pipeline.transformer),
-        "autoencoder": _weighed(pipeline.vae),
-        "text_encoder": fingerprint(text),
-        "size": fingerprint(settings.model_dump(include={"num_frames", "height", "width"})),
-    }
-
-
-def sampling_identity(pipeline: WanPipeline, settings: SamplingSettings) -> dict[str, Any]:
-    """What a clip depends on besides its prompt, its seed and `training_identity`."""
-    parts = (pipeline.transformer, pipeline.text_encoder, pipeline.vae)
-    return {
-        "scheduler": fingerprint([config_digest(pipeline.scheduler), getattr(pipeline.scheduler, "shift", None)]),
-        "dtype": "/".join(str(part.dtype).removeprefix("torch.") for part in parts),
-        "adapter": adapter_digest(pipeline.transformer),
-        **settings.model_dump(exclude={"known_words_only", "max_text_tokens"}),
-    }
-
-
-def _weighed(part: Any) -> str:
+def part_identity(part: Any) -> str:
+    """Of a part with weights: they and its settings; adapters are left out."""
     return fingerprint([weights_digest(part), config_digest(part)])
 
 
-def _tokenizer(tokenizer: Any) -> str:
+def scheduler_identity(scheduler: Any) -> str:
+    """Of a scheduler: its class, its settings and its shift."""
+    return fingerprint([config_digest(scheduler), getattr(scheduler, "shift", None)])
+
+
+def tokenizer_identity(tokenizer: Any) -> str:
+    """Of a tokenizer: its rules and words, whatever it was last asked for."""
     known = _TOKENIZERS.get(tokenizer)
     if known is None or known[0] != len(tokenizer):
         backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -1,4 +1,4 @@
-"""A diffusers folder or hub id to a pipeline; what is no Wan text-to-video model is told before any weight is read."""
+"""A diffusers folder or hub id to a pipeline; what is of no supported family is told before any weight is read."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import WanPipeline
+from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.digest import note_files
-from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings, require_legal
+from videoalign.models.generators.families import family_of
+from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings
 from videoalign.models.quiet import no_bars
 
 INDEX_FILE = "model_index.json"
-SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "transformer/config.json", "vae/config.json")
+SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "*/config.json")
 """What is fetched of a hub id to find out whether it can be used at all."""
-
-WEIGHED_PARTS = ("transformer", "vae", "text_encoder")
-"""Parts of a pipeline that have weights."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def open_pipeline(
     source: str | Path, values: Mapping[str, Any], *, dtype: torch.dtype
-) -> tuple[WanPipeline, SamplingSettings]:
+) -> tuple[DiffusionPipeline, SamplingSettings]:
     """The pipeline in a folder or of a hub id, and what it samples.
 
     Args:
@@ -39,62 +37,27 @@ def open_pipeline(
         dtype: precision of transformer and text encoder; the autoencoder stays in float32.
 
     Raises:
-        ModelError: no such model, or not a text-to-video Wan model with one transformer.
+        ModelError: no such model, or not one of a supported family.
         ConfigError: a setting that the model cannot meet.
     """
     folder = _local(source)
     index = _read(source, folder, INDEX_FILE)
-    require_family(source, index)
-    transformer, vae = (_read(source, folder, f"{part}/config.json") for part in ("transformer", "vae"))
-    require_channels(source, transformer, vae)
+    if not isinstance(index.get("_class_name"), str):
+        raise _cannot_open(source, f"{INDEX_FILE} names no pipeline")
+    family = family_of(source, index["_class_name"])
+    family.require_index(source, index)
+    configs = {part: _read(source, folder, f"{part}/config.json") for part in family.weighed}
+    family.require_parts(source, configs)
     settings = read_settings(folder, values)
-    require_legal(Path(source).name, settings, vae, transformer)
+    family.require_legal(Path(source).name, settings, configs)
     try:
         with quiet():
-            pipeline = WanPipeline.from_pretrained(source, dtype={"vae": torch.float32, "default": dtype})
+            pipeline = family.pipeline.from_pretrained(source, dtype={"vae": torch.float32, "default": dtype})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise _cannot_open(source, error) from None
-    for part in WEIGHED_PARTS:
+    for part in family.weighed:
         note_files(getattr(pipeline, part), folder / part)
     return pipeline, settings
-
-
-def require_family(name: str | Path, index: Mapping[str, Any]) -> None:
-    """Checks what ``model_index.json`` says of a pipeline: its class, one transformer, one time per clip.
-
-    Raises:
-        ModelError: another family, or a kind of Wan model that is not supported.
-    """
-    family = index.get("_class_name")
-    if not isinstance(family, str):
-        raise _cannot_open(name, f"{INDEX_FILE} names no pipeline")
-    if family != "WanPipeline":
-        raise ModelError(
-            f"--model: {name} is {_article(family)} {family}; wanted a WanPipeline, a text-to-video model such as "
-            "Wan 2.1."
-        )
-    second, first = index.get("transformer_2") or [None], index.get("transformer") or [None]
-    per_token = bool(index.get("expand_timesteps"))
-    if second[-1] is not None or first[-1] is None or per_token:
-        kind = "a time per token, as Wan 2.2 TI2V has" if per_token else "two transformers, as Wan 2.2 A14B has"
-        raise ModelError(
-            f"--model: {name} is a WanPipeline with {kind}; wanted a Wan model with one transformer and one time per "
-            "clip, such as Wan 2.1."
-        )
-
-
-def require_channels(name: str | Path, transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
-    """Checks that the transformer reads latents of the autoencoder and nothing beside them.
-
-    Raises:
-        ModelError: it wants more, as image-to-video models do.
-    """
-    got, wanted = transformer.get("in_channels"), vae.get("z_dim")
-    if got != wanted or transformer.get("image_dim") is not None:
-        more = "an image" if got == wanted else f"{got} channels where the autoencoder makes {wanted}"
-        raise ModelError(
-            f"--model: the transformer of {name} reads {more}; wanted a text-to-video model, such as Wan 2.1 T2V."
-        )
 
 
 def resolve_place(device: str, dtype: str) -> tuple[str, torch.dtype]:
@@ -158,9 +121,4 @@ def _read(source: str | Path, folder: Path, name: str) -> dict[str, Any]:
 
 
 def _cannot_open(source: str | Path, reason: object) -> ModelError:
-    return ModelError(f"--model: {source} cannot be opened as a WanPipeline ({' '.join(str(reason).split())[:200]}).")
-
-
-def _article(name: str) -> str:
-    spelt = name[:2].isupper() or name[1:2].isdigit()
-    return "an" if name[0] in ("AEFHILMNORSX" if spelt else "AEIO") else "a"
+    return ModelError(f"--model: {source} cannot be opened as a generator ({' '.join(str(reason).split())[:200]}).")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import lcm
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.errors import ConfigError
 
 SETTINGS_FILE = "videoalign.json"
 NOTED_SETTINGS = "_videoalign_settings"
 """Attribute of a pipeline that says what it was built for."""
-
-PIPELINE_STEP = 16
-"""The WanPipeline wants multiples of this, whatever its parts could work in."""
 
 
 class SamplingSettings(Config):
@@ -79,36 +74,3 @@ def read_settings(folder: Path, values: Mapping[str, Any]) -> SamplingSettings:
     """
     file = folder / SETTINGS_FILE
     return SamplingSettings.load(file if file.is_file() else None).changed(values)
-
-
-def require_legal(
-    name: str, settings: SamplingSettings, vae: Mapping[str, Any], transformer: Mapping[str, Any]
-) -> None:
-    """Checks that frames, height and width are such that autoencoder and transformer can work in them.
-
-    Args:
-        name: of the model, for the message.
-        settings: of the model.
-        vae: configuration of its autoencoder.
-        transformer: configuration of its transformer.
-
-    Raises:
-        ConfigError: they are not; the message names the nearest ones that are.
-    """
-    time, space = int(vae["scale_factor_temporal"]), int(vae["scale_factor_spatial"])
-    _, down, right = transformer["patch_size"]
-    rest = (settings.num_frames - 1) % time
-    if rest:
-        below = settings.num_frames - rest
-        raise ConfigError(
-            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
-            f"Set num_frames={below} or num_frames={below + time}."
-        )
-    for side, value, step in (("height", settings.height, space * down), ("width", settings.width, space * right)):
-        step = lcm(step, PIPELINE_STEP)
-        if value % step:
-            near = [size for size in (value // step * step, (value // step + 1) * step) if size]
-            raise ConfigError(
-                f"{side}: got {value}; '{name}' wants a multiple of {step}. "
-                f"Set {' or '.join(f'{side}={size}' for size in near)}."
-            )

@@ -1,167 +1,52 @@
-"""Wan-style text-to-video models: any folder or hub id that diffusers opens as a WanPipeline."""
+"""Wan text-to-video models with one transformer, such as Wan 2.1: the parts of a generator from a WanPipeline.
+
+The transformer is told t times the scheduler's ``num_train_timesteps``, t being the pipeline's sigma, and reads latents
+that are shifted and scaled by the autoencoder's ``latents_mean`` and ``latents_std``.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from copy import copy
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import lcm
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import WanPipeline
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from videoalign.contracts.output import whole_folder
-from videoalign.contracts.protocols import SchedulerWrapper
+from videoalign.contracts.generator import SchedulerWrapper
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.video import Video
-from videoalign.errors import ConfigError, DataError
-from videoalign.models.digest import moved
-from videoalign.models.generators.identity import sampling_identity, training_identity
-from videoalign.models.generators.opening import (
-    WEIGHED_PARTS,
-    open_pipeline,
-    quiet,
-    require_channels,
-    require_family,
-    resolve_place,
-)
-from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings, require_legal
+from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.flow.condition import Condition
+from videoalign.models.digest import adapter_digest
+from videoalign.models.generators.identity import part_identity, scheduler_identity, tokenizer_identity
+from videoalign.models.generators.settings import SamplingSettings
 from videoalign.randomness import fold_in
 
+WEIGHED_PARTS = ("transformer", "vae", "text_encoder")
 
-class WanGenerator:
-    """A `contracts.protocols.Generator` over a diffusers WanPipeline.
+PIPELINE_STEP = 16
+"""The WanPipeline wants multiples of this, whatever its parts could work in."""
 
-    Latents are those that the transformer sees: (B, C, F, H, W), shifted and scaled by the autoencoder's
-    ``latents_mean`` and ``latents_std``. Time runs as everywhere here, t = 0 data, t = 1 noise, which is the
-    pipeline's sigma; the transformer is told t times the scheduler's ``num_train_timesteps``.
-    """
 
-    def __init__(self, pipeline: WanPipeline, settings: SamplingSettings | None = None, name: str = "wan") -> None:
-        """
-        Args:
-            pipeline: with all its parts; they are put into evaluation mode.
-            settings: sizes and sampling; by default those that the pipeline was built for (`small_wan_pipeline` notes
-                them on it), else those of Wan 2.1.
-            name: what datasets, adapters and messages call the model.
+@dataclass(frozen=True, eq=False)
+class WanCodec:
+    """A `contracts.generator.Codec` over the pipeline's AutoencoderKLWan."""
 
-        Raises:
-            ModelError: a two-stage model (Wan 2.2 A14B), one with a time per token (Wan 2.2 TI2V), or one that reads
-                more than text.
-            ConfigError: frames, height or width that the model cannot work in.
-        """
-        kind = "WanPipeline" if isinstance(pipeline, WanPipeline) else type(pipeline).__name__
-        require_family(name, {**pipeline.config, "_class_name": kind})
-        require_channels(name, pipeline.transformer.config, pipeline.vae.config)
-        noted = vars(pipeline).get(NOTED_SETTINGS, SamplingSettings())
-        self.pipeline, self.settings, self.name = pipeline, settings or noted, name
-        require_legal(name, self.settings, pipeline.vae.config, pipeline.transformer.config)
-        pipeline.set_progress_bar_config(disable=True)
-        for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
-            module.eval()
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        *,
-        name: str | None = None,
-        dtype: str = "float32",
-        device: str = "cpu",
-        settings: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """The model in a diffusers folder or of a hub id.
-
-        Args:
-            source: folder with ``model_index.json``, or ``owner/model`` on the hub.
-            name: what to call it; its source by default.
-            dtype: precision of transformer and text encoder, ``float32``, ``bfloat16`` or ``auto``, which is bfloat16
-                on a graphics card; the autoencoder stays in float32.
-            device: where it runs; ``auto`` is the graphics card where there is one.
-            settings: those of `SamplingSettings` that are to be other than the model's own.
-
-        Raises:
-            ModelError: no such model, or not a text-to-video Wan model with one transformer.
-            ConfigError: a device or precision that is not there, or a setting that the model cannot meet.
-        """
-        place, precision = resolve_place(device, dtype)
-        pipeline, found = open_pipeline(source, settings or {}, dtype=precision)
-        return cls(pipeline, found, name or Path(source).name).to(place)
-
-    def changed(self, settings: Mapping[str, Any]) -> Self:
-        """The same model with other settings of `SamplingSettings`; what is None stays as it is.
-
-        Raises:
-            ConfigError: an unknown setting, or one that the model cannot meet.
-        """
-        other = copy(self)
-        other.settings = self.settings.changed(settings)
-        require_legal(self.name, other.settings, self.pipeline.vae.config, self.pipeline.transformer.config)
-        return other
-
-    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
-        """Writes a folder that `from_pretrained` reads; ``half`` stores the weights in float16.
-
-        Raises:
-            OutputError: the place cannot be written.
-        """
-        with whole_folder(folder) as aside, quiet():
-            self.pipeline.save_pretrained(aside)
-            (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            for file in sorted(aside.rglob("*.json")):  # the folder of an earlier load says nothing to others
-                values = json.loads(file.read_text(encoding="utf-8"))
-                if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
-                    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-            for file in sorted(aside.rglob("*.safetensors")) if half else ():
-                save_file(
-                    {key: value.half() for key, value in load_file(file).items()}, file, metadata={"format": "pt"}
-                )
-
-    def to(self, device: str | torch.device) -> Self:
-        """Moves the model."""
-        with ExitStack() as stack:
-            for part in WEIGHED_PARTS:
-                stack.enter_context(moved(getattr(self.pipeline, part)))
-            self.pipeline.to(device)
-        return self
-
-    @property
-    def transformer(self) -> nn.Module:
-        """The network that alignment trains."""
-        return self.pipeline.transformer
-
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer lives."""
-        return next(self.transformer.parameters()).device
+    pipeline: WanPipeline
+    settings: SamplingSettings
+    name: str
 
     @property
     def clip_shape(self) -> tuple[int, int, int]:
         """(frames, height, width) in pixels."""
         return self.settings.num_frames, self.settings.height, self.settings.width
-
-    @property
-    def time_shift(self) -> float:
-        """Sigma shift s t / (1 + (s - 1) t) of the times that it samples at.
-
-        Raises:
-            ConfigError: the shift is no one number: it depends on the size of a clip, or there is more to it.
-        """
-        config = self.pipeline.scheduler.config
-        shift = config.get("flow_shift", config.get("shift", 1.0))
-        bends = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-        found = [name for name in (*bends, "shift_terminal") if config.get(name)]
-        if found or shift is None:
-            raise ConfigError(
-                f"times.shift: the scheduler of '{self.name}' has {found[0] if found else 'no shift'}, so its times "
-                "follow no one shift; set times.shift to a number."
-            )
-        return float(shift)
 
     @property
     def fps(self) -> float:
@@ -171,18 +56,7 @@ class WanGenerator:
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
         """(C, F, H, W) of the latents of one clip."""
-        config, settings = self.pipeline.vae.config, self.settings
-        frames = (settings.num_frames - 1) // config.scale_factor_temporal + 1
-        space = config.scale_factor_spatial
-        return config.z_dim, frames, settings.height // space, settings.width // space
-
-    def identity(self) -> dict[str, str]:
-        """What latents and adapters made with this model depend on; adapters on the transformer are left out."""
-        return {"name": self.name, **training_identity(self.pipeline, self.settings)}
-
-    def clip_identity(self) -> dict[str, Any]:
-        """What a clip that the model samples by its settings depends on, besides prompt and seed; adapters count."""
-        return {**self.identity(), **sampling_identity(self.pipeline, self.settings)}
+        return latent_shape(self.pipeline, self.settings)
 
     @torch.no_grad()
     def encode(self, videos: Sequence[Video]) -> Tensor:
@@ -206,27 +80,48 @@ class WanGenerator:
         vae = self.pipeline.vae
         pixels = torch.from_numpy(frames).permute(0, 4, 1, 2, 3)
         posterior = vae.encode(pixels.to(vae.device, vae.dtype) / 127.5 - 1).latent_dist
-        mean, std = self._latent_moments()
-        return ((posterior.mode().float() - mean) / std).to(self.device)
+        mean, std = self._moments()
+        return (posterior.mode().float() - mean) / std
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Video]:
         """The clips behind normalised latents (B, C, F, H, W), by the very arithmetic of the pipeline's own call."""
         vae = self.pipeline.vae
-        mean, std = (moment.to(vae.dtype) for moment in self._latent_moments())
+        mean, std = (moment.to(vae.dtype) for moment in self._moments())
         decoded = vae.decode(latents.to(vae.device, vae.dtype) / (1.0 / std) + mean, return_dict=False)[0]
         pixels = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")  # (B, F, H, W, 3)
         return [Video(frames=clip, fps=self.settings.fps) for clip in (pixels * 255).round().astype(np.uint8)]
 
-    @property
-    def scheduler_name(self) -> str:
-        """Class of the scheduler and its shift, as in ``UniPCMultistepScheduler, flow_shift 3``."""
-        config = self.pipeline.scheduler.config
-        told = [f"{name} {config[name]:g}" for name in ("flow_shift", "shift") if config.get(name) is not None]
-        return ", ".join([type(self.pipeline.scheduler).__name__, *told])
+    def identity(self) -> str:
+        """The autoencoder."""
+        return part_identity(self.pipeline.vae)
 
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Nothing when the model can read every prompt; it is tokenised and no more.
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        config, device = self.pipeline.vae.config, self.pipeline.vae.device
+        mean, std = (torch.tensor(values, device=device) for values in (config.latents_mean, config.latents_std))
+        return mean.reshape(1, -1, 1, 1, 1), std.reshape(1, -1, 1, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class WanConditioner:
+    """A `contracts.generator.Conditioner` over the pipeline's UMT5: ``text``, which is read at one length."""
+
+    pipeline: WanPipeline
+    settings: SamplingSettings
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The text alone."""
+        return ("text",)
+
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        """The transformer looks at the zeros after a text as well."""
+        return {"text": self.settings.max_text_tokens}
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Checks that the model can read every prompt; it is tokenised and no more.
 
         Raises:
             DataError: a text longer than the model reads or, where the model says so, with words it does not know.
@@ -246,17 +141,17 @@ class WanGenerator:
                 )
 
     @torch.no_grad()
-    def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """Text states float32 (B, max_text_tokens, text width), zero after the end of each text.
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """``text`` (B, max_text_tokens, text width), zero after the end of each text.
 
         Raises:
-            DataError: see `check_prompts`.
+            DataError: see `check`.
         """
-        self.check_prompts(prompts)
+        self.check(prompts)
         states, _ = self.pipeline.encode_prompt(
             list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.settings.max_text_tokens
         )
-        return states.float()
+        return Condition({"text": states}, self.lengths)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask, int64 (B, max_text_tokens) each, as the pipeline makes them."""
@@ -269,23 +164,80 @@ class WanGenerator:
         )
         return tokens.input_ids, tokens.attention_mask
 
-    def velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """Predicted v = x_noise - x_data, float32, at latents (B, C, F, H, W), times (B,) and text (B, L, D)."""
-        transformer = self.pipeline.transformer
-        time = t * self.pipeline.scheduler.config.num_train_timesteps
-        x_t, text = x_t.to(transformer.dtype), text.to(transformer.dtype)
-        predicted: Tensor = transformer(x_t, time, text, return_dict=False)[0]
+    def identity(self) -> str:
+        """Text encoder, tokenizer and length."""
+        encoder, tokenizer = self.pipeline.text_encoder, self.pipeline.tokenizer
+        return fingerprint([part_identity(encoder), tokenizer_identity(tokenizer), self.settings.max_text_tokens])
+
+
+class WanNetwork(nn.Module):
+    """A `contracts.generator.VelocityNet` over the pipeline's WanTransformer3DModel."""
+
+    def __init__(self, pipeline: WanPipeline, settings: SamplingSettings, name: str) -> None:
+        super().__init__()
+        self.transformer: Any = pipeline.transformer
+        self.time_scale = float(pipeline.scheduler.config.num_train_timesteps)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer lives."""
+        return next(self.transformer.parameters()).device
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predicted v = x_noise - x_data, float32, at latents (B, C, F, H, W), times (B,) and ``text`` (B, L, D)."""
+        dtype = self.transformer.dtype
+        time, text = t * self.time_scale, condition["text"]
+        predicted: Tensor = self.transformer(x_t.to(dtype), time, text.to(dtype), return_dict=False)[0]
         return predicted.float()
+
+    def identity(self) -> str:
+        """The transformer without adapters."""
+        return part_identity(self.transformer)
+
+
+@dataclass(frozen=True, eq=False)
+class WanSampler:
+    """A `contracts.generator.Sampler`: the pipeline's own call."""
+
+    pipeline: WanPipeline
+    settings: SamplingSettings
+    name: str
+
+    @property
+    def time_shift(self) -> float:
+        """Sigma shift s t / (1 + (s - 1) t) of the times that it samples at.
+
+        Raises:
+            ConfigError: the shift is no one number: it depends on the size of a clip, or there is more to it.
+        """
+        config = self.pipeline.scheduler.config
+        shift = config.get("flow_shift", config.get("shift", 1.0))
+        bends = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+        found = [name for name in (*bends, "shift_terminal") if config.get(name)]
+        if found or shift is None:
+            raise ConfigError(
+                f"times.shift: the scheduler of '{self.name}' has {found[0] if found else 'no shift'}, so its times "
+                "follow no one shift; set times.shift to a number."
+            )
+        return float(shift)
+
+    @property
+    def scheduler_name(self) -> str:
+        """Class of the scheduler and its shift, as in ``UniPCMultistepScheduler, flow_shift 3``."""
+        config = self.pipeline.scheduler.config
+        told = [f"{name} {config[name]:g}" for name in ("flow_shift", "shift") if config.get(name) is not None]
+        return ", ".join([type(self.pipeline.scheduler).__name__, *told])
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of a clip."""
+        return self.settings.num_steps
 
     def noise(self, seed: int) -> Tensor:
         """The noise (C, F, H, W) that a clip of this seed starts from, float32 on the CPU."""
-        return torch.randn(self.latent_shape, generator=fold_in(seed, "noise"))
+        return torch.randn(latent_shape(self.pipeline, self.settings), generator=fold_in(seed, "noise"))
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], **options: Any) -> list[Video]:
-        """One clip per (prompt, seed): `sample_latents`, decoded; equal to what the pipeline's own call returns."""
-        return self.decode(self.sample_latents(prompts, seeds, **options))
-
-    def sample_latents(
+    def latents(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
@@ -295,22 +247,24 @@ class WanGenerator:
         wrap_scheduler: SchedulerWrapper | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> Tensor:
-        """Latents float32 (B, C, F, H, W), by the pipeline's own call; see `contracts.protocols.Generator`.
+        """Latents float32 (B, C, F, H, W); see `contracts.generator.Sampler`.
 
         Raises:
             ConfigError: a number of steps below 1, or a negative scale.
-            DataError: a prompt that the text encoder cannot read; see `check_prompts`.
+            DataError: a prompt that the text encoder cannot read; see `WanConditioner.check`.
         """
         settings = self._asked(num_steps, guidance_scale)
         scale = settings.guidance_scale
         if len(prompts) != len(seeds):
             raise ValueError(f"one seed per prompt: got {len(prompts)} prompts and {len(seeds)} seeds")
-        text = self.encode_text(prompts)
-        negative = self.encode_text([settings.negative_prompt]) if scale > 1 else None
-        with self._scheduler(wrap_scheduler, text):
-            latents: Tensor = self.pipeline(
+        conditioner = WanConditioner(self.pipeline, settings, self.name)
+        condition = conditioner.encode(prompts)
+        text = condition["text"]
+        negative = conditioner.encode([settings.negative_prompt])["text"].expand_as(text) if scale > 1 else None
+        with self._scheduler(wrap_scheduler, condition):
+            made: Tensor = self.pipeline(
                 prompt_embeds=text,
-                negative_prompt_embeds=None if negative is None else negative.expand_as(text),
+                negative_prompt_embeds=negative,
                 latents=torch.stack([self.noise(seed) for seed in seeds]),
                 num_frames=settings.num_frames,
                 height=settings.height,
@@ -320,7 +274,17 @@ class WanGenerator:
                 output_type="latent",
                 callback_on_step_end=None if on_step is None else _each_step(on_step),
             ).frames
-        return latents.float()
+        return made.float()
+
+    def identity(self) -> dict[str, Any]:
+        """Scheduler, precision, adapter and settings."""
+        parts = (self.pipeline.transformer, self.pipeline.text_encoder, self.pipeline.vae)
+        return {
+            "scheduler": scheduler_identity(self.pipeline.scheduler),
+            "dtype": "/".join(str(part.dtype).removeprefix("torch.") for part in parts),
+            "adapter": adapter_digest(self.pipeline.transformer),
+            **self.settings.model_dump(exclude={"known_words_only", "max_text_tokens"}),
+        }
 
     def _asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
         if (num_steps is not None and num_steps < 1) or (guidance_scale is not None and guidance_scale < 0):
@@ -330,19 +294,82 @@ class WanGenerator:
         return self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
 
     @contextmanager
-    def _scheduler(self, wrap: SchedulerWrapper | None, text: Tensor) -> Iterator[None]:
+    def _scheduler(self, wrap: SchedulerWrapper | None, condition: Condition) -> Iterator[None]:
         own = self.pipeline.scheduler
         try:
             if wrap is not None:
-                self.pipeline.scheduler = wrap(own, text)
+                self.pipeline.scheduler = wrap(own, condition)
             yield
         finally:
             self.pipeline.scheduler = own
 
-    def _latent_moments(self) -> tuple[Tensor, Tensor]:
-        config, device = self.pipeline.vae.config, self.pipeline.vae.device
-        mean, std = (torch.tensor(values, device=device) for values in (config.latents_mean, config.latents_std))
-        return mean.reshape(1, -1, 1, 1, 1), std.reshape(1, -1, 1, 1, 1)
+
+def require_index(name: str | Path, index: Mapping[str, Any]) -> None:
+    """Checks by ``model_index.json`` that a WanPipeline has one transformer and one time per clip.
+
+    Raises:
+        ModelError: it has not.
+    """
+    second, first = index.get("transformer_2") or [None], index.get("transformer") or [None]
+    per_token = bool(index.get("expand_timesteps"))
+    if second[-1] is not None or first[-1] is None or per_token:
+        kind = "a time per token, as Wan 2.2 TI2V has" if per_token else "two transformers, as Wan 2.2 A14B has"
+        raise ModelError(
+            f"--model: {name} is a WanPipeline with {kind}; wanted a Wan model with one transformer and one time per "
+            "clip, such as Wan 2.1."
+        )
+
+
+def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that the transformer reads latents of the autoencoder and nothing beside them.
+
+    Raises:
+        ModelError: it wants more, as image-to-video models do.
+    """
+    got, wanted = configs["transformer"].get("in_channels"), configs["vae"].get("z_dim")
+    if got != wanted or configs["transformer"].get("image_dim") is not None:
+        more = "an image" if got == wanted else f"{got} channels where the autoencoder makes {wanted}"
+        raise ModelError(
+            f"--model: the transformer of {name} reads {more}; wanted a text-to-video model, such as Wan 2.1 T2V."
+        )
+
+
+def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that frames, height and width are such that autoencoder and transformer can work in them.
+
+    Args:
+        name: of the model, for the message.
+        settings: of the model.
+        configs: settings of its parts.
+
+    Raises:
+        ConfigError: they are not; the message names the nearest ones that are.
+    """
+    time, space = (int(configs["vae"][f"scale_factor_{kind}"]) for kind in ("temporal", "spatial"))
+    _, down, right = configs["transformer"]["patch_size"]
+    rest = (settings.num_frames - 1) % time
+    if rest:
+        below = settings.num_frames - rest
+        raise ConfigError(
+            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
+            f"Set num_frames={below} or num_frames={below + time}."
+        )
+    for side, value, step in (("height", settings.height, space * down), ("width", settings.width, space * right)):
+        step = lcm(step, PIPELINE_STEP)
+        if value % step:
+            near = [size for size in (value // step * step, (value // step + 1) * step) if size]
+            raise ConfigError(
+                f"{side}: got {value}; '{name}' wants a multiple of {step}. "
+                f"Set {' or '.join(f'{side}={size}' for size in near)}."
+            )
+
+
+def latent_shape(pipeline: WanPipeline, settings: SamplingSettings) -> tuple[int, int, int, int]:
+    """(C, F, H, W) of the latents of a clip."""
+    config = pipeline.vae.config
+    frames = (settings.num_frames - 1) // config.scale_factor_temporal + 1
+    space = config.scale_factor_spatial
+    return config.z_dim, frames, settings.height // space, settings.width // space
 
 
 def _each_step(action: Callable[[], None]) -> Callable[..., dict[str, Any]]:

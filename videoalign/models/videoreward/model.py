@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from videoalign.contracts.protocols import VerdictLaw
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
+from videoalign.contracts.reward import VerdictLaw
 from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.contracts.video import Video
@@ -45,7 +45,7 @@ class VideoReward(nn.Module):
     hidden states; or, with ``pooling="last"``, with a row of the head per dimension on that of the turn's last token.
 
     The tokens' embeddings are parameters of their own, so that the backbone's embedding keeps its size and need not be
-    trained. Satisfies `contracts.protocols.RewardModel`.
+    trained. Satisfies `contracts.reward.RewardModel`.
     """
 
     token_ids: Tensor

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, WinLosePair
@@ -22,10 +23,9 @@ from videoalign.distributed.claim import claim_together
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.adapter_files import Adapter, adapter_file_digest, read_adapter
 from videoalign.models.generators.settings import ClipShape
-from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import add_lora, has_adapter, remove_adapter, require_base, save_adapter
 from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, Method, TrainingSet, method_config
-from videoalign.recipes.generator.encode import encode, encode_reference
+from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference
 from videoalign.training.callbacks import Callback
 from videoalign.training.loop import Row, count_steps, fit, precision
 from videoalign.training.objective import Objective
@@ -53,7 +53,7 @@ class AlignResult:
 def align(
     method: str,
     dataset: Dataset,
-    generator: WanGenerator,
+    generator: Generator,
     pairs: str,
     out: str | Path,
     config: AlignConfig | None = None,
@@ -89,15 +89,17 @@ def align(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config, processes = _checked(method, config), join()
-    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.time_shift)})
+    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
     generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
     train, held_out = _split(dataset, pairs, rows, config)
     start = _start(generator, config)
-    if processes.count > 1 and generator.device.type != "cpu":
+    if processes.count > 1 and generator.network.device.type != "cpu":
         generator.to(processes.device)
     cache = processes.first_then_all(
-        lambda: encode(dataset, generator, rows, config.encode, group="encode.", progress=progress)
+        lambda: encode(
+            dataset, generator, clips_of_pairs(dataset, rows), config.encode, group="encode.", progress=progress
+        )
     )
     identity = _identity(method, config, generator, train, cache, processes)
     folder = claim_together(out, identity, processes, fresh=fresh)
@@ -105,7 +107,7 @@ def align(
     with _new_adapter(generator, config, start) as parameters:
         history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
         if processes.is_first:
-            save_adapter(generator.transformer, folder, generator.identity())
+            save_adapter(generator.network.transformer, folder, generator.identity())
         teachers = processes.first_then_all(lambda: _write_lineage(folder, method, dataset, train, config, processes))
     return AlignResult(adapter=folder, history=history, num_pairs=len(train), teachers=teachers)
 
@@ -130,7 +132,7 @@ class _Run:
 
     name: str
     method: Method
-    generator: WanGenerator
+    generator: Generator
     config: Any
     cache: LatentCache
     processes: Processes
@@ -189,7 +191,7 @@ class _Run:
                 )
             )
         training = self.method.training_set(self.cache, rows, self.config, references)
-        with precision(fitting.dtype, self.generator.device):
+        with precision(fitting.dtype, self.generator.network.device):
             drift = objective.reference_drift(training.collate(list(training.examples[: fitting.batch_size])))
         if drift > MOST_DRIFT:
             raise DataError(
@@ -201,7 +203,7 @@ class _Run:
 
     def measure(self, objective: Objective, validation: TrainingSet) -> dict[str, float]:
         """The numbers of pairs that are not trained on, without dropout."""
-        transformer = self.generator.transformer
+        transformer = self.generator.network.transformer
         was_training = transformer.training
         try:
             transformer.eval()
@@ -211,9 +213,9 @@ class _Run:
             transformer.train(was_training)
 
 
-def _start(generator: WanGenerator, config: AlignConfig) -> Adapter | None:
+def _start(generator: Generator, config: AlignConfig) -> Adapter | None:
     """The adapter that the settings start from, which must be of this generator, itself without one."""
-    if has_adapter(generator.transformer):
+    if has_adapter(generator.network.transformer):
         raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
     if config.start is None:
         return None
@@ -222,11 +224,9 @@ def _start(generator: WanGenerator, config: AlignConfig) -> Adapter | None:
 
 
 @contextmanager
-def _new_adapter(
-    generator: WanGenerator, config: AlignConfig, start: Adapter | None
-) -> Iterator[dict[str, nn.Parameter]]:
+def _new_adapter(generator: Generator, config: AlignConfig, start: Adapter | None) -> Iterator[dict[str, nn.Parameter]]:
     """A fresh adapter while the block runs; the transformer is bare and in evaluation mode again after it."""
-    transformer = generator.transformer
+    transformer = generator.network.transformer
     parameters = add_lora(transformer, config.lora, seed=config.fit.seed, start=start)
     try:
         transformer.train(config.lora.dropout > 0)
@@ -267,7 +267,7 @@ def _start_digest(config: AlignConfig) -> str:
 def _identity(
     method: str,
     config: AlignConfig,
-    generator: WanGenerator,
+    generator: Generator,
     pairs: Sequence[WinLosePair],
     cache: LatentCache,
     processes: Processes,

@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
-from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import LoraSettings, as_reference
 from videoalign.recipes.generator.clip_fit import ClipSettings
 from videoalign.recipes.generator.encode import pair_examples
@@ -102,7 +102,7 @@ class Method:
     """A way to align."""
 
     config: type[AlignConfig]
-    objective: Callable[[WanGenerator, dict[str, nn.Parameter], Any], Objective]
+    objective: Callable[[Generator, dict[str, nn.Parameter], Any], Objective]
     """Of a generator that carries the adapter, the adapter's parameters and the settings."""
     training_set: Callable[[LatentCache, Sequence[WinLosePair], Any, PairReference | None], TrainingSet]
     """Of some pairs in latents, the settings and, where they were stored, the reference's errors."""
@@ -110,14 +110,14 @@ class Method:
 
 def _flow(
     kind: type[SftObjective] | type[RwrObjective],
-) -> Callable[[WanGenerator, dict[str, nn.Parameter], Any], Objective]:
-    return lambda generator, parameters, config: kind(generator.velocity, parameters, config.times)
+) -> Callable[[Generator, dict[str, nn.Parameter], Any], Objective]:
+    return lambda generator, parameters, config: kind(generator.network, parameters, config.times)
 
 
-def _dpo(generator: WanGenerator, parameters: dict[str, nn.Parameter], config: DpoConfig) -> Objective:
-    transformer = generator.transformer
+def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoConfig) -> Objective:
+    transformer = generator.network.transformer
     return DpoObjective(
-        generator.velocity,
+        generator.network,
         parameters,
         config.times,
         lambda: as_reference(transformer),
@@ -151,8 +151,8 @@ def _all_clips(
     found: dict[str, ClipExample] = {}
     for pair, example in zip(rows, pair_examples(cache, rows), strict=True):
         rewards |= {pair.clip_win: pair.reward_win, pair.clip_lose: pair.reward_lose}
-        found[pair.clip_win] = ClipExample(latents=example.win, text=example.text)
-        found[pair.clip_lose] = ClipExample(latents=example.lose, text=example.text)
+        found[pair.clip_win] = ClipExample(latents=example.win, condition=example.condition)
+        found[pair.clip_lose] = ClipExample(latents=example.lose, condition=example.condition)
     weights = clip_weights(rewards, temperature=config.temperature, clip_quantile=config.clip_quantile)
     clips = [replace(found[clip_id], weight=weights[clip_id]) for clip_id in rewards]
     return TrainingSet(clips, [f"clip {clip_id}" for clip_id in rewards], collate_clips)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.contracts.protocols import Generator
+from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import Clip
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset
@@ -58,7 +58,7 @@ class ClipFit:
     @classmethod
     def of(cls, generator: Generator, settings: ClipSettings, group: str = "") -> ClipFit:
         """To the clips that a generator works in."""
-        return cls(generator.name, generator.fps, *generator.clip_shape, settings, group)
+        return cls(generator.name, generator.codec.fps, *generator.codec.clip_shape, settings, group)
 
     def changes(self, clip: Clip) -> dict[str, Any]:
         """What has to change on a clip, and into what; empty where nothing has.

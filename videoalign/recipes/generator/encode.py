@@ -1,8 +1,8 @@
-"""Clips and prompts to latents and text states, once, beside the dataset."""
+"""Clips and prompts to latents and conditions, once, beside the dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -10,13 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import Generator
 from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.clip_content import clip_keys, input_key
 from videoalign.data.dataset import Dataset
-from videoalign.data.latents import LatentCache, Stored, TensorStore, read_stored
+from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.errors import DataError
 from videoalign.models.generators.settings import ClipShape
 from videoalign.randomness import fold_in
@@ -46,13 +46,13 @@ LATENTS_FOLDER = "latents"
 def encode(
     dataset: Dataset,
     generator: Generator,
-    pairs: Sequence[WinLosePair],
+    clip_ids: Iterable[str],
     settings: ClipSettings | None = None,
     *,
     group: str = "",
     progress: Progress = silent,
 ) -> LatentCache:
-    """The latents of all clips in ``pairs`` and the text states of their prompts; what is there is not made again.
+    """The latents of some clips and the conditions of their prompts; what is there is not made again.
 
     What is there is found by the content of a clip's file, or the text of a prompt, and by all of the model that
     decides the result; so a clip that was replaced, or an autoencoder that was corrected, is encoded again.
@@ -60,27 +60,25 @@ def encode(
     Args:
         dataset: holds clips and prompts; what is made stands in its ``latents`` folder.
         generator: its autoencoder and text encoder are used.
-        pairs: what is to be trained on.
+        clip_ids: of the clips, in any order; see `clips_of_pairs`.
         settings: see `ClipSettings`.
         group: what the user's command has them in, as ``encode.``, for messages.
         progress: counts clips.
 
     Raises:
-        DataError: no pairs, a pair of unknown clips or of two prompts, or a clip of another rate, length or size than
-            the generator's that ``settings`` do not say what to do with; or one that was replaced since the pairs were
-            made.
+        DataError: no clips, an unknown one, or one of another rate, length or size than the generator's that
+            ``settings`` do not say what to do with.
         VideoError: a clip that is missing or damaged.
         OutputError: the folder cannot be written.
     """
     settings = settings or ClipSettings()
     if isinstance(settings, ClipShape):
         generator = generator.changed(settings.shape())
-    clips, prompts = _asked(dataset, pairs)
+    clips, prompts = _asked(dataset, clip_ids)
     fit = ClipFit.of(generator, settings, group)
     changes = [fit.changes(clip) for clip in clips]
     keys = clip_keys(dataset, clips)
-    _require_scored(dataset, pairs, prompts, dict(zip((clip.clip_id for clip in clips), keys, strict=True)))
-    texts = _encode_texts(dataset, generator, prompts, settings)
+    conditions, known = _encode_prompts(dataset, generator, prompts, settings)
     sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
     stored, waiting = {}, []
     for clip, key, change in zip(clips, keys, changes, strict=True):
@@ -93,12 +91,43 @@ def encode(
             advance()
         _encode_clips(dataset, generator, fit, waiting, advance)
     places = {clip_id: store.place(key) for clip_id, (store, key) in stored.items()}
-    return LatentCache(dataset.path / LATENTS_FOLDER, places, texts)
+    return LatentCache(dataset.path / LATENTS_FOLDER, places, known, conditions)
 
 
-def unranked(prompt_id: str, first: str, second: str) -> WinLosePair:
-    """Two clips of a prompt for `encode`, which reads the ids alone, where neither has won."""
-    return WinLosePair(prompt_id=prompt_id, clip_win=first, clip_lose=second, reward_win=0.0, reward_lose=0.0)
+def clips_of_pairs(dataset: Dataset, pairs: Sequence[WinLosePair]) -> list[str]:
+    """The clips of some pairs, each once, which are what the pairs say of them.
+
+    Raises:
+        DataError: no pairs, a pair of unknown clips or of two prompts, or of a clip that was replaced after it was
+            scored.
+    """
+    if not pairs:
+        raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
+    clips, texts = {c.clip_id: c for c in dataset.clips()}, {p.prompt_id: p.text for p in dataset.prompts()}
+    for pair in pairs:
+        for kind, key, known in (
+            ("clip", pair.clip_win, clips.keys()),
+            ("clip", pair.clip_lose, clips.keys()),
+            ("prompt", pair.prompt_id, texts.keys()),
+        ):
+            if key not in known:
+                raise DataError(f"pairs: {kind} '{key}' is not in {dataset.path}; make the pairs again.")
+        for clip in (clips[pair.clip_win], clips[pair.clip_lose]):
+            if clip.prompt_id != pair.prompt_id:
+                raise DataError(
+                    f"pairs: clip '{clip.clip_id}' is of prompt '{clip.prompt_id}', its pair of '{pair.prompt_id}'; "
+                    "both clips of a pair show its prompt. Make the pairs again."
+                )
+    clip_ids = list(dict.fromkeys(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose)))
+    contents = dict(zip(clip_ids, clip_keys(dataset, [clips[key] for key in clip_ids]), strict=True))
+    for pair in pairs:
+        for clip_id, scored in ((pair.clip_win, pair.content_win), (pair.clip_lose, pair.content_lose)):
+            if scored and input_key(contents[clip_id], texts[pair.prompt_id]) != scored:
+                raise DataError(
+                    f"pairs: clip '{clip_id}' of {dataset.path} was replaced after it was scored; score the dataset "
+                    "and make the pairs again."
+                )
+    return clip_ids
 
 
 class _FileStores:
@@ -124,9 +153,9 @@ def sampler_store(dataset: Dataset, generator: Generator) -> TensorStore:
 def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> list[PairExample]:
     """The pairs in latents; a clip that stands in several pairs is held once."""
     latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
-    texts = cache.texts(pair.prompt_id for pair in pairs)
+    conditions = cache.conditions(pair.prompt_id for pair in pairs)
     return [
-        PairExample(win=latents[pair.clip_win], lose=latents[pair.clip_lose], text=texts[pair.prompt_id])
+        PairExample(win=latents[pair.clip_win], lose=latents[pair.clip_lose], condition=conditions[pair.prompt_id])
         for pair in pairs
     ]
 
@@ -145,7 +174,7 @@ def encode_reference(
 ) -> PairReference:
     """The generator's errors on ``num_draws`` fixed draws of every pair, all tensors (P, K), kept beside the latents.
 
-    The draws of a pair follow from what the pair is (its latents, its text) and from what decides the errors (the
+    The draws of a pair follow from what the pair is (its latents, its condition) and from what decides the errors (the
     transformer, the law of times, the number of draws, the precision), not from its place; so what was made for other
     tables of pairs serves here too, and only what is missing is made.
 
@@ -164,19 +193,19 @@ def encode_reference(
         DataError: a pair that is not in the cache.
         OutputError: the folder cannot be written.
     """
-    times = times.of_model(lambda: generator.time_shift)
+    times = times.of_model(lambda: generator.sampler.time_shift)
     store = _reference_store(generator, cache, num_draws, times, dtype, start)
     keys = [_pair_key(cache, pair) for pair in pairs]
     seeds = {key: fold_in(0, store.group, key).initial_seed() for key in keys}
     waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in store}
-    device = next(generator.transformer.parameters()).device
+    device = generator.network.device
     with progress("reference", len(keys)) as advance:
         for _ in range(len(keys) - len(waiting)):
             advance()
         for some in _parts(list(waiting), SHARD_CLIPS):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 made = reference_errors(
-                    generator.velocity,
+                    generator.network,
                     pair_examples(cache, [waiting[key] for key in some]),
                     seeds=[seeds[key] for key in some],
                     num_draws=num_draws,
@@ -198,8 +227,8 @@ def _reference_store(
 ) -> TensorStore:
     """Where errors of this reference stand: of these weights in this precision, at such draws."""
     about = {
-        "transformer": generator.identity()["transformer"],
-        "weights": str(next(generator.transformer.parameters()).dtype),
+        "transformer": generator.network.identity(),
+        "weights": str(next(generator.network.transformer.parameters()).dtype),
         "start": start,
         "num_draws": num_draws,
         "dtype": dtype,
@@ -210,62 +239,40 @@ def _reference_store(
 
 def _pair_key(cache: LatentCache, pair: WinLosePair) -> str:
     clips = [cache.stored_clips.get(clip_id) for clip_id in (pair.clip_win, pair.clip_lose)]
-    places = [*clips, cache.stored_texts.get(pair.prompt_id)]
+    places = [*clips, cache.stored_prompts.get(pair.prompt_id)]
     return fingerprint([None if place is None else place.name for place in places])
 
 
-def _asked(dataset: Dataset, pairs: Sequence[WinLosePair]) -> tuple[list[Clip], list[Prompt]]:
-    """Clips and prompts of the pairs, each once."""
-    if not pairs:
-        raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
-    clips, prompts = ({clip.clip_id: clip for clip in dataset.clips()}, {p.prompt_id: p for p in dataset.prompts()})
-    for pair in pairs:
-        for kind, key, known in (
-            ("clip", pair.clip_win, clips.keys()),
-            ("clip", pair.clip_lose, clips.keys()),
-            ("prompt", pair.prompt_id, prompts.keys()),
-        ):
-            if key not in known:
-                raise DataError(f"pairs: {kind} '{key}' is not in {dataset.path}; make the pairs again.")
-        for clip in (clips[pair.clip_win], clips[pair.clip_lose]):
-            if clip.prompt_id != pair.prompt_id:
-                raise DataError(
-                    f"pairs: clip '{clip.clip_id}' is of prompt '{clip.prompt_id}', its pair of '{pair.prompt_id}'; "
-                    "both clips of a pair show its prompt. Make the pairs again."
-                )
-    clip_ids = dict.fromkeys(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
-    return [clips[key] for key in clip_ids], [prompts[key] for key in dict.fromkeys(p.prompt_id for p in pairs)]
-
-
-def _require_scored(
-    dataset: Dataset, pairs: Sequence[WinLosePair], prompts: Sequence[Prompt], keys: Mapping[str, str]
-) -> None:
-    """Checks that the clips of the pairs are those that were scored, where the pairs tell."""
-    texts = {prompt.prompt_id: prompt.text for prompt in prompts}
-    for pair in pairs:
-        for clip_id, scored in ((pair.clip_win, pair.content_win), (pair.clip_lose, pair.content_lose)):
-            if scored and input_key(keys[clip_id], texts[pair.prompt_id]) != scored:
-                raise DataError(
-                    f"pairs: clip '{clip_id}' of {dataset.path} was replaced after it was scored; score the dataset "
-                    "and make the pairs again."
-                )
+def _asked(dataset: Dataset, clip_ids: Iterable[str]) -> tuple[list[Clip], list[Prompt]]:
+    """Clips and their prompts, each once."""
+    wanted = list(dict.fromkeys(clip_ids))
+    if not wanted:
+        raise DataError("encode: got 0 clips; wanted at least 1.")
+    clips, prompts = {clip.clip_id: clip for clip in dataset.clips()}, {p.prompt_id: p for p in dataset.prompts()}
+    unknown = [key for key in wanted if key not in clips]
+    if unknown:
+        raise DataError(f"encode: clip '{unknown[0]}' is not in {dataset.path}; make the pairs again.")
+    chosen = [clips[key] for key in wanted]
+    return chosen, [prompts[key] for key in dict.fromkeys(clip.prompt_id for clip in chosen)]
 
 
 def _about_clips(generator: Generator, source: str) -> dict[str, str]:
-    return {"autoencoder": generator.identity()["autoencoder"], "latents_of": source}
+    return {"autoencoder": generator.codec.identity(), "latents_of": source}
 
 
-def _encode_texts(
+def _encode_prompts(
     dataset: Dataset, generator: Generator, prompts: Sequence[Prompt], settings: ClipSettings
-) -> dict[str, Stored]:
-    about = {"text_encoder": generator.identity()["text_encoder"]}
-    store = TensorStore(dataset.path / LATENTS_FOLDER, "texts", about)
+) -> tuple[ConditionStore, dict[str, Stored]]:
+    """The store of the generator's conditions, and where those of the prompts stand in it."""
+    conditioner = generator.conditioner
+    about = {"text_encoder": conditioner.identity()}
+    store = ConditionStore(dataset.path / LATENTS_FOLDER, about, conditioner.names, conditioner.lengths)
     keys = {prompt.prompt_id: fingerprint(prompt.text) for prompt in prompts}
     waiting = list(dict.fromkeys(p.text for p in prompts if keys[p.prompt_id] not in store))
     for shard in _parts(waiting, SHARD_CLIPS):
-        states = [generator.encode_text(batch) for batch in _parts(shard, settings.batch_size)]
-        store.add(dict(zip(map(fingerprint, shard), torch.cat(states), strict=True)))
-    return {prompt_id: store.place(key) for prompt_id, key in keys.items()}
+        rows = [row for batch in _parts(shard, settings.batch_size) for row in conditioner.encode(batch).split()]
+        store.add(dict(zip(map(fingerprint, shard), rows, strict=True)))
+    return store, {prompt_id: store.place(key) for prompt_id, key in keys.items()}
 
 
 @dataclass(frozen=True)
@@ -283,7 +290,7 @@ def _encode_clips(
     for shard in _parts(clips, SHARD_CLIPS):
         made: dict[str, tuple[TensorStore, dict[str, Tensor]]] = {}
         for batch in _parts(shard, fit.settings.batch_size):
-            latents = generator.encode([fit.load(dataset, waiting.clip) for waiting in batch])
+            latents = generator.codec.encode([fit.load(dataset, waiting.clip) for waiting in batch])
             for waiting, value in zip(batch, latents.cpu(), strict=True):
                 made.setdefault(waiting.store.group, (waiting.store, {}))[1][waiting.key] = value
                 advance()

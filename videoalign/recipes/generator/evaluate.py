@@ -13,7 +13,7 @@ from pydantic import Field
 
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import read_lineage
 from videoalign.data.prompts_file import read_prompts

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from videoalign.contracts.generator import Generator, Steering
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import Generator, Steering
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import clip_keys
@@ -27,7 +27,8 @@ from videoalign.video.files import write_video
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from videoalign.models.generators.wan import WanGenerator
+    from videoalign.flow.condition import Condition
+    from videoalign.models.generators.generator import PipelineGenerator
     from videoalign.sampling.guided import RewardGuide
 
 GUIDE_FILES = ("*.safetensors", "latent_reward.json")
@@ -93,7 +94,7 @@ def generate(
         out: dataset, or its folder, made when absent.
         config: how many and how.
         variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
-        wrap_scheduler: see `Generator.sample_latents`.
+        wrap_scheduler: see `Sampler.latents`.
         info: dimensions of a new dataset, the default three when absent; one that is there must have the same.
         progress: counts clips.
         on_note: called with what `StepCheck` says of the sampler.
@@ -106,7 +107,7 @@ def generate(
     generator = generator.changed(config.of_model())
     if not prompts:
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
-    generator.check_prompts([p.text if isinstance(p, Prompt) else p for p in prompts])
+    generator.conditioner.check([p.text if isinstance(p, Prompt) else p for p in prompts])
     dataset = out if isinstance(out, Dataset) else _opened(out, info)
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
@@ -159,7 +160,7 @@ def sample(
     """
     config = config or SampleConfig()
     generator = generator.changed(config.of_model())
-    generator.check_prompts(prompts)
+    generator.conditioner.check(prompts)
     records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
     identity = clip_identity(generator, wrap_scheduler)
     identity["settings"] |= config.model_dump(include={"per_prompt", "seed"})
@@ -184,7 +185,7 @@ def open_generator(
     device: str = "cpu",
     dtype: str = "float32",
     settings: Mapping[str, Any] | None = None,
-) -> WanGenerator:
+) -> PipelineGenerator:
     """A generator by name or path, with an adapter on it where one is given.
 
     Args:
@@ -204,7 +205,7 @@ def open_generator(
 
     generator = load_generator(model, device=device, dtype=dtype, settings=settings)
     if adapter is not None:
-        load_adapter(generator.transformer, adapter, base=generator.identity(), scale=scale)
+        load_adapter(generator.network.transformer, adapter, base=generator.identity(), scale=scale)
     return generator
 
 
@@ -216,17 +217,17 @@ class GuideSteering:
     identity: dict[str, Any]
     """The reward and how it is used."""
 
-    def __call__(self, scheduler: Any, text: Tensor) -> Any:
+    def __call__(self, scheduler: Any, condition: Condition) -> Any:
         """See `SchedulerWrapper`."""
         from videoalign.sampling.guided import GuidedScheduler
 
-        return GuidedScheduler(scheduler, self.guide, text)
+        return GuidedScheduler(scheduler, self.guide, condition)
 
 
 def guide_wrapper(
     generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
 ) -> GuideSteering:
-    """What `Generator.sample_latents` takes to steer with a noisy-latent reward.
+    """What `Sampler.latents` takes to steer with a noisy-latent reward.
 
     Args:
         generator: that the reward was made for.
@@ -242,8 +243,8 @@ def guide_wrapper(
     from videoalign.models.latent_reward import LatentRewardModel
     from videoalign.sampling.guided import RewardGuide
 
-    reward = LatentRewardModel.from_pretrained(guide).to(next(generator.transformer.parameters()).device)
-    reward.require_base(generator.name, generator.transformer.config)  # type: ignore[arg-type]
+    reward = LatentRewardModel.from_pretrained(guide).to(generator.network.device)
+    reward.require_base(generator.name, generator.network.transformer.config)  # type: ignore[arg-type]
     if weights is None:
         weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
     steering = RewardGuide(reward, weights, strength)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
+from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Label
@@ -24,11 +25,10 @@ from videoalign.distributed.claim import claim_together
 from videoalign.errors import DataError
 from videoalign.losses.preference import share_labels
 from videoalign.models.generators.settings import ClipShape
-from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.clip_fit import ClipSettings
-from videoalign.recipes.generator.encode import encode, unranked
+from videoalign.recipes.generator.encode import encode
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
@@ -87,7 +87,7 @@ class GuideTrainResult:
 
 def train_guide(
     dataset: Dataset,
-    generator: WanGenerator,
+    generator: Generator,
     out: str | Path,
     config: GuideTrainConfig | None = None,
     *,
@@ -120,16 +120,16 @@ def train_guide(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config, processes = config or GuideTrainConfig(), join()
-    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.time_shift)})
+    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     generator = generator.changed(config.shape())
     progress = progress if processes.is_first else silent
     train, held_out = _split(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
-    if processes.count > 1 and generator.device.type != "cpu":
+    if processes.count > 1 and generator.network.device.type != "cpu":
         generator.to(processes.device)
     reward = _fresh_reward(dataset, generator, config)
-    rows = [unranked(pair.prompt_id, pair.clip_a, pair.clip_b) for pair in train + held_out]
+    clip_ids = [clip_id for pair in train + held_out for clip_id in (pair.clip_a, pair.clip_b)]
     cache = processes.first_then_all(
-        lambda: encode(dataset, generator, rows, config.encode, group="encode.", progress=progress)
+        lambda: encode(dataset, generator, clip_ids, config.encode, group="encode.", progress=progress)
     )
     folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
@@ -196,8 +196,8 @@ def latent_groups(
     if not pairs:
         return []
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    states = cache.texts(pair.prompt_id for pair in pairs)
-    by_text = {texts[prompt_id]: value for prompt_id, value in states.items()}
+    conditions = cache.conditions(pair.prompt_id for pair in pairs)
+    by_text = {texts[prompt_id]: value for prompt_id, value in conditions.items()}
     every = list(by_text.values())
     near = {
         text: tuple(every[place] for place in places)
@@ -207,7 +207,7 @@ def latent_groups(
     return [
         LatentGroup(
             latents=tuple(latents[clip_id] for clip_id in group.clip_ids),
-            text=by_text[group.prompt],
+            condition=by_text[group.prompt],
             pairs=group.pairs,
             labels=share_labels(group.shares),
             others=near[group.prompt],
@@ -248,16 +248,16 @@ def _label(difference: float, tie_band: float) -> Label:
     return Label.A if difference > 0 else Label.B
 
 
-def _fresh_reward(dataset: Dataset, generator: WanGenerator, config: GuideTrainConfig) -> LatentRewardModel:
+def _fresh_reward(dataset: Dataset, generator: Generator, config: GuideTrainConfig) -> LatentRewardModel:
     """The generator's first blocks with an untrained head."""
     return LatentRewardModel.from_transformer(
-        generator.transformer,
+        generator.network.transformer,
         dataset.dimensions,
         num_blocks=config.num_blocks,
         base=generator.name,
-        num_train_timesteps=float(generator.pipeline.scheduler.config.num_train_timesteps),
+        num_train_timesteps=generator.network.time_scale,
         seed=config.fit.seed,
-    ).to(generator.device)
+    ).to(generator.network.device)
 
 
 def _objective(reward: LatentRewardModel, dataset: Dataset, config: GuideTrainConfig) -> LatentRewardObjective:
@@ -283,7 +283,7 @@ def _split(pairs: list[JudgedPair], config: GuideTrainConfig) -> tuple[list[Judg
 
 def _identity(
     config: GuideTrainConfig,
-    generator: WanGenerator,
+    generator: Generator,
     pairs: Sequence[JudgedPair],
     cache: LatentCache,
     processes: Processes,

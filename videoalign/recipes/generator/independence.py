@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.reward import RewardModel
 from videoalign.data.lineage import Lineage, Teacher, prompt_hash
 from videoalign.errors import ConfigError
 

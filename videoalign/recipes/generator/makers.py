@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from videoalign.contracts.generator import Generator
 from videoalign.errors import ConfigError
-from videoalign.models.generators.wan import WanGenerator
 from videoalign.models.lora import load_adapter, remove_adapter
 from videoalign.recipes.generator.generate import SampleConfig, clip_identity, open_generator
 from videoalign.video.addresses import is_address
@@ -32,23 +32,23 @@ class Maker:
 
     given: str
     """How it was asked for."""
-    generator: WanGenerator
+    generator: Generator
     adapter: str | None
 
     @contextmanager
-    def ready(self) -> Iterator[WanGenerator]:
+    def ready(self) -> Iterator[Generator]:
         """The generator with the adapter on, while the block runs.
 
         Raises:
             ModelError: no adapter there, or one of another model.
         """
         if self.adapter is not None:
-            load_adapter(self.generator.transformer, self.adapter, base=self.generator.identity())
+            load_adapter(self.generator.network.transformer, self.adapter, base=self.generator.identity())
         try:
             yield self.generator
         finally:
             if self.adapter is not None:
-                remove_adapter(self.generator.transformer)
+                remove_adapter(self.generator.network.transformer)
 
     def identity(self) -> dict[str, Any]:
         """All that decides its clips; see `clip_identity`."""

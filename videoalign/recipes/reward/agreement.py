@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel, VerdictLaw
 from videoalign.contracts.records import OVERALL
+from videoalign.contracts.reward import RewardModel, VerdictLaw
 from videoalign.contracts.scores import ClipScore
 from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair

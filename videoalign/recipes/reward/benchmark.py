@@ -15,8 +15,8 @@ from typing import Any
 
 from videoalign.contracts.output import claim_folder, fingerprint, whole_file, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.counts import REJECTED_FILE
 from videoalign.data.dataset import INFO_FILE, Dataset, JudgedPair, flip

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from videoalign.contracts.protocols import RewardModel
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.data.dataset import Dataset
 from videoalign.data.judgements.aggregate import JudgedPair

@@ -12,8 +12,8 @@ from pydantic import Field
 from videoalign.config import Config
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.protocols import RewardModel
 from videoalign.contracts.records import Clip
+from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.contracts.video import Video
 from videoalign.data.dataset import Dataset

@@ -7,7 +7,7 @@ vae=runs/pretrain/autoencoder/vae``
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from videoalign.contracts.output import whole_file
 from videoalign.distributed import Processes, join
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.flow.condition import Condition
+from videoalign.models.generators.generator import PipelineGenerator
+from videoalign.models.generators.wan import WanConditioner
 from videoalign.models.small_wan import load_autoencoder, small_wan_pipeline
 from videoalign.randomness import Draws
 from videoalign.recipes.sprite_weights.progress import print_row
@@ -94,15 +96,22 @@ class DrawnClips(Dataset[tuple[Tensor, str]]):
         return torch.from_numpy(frames), caption
 
 
+def tokenizer_of(generator: PipelineGenerator) -> Callable[[Sequence[str]], tuple[Tensor, Tensor]]:
+    """Texts to token ids and mask, for a text encoder that is trained."""
+    conditioner = generator.conditioner
+    assert isinstance(conditioner, WanConditioner)
+    return conditioner.tokenize
+
+
 class CaptionedFlowMatching:
     """Flow matching on captioned latents; transformer and text encoder learn together."""
 
-    def __init__(self, generator: WanGenerator, config: GeneratorConfig) -> None:
+    def __init__(self, generator: PipelineGenerator, config: GeneratorConfig) -> None:
         pipeline = generator.pipeline
         self.transformer, self.encoder = pipeline.transformer, pipeline.text_encoder
-        self.config = config
+        self.config, self.time_scale = config, generator.network.time_scale
         self.predict = torch.compile(self.transformer) if config.compile else self.transformer
-        self.empty_ids, self.empty_mask = generator.tokenize([""])
+        self.empty_ids, self.empty_mask = tokenizer_of(generator)([""])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": [*self.transformer.parameters(), *self.encoder.parameters()]}]
@@ -125,16 +134,16 @@ class CaptionedFlowMatching:
         ids = torch.where(empty[:, None], self.empty_ids.to(ids), ids)
         mask = torch.where(empty[:, None], self.empty_mask.to(mask), mask)
         text = self.encoder(ids, mask).last_hidden_state * mask[..., None]
-        errors = velocity_errors(self._velocity, x_data, text, t, x_noise)
+        errors = velocity_errors(self._velocity, x_data, Condition({"text": text}), t, x_noise)
         return Loss(errors, torch.ones_like(errors), t, {"error": errors})
 
-    def _velocity(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        predicted: Tensor = self.predict(x_t, t * 1000, text).sample
+    def _velocity(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        predicted: Tensor = self.predict(x_t, t * self.time_scale, condition["text"]).sample
         return predicted
 
 
 def captioned_latents(
-    generator: WanGenerator, config: GeneratorConfig, processes: Processes, folder: Path
+    generator: PipelineGenerator, config: GeneratorConfig, processes: Processes, folder: Path
 ) -> Captioned:
     """The clips of all processes, ``num_clips`` of each, rendered and encoded once and kept in ``folder``."""
     caches = [folder / f"latents-{number}.safetensors" for number in range(processes.count)]
@@ -143,11 +152,11 @@ def captioned_latents(
         parts, captions = [], []
         drawn = DrawnClips(config.num_clips, config.seed, rank)
         for frames, told in DataLoader(drawn, batch_size=16, num_workers=config.render_workers):
-            parts.append(generator.encode_frames(frames.numpy()).half().cpu())
+            parts.append(generator.codec.encode_frames(frames.numpy()).half().cpu())
             captions += told
             if rank == 0 and len(captions) % 960 == 0:
                 print(f"encoded {len(captions)} of {config.num_clips} clips", flush=True)
-        ids, mask = generator.tokenize(captions)
+        ids, mask = tokenizer_of(generator)(captions)
         with whole_file(caches[rank]) as aside:
             save_file({"latents": torch.cat(parts), "ids": ids, "mask": mask}, aside)
     processes.wait()
@@ -161,10 +170,10 @@ def run(config: GeneratorConfig) -> Path:
     device = processes.device
     texts = [sentence.text(k) for sentence in ALL_SENTENCES for k in range(len(TEMPLATES))]
     if config.start:
-        generator = WanGenerator.from_pretrained(config.start).to(device)
+        generator = PipelineGenerator.from_pretrained(config.start).to(device)
     else:
         vae = load_autoencoder(config.vae)
-        generator = WanGenerator(small_wan_pipeline(texts, vae=vae, seed=config.seed)).to(device)
+        generator = PipelineGenerator(small_wan_pipeline(texts, vae=vae, seed=config.seed)).to(device)
     objective = CaptionedFlowMatching(generator, config)
     folder = Path(config.out)
     clips = captioned_latents(generator, config, processes, folder)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from videoalign.config import Config
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.recipes.generator.generate import open_generator
 from videoalign.worlds.sprites.oracle import Oracle, attribute_fits
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, parse
@@ -34,7 +34,7 @@ class MeasureBaseConfig(Config):
     """Decides the noise."""
 
 
-def measure_base(generator: WanGenerator, config: MeasureBaseConfig, guidance_scale: float) -> dict[str, float]:
+def measure_base(generator: PipelineGenerator, config: MeasureBaseConfig, guidance_scale: float) -> dict[str, float]:
     """Of clips of the held-out sentences: the shares whose colour, shape and motion fit by more than one half, and the
     mean scores."""
     texts = [sentence.text() for sentence in HELD_OUT_SENTENCES for _ in range(config.per_prompt)]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from videoalign.config import Config
 from videoalign.contracts.output import claim_folder
-from videoalign.models.generators.wan import WanGenerator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.small_qwen import SmallQwen, SmallTokenizer, small_qwen2_vl, write_base
 from videoalign.models.videoreward.backbone import plain_positions, use_frame_attention, video_features
 from videoalign.models.videoreward.processing import VideoProcessor
@@ -143,11 +143,11 @@ def base_processor(model: SmallQwen) -> VideoProcessor:
     )
 
 
-def autoencoded(generator: WanGenerator) -> Callable[[np.ndarray], np.ndarray]:
+def autoencoded(generator: PipelineGenerator) -> Callable[[np.ndarray], np.ndarray]:
     """Frames in, the same frames as the generator's autoencoder gives them back out, uint8 (F, H, W, 3)."""
 
     def codec(frames: np.ndarray) -> np.ndarray:
-        (video,) = generator.decode(generator.encode_frames(frames[None]))
+        (video,) = generator.codec.decode(generator.codec.encode_frames(frames[None]))
         return video.frames
 
     return codec

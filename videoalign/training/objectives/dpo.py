@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from videoalign.flow.condition import Condition, join_conditions
 from videoalign.flow.times import stratified
 from videoalign.losses.flow_dpo import beta_schedule, flow_dpo_loss, gradient_factor, implicit_margin
 from videoalign.randomness import Draws, fold_in
@@ -128,17 +129,17 @@ class DpoObjective(FlowObjective):
         noise = torch.stack([noise_of_seed(int(seed), shape) for seed in reference.noise_seeds[at]])
         return reference.times[at], noise, torch.cat([reference.errors_win[at], reference.errors_lose[at]])
 
-    def _policy_errors(self, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    def _policy_errors(self, inputs: tuple[Tensor, Condition, Tensor, Tensor]) -> Tensor:
         """Errors (2 B,) of winners and losers."""
         if not self.one_by_one:
             return velocity_errors(self.predict, *inputs)
         sides = zip(*(part.chunk(2) for part in inputs), strict=True)
         return torch.cat([checkpoint(velocity_errors, self.predict, *side, use_reentrant=False) for side in sides])
 
-    def _inputs(self, batch: PairBatch, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Winners and losers (2 B, ...), their text, times and noise, as `velocity_errors` takes them."""
+    def _inputs(self, batch: PairBatch, t: Tensor, noise: Tensor) -> tuple[Tensor, Condition, Tensor, Tensor]:
+        """Winners and losers (2 B, ...), their conditions, times and noise, as `velocity_errors` takes them."""
         clips = torch.cat([batch.win, batch.lose]).to(self.device)
-        return clips, batch.text.to(self.device).repeat(2, 1, 1), t.repeat(2), torch.cat([noise, noise])
+        return clips, batch.condition.to(self.device).repeat(2), t.repeat(2), torch.cat([noise, noise])
 
 
 def fixed_draws(seed: int, num_draws: int, times: TimeSettings) -> tuple[Tensor, Tensor]:
@@ -182,8 +183,9 @@ def reference_errors(
             noises = [noise_of_seed(int(seed), e.win.shape) for seed, e in zip(noise_seeds, group, strict=True)]
             noise = torch.stack(noises).to(device)
             data = torch.stack([e.win for e in group] + [e.lose for e in group]).to(device)
-            text = torch.stack([e.text for e in group]).to(device).repeat(2, 1, 1)
-            errors = velocity_errors(predict, data, text, t.to(device).repeat(2), noise.repeat(2, 1, 1, 1, 1)).cpu()
+            condition = join_conditions(e.condition for e in group).to(device).repeat(2)
+            times_now, noise = t.to(device).repeat(2), noise.repeat(2, 1, 1, 1, 1)
+            errors = velocity_errors(predict, data, condition, times_now, noise).cpu()
             columns.append(PairReference(t, noise_seeds, *errors.chunk(2)))
             on_batch()
         parts.append(stack_references(columns))  # (K, B) each

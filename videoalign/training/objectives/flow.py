@@ -11,14 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from videoalign.config import Config
+from videoalign.flow.condition import Condition, join_conditions
 from videoalign.flow.path import interpolate, velocity
 from videoalign.flow.times import stratified, time_quantiles
 from videoalign.losses.flow_matching import per_sample_mse
 from videoalign.randomness import Draws
 from videoalign.training.objective import require_names
 
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""v at latents (B, C, F, H, W), times (B,) and text states (B, L, D); `Generator.velocity`."""
+Velocity = Callable[[Tensor, Tensor, Condition], Tensor]
+"""v at latents (B, C, F, H, W), times (B,) and conditions of B rows; a `contracts.generator.VelocityNet`."""
 
 
 class TimeSettings(Config):
@@ -65,8 +66,8 @@ class PairExample:
     """Latents, float32 (C, F, H, W)."""
     lose: Tensor
     """Latents, same shape."""
-    text: Tensor
-    """Text states, float32 (L, D)."""
+    condition: Condition
+    """Of their prompt, one row."""
     weight: float = 1.0
     """Weight of the pair in the loss; mean 1 over the data set."""
     reference: PairReference | None = None
@@ -91,8 +92,8 @@ class PairBatch:
     """(B, C, F, H, W)."""
     lose: Tensor
     """(B, C, F, H, W)."""
-    text: Tensor
-    """(B, L, D)."""
+    condition: Condition
+    """B rows."""
     weight: Tensor
     """(B,)."""
     reference: PairReference | None
@@ -105,8 +106,8 @@ class ClipExample:
 
     latents: Tensor
     """Float32 (C, F, H, W)."""
-    text: Tensor
-    """Text states, float32 (L, D)."""
+    condition: Condition
+    """Of their prompt, one row."""
     weight: float = 1.0
     """Mean 1 over the data set."""
 
@@ -117,8 +118,8 @@ class ClipBatch:
 
     latents: Tensor
     """(B, C, F, H, W)."""
-    text: Tensor
-    """(B, L, D)."""
+    condition: Condition
+    """B rows."""
     weight: Tensor
     """(B,)."""
 
@@ -129,7 +130,7 @@ def collate_pairs(examples: Sequence[PairExample]) -> PairBatch:
     return PairBatch(
         win=torch.stack([example.win for example in examples]),
         lose=torch.stack([example.lose for example in examples]),
-        text=torch.stack([example.text for example in examples]),
+        condition=join_conditions(example.condition for example in examples),
         weight=torch.tensor([example.weight for example in examples]),
         reference=stack_references(references) if len(references) == len(examples) else None,
     )
@@ -149,7 +150,7 @@ def collate_clips(examples: Sequence[ClipExample]) -> ClipBatch:
     """One batch of clips."""
     return ClipBatch(
         latents=torch.stack([example.latents for example in examples]),
-        text=torch.stack([example.text for example in examples]),
+        condition=join_conditions(example.condition for example in examples),
         weight=torch.tensor([example.weight for example in examples]),
     )
 
@@ -159,9 +160,9 @@ def noise_of_seed(seed: int, shape: Sequence[int]) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def velocity_errors(predict: Velocity, x_data: Tensor, text: Tensor, t: Tensor, x_noise: Tensor) -> Tensor:
+def velocity_errors(predict: Velocity, x_data: Tensor, condition: Condition, t: Tensor, x_noise: Tensor) -> Tensor:
     """Mean squared velocity error of each sample, (B,), at x_t = (1 - t) x_data + t x_noise."""
-    return per_sample_mse(predict(interpolate(x_data, x_noise, t), t, text), velocity(x_data, x_noise))
+    return per_sample_mse(predict(interpolate(x_data, x_noise, t), t, condition), velocity(x_data, x_noise))
 
 
 class FlowObjective:
@@ -196,8 +197,8 @@ class FlowObjective:
         for name, value in self.parameters.items():
             value.copy_(state[name])
 
-    def matching_errors(self, latents: Tensor, text: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def matching_errors(self, latents: Tensor, condition: Condition, draws: Draws) -> tuple[Tensor, Tensor]:
         """Times (B,) and velocity errors (B,) of clips, each at a time and a noise of its own."""
         t, noise = self.times.draw(draws), draws.normal("noise", latents.shape[1:])
-        x_data, text, t, noise = (part.to(self.device) for part in (latents, text, t, noise))
-        return t, velocity_errors(self.predict, x_data, text, t, noise)
+        x_data, t, noise = (part.to(self.device) for part in (latents, t, noise))
+        return t, velocity_errors(self.predict, x_data, condition.to(self.device), t, noise)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videoalign.errors import ConfigError, did_you_mean
+from videoalign.flow.condition import Condition, join_conditions
 from videoalign.flow.path import interpolate
 from videoalign.flow.times import stratified
 from videoalign.losses.preference import label_shares, verdict_loss
@@ -25,14 +26,14 @@ class LatentGroup:
 
     latents: Sequence[Tensor] | Tensor
     """Clean latents of N clips, float32 (C, F, H, W) each; they may lie in a file that is mapped into memory."""
-    text: Tensor
-    """Text states of the prompt, float32 (L, text width)."""
+    condition: Condition
+    """Of the prompt, one row."""
     pairs: Tensor
     """Indices of clip A and clip B, int64 (P, 2)."""
     labels: Tensor
     """(P, D): +1 where A is preferred, -1 where B is; anything else is a tie or no judgement and teaches nothing."""
-    others: Sequence[Tensor] | Tensor
-    """Text states of K prompts that the clips were not made for, float32 (L, text width) each; see `near_prompts`."""
+    others: Sequence[Condition]
+    """Of K prompts that the clips were not made for, one row each; see `near_prompts`."""
     clip_ids: tuple[str, ...] = ()
     """What to call the N clips in an error."""
 
@@ -43,16 +44,16 @@ class LatentGroupBatch:
 
     latents: Tensor
     """(M, C, F, H, W)."""
-    text: Tensor
-    """Of each clip, (M, L, text width)."""
+    condition: Condition
+    """A row for each clip."""
     group: Tensor
     """Number of each clip's group, int64 (M,)."""
     pairs: Tensor
     """Indices among the M clips, int64 (Q, 2)."""
     labels: Tensor
     """(Q, D)."""
-    others: Tensor
-    """Of each group, (G, K, L, text width)."""
+    others: Condition | None
+    """The K of each group, group after group, G K rows; None where K is 0."""
 
     @property
     def num_groups(self) -> int:
@@ -61,33 +62,32 @@ class LatentGroupBatch:
 
 
 def collate_latent_groups(groups: Sequence[LatentGroup]) -> LatentGroupBatch:
-    """One batch of the groups, all of one latent and text shape; groups may differ in size."""
+    """One batch of the groups, all of one latent shape and one K; groups may differ in size."""
     sizes = torch.tensor([len(group.latents) for group in groups])
     starts = sizes.cumsum(0) - sizes
     number = torch.arange(len(groups)).repeat_interleave(sizes)
+    others = [other for group in groups for other in group.others]
     return LatentGroupBatch(
         latents=torch.stack([latents for group in groups for latents in group.latents]),
-        text=torch.stack([group.text for group in groups])[number],
+        condition=join_conditions(group.condition for group in groups).rows(number),
         group=number,
         pairs=torch.cat([group.pairs + start for group, start in zip(groups, starts, strict=True)]),
         labels=torch.cat([group.labels for group in groups]),
-        others=torch.stack(
-            [torch.cat([group.text[None][:0], *(text[None] for text in group.others)]) for group in groups]
-        ),
+        others=join_conditions(others) if others else None,
     )
 
 
-def near_prompts(text: Sequence[Tensor] | Tensor, num: int) -> Tensor:
+def near_prompts(conditions: Sequence[Condition], num: int) -> Tensor:
     """For each of P prompts the ``num`` nearest others (all where there are fewer), int64 (P, min(num, P - 1)).
 
     Near are prompts with a high cosine of their mean text states, from which the mean of all is taken off: those that
     differ in a word or two. To tell a clip's own prompt from these takes more than its most striking feature.
 
     Args:
-        text: text states of each prompt, (L, text width).
+        conditions: of each prompt, one row with ``text`` (1, L, text width).
         num: at least 0.
     """
-    means = torch.stack([states.float().mean(0) for states in text])
+    means = torch.cat([condition["text"].float().mean(1) for condition in conditions])
     means = F.normalize(means - means.mean(0), dim=1)
     rows = []
     for part in torch.arange(len(means)).split(1024):
@@ -115,7 +115,7 @@ class LatentRewardObjective:
     ) -> None:
         """
         Args:
-            reward: a module that is a `contracts.protocols.LatentReward`; all its parameters that want a gradient
+            reward: a module that is a `contracts.reward.LatentReward`; all its parameters that want a gradient
                 are trained.
             times: how t is drawn; uniform over (0, 1) by default.
             learning_rate_head: peak rate of the freshly drawn parameters (names in ``reward.head_names()``); by
@@ -158,8 +158,8 @@ class LatentRewardObjective:
         """Mean loss in nats of each group; ``accuracy/<dim>`` over the decided entries is logged."""
         device = next(self.reward.parameters()).device
         t, noise = self.times.draw(draws), draws.normal("noise", batch.latents.shape[1:])
-        x_t, t_clip, text = noised(batch, t, noise, device)
-        scores = self.reward.score(x_t, t_clip, text)  # (M, D)
+        x_t, t_clip, condition = noised(batch, t, noise, device)
+        scores = self.reward.score(x_t, t_clip, condition)  # (M, D)
         difference, labels = pair_differences(scores, batch), batch.labels.to(device)
         decided = (labels.abs() == 1).to(difference)
         right = (difference.detach() * labels > 0).to(difference) * decided
@@ -172,13 +172,13 @@ class LatentRewardObjective:
         }
         weight = num.sum(1)
         value = lost.sum(1) / weight.clamp_min(1)
-        num_others = batch.others.shape[1]
-        if self.contrast_weight == 0 or not self.contrast_dimensions or num_others == 0:
+        if self.contrast_weight == 0 or not self.contrast_dimensions or batch.others is None:
             return Loss(value, weight, t.to(device), metrics)
+        num_others = len(batch.others) // batch.num_groups
         sizes = batch.group.bincount().tolist()
         picks = zip(sizes, draws.generators("other prompt"), strict=True)
         drawn = torch.cat([torch.randint(num_others, (size,), generator=generator) for size, generator in picks])
-        others = batch.others[batch.group, drawn].to(device)  # (M, L, text width)
+        others = batch.others.rows(batch.group * num_others + drawn).to(device)
         gain = scores - self.reward.score(x_t, t_clip, others)
         contrast, shares = self._contrast(gain[:, [self.dimensions.index(n) for n in self.contrast_dimensions]], group)
         return Loss(value + self.contrast_weight * contrast, weight, t.to(device), metrics | shares)
@@ -205,10 +205,10 @@ class LatentRewardObjective:
         self.reward.load_state_dict(state, strict=False)
 
 
-def noised(batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(M, C, F, H, W) noisy latents, (M,) times and text states of the clips: group g is at ``t[g]``, ``noise[g]``."""
-    latents, t, noise, text = (x.to(device) for x in (batch.latents, t[batch.group], noise[batch.group], batch.text))
-    return interpolate(latents, noise, t), t, text
+def noised(batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Condition]:
+    """(M, C, F, H, W) noisy latents, (M,) times and M conditions of the clips: group g is at ``t[g]``, ``noise[g]``."""
+    latents, t, noise = (x.to(device) for x in (batch.latents, t[batch.group], noise[batch.group]))
+    return interpolate(latents, noise, t), t, batch.condition.to(device)
 
 
 def pair_differences(scores: Tensor, batch: LatentGroupBatch) -> Tensor:

@@ -28,7 +28,7 @@ class RwrObjective(FlowObjective):
     def loss(self, batch: ClipBatch, draws: Draws) -> Loss:
         """Weighted errors. Also logged: ``error`` without weights, and ``effective_share``, sum w / sum w^2: the share
         of the clips that the weights leave, since their mean over the data set is 1."""
-        t, errors = self.matching_errors(batch.latents, batch.text, draws)
+        t, errors = self.matching_errors(batch.latents, batch.condition, draws)
         weight = batch.weight.to(errors)
         metrics: dict[str, Metric] = {"error": errors, "effective_share": (weight, weight.square())}
         return Loss(weight * errors, torch.ones_like(errors), t, metrics)

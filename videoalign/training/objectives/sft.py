@@ -14,5 +14,5 @@ class SftObjective(FlowObjective):
 
     def loss(self, batch: PairBatch, draws: Draws) -> Loss:
         """Errors of the winners, and they again as ``error_win``."""
-        t, errors = self.matching_errors(batch.win, batch.text, draws)
+        t, errors = self.matching_errors(batch.win, batch.condition, draws)
         return Loss(errors, torch.ones_like(errors), t, {"error_win": errors})

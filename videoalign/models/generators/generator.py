@@ -1,0 +1,134 @@
+"""A diffusers pipeline as a generator: the parts that its family makes of it, and what is true of every family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from videoalign.contracts.output import fingerprint, whole_folder
+from videoalign.contracts.video import Video
+from videoalign.models.digest import moved
+from videoalign.models.generators.families import family_of
+from videoalign.models.generators.opening import open_pipeline, quiet, resolve_place
+from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings
+
+
+class PipelineGenerator:
+    """A `contracts.generator.Generator` over a diffusers pipeline of a family in `families.FAMILIES`."""
+
+    def __init__(
+        self, pipeline: DiffusionPipeline, settings: SamplingSettings | None = None, name: str = "generator"
+    ) -> None:
+        """
+        Args:
+            pipeline: with all its parts; they are put into evaluation mode.
+            settings: sizes and sampling; by default those that the pipeline was built for (`small_wan_pipeline` notes
+                them on it), else those of Wan 2.1.
+            name: what datasets, adapters and messages call the model.
+
+        Raises:
+            ModelError: a pipeline of no family, or of a kind that its family does not support.
+            ConfigError: frames, height or width that the model cannot work in.
+        """
+        self.family = family = family_of(name, type(pipeline).__name__)
+        self.pipeline: Any = pipeline
+        self.settings, self.name = settings or vars(pipeline).get(NOTED_SETTINGS, SamplingSettings()), name
+        family.require_index(name, pipeline.config)
+        family.require_parts(name, self._configs())
+        family.require_legal(name, self.settings, self._configs())
+        pipeline.set_progress_bar_config(disable=True)
+        for part in family.weighed:
+            getattr(pipeline, part).eval()
+        made_of = pipeline, self.settings, name
+        self.codec, self.conditioner = family.codec(*made_of), family.conditioner(*made_of)
+        self.network, self.sampler = family.network(*made_of), family.sampler(*made_of)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        name: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The model in a diffusers folder or of a hub id.
+
+        Args:
+            source: folder with ``model_index.json``, or ``owner/model`` on the hub.
+            name: what to call it; its source by default.
+            dtype: precision of transformer and text encoder, ``float32``, ``bfloat16`` or ``auto``, which is bfloat16
+                on a graphics card; the autoencoder stays in float32.
+            device: where it runs; ``auto`` is the graphics card where there is one.
+            settings: those of `SamplingSettings` that are to be other than the model's own.
+
+        Raises:
+            ModelError: no such model, or not one of a supported family.
+            ConfigError: a device or precision that is not there, or a setting that the model cannot meet.
+        """
+        place, precision = resolve_place(device, dtype)
+        pipeline, found = open_pipeline(source, settings or {}, dtype=precision)
+        return cls(pipeline, found, name or Path(source).name).to(place)
+
+    def changed(self, settings: Mapping[str, Any]) -> Self:
+        """The same model with other settings of `SamplingSettings`; what is None stays as it is.
+
+        Raises:
+            ConfigError: an unknown setting, or one that the model cannot meet.
+        """
+        return type(self)(self.pipeline, self.settings.changed(settings), self.name)
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
+        """Writes a folder that `from_pretrained` reads; ``half`` stores the weights in float16.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        with whole_folder(folder) as aside, quiet():
+            self.pipeline.save_pretrained(aside)
+            (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            for file in sorted(aside.rglob("*.json")):  # the folder of an earlier load says nothing to others
+                values = json.loads(file.read_text(encoding="utf-8"))
+                if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
+                    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            for file in sorted(aside.rglob("*.safetensors")) if half else ():
+                save_file(
+                    {key: value.half() for key, value in load_file(file).items()}, file, metadata={"format": "pt"}
+                )
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the model."""
+        with ExitStack() as stack:
+            for part in self.family.weighed:
+                stack.enter_context(moved(getattr(self.pipeline, part)))
+            self.pipeline.to(device)
+        return self
+
+    def identity(self) -> dict[str, str]:
+        """What latents, conditions and adapters made with this model depend on; adapters on it are left out."""
+        return {
+            "name": self.name,
+            "transformer": self.network.identity(),
+            "autoencoder": self.codec.identity(),
+            "text_encoder": self.conditioner.identity(),
+            "size": fingerprint(self.settings.model_dump(include={"num_frames", "height", "width"})),
+        }
+
+    def clip_identity(self) -> dict[str, Any]:
+        """What a clip that the model samples by its settings depends on, besides prompt and seed; adapters count."""
+        return {**self.identity(), **self.sampler.identity()}
+
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], **options: Any) -> list[Video]:
+        """One clip per (prompt, seed): `Sampler.latents`, decoded; equal to what the pipeline's own call returns."""
+        return self.codec.decode(self.sampler.latents(prompts, seeds, **options))
+
+    def _configs(self) -> dict[str, Any]:
+        return {part: getattr(self.pipeline, part).config for part in self.family.weighed}
