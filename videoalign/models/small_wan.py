@@ -48,6 +48,8 @@ class SmallWanConfig(Config):
     space and 4-fold in time."""
     vae_blocks: int = Field(default=1, gt=0)
     """Residual blocks of a level."""
+    is_second: bool = False
+    """Built as Wan 2.2 TI2V: an autoencoder with residual levels, and a time for every token."""
     flow_shift: float = Field(default=3.0, gt=0)
     """Sigma shift of the sampling schedule, UniPC as in Wan's own pipelines; 3 is what Wan 2.1 takes at 480p."""
 
@@ -132,6 +134,7 @@ def small_wan_pipeline(
                 prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=sizes.flow_shift
             ),
             transformer=_transformer(sizes),
+            expand_timesteps=sizes.is_second,
         )
     setattr(pipeline, NOTED_SETTINGS, settings)
     return pipeline
@@ -194,6 +197,7 @@ def _autoencoder(sizes: SmallWanConfig) -> AutoencoderKLWan:
         num_res_blocks=sizes.vae_blocks,
         temperal_downsample=[False] * (levels - 3) + [True] * min(2, levels - 1),
         patch_size=2,
+        is_residual=sizes.is_second,
         in_channels=12,
         out_channels=12,
         scale_factor_temporal=2 ** min(2, levels - 1),

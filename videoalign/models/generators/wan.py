@@ -1,7 +1,9 @@
-"""Wan text-to-video models with one transformer, such as Wan 2.1: the parts of a generator from a WanPipeline.
+"""Wan text-to-video models with one transformer, Wan 2.1 T2V and Wan 2.2 TI2V: parts of a generator from a WanPipeline.
 
 The transformer is told t times the scheduler's ``num_train_timesteps``, t being the pipeline's sigma, and reads latents
-that are shifted and scaled by the autoencoder's ``latents_mean`` and ``latents_std``.
+that are shifted and scaled by the autoencoder's ``latents_mean`` and ``latents_std``. The pipeline of Wan 2.2 TI2V
+(``expand_timesteps``) tells it the time of every token, which for a text alone is that of the clip; told once, the
+transformer gives the same velocity.
 """
 
 from __future__ import annotations
@@ -305,18 +307,16 @@ class WanSampler:
 
 
 def require_index(name: str | Path, index: Mapping[str, Any]) -> None:
-    """Checks by ``model_index.json`` that a WanPipeline has one transformer and one time per clip.
+    """Checks by ``model_index.json`` that a WanPipeline has one transformer.
 
     Raises:
         ModelError: it has not.
     """
     second, first = index.get("transformer_2") or [None], index.get("transformer") or [None]
-    per_token = bool(index.get("expand_timesteps"))
-    if second[-1] is not None or first[-1] is None or per_token:
-        kind = "a time per token, as Wan 2.2 TI2V has" if per_token else "two transformers, as Wan 2.2 A14B has"
+    if second[-1] is not None or first[-1] is None:
         raise ModelError(
-            f"--model: {name} is a WanPipeline with {kind}; wanted a Wan model with one transformer and one time per "
-            "clip, such as Wan 2.1."
+            f"--model: {name} is a WanPipeline with two transformers, as Wan 2.2 A14B has; wanted a Wan model with "
+            "one, such as Wan 2.1 or Wan 2.2 TI2V."
         )
 
 
