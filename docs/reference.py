@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code: every command and every setting, in the words that the code has for them.
+"""Writes the reference pages from the code: every command, setting and figure, in the words that the code has for them.
 
 Run by ``make docs``. With ``--check`` it writes nothing and fails when a page is out of step with the code.
 """
@@ -21,6 +21,7 @@ import typer
 import videoalign
 from videoalign.cli.main import build_app
 from videoalign.config import Config
+from videoalign.evaluation.figures import COMPARISON, REWARD, Figure
 
 PAGES = Path(__file__).parent / "reference"
 
@@ -120,6 +121,22 @@ def default_of(field: Any) -> str:
     return f"`{cell(str(default))}`" if default not in ("", None) else ""
 
 
+def results_page() -> str:
+    """The page of results, with its tables of figures made anew between their marks."""
+    text = (PAGES / "results.md").read_text(encoding="utf-8")
+    for name, figures in (("REWARD", REWARD), ("COMPARISON", COMPARISON)):
+        begin, end = f"<!-- {name}: made by make docs -->\n", f"<!-- end of {name} -->\n"
+        head, rest = text.split(begin)
+        text = head + begin + figures_table(figures) + end + rest.split(end)[1]
+    return text
+
+
+def figures_table(figures: tuple[Figure, ...]) -> str:
+    """A line a figure, with the keys of its interval."""
+    lines = [f"| {', '.join(f'`{key}`' for key in one.keys)} | {cell(one.meaning)} |" for one in figures]
+    return "\n".join(["| key | what it holds |", "| --- | --- |", *lines, ""])
+
+
 def plain(text: str | None) -> str:
     """On one line, in single backticks."""
     return " ".join((text or "").replace("``", "`").split())
@@ -132,7 +149,7 @@ def cell(text: str) -> str:
 
 def made() -> dict[str, str]:
     """The pages by their names."""
-    return {"commands.md": cli_page(), "settings.md": settings_page()}
+    return {"commands.md": cli_page(), "settings.md": settings_page(), "results.md": results_page()}
 
 
 def main() -> int:

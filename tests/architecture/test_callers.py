@@ -18,7 +18,7 @@ HOMES = {
     r"\bndtri\b": {"videoalign.flow.times", "videoalign.stats.shares"},
     r"\bnanquantile\b|\bnp\.(quantile|percentile)\b": {"videoalign.stats.resampling"},
     r"\bstdtrit\b|\bnorm\.ppf\b": {"videoalign.stats.shares"},
-    r"<= threshold\b": {"videoalign.stats.pairwise"},
+    r"<= threshold\b|\blabels\b.*\bdiff\b.* > 0": {"videoalign.stats.pairwise"},
 }
 """What a formula cannot be written without -> the modules that may: laws of ties, times and their strata, intervals of
 resamples and of shares, what is predicted to be a tie."""

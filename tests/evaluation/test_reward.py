@@ -10,8 +10,9 @@ import pytest
 from videoalign.contracts.records import Judgement, Label
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
+from videoalign.evaluation.figures import COMPARISON
 from videoalign.evaluation.pair_table import PairTable, cross_fit_probabilities, cross_fit_right, generator_identity
-from videoalign.evaluation.reward import COMPARED, compare_rewards, evaluate_reward
+from videoalign.evaluation.reward import compare_rewards, evaluate_reward
 from videoalign.stats.calibration import brier, calibration_error, log_loss, verdict_probabilities
 
 A, B, TIE = Label.A, Label.B, Label.TIE
@@ -228,7 +229,7 @@ def test_two_rewards_are_compared_on_the_pairs_that_one_alone_gets_right() -> No
     together = compare_rewards(first, second, [replace(p, prompt_id="p") for p in pairs], ["Q"])["Q"]
     assert (together["only_first"], together["num_prompts"], together["p"]) == (5, 1, 1.0)  # one prompt tells nothing
     undecided = compare_rewards(first, second, pairs[7:], ["Q"])["Q"]
-    assert undecided == {"n_decided": 0, "num_prompts": 0, **dict.fromkeys(COMPARED)}
+    assert undecided == {**{key: None for one in COMPARISON for key in one.keys}, "n_decided": 0, "num_prompts": 0}
     with pytest.raises(DataError, match="clip 'a0' has none"):
         compare_rewards(first, {}, pairs, ["Q"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,26 +22,12 @@ from videoalign.cli.common import (
     progress,
 )
 from videoalign.errors import ConfigError
-from videoalign.evaluation.benchmark_page import BY_GENERATORS
+from videoalign.evaluation.figures import COMPARISON, groups, of_generators, table
 
 if TYPE_CHECKING:
     from videoalign.contracts.reward import RewardModel
     from videoalign.recipes.reward.agreement import Counting
     from videoalign.recipes.reward.benchmark import Target
-
-SHOWN = (
-    "with_ties",
-    "random",
-    "always_tie",
-    "without_ties",
-    "low",
-    "high",
-    "generator_identity",
-    "rater_agreement",
-    "n",
-)
-SHOWN_COMPARED = ("n_decided", "num_prompts", "first", "second", "only_first", "only_second", "p", "p_holm")
-SHOWN_PROBABILITIES = ("auc", "tie_auc", "log_loss", "log_loss_shares", "brier", "ece", "own_log_loss", "own_ece")
 
 Split = Annotated[
     str | None,
@@ -97,21 +83,21 @@ def eval_(
     model = open_reward(reward, load)
     if against is not None:
         figures = _compare(model, open_reward(against, load), aim, how)
-        tables: dict[str, tuple[str, ...]] = {
-            f"{reward} (first) against {against} (second) on {target}": SHOWN_COMPARED
-        }
+        tables = {f"{reward} (first) against {against} (second) on {target}": COMPARISON}
     else:
         result = benchmark(model, aim, how, out=out, fresh=fresh, progress=progress)
-        figures, tables = result["figures"], {f"{reward} on {target}": SHOWN, "probabilities": SHOWN_PROBABILITIES}
+        figures = result["figures"]
+        tables = {f"{title}: {reward} on {target}": shown for title, shown in groups().items()}
     if as_json:
         print_json(figures)
         return
     told = next(iter(figures.values()))
-    for title, keys in tables.items():
-        _show(figures, keys, f"{title} ({told['split']})")
+    for title, shown in tables.items():
+        print_table(*table("dimension", figures.items(), shown), title=f"{title} ({told['split']})")
     print(told["note"])
-    if by_generators:
-        _show_generators(figures)
+    for name, row in figures.items() if by_generators else ():
+        pairs = [(" and ".join(pair["generators"]), pair) for pair in row["by_generators"]]
+        print_table(*table("generators", pairs, of_generators()), title=name)
     if against is None and result["left_out"]["pairs"]:
         print(f"left out: {result['left_out']['pairs']} pairs with a clip that cannot be read or scored")
     if out is not None:
@@ -145,22 +131,3 @@ def _compare(first: RewardModel, second: RewardModel, target: Target, how: Count
     skip = how.skip_broken
     with open_target(target, None, skip_broken=skip, progress=progress) as dataset:
         return compare_on(first, second, dataset, split=how.split, skip_broken=skip, progress=progress)
-
-
-def _show(figures: Mapping[str, Mapping[str, Any]], keys: Sequence[str], title: str) -> None:
-    rows = [[name, *_cells(row, keys)] for name, row in figures.items()]
-    print_table(["dimension", *_heads(keys)], rows, title=title)
-
-
-def _show_generators(figures: Mapping[str, Mapping[str, Any]]) -> None:
-    for name, row in figures.items():
-        rows = [[" and ".join(pair["generators"]), *_cells(pair, BY_GENERATORS)] for pair in row["by_generators"]]
-        print_table(["generators", *_heads(BY_GENERATORS)], rows, title=name)
-
-
-def _cells(row: Mapping[str, Any], keys: Sequence[str]) -> list[Any]:
-    return ["-" if row[key] is None else row[key] for key in keys]
-
-
-def _heads(keys: Sequence[str]) -> list[str]:
-    return [key.replace("_", " ") for key in keys]

@@ -19,6 +19,7 @@ from videoalign.stats.pairwise import (
     accuracy_without_ties,
     fit_threshold,
     held_out_baseline,
+    in_order,
     legacy_right_with_ties,
     right_with_ties,
 )
@@ -54,7 +55,7 @@ class PairTable:
     @property
     def in_order(self) -> NDArray[np.bool_]:
         """Rows whose scores are in the judged order, (N,)."""
-        return self.labels * self.diff > 0
+        return in_order(self.labels, self.diff)
 
 
 def build_table(

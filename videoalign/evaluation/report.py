@@ -113,7 +113,6 @@ def _context(results: Mapping[str, Any], media: ReportMedia) -> dict[str, Any]:
         "guidance_dimensions": [name for name in guidance[0] if name not in ("weights", "details")] if guidance else [],
         "reward": reward,
         "reward_columns": view.reward_columns(reward),
-        "reward_intervals": view.REWARD_INTERVALS,
         "panels": view.curve_panels(media.histories),
         "stages": stages,
         "total_seconds": sum(stages.values()),

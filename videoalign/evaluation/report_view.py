@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from videoalign.evaluation.charts import Line, interval_svg, line_chart
 from videoalign.evaluation.compare import OVERALL, collapsed
+from videoalign.evaluation.figures import REWARD, Figure
 
 METHODS: dict[str, Markup] = {
     "base": Markup("Base"),
@@ -22,29 +23,6 @@ METHODS: dict[str, Markup] = {
     "guide": Markup("Noisy-latent reward"),
 }
 """Short name of a method to what a reader sees; a name that is not here stands for itself."""
-
-REWARD_COLUMNS: dict[str, dict[str, str]] = {
-    "All pairs, ties count": {
-        "with_ties": "Reward",
-        "random": "Guessing",
-        "always_tie": "Always tie",
-        "rater_agreement": "Two raters",
-        "oracle_with_ties": "Oracle",
-    },
-    "Decided pairs": {
-        "without_ties": "Reward",
-        "generator_identity": "Generator alone",
-        "rater_agreement_without_ties": "Two raters",
-        "oracle_without_ties": "Oracle",
-    },
-}
-"""Head of a group of columns to its keys in a reward's row and their heads; a key without any number is left out."""
-
-REWARD_INTERVALS: dict[str, tuple[str, str]] = {
-    "with_ties": ("with_ties_low", "with_ties_high"),
-    "without_ties": ("low", "high"),
-}
-"""Keys of the two ends of an accuracy's interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +95,14 @@ def win_rate_rows(alignment: Mapping[str, Mapping[str, Mapping[str, float]]]) ->
     return rows
 
 
-def reward_columns(reward: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """`REWARD_COLUMNS` without the keys that hold no number for any dimension."""
+def reward_columns(reward: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Figure]]:
+    """Group of columns to the figures in it, without those that hold no number for any dimension."""
     present = {key for row in reward.values() for key, value in row.items() if value is not None}
-    kept = {
-        group: {key: head for key, head in columns.items() if key in present}
-        for group, columns in REWARD_COLUMNS.items()
-    }
-    return {group: columns for group, columns in kept.items() if columns}
+    groups: dict[str, list[Figure]] = {}
+    for figure in REWARD:
+        if figure.column and figure.key in present:
+            groups.setdefault(figure.column[0], []).append(figure)
+    return groups
 
 
 def weights_text(weights: Mapping[str, float]) -> str:

@@ -15,6 +15,13 @@ NO_TIES = -1.0
 """The threshold under which no pair is predicted to be a tie."""
 
 
+def in_order(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.bool_]:
+    """Which pairs are decided and have scores in the judged order, (N,); equal scores are in none. Arguments and errors
+    as in `accuracy_without_ties`."""
+    labels, diff = _checked(labels, diff)
+    return labels * diff > 0
+
+
 def accuracy_without_ties(labels: ArrayLike, diff: ArrayLike) -> float:
     """Share of decided pairs whose scores are in the judged order; equal scores count as wrong.
 
@@ -25,9 +32,8 @@ def accuracy_without_ties(labels: ArrayLike, diff: ArrayLike) -> float:
     Raises:
         ValueError: another label, a difference that is not finite, lengths that differ.
     """
-    labels, diff = _checked(labels, diff)
-    decided = labels != 0
-    return _share(labels[decided] * diff[decided] > 0)
+    right = in_order(labels, diff)
+    return _share(right[np.asarray(labels) != 0])
 
 
 def right_with_ties(labels: ArrayLike, diff: ArrayLike, threshold: float) -> NDArray[np.bool_]:
@@ -37,7 +43,7 @@ def right_with_ties(labels: ArrayLike, diff: ArrayLike, threshold: float) -> NDA
     in `accuracy_without_ties`.
     """
     labels, diff = _checked(labels, diff)
-    return np.where(np.abs(diff) <= threshold, labels == 0, labels * diff > 0)
+    return np.where(np.abs(diff) <= threshold, labels == 0, in_order(labels, diff))
 
 
 def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
@@ -50,7 +56,7 @@ def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
     labels, diff = _checked(labels, diff)
     distances, row = np.unique(np.abs(diff), return_inverse=True)
     right_as_tie = np.bincount(row, weights=labels == 0, minlength=len(distances))
-    right_as_order = np.bincount(row, weights=labels * diff > 0, minlength=len(distances))
+    right_as_order = np.bincount(row, weights=in_order(labels, diff), minlength=len(distances))
     right = right_as_order.sum() + np.concatenate([[0.0], np.cumsum(right_as_tie - right_as_order)])
     best = int(np.argmax(right))
     return NO_TIES if best == 0 else float(distances[best - 1])
@@ -65,7 +71,7 @@ def legacy_right_with_ties(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.boo
     Arguments and errors as in `accuracy_without_ties`.
     """
     labels, diff = _checked(labels, diff)
-    as_tie, as_order = labels == 0, labels * diff > 0
+    as_tie, as_order = labels == 0, in_order(labels, diff)
     order = np.argsort(np.abs(diff), kind="stable")
     gained = np.cumsum(as_tie[order].astype(int) - as_order[order].astype(int))
     ties = order[: int(np.argmax(gained)) + 1] if len(order) else order
