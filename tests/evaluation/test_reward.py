@@ -11,9 +11,15 @@ from videoalign.contracts.records import Judgement, Label
 from videoalign.data.dataset import JudgedPair
 from videoalign.errors import DataError
 from videoalign.evaluation.figures import COMPARISON
-from videoalign.evaluation.pair_table import PairTable, cross_fit_probabilities, cross_fit_right, generator_identity
 from videoalign.evaluation.reward import compare_rewards, evaluate_reward
-from videoalign.stats.calibration import brier, calibration_error, log_loss, verdict_probabilities
+from videoalign.stats.calibration import (
+    brier,
+    calibration_error,
+    cross_fit_probabilities,
+    log_loss,
+    verdict_probabilities,
+)
+from videoalign.stats.pairwise import cross_fit_makers, cross_fit_right
 
 A, B, TIE = Label.A, Label.B, Label.TIE
 
@@ -22,9 +28,12 @@ def pair(prompt: str, a: str, b: str, label: Label | None) -> JudgedPair:
     return JudgedPair(prompt_id=prompt, clip_a=a, clip_b=b, labels={"Q": label}, split="val")
 
 
-def table(labels: list[int], diff: list[float], prompts: str, makers: list[tuple[str, str]] | None = None) -> PairTable:
-    made = makers or [("", "")] * len(labels)
-    return PairTable(np.array(labels), np.array(diff), tuple(prompts), tuple(made))
+def table(labels: list[int], diff: list[float], prompts: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.array(labels), np.array(diff), numbered(prompts)
+
+
+def numbered(prompts: str) -> np.ndarray:
+    return np.unique(list(prompts), return_inverse=True)[1]
 
 
 def random_case(num: int = 60) -> tuple[dict[str, list[float]], list[JudgedPair]]:
@@ -56,10 +65,10 @@ def test_figures_of_a_worked_example() -> None:
 
 def test_the_tie_threshold_of_a_prompt_comes_from_the_others() -> None:
     labels, diff = [0, 1, 0, 1], [0.1, 0.5, 3.0, 9.0]
-    right = cross_fit_right(table(labels, diff, "ppqq"))
+    right = cross_fit_right(*table(labels, diff, "ppqq"))
     # p's own threshold is 0.1 and q's 3: under the other's, p calls both ties and q neither
     assert right.tolist() == [1, 0, 0, 1]
-    assert np.isnan(cross_fit_right(table(labels, diff, "pppp"))).all()
+    assert np.isnan(cross_fit_right(*table(labels, diff, "pppp"))).all()
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -159,13 +168,14 @@ def test_legacy_counts_as_the_official_code() -> None:
 
 
 def test_knowing_the_better_generator_is_a_baseline_fitted_on_other_prompts() -> None:
-    always = table([1, -1, 1, 1], [0.0] * 4, "pqrs", [("x", "y"), ("y", "x"), ("x", "y"), ("x", "y")])
-    assert generator_identity(always) == 1.0
+    def accuracy(labels: list[int], prompts: str, makers: list[tuple[str, str]]) -> float | None:
+        return cross_fit_makers(np.array(labels), makers, numbered(prompts))
+
+    assert accuracy([1, -1, 1, 1], "pqrs", [("x", "y"), ("y", "x"), ("x", "y"), ("x", "y")]) == 1.0
     # on each prompt the other generator wins: what the other prompt teaches is wrong every time
-    contrary = table([1, -1], [0.0] * 2, "pq", [("x", "y"), ("x", "y")])
-    assert generator_identity(contrary) == 0.0
-    assert generator_identity(table([1, -1], [0.0] * 2, "pq", [("x", "x"), ("x", "x")])) is None
-    assert generator_identity(table([0, 0], [0.0] * 2, "pq", [("x", "y"), ("x", "y")])) is None
+    assert accuracy([1, -1], "pq", [("x", "y"), ("x", "y")]) == 0.0
+    assert accuracy([1, -1], "pq", [("x", "x"), ("x", "x")]) is None
+    assert accuracy([0, 0], "pq", [("x", "y"), ("x", "y")]) is None
 
 
 def test_raters_are_compared_whatever_side_they_saw() -> None:
@@ -199,17 +209,17 @@ def test_one_prompt_gives_figures_without_intervals() -> None:
 
 
 def test_probabilities_come_from_other_prompts_and_beat_the_shares_when_there_is_skill() -> None:
-    skilled, blind = (table([1, -1, 0, 1] * 15, list(diff), "abcdefghij" * 6) for diff in _differences())
-    fitted, shares = cross_fit_probabilities(skilled)
+    labels, prompts = np.array([1, -1, 0, 1] * 15), numbered("abcdefghij" * 6)
+    skilled, blind = _differences()
+    fitted, shares = cross_fit_probabilities(labels, skilled, prompts)
     assert fitted.sum(1) == pytest.approx(np.ones(60))
     assert shares.sum(1) == pytest.approx(np.ones(60))
-    changed = replace(skilled, labels=np.where(np.array(skilled.prompt_ids) == "a", -1, skilled.labels))
-    again, _ = cross_fit_probabilities(changed)
-    rows = np.array(skilled.prompt_ids) == "a"
-    assert again[rows] == pytest.approx(fitted[rows])  # a prompt's own verdicts do not count
-    assert log_loss(fitted, skilled.labels) < log_loss(shares, skilled.labels) - 0.3
-    without_skill, _ = cross_fit_probabilities(blind)
-    assert log_loss(without_skill, blind.labels) == pytest.approx(log_loss(shares, blind.labels), abs=0.1)
+    own = prompts == 0
+    again, _ = cross_fit_probabilities(np.where(own, -1, labels), skilled, prompts)
+    assert again[own] == pytest.approx(fitted[own])  # a prompt's own verdicts do not count
+    assert log_loss(fitted, labels) < log_loss(shares, labels) - 0.3
+    without_skill, _ = cross_fit_probabilities(labels, blind, prompts)
+    assert log_loss(without_skill, labels) == pytest.approx(log_loss(shares, labels), abs=0.1)
 
 
 def _differences() -> tuple[np.ndarray, np.ndarray]:

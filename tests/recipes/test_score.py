@@ -29,14 +29,15 @@ NUM_CLIPS = 24
 DIES_IN_BETWEEN = """
 import os, signal, sys
 from videoalign.cli.main import main
+from videoalign.data import tables
 from videoalign.recipes import score
 
-def write_and_die(path, columns, write=score.write_columns):
+def write_and_die(path, columns, write=tables.write_columns):
     write(path, columns)
     if path.name == "00001.parquet":
         os.kill(os.getpid(), signal.SIGKILL)
 
-score.CHUNK, score.write_columns = score.BATCH_SIZE, write_and_die
+score.CHUNK, tables.write_columns = score.BATCH_SIZE, write_and_die
 main(sys.argv[1:])
 """
 

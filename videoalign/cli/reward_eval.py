@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,11 +23,6 @@ from videoalign.cli.common import (
 )
 from videoalign.errors import ConfigError
 from videoalign.evaluation.figures import COMPARISON, groups, of_generators, table
-
-if TYPE_CHECKING:
-    from videoalign.contracts.reward import RewardModel
-    from videoalign.recipes.reward.agreement import Counting
-    from videoalign.recipes.reward.benchmark import Target
 
 Split = Annotated[
     str | None,
@@ -81,13 +76,12 @@ def eval_(
     aim = Target(location=target, format=format, clips=clips, options=_options(format, settings))
     how = Counting(split=_split(split, aim.is_table), legacy=legacy, seed=seed, skip_broken=skip_broken)
     model = open_reward(reward, load)
+    other = None if against is None else open_reward(against, load)
+    result = benchmark(model, aim, how, against=other, out=out, fresh=fresh, progress=progress)
+    figures = result["figures"]
+    tables = {f"{title}: {reward} on {target}": shown for title, shown in groups().items()}
     if against is not None:
-        figures = _compare(model, open_reward(against, load), aim, how)
         tables = {f"{reward} (first) against {against} (second) on {target}": COMPARISON}
-    else:
-        result = benchmark(model, aim, how, out=out, fresh=fresh, progress=progress)
-        figures = result["figures"]
-        tables = {f"{title}: {reward} on {target}": shown for title, shown in groups().items()}
     if as_json:
         print_json(figures)
         return
@@ -122,12 +116,3 @@ def _split(split: str | None, is_table: bool) -> str | None:
     if split not in (None, "test", "val", "train", "all"):
         raise ConfigError(f"--split: got '{split}'; wanted test, val, train or all.")
     return None if split == "all" else split or (None if is_table else REPORT)
-
-
-def _compare(first: RewardModel, second: RewardModel, target: Target, how: Counting) -> dict[str, dict[str, Any]]:
-    from videoalign.recipes.reward.agreement import compare_on
-    from videoalign.recipes.reward.benchmark import open_target
-
-    skip = how.skip_broken
-    with open_target(target, None, skip_broken=skip, progress=progress) as dataset:
-        return compare_on(first, second, dataset, split=how.split, skip_broken=skip, progress=progress)

@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -176,6 +177,46 @@ def read_table(path: Path) -> pa.Table:
         return pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+
+
+class GrowingTable:
+    """Rows of numbers by a key, written to numbered Parquet files of one folder as they come, and those that are there
+    already."""
+
+    def __init__(self, folder: Path | None, names: Sequence[str], *, part: int) -> None:
+        """Reads what is there.
+
+        Args:
+            folder: holds the files; None keeps rows in memory alone.
+            names: of the numbers in a row, the columns beside ``clip``, the key.
+            part: rows of a file, at least; `close` writes the rest.
+        """
+        self.folder, self.names, self.part = folder, names, part
+        self.rows: dict[str, np.ndarray] = {}
+        self.waiting: dict[str, np.ndarray] = {}
+        self.files = sorted(folder.glob("*.parquet")) if folder is not None else []
+        for file in self.files:
+            table = read_table(file)
+            numbers = np.stack([table[name].to_numpy() for name in names], axis=1)
+            self.rows |= dict(zip(table["clip"].to_pylist(), numbers, strict=True))
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Takes in rows by their keys."""
+        self.rows |= rows
+        self.waiting |= rows
+        if len(self.waiting) >= self.part:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what is not yet written."""
+        if self.folder is None or not self.waiting:
+            return
+        columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, list(self.waiting))}
+        for number, name in enumerate(self.names):
+            columns[name] = float, [float(row[number]) for row in self.waiting.values()]
+        self.files.append(self.folder / f"{len(self.files):05d}.parquet")
+        write_columns(self.files[-1], columns)
+        self.waiting = {}
 
 
 def to_float(value: Any) -> float:

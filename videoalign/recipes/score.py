@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key, input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.source_table import SourceTable
-from videoalign.data.tables import read_table, write_columns
+from videoalign.data.tables import GrowingTable, write_columns
 from videoalign.errors import DataError, VideoAlignError, VideoError, first_few
 from videoalign.models.videoreward.scoring import BATCH_SIZE
 from videoalign.video.addresses import is_address, located, path_of, plain_place
@@ -88,9 +88,10 @@ def score_rows(
     keys = [_key(video, prompt, digests) for video, prompt in clips]
     digests.save()
     by_key = dict(zip(keys, clips, strict=True))
-    kept = _Kept(keep / fingerprint(reward.about()) if keep is not None else None, reward.dimensions)
+    folder = keep / fingerprint(reward.about()) if keep is not None else None
+    kept = GrowingTable(folder, reward.dimensions, part=CHUNK)
     broken: dict[str, VideoAlignError] = {}
-    todo = _todo(list(by_key), kept.scores)
+    todo = _todo(list(by_key), kept.rows)
     with progress("score clips", len(todo)) as advance:
         results = zip(todo, reward.stream_raw(by_key[key] for key in todo), strict=True)
         try:
@@ -100,10 +101,10 @@ def score_rows(
                 for _ in batch:
                     advance()
         finally:
-            kept.write()
+            kept.close()
     if not skip_broken:
         _refuse([(video, str(broken[key])) for key, (video, _) in zip(keys, clips, strict=True) if key in broken])
-    return [broken[key] if key in broken else kept.scores[key] for key in keys]
+    return [broken[key] if key in broken else kept.rows[key] for key in keys]
 
 
 def score_dataset(
@@ -251,35 +252,3 @@ def _refuse(broken: Sequence[tuple[str | Path, str]]) -> None:
         f"{len(broken)} clips cannot be scored ({names}); the first: {broken[0][1]} Mend them, or leave them out; "
         "'videoalign reward eval' does so with --skip-broken."
     )
-
-
-class _Kept:
-    """Scores by `_key`, written to a folder in files of at least `CHUNK` clips, and those that are there already."""
-
-    def __init__(self, folder: Path | None, dimensions: Sequence[str]) -> None:
-        self.folder, self.dimensions = folder, dimensions
-        self.scores: dict[str, np.ndarray] = {}
-        self.waiting: dict[str, np.ndarray] = {}
-        self.files = sorted(folder.glob("*.parquet")) if folder is not None else []
-        for file in self.files:
-            table = read_table(file)
-            rows = np.stack([table[name].to_numpy() for name in dimensions], axis=1)
-            self.scores |= dict(zip(table["clip"].to_pylist(), rows, strict=True))
-
-    def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Takes in a batch."""
-        self.scores |= rows
-        self.waiting |= rows
-        if len(self.waiting) >= CHUNK:
-            self.write()
-
-    def write(self) -> None:
-        """Writes what is not yet written."""
-        if self.folder is None or not self.waiting:
-            return
-        columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, list(self.waiting))}
-        for number, name in enumerate(self.dimensions):
-            columns[name] = float, [float(row[number]) for row in self.waiting.values()]
-        self.files.append(self.folder / f"{len(self.files):05d}.parquet")
-        write_columns(self.files[-1], columns)
-        self.waiting = {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_expit
 
+from videoalign.stats.pairwise import folds
 from videoalign.stats.resampling import Estimate, bootstrap
 from videoalign.ties import rao_kupper
 
@@ -52,6 +53,18 @@ def verdict_probabilities(diff: Floats, scale: float, theta: float) -> Floats:
     """P(A preferred), P(tie), P(B preferred) of each pair, (N, 3): `ties.rao_kupper` on ``scale * diff``."""
     likely: Floats = np.exp(np.stack(rao_kupper(scale * diff, theta, log=np.log, log_sigmoid=log_expit), axis=1))
     return likely
+
+
+def cross_fit_probabilities(labels: Labels, diff: Floats, prompts: Labels, *, seed: int = 0) -> tuple[Floats, Floats]:
+    """P(A), P(tie), P(B) of every pair, (N, 3), twice: under a law of ties whose scale and width are fitted on the
+    other folds of prompts, and as the shares of the verdicts there, blind to the clips; nan for one prompt alone."""
+    fitted, shares = np.full((2, len(labels), 3), math.nan)
+    for fold in folds(prompts, seed=seed):
+        others = labels[~fold]
+        fitted[fold] = verdict_probabilities(diff[fold], *fit_tie_law(others, diff[~fold]))
+        ties = (np.sum(others == 0) + 1) / (len(others) + 3)  # one verdict of each kind is added
+        shares[fold] = (1 - ties) / 2, ties, (1 - ties) / 2
+    return fitted, shares
 
 
 def log_loss(probabilities: Floats, labels: Labels) -> float:

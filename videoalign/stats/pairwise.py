@@ -7,12 +7,36 @@ share of nothing (no decided pair, no pair at all) is nan.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
 NO_TIES = -1.0
 """The threshold under which no pair is predicted to be a tie."""
+
+NUM_FOLDS = 5
+
+
+def folds(prompts: Labels, num_folds: int = NUM_FOLDS, seed: int = 0) -> list[NDArray[np.bool_]]:
+    """Which rows belong to each fold, (N,) each: whole prompts, in an order that the rows do not decide. No fold at all
+    for fewer than two prompts, which leave nothing to fit on.
+
+    Args:
+        prompts: number of each row's prompt, from 0, (N,).
+        num_folds: how many, at most.
+        seed: of the order.
+    """
+    num_prompts = int(prompts.max(initial=-1)) + 1
+    count = min(num_folds, num_prompts)
+    if count < 2:
+        return []
+    fold_of = np.empty(num_prompts, dtype=np.int64)
+    fold_of[np.random.default_rng(seed).permutation(num_prompts)] = np.arange(num_prompts) % count
+    return [fold_of[prompts] == fold for fold in range(count)]
 
 
 def in_order(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.bool_]:
@@ -60,6 +84,16 @@ def fit_threshold(labels: ArrayLike, diff: ArrayLike) -> float:
     right = right_as_order.sum() + np.concatenate([[0.0], np.cumsum(right_as_tie - right_as_order)])
     best = int(np.argmax(right))
     return NO_TIES if best == 0 else float(distances[best - 1])
+
+
+def cross_fit_right(labels: Labels, diff: Floats, prompts: Labels, *, seed: int = 0) -> Floats:
+    """1 where a pair is predicted correctly with ties and 0 elsewhere, (N,), each fold of prompts under the threshold
+    that is best on the others; nan with pairs of one prompt alone. Arguments as of `folds` and `fit_threshold`."""
+    right = np.full(len(labels), math.nan)
+    for fold in folds(prompts, seed=seed):
+        threshold = fit_threshold(labels[~fold], diff[~fold])
+        right[fold] = right_with_ties(labels[fold], diff[fold], threshold)
+    return right
 
 
 def legacy_right_with_ties(labels: ArrayLike, diff: ArrayLike) -> NDArray[np.bool_]:
@@ -133,6 +167,42 @@ def held_out_baseline(
         gained = np.concatenate([[0], np.cumsum(rng.permutation(others.astype(int) - right.astype(int)))])
         called += float(np.argmax(gained)) / (len(others) + 1) / num_draws
     return _share(np.where(ties, called, (1 - called) / 2))
+
+
+def cross_fit_random(labels: Labels, prompts: Labels, *, seed: int = 0) -> float:
+    """What the mean of `cross_fit_right` is on average when the scores mean nothing; nan with pairs of one prompt
+    alone."""
+    rng, parts = np.random.default_rng(seed), folds(prompts, seed=seed)
+    right = sum(fold.sum() * held_out_baseline(labels[fold], labels[~fold], rng=rng) for fold in parts)
+    return float(right / len(labels)) if parts else math.nan
+
+
+def cross_fit_makers(
+    labels: Labels, makers: Sequence[tuple[str, str]], prompts: Labels, *, seed: int = 0
+) -> float | None:
+    """Accuracy without ties of ordering two clips by how often their makers win on the other folds of prompts.
+
+    Args:
+        labels: as above, (N,).
+        makers: names of who made A and B of each pair, empty where unknown, (N,).
+        prompts: as of `folds`.
+        seed: of the folds.
+
+    Returns:
+        None when fewer than two makers are known or no decided pair compares two of them.
+    """
+    known = np.array([bool(a and b) and a != b for a, b in makers], dtype=bool)
+    decided = known & (labels != 0)
+    if not decided.any():
+        return None
+    names, codes = np.unique(np.array(makers), return_inverse=True)
+    sides, diff = codes.reshape(-1, 2), np.zeros(len(labels))
+    for fold in folds(prompts, seed=seed):
+        seen, points = sides[known & ~fold], labels[known & ~fold]
+        won = np.bincount(seen[:, 0], points, len(names)) - np.bincount(seen[:, 1], points, len(names))
+        strength = won / np.maximum(np.bincount(seen.ravel(), minlength=len(names)), 1)
+        diff[fold] = strength[sides[fold, 0]] - strength[sides[fold, 1]]
+    return accuracy_without_ties(labels[decided], diff[decided])
 
 
 def always_tie(labels: ArrayLike) -> float:

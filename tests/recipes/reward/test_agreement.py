@@ -17,7 +17,7 @@ from videoalign.data.dataset import Dataset
 from videoalign.data.formats import import_data
 from videoalign.errors import ConfigError, DataError, OutputError, VideoError
 from videoalign.evaluation.reward import evaluate_reward
-from videoalign.recipes.reward.agreement import Counting, compare_on, eval_reward, eval_scores
+from videoalign.recipes.reward.agreement import Counting, eval_reward, eval_scores, evaluate_on
 from videoalign.recipes.reward.benchmark import Target, benchmark
 from videoalign.recipes.score import BATCH_SIZE
 from videoalign.video.judge import FrameJudge
@@ -236,7 +236,8 @@ def test_clips_that_break_after_the_import_are_named_and_left_out_with_their_pai
     assert {name: (row["n"], row["left_out"]) for name, row in found["figures"].items()} == dict.fromkeys(
         ("VQ", "MQ", "TA", "Overall"), (3, 2)
     )
-    compared = compare_on(Levels(), Levels(), dataset, split=None, skip_broken=True)
+    how = Counting(split=None, skip_broken=True)
+    compared = evaluate_on(Levels(), dataset, how, against=Levels()).figures
     assert compared["MQ"]["n_decided"] == 3 and compared["MQ"]["first"] == compared["MQ"]["second"]
     for path in clips.iterdir():
         path.unlink()

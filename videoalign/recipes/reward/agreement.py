@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import OVERALL
 from videoalign.contracts.reward import RewardModel, VerdictLaw
-from videoalign.contracts.scores import ClipScore
 from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.split import split_to_report
 from videoalign.errors import DataError, did_you_mean
 from videoalign.evaluation.reward import Figures, compare_rewards, evaluate_reward
-from videoalign.recipes.reward.held_out import HeldOut, held_out
+from videoalign.recipes.reward.held_out import HeldOut, held_out, in_words
 from videoalign.recipes.score import clips_in, score_clips
 
 REPORT = "report"
@@ -40,17 +40,71 @@ class Counting:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A reward on the judged pairs of a dataset."""
+    """A reward, or two of them, on the judged pairs of a dataset."""
 
     figures: dict[str, Figures]
-    """By dimension, what `evaluation.reward.evaluate_reward` gives, and ``left_out``: pairs with a verdict that were
-    left out because a clip of theirs cannot be scored."""
+    """By dimension, of one reward `evaluation.figures.REWARD`, of two `evaluation.figures.COMPARISON`."""
     pairs: list[JudgedPair]
     """All of them, those left out included."""
     held_out: HeldOut
-    """Of which split, and whether the reward depends on its prompts."""
+    """Of which split, and whether the reward, or the first of two, depends on its prompts."""
+    told: dict[str, Any]
+    """The same of all rewards in words, see `recipes.reward.held_out.in_words`."""
     broken: Mapping[str, str]
     """What is wrong with each clip that cannot be scored, by its id."""
+
+
+def evaluate_on(
+    reward: RewardModel,
+    dataset: Dataset,
+    how: Counting,
+    *,
+    against: RewardModel | None = None,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Scores the clips of the judged pairs of one split and counts.
+
+    A dimension ``Overall`` that a reward does not score itself meets the mean of all its normalised scores.
+
+    Args:
+        reward: scores the clips; must know every other dimension of the dataset.
+        dataset: judged pairs.
+        how: which pairs are counted, and how; of two rewards the decided ones alone.
+        against: a second reward, to compare the first with on the same pairs.
+        keep: see `recipes.score.score_rows`.
+        progress: counts clips.
+
+    Raises:
+        DataError: a dimension that a reward does not score, no judged pair, clips that cannot be scored.
+    """
+    rewards = [reward] if against is None else [reward, against]
+    for one in rewards:
+        _require_scored(dataset, one.dimensions, f"reward '{one.name}'")
+    split, pairs = _judged(dataset, how.split)
+    found = [held_out(one, dataset, split, pairs) for one in rewards]
+    told = in_words(found)
+    wanted = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
+    clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
+    named, tables, broken = clips_in(dataset, clips), list[dict[str, dict[str, float]]](), dict[str, str]()
+    for one in rewards:
+        rows = score_clips(one, named, skip_broken=how.skip_broken, keep=keep, progress=progress)
+        broken |= {clip.clip_id: row.error for clip, row in zip(clips, rows, strict=True) if row.error is not None}
+        tables.append(
+            {
+                clip.clip_id: {name: row.scores[name] for name in one.dimensions}
+                for clip, row in zip(clips, rows, strict=True)
+                if row.scores is not None
+            }
+        )
+    laws = {name: law for name in reward.dimensions if (law := reward.verdict_law(name)) is not None}
+    return Evaluation(
+        figures=_count(tables, dataset, pairs, how, laws),
+        pairs=pairs,
+        broken=broken,
+        held_out=found[0],
+        told=told,
+    )
 
 
 def eval_reward(
@@ -66,65 +120,6 @@ def eval_reward(
     """The figures of `evaluate_on`, where errors are told; the arguments are those of `Counting`."""
     how = Counting(split=split, legacy=legacy, seed=seed, skip_broken=skip_broken)
     return evaluate_on(reward, dataset, how, progress=progress).figures
-
-
-def evaluate_on(
-    reward: RewardModel,
-    dataset: Dataset,
-    how: Counting,
-    *,
-    keep: Path | None = None,
-    progress: Progress = silent,
-) -> Evaluation:
-    """Scores the clips of the judged pairs of one split and counts.
-
-    A dimension ``Overall`` that the reward does not score itself meets the mean of all its normalised scores.
-
-    Args:
-        reward: scores the clips; must know every other dimension of the dataset.
-        dataset: judged pairs.
-        how: which pairs are counted, and how.
-        keep: see `clip_scores.score_rows`.
-        progress: counts clips.
-
-    Raises:
-        DataError: a dimension that the reward does not score, no judged pair, clips that cannot be scored.
-    """
-    _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    split, pairs = _judged(dataset, how.split)
-    scored = _score(reward, dataset, pairs, how.skip_broken, keep, progress)
-    table = _columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, how.legacy)
-    laws = {name: law for name in reward.dimensions if (law := reward.verdict_law(name)) is not None}
-    figures = _figures(table, dataset, pairs, how, laws)
-    broken = {clip_id: row.error for clip_id, row in scored.items() if row.error is not None}
-    told = held_out(reward, dataset, split, pairs)
-    return Evaluation(figures=figures, pairs=pairs, broken=broken, held_out=told)
-
-
-def compare_on(
-    first: RewardModel,
-    second: RewardModel,
-    dataset: Dataset,
-    *,
-    split: str | None = REPORT,
-    skip_broken: bool = False,
-    progress: Progress = silent,
-) -> dict[str, Figures]:
-    """Two rewards on the same judged pairs; see `evaluation.reward.compare_rewards`. Arguments as in `Counting`, errors
-    as in `evaluate_on`. Each row also tells what `HeldOut.as_dict` does, of both."""
-    for reward in (first, second):
-        _check_scored(dataset, reward.dimensions, f"reward '{reward.name}'")
-    (split, pairs), tables = _judged(dataset, split), []
-    for reward in (first, second):
-        scored = _score(reward, dataset, pairs, skip_broken, None, progress)
-        tables.append(_columns(_rows(scored, reward), reward.dimensions, dataset.dimensions, legacy=False))
-    whole = _whole(pairs, set(tables[0]) & set(tables[1]))
-    figures = compare_rewards(tables[0], tables[1], whole, dataset.dimensions)
-    told = [held_out(reward, dataset, split, pairs) for reward in (first, second)]
-    verdicts = [one.held_out for one in told]
-    both = False if False in verdicts else None if None in verdicts else True
-    note = " ".join(dict.fromkeys(one.note for one in told))
-    return {name: {**row, **told[0].as_dict(), "held_out": both, "note": note} for name, row in figures.items()}
 
 
 def eval_scores(
@@ -143,55 +138,20 @@ def eval_scores(
     """
     split, pairs = _judged(dataset, split)
     rows = current_scores(dataset, name, {pair.prompt_id for pair in pairs})
-    names = tuple(rows[0]["normalised"]) if rows else ()
-    _check_scored(dataset, names, f"scores '{name}'")
-    scores = {row["clip_id"]: np.array([row["normalised"][d] for d in names]) for row in rows}
+    _require_scored(dataset, tuple(rows[0]["normalised"]) if rows else (), f"scores '{name}'")
+    scores = {row["clip_id"]: row["normalised"] for row in rows}
     for pair in pairs:
         for clip_id in (pair.clip_a, pair.clip_b):
             if clip_id not in scores:
                 raise DataError(f"scores '{name}': clip '{clip_id}' has none; score the whole dataset again.")
-    table = _columns(scores, names, dataset.dimensions, legacy)
-    return _figures(table, dataset, pairs, Counting(split=split, legacy=legacy, seed=seed), {})
+    return _count([scores], dataset, pairs, Counting(split=split, legacy=legacy, seed=seed), {})
 
 
-def _score(
-    reward: RewardModel,
-    dataset: Dataset,
-    pairs: Sequence[JudgedPair],
-    skip_broken: bool,
-    keep: Path | None,
-    progress: Progress,
-) -> dict[str, ClipScore]:
-    """What the reward says about each clip in the pairs, by its id."""
-    wanted = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
-    clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
-    rows = score_clips(reward, clips_in(dataset, clips), skip_broken=skip_broken, keep=keep, progress=progress)
-    return {clip.clip_id: row for clip, row in zip(clips, rows, strict=True)}
-
-
-def _rows(scored: Mapping[str, ClipScore], reward: RewardModel) -> dict[str, np.ndarray]:
-    """Normalised scores, (D,), of those that have any."""
-    found = {clip_id: row.scores for clip_id, row in scored.items() if row.scores is not None}
-    return {clip_id: np.array([row[name] for name in reward.dimensions]) for clip_id, row in found.items()}
-
-
-def _check_scored(dataset: Dataset, scored: Sequence[str], by: str) -> None:
+def _require_scored(dataset: Dataset, scored: Sequence[str], by: str) -> None:
     missing = [name for name in dataset.dimensions if name not in scored and name != OVERALL]
     if missing:
         hint = did_you_mean(missing[0], scored)
         raise DataError(f"dimension '{missing[0]}' of {dataset.path} is not scored by {by}.{hint}")
-
-
-def _columns(
-    scores: Mapping[str, np.ndarray], scored: Sequence[str], judged: Sequence[str], legacy: bool
-) -> dict[str, list[float]]:
-    """Scores in the order of the judged dimensions, by clip id."""
-    places = [scored.index(name) if name in scored else None for name in judged]
-    overall = np.sum if legacy else np.mean
-    return {
-        clip_id: [float(overall(row)) if place is None else float(row[place]) for place in places]
-        for clip_id, row in scores.items()
-    }
 
 
 def _judged(dataset: Dataset, split: str | None) -> tuple[str | None, list[JudgedPair]]:
@@ -207,25 +167,32 @@ def _judged(dataset: Dataset, split: str | None) -> tuple[str | None, list[Judge
     return split, pairs
 
 
-def _whole(pairs: Sequence[JudgedPair], scored: set[str]) -> list[JudgedPair]:
-    whole = [pair for pair in pairs if {pair.clip_a, pair.clip_b} <= scored]
-    if not whole:
-        raise DataError("pairs: no clips of any of them can be scored; see what is wrong without --skip-broken.")
-    return whole
-
-
-def _figures(
-    scores: Mapping[str, Sequence[float]],
+def _count(
+    tables: Sequence[Mapping[str, Mapping[str, float]]],
     dataset: Dataset,
     pairs: Sequence[JudgedPair],
     how: Counting,
     laws: Mapping[str, VerdictLaw],
 ) -> dict[str, Figures]:
-    whole, prompts = _whole(pairs, set(scores)), {pair.prompt_id for pair in pairs}
+    """The figures of one reward's normalised scores by clip and dimension, or of two rewards' against each other."""
+    overall, dimensions = np.sum if how.legacy else np.mean, dataset.dimensions
+    scores = [
+        {
+            clip_id: [float(row[name]) if name in row else float(overall(list(row.values()))) for name in dimensions]
+            for clip_id, row in table.items()
+        }
+        for table in tables
+    ]
+    whole = [pair for pair in pairs if all({pair.clip_a, pair.clip_b} <= set(table) for table in scores)]
+    if not whole:
+        raise DataError("pairs: no clips of any of them can be scored; see what is wrong without --skip-broken.")
+    if len(scores) > 1:
+        return compare_rewards(scores[0], scores[1], whole, dimensions)
+    prompts = {pair.prompt_id for pair in pairs}
     figures = evaluate_reward(
-        scores,
+        scores[0],
         whole,
-        dataset.dimensions,
+        dimensions,
         generators={clip.clip_id: clip.generator for clip in dataset.clips()},
         judgements=[row for row in dataset.stream_judgements() if row.prompt_id in prompts],
         laws=laws,

@@ -70,11 +70,12 @@ def benchmark(
     target: Target,
     how: Counting,
     *,
+    against: RewardModel | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Evaluates a reward on every judged pair of a dataset or table.
+    """Evaluates a reward on every judged pair of a dataset or table, or compares it with another on the decided ones.
 
     With ``out``, that folder keeps the imported table and the scores of each clip as they come, so that a run that
     stopped goes on, and gets ``result.json`` with ``result.md`` for reading. The way of counting may change from run to
@@ -84,7 +85,8 @@ def benchmark(
         reward: scores the clips.
         target: what it is evaluated on.
         how: which pairs are counted, and how; ``skip_broken`` goes for rows of a table too.
-        out: output folder; None keeps nothing.
+        against: another reward to compare it with.
+        out: output folder, of one reward alone; None keeps nothing.
         fresh: start over where ``out`` holds a run of ours.
         progress: counts rows and clips.
 
@@ -99,19 +101,22 @@ def benchmark(
     """
     about, folder = reward.about(), None
     if out is not None:
-        folder = claim_folder(out, _identity(about, target), fresh=fresh, said=said_only_in)
+        identity = _identity(about, target)
+        folder = claim_folder(out, identity, fresh=fresh, said=said_only_in)
     times = [time.perf_counter()]
     with open_target(target, folder, skip_broken=how.skip_broken, progress=progress) as dataset:
         times.append(time.perf_counter())
-        found = evaluate_on(reward, dataset, how, keep=folder and folder / SCORES_FOLDER, progress=progress)
+        keep = folder and folder / SCORES_FOLDER
+        found = evaluate_on(reward, dataset, how, against=against, keep=keep, progress=progress)
         times.append(time.perf_counter())
         left_out = _left_out(dataset, found)
         for row in found.figures.values():
-            more = len(left_out["rows"]) if target.is_table else 0
-            row |= {"left_out": row["left_out"] + more, **found.held_out.as_dict()}
+            row |= found.told
+            if against is None and target.is_table:
+                row["left_out"] += len(left_out["rows"])
         result = {
             "reward": about,
-            "dataset": _about_dataset(dataset, target, found.held_out.split, found.pairs),
+            "dataset": _about_dataset(dataset, target, found),
             "figures": found.figures,
             "held_out": asdict(found.held_out),
             "left_out": left_out,
@@ -175,8 +180,9 @@ def _absolute(place: str | Path) -> str:
     return plain if is_address(plain) or not plain else str(Path(plain).absolute())
 
 
-def _about_dataset(dataset: Dataset, target: Target, split: str, pairs: list[JudgedPair]) -> dict[str, Any]:
+def _about_dataset(dataset: Dataset, target: Target, found: Evaluation) -> dict[str, Any]:
     """What it is; the fingerprint is of prompts, clips and verdicts, wherever the files are, in whatever order."""
+    pairs = found.pairs
     names = {clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b)}
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     clips = sorted(_clip_key(clip, texts[clip.prompt_id]) for clip in dataset.clips() if clip.clip_id in names)
@@ -184,7 +190,7 @@ def _about_dataset(dataset: Dataset, target: Target, split: str, pairs: list[Jud
         "name": target.location.rstrip("/").rpartition("/")[2],
         "format": target.format,
         "fingerprint": fingerprint([clips, sorted(map(_verdict, pairs))]),
-        "split": split,
+        "split": found.held_out.split,
         "dimensions": list(dataset.dimensions),
         "pairs": len(pairs),
         "prompts": len({pair.prompt_id for pair in pairs}),

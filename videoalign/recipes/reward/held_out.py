@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +67,12 @@ class HeldOut:
             said.append("What the reward that it goes on from was trained and chosen on is not recorded.")
         return " ".join(said)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: ``split``, ``held_out``, ``note``."""
-        return {"split": self.split, "held_out": self.held_out, "note": self.note}
+
+def in_words(found: Sequence[HeldOut]) -> dict[str, Any]:
+    """Of the rewards that figures are of, for JSON: ``split``, ``held_out`` and ``note``."""
+    verdicts = [one.held_out for one in found]
+    both = False if False in verdicts else None if None in verdicts else True
+    return {"split": found[0].split, "held_out": both, "note": " ".join(dict.fromkeys(one.note for one in found))}
 
 
 def held_out(reward: RewardModel, dataset: Dataset, split: str | None, pairs: Iterable[JudgedPair]) -> HeldOut:
