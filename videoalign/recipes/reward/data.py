@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from videoalign.contracts.progress import Progress
@@ -12,41 +13,76 @@ from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError, VideoError, first_few
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches, VideoProcessor, clip_timing, smart_size
+from videoalign.recipes.reward.settings import RewardTrainConfig
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
+from videoalign.training.order import Order, bucketed_order
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded clips kept in memory while training; clips beyond it are decoded again at each use."""
 
 
-def require_lessons(dataset: Dataset, groups: Sequence[JudgedGroup], loss: str) -> None:
-    """Nothing when the groups of the training prompts hold something that the loss can learn from.
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What a reward learns from, is measured on and normalised on, and the clips decoded."""
+
+    groups: list[JudgedGroup]
+    """Of the training prompts."""
+    unseen: list[JudgedGroup]
+    """Of the validation prompts."""
+    judged: list[Clip]
+    """Clips of both, each once."""
+    normalised_on: list[Clip]
+    reader: ClipReader
+    collate: Callable[[Sequence[JudgedGroup]], JudgedBatch]
+    """See `batcher`."""
+    order: Order | None
+    """See `training.order.bucketed_order`; None where groups come in any order."""
+    note: str | None
+    """What is worth knowing of the clips before any work; None for nothing."""
+
+
+def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -> Lessons:
+    """The judged groups and the clips that a training needs, found whole and readable by the table of clips alone.
 
     Raises:
-        DataError: they do not.
+        DataError: nothing that the loss can learn from, or fewer than two clips to normalise on.
+        VideoError: clips that a reward cannot read; names their files.
     """
+    normalised_on = clips_of_split(dataset, config.normalise_on)
+    clips = {clip.clip_id: clip for clip in dataset.clips()}
+    groups, unseen = (
+        groups_of_split(dataset, split, reward.dimensions, labels=config.labels, max_clips=config.max_clips)
+        for split in ("train", "val")
+    )
     if not groups:
         raise DataError(f"{dataset.path}: no judged pair among the training prompts; import judgements first.")
-    if loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
+    if config.loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
-    if loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
+    if config.loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
-
-
-def require_readable(dataset: Dataset, clips: Iterable[Clip]) -> None:
-    """Checks, by the table of clips alone, that a reward can read all of these.
-
-    Raises:
-        VideoError: it cannot; names their files.
-    """
-    reasons = {clip.clip_id: (clip, unreadable(clip.num_frames, clip.height, clip.width)) for clip in clips}
-    found = [(dataset.clip_source(clip), reason) for clip, reason in reasons.values() if reason is not None]
-    if found:
-        names = first_few([Path(file).name for file, _ in found])
+    judged = [clips[name] for name in dict.fromkeys(name for group in [*groups, *unseen] for name in group.clip_ids)]
+    reasons = {clip.clip_id: unreadable(clip.num_frames, clip.height, clip.width) for clip in [*judged, *normalised_on]}
+    broken = [(dataset.clip_source(clips[name]), reason) for name, reason in reasons.items() if reason is not None]
+    if broken:
+        names = first_few([Path(file).name for file, _ in broken])
         raise VideoError(
-            f"{dataset.path}: {len(found)} clips cannot be read by a reward ({names}); the first: {found[0][0]}: "
-            f"{found[0][1]} 'videoalign data check' lists them all."
+            f"{dataset.path}: {len(broken)} clips cannot be read by a reward ({names}); the first: {broken[0][0]}: "
+            f"{broken[0][1]} 'videoalign data check' lists them all."
         )
+    reader, order = ClipReader(dataset, reward.processor), None
+    if config.bucket_by_length:
+        order = bucketed_order(token_counts(reward, groups, clips), config.fit.batch_size, config.fit.seed)
+    return Lessons(
+        groups=groups,
+        unseen=unseen,
+        judged=judged,
+        normalised_on=normalised_on,
+        reader=reader,
+        collate=batcher(reward, reader, clips),
+        order=order,
+        note=note_on_time(reward, judged),
+    )
 
 
 def groups_of_split(
@@ -78,11 +114,6 @@ def clips_of_split(dataset: Dataset, split: str) -> list[Clip]:
             "run 'videoalign data split' first, or set normalise_on=train."
         )
     return clips
-
-
-def clips_of_groups(groups: Iterable[JudgedGroup], clips: dict[str, Clip]) -> list[Clip]:
-    """Each clip once, in the order of the groups."""
-    return [clips[name] for name in dict.fromkeys(name for group in groups for name in group.clip_ids)]
 
 
 def token_counts(reward: VideoReward, groups: Sequence[JudgedGroup], clips: dict[str, Clip]) -> list[int]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import Dataset
 from videoalign.distributed import Processes, join
@@ -24,25 +23,14 @@ from videoalign.models.videoreward.augment import augment_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.settings import Ties
 from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
-from videoalign.recipes.reward.data import (
-    ClipReader,
-    batcher,
-    clips_of_groups,
-    clips_of_split,
-    groups_of_split,
-    note_on_time,
-    require_lessons,
-    require_readable,
-    token_counts,
-)
+from videoalign.recipes.reward.data import Lessons, read_lessons
 from videoalign.recipes.reward.held_out import joined_use
 from videoalign.recipes.reward.settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward.start import is_reward, start_reward
 from videoalign.recipes.score import clips_in, score_rows
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
-from videoalign.training.objectives.reward import JudgedGroup, RewardObjective, VerdictCriterion, find_criterion
-from videoalign.training.order import bucketed_order
+from videoalign.training.objectives.reward import RewardObjective, VerdictCriterion, find_criterion
 
 BEST_FILE = "best.safetensors"
 """The trained weights of the best validation, in the output folder."""
@@ -100,107 +88,20 @@ def train_reward(
     processes = join()
     progress = progress if processes.is_first else silent
     reward = start_reward(dataset, base, config).to(processes.device)
-    lessons = _lessons(reward, dataset, config)
-    if processes.is_first and (note := note_on_time(reward, lessons.judged_clips())):
-        on_note(note)
+    lessons = read_lessons(reward, dataset, config)
+    if processes.is_first and lessons.note is not None:
+        on_note(lessons.note)
     objective = _objective(reward, config)
     if config.keep == "best" and not objective.weigh(lessons.unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
-    folder = claim_together(out, _identity(dataset, base, config, lessons, processes), processes, fresh=fresh)
-    lessons.reader.warm(lessons.judged_clips(), progress)
+    identity = _identity(reward, dataset, base, config, lessons, processes)
+    folder = claim_together(out, identity, processes, fresh=fresh)
+    lessons.reader.warm(lessons.judged, progress)
     checkpointing = gradient_checkpointing(reward, config.gradient_checkpointing)
     with progress("train reward", config.fit.num_steps) as advance, checkpointing:
-        history = _fit(objective, lessons, config, folder, count_steps(advance, on_step), processes)
+        history = _fit(objective, reward, lessons, config, folder, count_steps(advance, on_step), processes)
     merge_lora(reward.eval())
-    reward.settings = reward.settings.model_copy(update={"ties": _ties(objective)})
-    _normalise(lessons, dataset, base, config, progress)
-    reward.name = folder.resolve().name
-    if processes.is_first:
-        reward.save_pretrained(folder / MODEL_FOLDER)
-    processes.wait()
-    return RewardTrainResult(reward, history, sum(len(group.pairs) for group in lessons.groups))
-
-
-@dataclass(frozen=True)
-class _Lessons:
-    """A reward, what it learns from and what it is measured on."""
-
-    reward: VideoReward
-    groups: list[JudgedGroup]
-    unseen: list[JudgedGroup]
-    normalised_on: list[Clip]
-    clips: dict[str, Clip]
-    reader: ClipReader
-
-    def judged_clips(self) -> list[Clip]:
-        """Those that the reward learns from or is validated on, each once."""
-        return clips_of_groups([*self.groups, *self.unseen], self.clips)
-
-    def every_clip(self) -> list[Clip]:
-        """Also those that scores are normalised on."""
-        return [*self.judged_clips(), *self.normalised_on]
-
-
-def _lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -> _Lessons:
-    groups, unseen = (
-        groups_of_split(dataset, split, reward.dimensions, labels=config.labels, max_clips=config.max_clips)
-        for split in ("train", "val")
-    )
-    require_lessons(dataset, groups, config.loss)
-    lessons = _Lessons(
-        reward=reward,
-        groups=groups,
-        unseen=unseen,
-        normalised_on=clips_of_split(dataset, config.normalise_on),
-        clips={clip.clip_id: clip for clip in dataset.clips()},
-        reader=ClipReader(dataset, reward.processor),
-    )
-    require_readable(dataset, lessons.every_clip())
-    return lessons
-
-
-def _fit(
-    objective: RewardObjective,
-    lessons: _Lessons,
-    config: RewardTrainConfig,
-    folder: Path,
-    on_step: Callable[[Row], None],
-    processes: Processes,
-) -> list[Row]:
-    """Trains with validation on the unseen groups; the objective ends with the weights that are kept."""
-    reward, unseen, size, seed = lessons.reward, lessons.unseen, config.fit.batch_size, config.fit.seed
-    collate = batcher(reward, lessons.reader, lessons.clips)
-    order = None
-    if config.bucket_by_length:
-        order = bucketed_order(token_counts(reward, lessons.groups, lessons.clips), size, seed)
-
-    def measure() -> dict[str, float]:
-        starts = range(size * processes.rank, len(unseen), size * processes.count)
-        return objective.measure((collate(unseen[start : start + size]) for start in starts), processes)
-
-    keeper = KeepBest(objective, folder / BEST_FILE, "val/loss", higher=False)
-    reward.train()
-    history = fit(
-        objective,
-        lessons.groups,
-        collate,
-        config.fit,
-        folder,
-        on_step=on_step,
-        callbacks=[keeper] if config.keep == "best" else [],
-        validate=measure if objective.weigh(unseen) else None,
-        order=order,
-        name_of=lambda index: f"clips {', '.join(lessons.groups[index].clip_ids)}",
-        processes=processes,
-    )
-    if config.keep == "best":
-        keeper.restore()
-    return history
-
-
-def _normalise(lessons: _Lessons, dataset: Dataset, base: str, config: RewardTrainConfig, progress: Progress) -> None:
-    """Takes mean and deviation, and notes which prompts the reward now depends on."""
-    reward, clips = lessons.reward, clips_in(dataset, lessons.normalised_on)
+    clips = clips_in(dataset, lessons.normalised_on)
     reward.set_normalisation(np.array(score_rows(reward, clips, skip_broken=False, progress=progress)))
     used = joined_use(
         reward.settings.used_prompts,
@@ -209,7 +110,48 @@ def _normalise(lessons: _Lessons, dataset: Dataset, base: str, config: RewardTra
         selected=(group.prompt for group in lessons.unseen if config.keep == "best"),
         normalised=(prompt for _, prompt in clips),
     )
-    reward.settings = reward.settings.model_copy(update={"used_prompts": used})
+    reward.settings = reward.settings.model_copy(update={"ties": _ties(objective), "used_prompts": used})
+    reward.name = folder.resolve().name
+    if processes.is_first:
+        reward.save_pretrained(folder / MODEL_FOLDER)
+    processes.wait()
+    return RewardTrainResult(reward, history, sum(len(group.pairs) for group in lessons.groups))
+
+
+def _fit(
+    objective: RewardObjective,
+    reward: VideoReward,
+    lessons: Lessons,
+    config: RewardTrainConfig,
+    folder: Path,
+    on_step: Callable[[Row], None],
+    processes: Processes,
+) -> list[Row]:
+    """Trains with validation on the unseen groups; the objective ends with the weights that are kept."""
+    unseen, size = lessons.unseen, config.fit.batch_size
+
+    def measure() -> dict[str, float]:
+        starts = range(size * processes.rank, len(unseen), size * processes.count)
+        return objective.measure((lessons.collate(unseen[start : start + size]) for start in starts), processes)
+
+    keeper = KeepBest(objective, folder / BEST_FILE, "val/loss", higher=False)
+    reward.train()
+    history = fit(
+        objective,
+        lessons.groups,
+        lessons.collate,
+        config.fit,
+        folder,
+        on_step=on_step,
+        callbacks=[keeper] if config.keep == "best" else [],
+        validate=measure if objective.weigh(unseen) else None,
+        order=lessons.order,
+        name_of=lambda index: f"clips {', '.join(lessons.groups[index].clip_ids)}",
+        processes=processes,
+    )
+    if config.keep == "best":
+        keeper.restore()
+    return history
 
 
 def _ties(objective: RewardObjective) -> Ties | None:
@@ -241,7 +183,7 @@ def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjectiv
 
 
 def _identity(
-    dataset: Dataset, base: str, config: RewardTrainConfig, lessons: _Lessons, processes: Processes
+    reward: VideoReward, dataset: Dataset, base: str, config: RewardTrainConfig, lessons: Lessons, processes: Processes
 ) -> dict[str, Any]:
     groups = [*lessons.groups, *lessons.unseen]
     data = [[g.prompt, g.clip_ids, g.pairs.tolist(), g.shares.tolist(), g.ratings.tolist()] for g in groups]
@@ -251,8 +193,8 @@ def _identity(
         "fit": config.fit.identity(processes),
         "bucket": config.fit.batch_size if config.bucket_by_length else None,  # decides the order
         "base": base,
-        "weights": weights_digest(lessons.reward.backbone),
-        "clips": fingerprint(clip_keys(dataset, [*clips_of_groups(groups, lessons.clips), *lessons.normalised_on])),
+        "weights": weights_digest(reward.backbone),
+        "clips": fingerprint(clip_keys(dataset, [*lessons.judged, *lessons.normalised_on])),
         "dimensions": [dimension.model_dump(mode="json") for dimension in dataset.info.dimensions],
         "data": fingerprint(data),
     }
