@@ -17,7 +17,7 @@ from videoalign.evaluation.probes import (
     BAND,
     PROBES,
     Expectation,
-    Role,
+    Quality,
     count_changes,
     deviations,
     expectation,
@@ -148,7 +148,7 @@ def test_a_swapped_prompt_differs_and_shares_few_words() -> None:
 def test_every_probe_says_for_every_role_what_it_expects_and_why() -> None:
     assert len(PROBE) == len(PROBES) == 12
     for probe in PROBES:
-        assert set(probe.expected) == set(get_args(Role))
+        assert set(probe.expected) == set(get_args(Quality))
         assert all(one.reason.endswith(".") and one.reason.count(".") == 1 for one in probe.expected.values())
     assert PROBE["static frame"].expected["motion_quality"].direction == "down"
     assert [probe.name for probe in PROBES if probe.swaps_prompt] == ["prompt swapped"]
@@ -164,7 +164,7 @@ def test_the_guide_says_what_is_expected_and_why() -> None:
 def test_a_dimension_that_does_not_see_the_prompt_may_not_move_when_it_is_swapped() -> None:
     swapped, static = PROBE["prompt swapped"], PROBE["static frame"]
 
-    def direction(probe: Any, role: Role | None, sees_prompt: bool | None) -> str | None:
+    def direction(probe: Any, role: Quality | None, sees_prompt: bool | None) -> str | None:
         told = expectation(probe, role, sees_prompt=sees_prompt)
         return None if told is None else told.direction
 

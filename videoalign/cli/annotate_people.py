@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from videoalign.web.annotate.programme.programme import Desk
 
 Body = TypeVar("Body", bound=BaseModel)
-Role = Literal["rater", "adjudicator", "admin"]
+PersonRole = Literal["rater", "adjudicator", "admin"]
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="Name, number or rater id, as in rater-7.")]
 COLUMNS = ("rater", "name", "role", "status", "submitted", "skipped", "expired")
 
@@ -37,7 +37,7 @@ def invite(
     dataset: Folder,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of whoever is invited, as admins see it.")],
     settings: Overrides = None,
-    role: Annotated[Role, typer.Option("--role", help="What they may do.")] = "rater",
+    role: Annotated[PersonRole, typer.Option("--role", help="What they may do.")] = "rater",
     db: Db = None,
     config: ConfigFile = None,
     as_json: AsJson = False,

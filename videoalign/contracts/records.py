@@ -105,6 +105,9 @@ DEFAULT_DIMENSIONS: tuple[Dimension, ...] = (
 OVERALL = "Overall"
 """Dimension of benchmarks that ask which clip is better as a whole; a reward need not score it by itself."""
 
+TOGETHER = "overall"
+"""Key of what is counted over all dimensions together, in comparisons and leaderboards; no dimension's name."""
+
 
 class DatasetInfo(Config):
     """``dataset.json``."""

@@ -106,7 +106,7 @@ def check_dataset(
 
 
 def raise_if_any(problems: list[Problem], where: Path) -> None:
-    """Nothing when there is no problem.
+    """Checks that there is no problem.
 
     Raises:
         DataError: there is; counts them by kind.

@@ -224,7 +224,7 @@ class Dataset:
                 self.write_ratings(dict.fromkeys([*self.ratings(), *ratings]))
 
     def require_dimension(self, name: str, what: str) -> None:
-        """Nothing when the dataset judges this dimension.
+        """Checks that the dataset judges this dimension.
 
         Raises:
             DataError: it does not; ``what`` says who asked.

@@ -65,8 +65,8 @@ def _dealt(
     new = sorted(texts - marks.keys(), key=lambda text: _rank(seed, text))
     have = Counter(marks.values())
     room = len(texts) - sum(have[split] for split in HELD_OUT if split not in shares)
-    for place, (split, share) in enumerate(shares.items()):
-        number = max(have[split], min(max(round(share * len(texts)), 1), room - wanted + 1 + place))
+    for index, (split, share) in enumerate(shares.items()):
+        number = max(have[split], min(max(round(share * len(texts)), 1), room - wanted + 1 + index))
         room -= number
         lacks = number - have[split]
         if not have[split] and not new:

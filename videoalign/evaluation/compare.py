@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from videoalign.contracts.records import TOGETHER
 from videoalign.errors import DataError
 from videoalign.stats.overall import overall, within_deviation
 from videoalign.stats.pairwise import outcomes
@@ -15,10 +16,8 @@ from videoalign.stats.resampling import sum_by_cluster
 from videoalign.stats.shares import LEVEL, design_effect, share_of_sums, wilson_interval
 
 Comparison = Mapping[str, Mapping[str, Any]]
-"""What `compare` gives: by dimension and for `OVERALL`, figures by name."""
-
-OVERALL = "overall"
-"""Name of the mean over a judge's dimensions, each in units of how far the base's clips of one prompt lie apart."""
+"""What `compare` gives: by dimension, and under `TOGETHER` for the mean over them, each in units of how far the base's
+clips of one prompt lie apart, figures by name."""
 
 
 def compare(
@@ -59,7 +58,7 @@ def compare(
     results = {name: _count(base[:, k], candidate[:, k], prompt_ids) for k, name in enumerate(dimensions)}
     for name, row in results.items():
         row["unit"] = found[name]
-    return {**results, OVERALL: _count(overall(base, scale), overall(candidate, scale), prompt_ids)}
+    return {**results, TOGETHER: _count(overall(base, scale), overall(candidate, scale), prompt_ids)}
 
 
 def base_units(
@@ -85,7 +84,7 @@ def base_units(
         if candidate is None or (candidate[:, column] != base[:, column]).any():
             raise DataError(
                 f"base scores: {dimensions[column]} is {base[0, column]:g} for every clip of the base, so there is no "
-                f"unit to weigh it by in '{OVERALL}'; compare more clips, or take a judge that tells them apart."
+                f"unit to weigh it by in '{TOGETHER}'; compare more clips, or take a judge that tells them apart."
             )
     return {name: float(unit) or 1.0 for name, unit in zip(dimensions, units, strict=True)}
 
@@ -99,9 +98,9 @@ def collapsed(comparison: Comparison) -> tuple[str, ...]:
     Args:
         comparison: what `compare` gives.
     """
-    if comparison[OVERALL]["low"] <= 0.5:
+    if comparison[TOGETHER]["low"] <= 0.5:
         return ()
-    return tuple(name for name, row in comparison.items() if name != OVERALL and row["high"] < 0.5)
+    return tuple(name for name, row in comparison.items() if name != TOGETHER and row["high"] < 0.5)
 
 
 def headline(alignment: Mapping[str, Comparison]) -> dict[str, Any]:
@@ -119,10 +118,10 @@ def headline(alignment: Mapping[str, Comparison]) -> dict[str, Any]:
 
     def merit(name: str) -> tuple[float, float]:
         rows = alignment[name].values()
-        return alignment[name][OVERALL]["win_rate"], min(row["win_rate"] for row in rows)
+        return alignment[name][TOGETHER]["win_rate"], min(row["win_rate"] for row in rows)
 
     best, count = max(alignment, key=merit), len(alignment)
-    row = alignment[best][OVERALL]
+    row = alignment[best][TOGETHER]
     low, high = row["low"], row["high"]
     if count > 1:
         effect = math.nan if row["design_effect"] is None else row["design_effect"]
@@ -168,5 +167,5 @@ def _check(base: np.ndarray, candidate: np.ndarray, prompt_ids: Sequence[str], d
             )
     if 0 in want:
         raise DataError(f"comparison: got {want[0]} clips and {want[1]} dimensions; give at least one of each.")
-    if OVERALL in dimensions:
-        raise DataError(f"dimension '{OVERALL}' is the name of the mean; rename the dimension.")
+    if TOGETHER in dimensions:
+        raise DataError(f"dimension '{TOGETHER}' is the name of the mean; rename the dimension.")

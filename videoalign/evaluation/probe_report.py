@@ -35,7 +35,7 @@ COLUMNS = ("probe", "on", "expected", "change [95%]", "share [95%]", "verdict")
 
 
 def require_free(out: str | Path, *, fresh: bool = False) -> None:
-    """Nothing when a report may be written to ``out``: it is absent or empty, or, with ``fresh``, holds an old report.
+    """Checks that a report may be written to ``out``: absent, empty or, with ``fresh``, a folder with an old report.
 
     Raises:
         OutputError: otherwise.
@@ -135,8 +135,8 @@ def plot(result: Mapping[str, Any]) -> Figure:
     limits = _limits([row for probe in probes for row in probe["dimensions"].values()], band)
     for axes, name in zip(panels, names, strict=True):
         _frame(axes, name, len(probes), limits)
-        for place, probe in enumerate(probes):
-            _draw_row(axes, place, probe["dimensions"][name], band, limits)
+        for index, probe in enumerate(probes):
+            _draw_row(axes, index, probe["dimensions"][name], band, limits)
     panels[0].set_yticks(range(len(probes)), [probe["probe"] for probe in probes], color=INK, fontsize=10)
     title = f"{result['reward']}: {result['clips']} clips of {result['prompts']} prompts, changed in known ways"
     figure.suptitle(title, x=0.012, y=1 - 0.14 / height, ha="left", va="top", color=INK, fontsize=12)
@@ -176,24 +176,24 @@ def _frame(axes: Axes, name: str, num_rows: int, limits: tuple[float, float]) ->
     axes.tick_params(length=0, labelsize=9, labelcolor=SOFT)
     axes.axvline(0, color=SOFT, linewidth=0.8, zorder=1)
     axes.spines[:].set_visible(False)
-    for place in range(num_rows + 1):
-        axes.axhline(place - 0.5, color=LINE, linewidth=0.6, zorder=0)
+    for index in range(num_rows + 1):
+        axes.axhline(index - 0.5, color=LINE, linewidth=0.6, zorder=0)
 
 
-def _draw_row(axes: Axes, place: int, row: Mapping[str, Any], band: float, limits: tuple[float, float]) -> None:
+def _draw_row(axes: Axes, index: int, row: Mapping[str, Any], band: float, limits: tuple[float, float]) -> None:
     if row["expected"] not in (None, "any"):
         low, high = expected_range(row["expected"], band)
         low, high = max(min(low, -THINNEST), limits[0]), max(high, THINNEST) if high > 0 else high
-        axes.add_patch(Rectangle((low, place - 0.36), high - low, 0.72, facecolor=TINT, edgecolor="none", zorder=0.5))
+        axes.add_patch(Rectangle((low, index - 0.36), high - low, 0.72, facecolor=TINT, edgecolor="none", zorder=0.5))
     told: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 8}
     if row["change"] is None:
-        axes.text(0.995, place, "refused", color=SOFT, **told)
+        axes.text(0.995, index, "refused", color=SOFT, **told)
         return
     mark = _mark(row["verdict"])
     if row["low"] is not None:
-        axes.plot([row["low"], row["high"]], [place, place], color=mark["color"], linewidth=2.4, zorder=2)
-    axes.plot([row["change"]], [place], zorder=3, **mark)
-    axes.text(0.995, place, _signed(row["change"]), color=mark["color"], **told)
+        axes.plot([row["low"], row["high"]], [index, index], color=mark["color"], linewidth=2.4, zorder=2)
+    axes.plot([row["change"]], [index], zorder=3, **mark)
+    axes.text(0.995, index, _signed(row["change"]), color=mark["color"], **told)
 
 
 def _mark(verdict: str | None) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from videoalign.evaluation import probe_changes as changes
 from videoalign.stats.resampling import bootstrap, of_sums, sum_by_cluster
 from videoalign.stats.shares import share
 
-Role = Literal["visual_quality", "motion_quality", "text_alignment"]
+Quality = Literal["visual_quality", "motion_quality", "text_alignment"]
 Direction = Literal["down", "none", "not up", "fixed", "any"]
 """Falls by more than the band; stays within it; does not rise by more than it; does not move at all; may do anything,
 and gets no verdict."""
 Verdict = Literal["ok", "wrong", "unclear"]
 
-DEFAULT_ROLES: dict[str, Role] = {"VQ": "visual_quality", "MQ": "motion_quality", "TA": "text_alignment"}
+DEFAULT_ROLES: dict[str, Quality] = {"VQ": "visual_quality", "MQ": "motion_quality", "TA": "text_alignment"}
 BAND = 0.25
 """Deviations; a smaller change counts as none."""
 MIN_CLIPS = 20
@@ -52,7 +52,7 @@ class Probe:
     what: str
     """What is done to the clip, in words."""
     change: Callable[[Video, np.random.Generator], Video]
-    expected: Mapping[Role, Expectation]
+    expected: Mapping[Quality, Expectation]
     swaps_prompt: bool = False
     """Whether the clip is scored with another prompt."""
 
@@ -67,7 +67,7 @@ def _probe(
     *,
     swaps_prompt: bool = False,
 ) -> Probe:
-    expected: dict[Role, Expectation] = {
+    expected: dict[Quality, Expectation] = {
         "visual_quality": Expectation(*visual),
         "motion_quality": Expectation(*motion),
         "text_alignment": Expectation(*text),
@@ -177,7 +177,7 @@ PROBES: tuple[Probe, ...] = (
 )
 
 
-def expectation(probe: Probe, role: Role | None, *, sees_prompt: bool | None = None) -> Expectation | None:
+def expectation(probe: Probe, role: Quality | None, *, sees_prompt: bool | None = None) -> Expectation | None:
     """What a dimension should do under a probe; None for a dimension without a role.
 
     Args:

@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from videoalign.contracts.output import whole_file
+from videoalign.contracts.records import TOGETHER
 from videoalign.errors import DataError
 from videoalign.evaluation import report_view as view
-from videoalign.evaluation.compare import OVERALL, headline
+from videoalign.evaluation.compare import headline
 from videoalign.video.files import probe
 
 REPORT_FILE = "report.html"
@@ -69,9 +70,9 @@ def write_report(folder: str | Path, results: Mapping[str, Any], media: ReportMe
         OutputError: the report cannot be written.
     """
     alignment = results.get("alignment") or {}
-    if not alignment or any(OVERALL not in comparison for comparison in alignment.values()):
+    if not alignment or any(TOGETHER not in comparison for comparison in alignment.values()):
         raise DataError(
-            f"results: a report needs alignment.<method>.{OVERALL} for at least one method; got {sorted(alignment)}."
+            f"results: a report needs alignment.<method>.{TOGETHER} for at least one method; got {sorted(alignment)}."
         )
     page = _environment().get_template("report.html.jinja").render(_context(results, media))
     path = Path(folder) / REPORT_FILE
@@ -96,10 +97,10 @@ def _context(results: Mapping[str, Any], media: ReportMedia) -> dict[str, Any]:
     stages = results.get("seconds") or {}
     reward = results.get("reward") or {}
     guidance = results.get("guidance") or []
-    colours = {method: place for place, method in enumerate(results["alignment"])}
+    colours = {method: index for index, method in enumerate(results["alignment"])}
     found = headline(results["alignment"])
     context: dict[str, Any] = {
-        "headline": view.headline(found, results["alignment"][found["method"]][OVERALL], colours[found["method"]]),
+        "headline": view.headline(found, results["alignment"][found["method"]][TOGETHER], colours[found["method"]]),
         "judge_note": results.get("judge_note", ""),
         "prompts_note": results.get("prompts_note", ""),
         "warnings": results.get("warnings", ()),

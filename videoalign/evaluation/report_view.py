@@ -8,11 +8,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from videoalign.contracts.records import TOGETHER
 from videoalign.evaluation.charts import Line, interval_svg, line_chart
-from videoalign.evaluation.compare import OVERALL, collapsed
+from videoalign.evaluation.compare import collapsed
 from videoalign.evaluation.figures import REWARD, Figure
 
-METHODS: dict[str, Markup] = {
+METHOD_NAMES: dict[str, Markup] = {
     "base": Markup("Base"),
     "candidate": Markup("The candidate"),
     "sft": Markup("SFT"),
@@ -33,12 +34,12 @@ class Panel:
     caption: Markup
     svg: Markup
     legend: tuple[tuple[Markup, int], ...]
-    """Label and place in the palette of each line."""
+    """Label and index in the palette of each line."""
 
 
 def method_name(name: str) -> Markup:
     """What a reader sees for a method."""
-    return METHODS.get(name, Markup(escape(name)))
+    return METHOD_NAMES.get(name, Markup(escape(name)))
 
 
 def percent(share: float, digits: int = 1, sign: str = "%") -> str:
@@ -62,7 +63,7 @@ def headline(found: Mapping[str, Any], row: Mapping[str, Any], colour: int) -> d
     Args:
         found: what `evaluation.compare.headline` gives.
         row: the method's overall row.
-        colour: the method's place in the palette.
+        colour: the method's index in the palette.
 
     Returns:
         ``claim`` (Markup), ``interval``, what kind it is, ``row`` (the counts with the ends of that interval) and
@@ -79,7 +80,7 @@ def headline(found: Mapping[str, Any], row: Mapping[str, Any], colour: int) -> d
         claim = Markup("The base is better: {} beats it on only {} of clips.").format(name, rate)
     interval = "95% interval" if count == 1 else f"95% interval, widened because it is the best of {count} methods"
     row = {**row, "win_rate": found["win_rate"], "low": found["low"], "high": found["high"]}
-    return {"claim": claim, "interval": interval, "row": row, "svg": _interval(found["method"], OVERALL, row, colour)}
+    return {"claim": claim, "interval": interval, "row": row, "svg": _interval(found["method"], TOGETHER, row, colour)}
 
 
 def win_rate_rows(alignment: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dict[str, Any]]:
@@ -116,7 +117,7 @@ def curve_panels(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list
     Args:
         histories: method to its log rows, each with ``step`` and numbers by name.
     """
-    colours = {method: place for place, method in enumerate(histories)}
+    colours = {method: index for index, method in enumerate(histories)}
     panels = [
         _panel(
             f"Loss: {_plain(method)}", Markup(""), [(method_name(method), method, "loss", colours[method])], histories
@@ -130,9 +131,11 @@ def curve_panels(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list
         names = [
             key.removeprefix("accuracy/") for key in _keys(rows) if key.count("/") == 1 and key.startswith("accuracy/")
         ]
-        wanted = [(Markup(escape(name)), method, f"accuracy/{name}", place) for place, name in enumerate(names)]
+        wanted = [(Markup(escape(name)), method, f"accuracy/{name}", index) for index, name in enumerate(names)]
         title = f"Accuracy: {_plain(method)}"
-        panels.append(_panel(title, Markup("Share of the training pairs told right."), wanted, histories, rule=0.5))
+        panels.append(
+            _panel(title, Markup("Share of the training pairs predicted correctly."), wanted, histories, rule=0.5)
+        )
     for method in histories:
         wanted = [(Markup("winner"), method, "win_excess", 0), (Markup("loser"), method, "lose_excess", 1)]
         title = f"Error against the reference: {_plain(method)}"

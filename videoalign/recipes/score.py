@@ -73,7 +73,7 @@ def score_rows(
     Args:
         reward: scores the clips.
         clips: to be scored, in this order; one that stands twice is scored once.
-        skip_broken: tell what cannot be scored in its place; else it is an error.
+        skip_broken: report what cannot be scored at its index; else it is an error.
         keep: folder where scores of each reward are written as they come, and taken from if they are there, by the
             content of clip and prompt. None keeps nothing.
         progress: counts clips.
@@ -157,7 +157,7 @@ def score_dataset_rows(
 def read_clip_table(location: str | Path) -> list[NamedClip]:
     """(video, prompt) of each row of a table with these two columns; a relative path starts at the table's folder.
 
-    A prompt that is missing is empty, so that its clip is told of in its place and the others are scored.
+    A prompt that is missing is empty, so that its clip is reported at its index and the others are scored.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or does not name a clip in some row.
@@ -176,7 +176,7 @@ def read_clip_table(location: str | Path) -> list[NamedClip]:
 def score_files(
     reward: RewardModel, clips: Sequence[NamedClip], *, out: Path | None = None, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Scores clips in files; a broken one keeps its place.
+    """Scores clips in files; a broken one is reported at its index.
 
     Args:
         reward: with its normalisation.

@@ -155,8 +155,8 @@ def human_ceiling(table: Sequence[Sequence[int]], clusters: Sequence[Hashable]) 
 def _against_others(row: Sequence[int]) -> tuple[int, int, int, int]:
     """Verdicts equal to the majority of the others, verdicts with such a majority, and both among decided ones."""
     same = total = same_decided = decided = 0
-    for place, label in enumerate(row):
-        others = majority([*row[:place], *row[place + 1 :]])
+    for index, label in enumerate(row):
+        others = majority([*row[:index], *row[index + 1 :]])
         if others is not None:
             same, total = same + (label == others), total + 1
             if label and others:
@@ -173,10 +173,10 @@ def _share(counts: Floats) -> Estimate:
 def _coincidences(table: Sequence[Sequence[float]], clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
     """How often each value stands beside each other within items, by cluster, (C, K, K), and the K values in order."""
     rated = [(row, cluster) for row, cluster in zip(table, clusters, strict=True) if len(row) > 1]
-    values, place = np.unique([float(value) for row, _ in rated for value in row], return_inverse=True)
+    values, column = np.unique([float(value) for row, _ in rated for value in row], return_inverse=True)
     lengths = np.array([len(row) for row, _ in rated], dtype=np.int64)
     counts = np.zeros((len(rated), len(values)))
-    np.add.at(counts, (np.repeat(np.arange(len(rated)), lengths), place), 1.0)
+    np.add.at(counts, (np.repeat(np.arange(len(rated)), lengths), column), 1.0)
     numbers = cluster_numbers([cluster for _, cluster in rated])
     order = np.argsort(numbers, kind="stable")
     sums = []
@@ -190,10 +190,10 @@ def _coincidences(table: Sequence[Sequence[float]], clusters: Sequence[Hashable]
 def _alpha(coincidences: Floats, values: Floats, distance: Distance) -> Floats:
     """Alpha of each table of coincidences (n, K, K) between the given values."""
     margins = coincidences.sum(2)  # (n, K)
-    place = np.broadcast_to(values, margins.shape)
+    position = np.broadcast_to(values, margins.shape)
     if distance == "ordinal":
-        place = np.cumsum(margins, 1) - margins / 2
-    far = (place[:, :, None] - place[:, None, :]) ** 2
+        position = np.cumsum(margins, 1) - margins / 2
+    far = (position[:, :, None] - position[:, None, :]) ** 2
     if distance == "nominal":
         far = 1.0 - np.eye(len(values))[None]
     size = margins.sum(1)

@@ -94,10 +94,10 @@ class ReliabilityBin(NamedTuple):
 def reliability(probabilities: Floats, labels: Labels, *, num_bins: int = 10) -> list[ReliabilityBin]:
     """How often the likeliest verdict is right, by its probability, in equal-width bins; empty ones are left out."""
     confidence, chosen = probabilities.max(1), 1 - probabilities.argmax(1)
-    place = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    bin_of = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     bins = []
-    for b in np.unique(place).tolist():
-        inside = place == b
+    for b in np.unique(bin_of).tolist():
+        inside = bin_of == b
         sure, right = float(confidence[inside].mean()), float((chosen == labels)[inside].mean())
         bins.append(ReliabilityBin(b / num_bins, (b + 1) / num_bins, int(inside.sum()), sure, right))
     return bins
@@ -136,13 +136,13 @@ def tie_auc(labels: Labels, diff: Floats, clusters: Labels | None = None, *, see
 
 def _area(high: Floats, low: Floats, clusters: Labels | None, seed: int) -> Estimate:
     """How often a value of ``high`` exceeds one of ``low``, equal ones counting half; ``clusters`` of both in turn."""
-    values, place = np.unique(np.concatenate([high, low]), return_inverse=True)
-    names, row = np.unique(np.zeros(len(place)) if clusters is None else clusters, return_inverse=True)
+    values, code = np.unique(np.concatenate([high, low]), return_inverse=True)
+    names, row = np.unique(np.zeros(len(code)) if clusters is None else clusters, return_inverse=True)
 
     def area(counts: Floats) -> float:
         weights = counts[row]
-        of_high = np.bincount(place[: len(high)], weights[: len(high)], len(values))
-        of_low = np.bincount(place[len(high) :], weights[len(high) :], len(values))
+        of_high = np.bincount(code[: len(high)], weights[: len(high)], len(values))
+        of_low = np.bincount(code[len(high) :], weights[len(high) :], len(values))
         pairs = of_high.sum() * of_low.sum()
         return float(of_high @ (np.cumsum(of_low) - of_low / 2) / pairs) if pairs else math.nan
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 IMAGINED = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]])
 """What one imagined verdict of each kind adds to a rater's confusions: half right, the rest spread evenly."""
@@ -89,7 +89,7 @@ def fit_dawid_skene(
 
 
 def _maximise(
-    posterior: Floats, items: Places, raters: Places, said: Places, smoothing: float
+    posterior: Floats, items: Indices, raters: Indices, said: Indices, smoothing: float
 ) -> tuple[Floats, Floats]:
     """Prior (3,) and confusions (R, 3, 3), the same when A and B trade places."""
     prior = posterior.sum(0) + smoothing / 3
@@ -103,7 +103,7 @@ def _maximise(
     return prior / prior.sum(), confusion
 
 
-def _expect(prior: Floats, confusion: Floats, items: Places, raters: Places, said: Places) -> tuple[Floats, float]:
+def _expect(prior: Floats, confusion: Floats, items: Indices, raters: Indices, said: Indices) -> tuple[Floats, float]:
     """Posterior (N, 3) and log-likelihood."""
     with np.errstate(divide="ignore"):
         logs, log_prior = np.log(confusion), np.log(prior)

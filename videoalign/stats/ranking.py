@@ -18,7 +18,7 @@ from videoalign.stats.resampling import Estimate, cluster_numbers, of_sums, perc
 from videoalign.ties import davidson
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 PRIOR_DEVIATION = 3.0
 
@@ -39,7 +39,7 @@ def fit(pairs: ArrayLike, counts: ArrayLike, num_models: int) -> Fit:
     """Strengths of the models.
 
     Args:
-        pairs: places i, j below ``num_models`` of who is compared, (P, 2); a pair may stand more than once.
+        pairs: indices i, j below ``num_models`` of who is compared, (P, 2); a pair may stand more than once.
         counts: how often i won, there was a tie, and j won, (P, 3); need not be whole.
         num_models: M.
     """
@@ -75,8 +75,8 @@ def information_gain(fit: Fit, covariance: Floats, pairs: ArrayLike) -> Floats:
 def most_informative(fit: Fit, candidates: ArrayLike, num: int) -> list[int]:
     """Which comparisons to ask for next: rows of ``candidates`` (C, 2), best first, at most ``num``.
 
-    Each is chosen as if the ones before it had been judged already, so one doubtful pair does not take every place. Of
-    equally good ones the first row comes first.
+    Each is chosen as if the ones before it had been judged already, so that one doubtful pair is not chosen again and
+    again. Of equally good ones the first row comes first.
     """
     first, second = np.asarray(candidates, dtype=np.int64).reshape(-1, 2).T
     covariance, chosen = fit.covariance, list[int]()
@@ -92,7 +92,7 @@ def most_informative(fit: Fit, candidates: ArrayLike, num: int) -> list[int]:
     return chosen
 
 
-def linked_groups(pairs: ArrayLike, counts: ArrayLike, num_models: int, *, strongly: bool = False) -> Places:
+def linked_groups(pairs: ArrayLike, counts: ArrayLike, num_models: int, *, strongly: bool = False) -> Indices:
     """Number of the group that each model belongs to, (M,), numbered in the order of their first members.
 
     Models are of one group when comparisons lead from one to the other; strengths of different groups cannot be
@@ -146,8 +146,8 @@ def standings(
     """
     if not num_models:
         return []
-    places = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-    kinds, kind = np.unique(places, axis=0, return_inverse=True)
+    sides = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    kinds, kind = np.unique(sides, axis=0, return_inverse=True)
     numbers = cluster_numbers(clusters)
     sums = np.zeros((int(numbers.max(initial=-1)) + 1, len(kinds), 3))
     np.add.at(sums, (numbers, kind.reshape(-1)), np.asarray(counts, dtype=np.float64).reshape(-1, 3))
@@ -170,7 +170,7 @@ def standings(
     ]
 
 
-def _ranks(strengths: Floats, groups: Places) -> Floats:
+def _ranks(strengths: Floats, groups: Indices) -> Floats:
     """Ranks (n, M) within each group of strengths (n, M)."""
     rounded = np.round(strengths, 9)
     together = groups[:, None] == groups

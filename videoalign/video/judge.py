@@ -41,7 +41,7 @@ class FrameJudge(ABC):
 
     @property
     def sees_prompt(self) -> Mapping[str, bool]:
-        """Nothing: a dataset says it of its dimensions."""
+        """Empty: a dataset says it of its dimensions."""
         return {}
 
     def about(self) -> dict[str, Any]:

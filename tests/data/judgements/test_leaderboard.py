@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from videoalign.contracts.records import TOGETHER
 from videoalign.data.judgements.aggregate import JudgedPair, Shares
-from videoalign.data.judgements.leaderboard import ALL, build_leaderboards, choose_pairs
+from videoalign.data.judgements.leaderboard import build_leaderboards, choose_pairs
 from videoalign.stats.ranking import probabilities
 
 MODELS = {"x0": "x", "y0": "y", "z0": "z", "x1": "x", "u0": ""}
@@ -28,7 +29,7 @@ def test_wins_ties_and_losses_by_hand() -> None:
         judged("x0", "u0", "q", VQ=(1, 0, 0)),
     ]
     boards = build_leaderboards(pairs, MODELS, ["VQ", "MQ"], num=50)
-    assert list(boards) == ["VQ", "MQ", ALL]
+    assert list(boards) == ["VQ", "MQ", TOGETHER]
     board = boards["VQ"]
     assert (board.pairs, board.prompts, board.left_out) == (3, 2, 2)
     counts = {row.model: (row.wins, row.ties, row.losses) for row in board.models}
@@ -40,7 +41,7 @@ def test_wins_ties_and_losses_by_hand() -> None:
     assert board.models[0].model == "z" and board.models[-1].model == "y"
     assert board.connected and not board.settled  # z never lost
     assert (boards["MQ"].pairs, [row.model for row in boards["MQ"].models]) == (1, ["x", "y"])
-    assert boards[ALL].models[-1].ties == pytest.approx(4 / 3)
+    assert boards[TOGETHER].models[-1].ties == pytest.approx(4 / 3)
 
 
 def test_models_that_were_never_compared_are_of_different_groups() -> None:

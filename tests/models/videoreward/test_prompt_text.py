@@ -1,4 +1,4 @@
-"""A prompt that is no text is told in its place, whatever it is."""
+"""A prompt that is no text is reported at its index, whatever it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of many clips: those of the clips one by one, in their order, a broken one told in its place."""
+"""Scores of many clips: those of the clips one by one, in their order, a broken one reported at its index."""
 
 from __future__ import annotations
 

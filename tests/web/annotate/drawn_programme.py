@@ -25,7 +25,7 @@ from videoalign.web.annotate.programme.programme import Desk, open_desk
 from videoalign.web.annotate.programme.schema import Submission
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database
-from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Role
+from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole
 from videoalign.web.refusals import Refusal
 
 MEMORY = Path("/dev/shm")
@@ -42,7 +42,7 @@ FOREIGN = Judgement(
 )
 NOTHING = {"gold_share": 0.0, "repeat_share": 0.0, "qualification_pairs": 0, "min_watch": 0.0, "repeat_gap": 1}
 FIRST = {"raters_per_pair": 2}
-FIRST_ROLES = (Role.RATER, Role.RATER, Role.RATER, Role.ADJUDICATOR)
+FIRST_ROLES = (PersonRole.RATER, PersonRole.RATER, PersonRole.RATER, PersonRole.ADJUDICATOR)
 BEGIN = 1_800_000_000.0
 
 

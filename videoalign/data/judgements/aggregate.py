@@ -64,12 +64,12 @@ def aggregate_pairs(
             prompt_id=pair.prompt_id,
             clip_a=pair.clip_a,
             clip_b=pair.clip_b,
-            labels={name: decided[name][place][0] for name in dimensions},
+            labels={name: decided[name][index][0] for name in dimensions},
             split=splits[pair.prompt_id],
-            votes={name: counts[name][place].votes for name in dimensions},
-            shares={name: decided[name][place][1] for name in dimensions},
+            votes={name: counts[name][index].votes for name in dimensions},
+            shares={name: decided[name][index][1] for name in dimensions},
         )
-        for place, pair in enumerate(pairs)
+        for index, pair in enumerate(pairs)
     ]
 
 
@@ -87,13 +87,13 @@ class RaterFit(NamedTuple):
 
 def fit_raters(pairs: Sequence[VotedPair], dimension: str) -> RaterFit | None:
     """Dawid and Skene's model of the first votes of all raters on a dimension; None where nobody voted."""
-    rows = {place: row for place, pair in enumerate(pairs) if (row := pair.table_row(dimension))}
+    rows = {index: row for index, pair in enumerate(pairs) if (row := pair.table_row(dimension))}
     if not rows:
         return None
     raters = sorted({rater for row in rows.values() for rater in row})
-    number = {rater: place for place, rater in enumerate(raters)}
+    number = {rater: index for index, rater in enumerate(raters)}
     said = [(item, number[rater], value) for item, row in enumerate(rows.values()) for rater, value in row.items()]
-    votes = Counter(place for _, place, _ in said)
+    votes = Counter(index for _, index, _ in said)
     return RaterFit(fit_dawid_skene(*zip(*said, strict=True)), raters, [votes[number[r]] for r in raters], list(rows))
 
 
@@ -118,11 +118,11 @@ def _by_dawid_skene(pairs: Sequence[VotedPair], dimension: str, counts: Sequence
     found = fit_raters(pairs, dimension)
     if found is None:
         return decided
-    for place, chances in zip(found.judged, found.fit.posterior.tolist(), strict=True):
-        if not counts[place].by:
+    for index, chances in zip(found.judged, found.fit.posterior.tolist(), strict=True):
+        if not counts[index].by:
             best, second = sorted(chances, reverse=True)[:2]
             label = VERDICTS[chances.index(best)] if best - second > 1e-9 else None
-            decided[place] = (label, (chances[0], chances[1], chances[2]))
+            decided[index] = (label, (chances[0], chances[1], chances[2]))
     return decided
 
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from videoalign.contracts.records import TOGETHER
 from videoalign.data.judgements.aggregate import JudgedPair
 from videoalign.stats.ranking import fit, linked_groups, most_informative, standings
 from videoalign.stats.resampling import Estimate
-
-ALL = "overall"
-"""Name of the leaderboard over all dimensions together, see `pooled_name`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +93,8 @@ def build_leaderboards(
 
 
 def pooled_name(dimensions: Iterable[str]) -> str:
-    """`ALL`, or, where a dimension is called that, a name that no dimension can have."""
-    return ALL if ALL not in dimensions else "all dimensions"
+    """`TOGETHER`, or, where a dimension is called that, a name that no dimension can have."""
+    return TOGETHER if TOGETHER not in dimensions else "all dimensions"
 
 
 def choose_pairs(
@@ -106,7 +104,7 @@ def choose_pairs(
     candidates: Sequence[tuple[str, str]],
     num: int,
 ) -> list[int]:
-    """Which pairs of clips to show next: places in ``candidates``, the most telling of the models' strengths first.
+    """Which pairs of clips to show next: indices in ``candidates``, the most telling of the models' strengths first.
 
     Pairs by one and the same model or an unknown one tell nothing and come last, in their order.
 
@@ -118,23 +116,23 @@ def choose_pairs(
         num: at most this many.
     """
     named = [(generators.get(a, ""), generators.get(b, "")) for a, b in candidates]
-    telling = [place for place, (a, b) in enumerate(named) if a and b and a != b]
+    telling = [index for index, (a, b) in enumerate(named) if a and b and a != b]
     duels = _compare(pairs, generators, dimensions)
-    models = sorted({*duels.models, *(model for place in telling for model in named[place])})
-    number = {model: place for place, model in enumerate(models)}
+    models = sorted({*duels.models, *(model for index in telling for model in named[index])})
+    number = {model: index for index, model in enumerate(models)}
     compared, shares = duels.totals()
     known = [[number[duels.models[i]], number[duels.models[j]]] for i, j in compared.tolist()]
     now = fit(known, shares, len(models))
-    best = most_informative(now, [[number[a], number[b]] for a, b in (named[place] for place in telling)], num)
+    best = most_informative(now, [[number[a], number[b]] for a, b in (named[index] for index in telling)], num)
     rest = sorted(set(range(len(candidates))) - set(telling))
-    return [*(telling[place] for place in best), *rest][:num]
+    return [*(telling[index] for index in best), *rest][:num]
 
 
 @dataclass(frozen=True, eq=False)
 class _Comparisons:
     models: list[str]
     sides: NDArray[np.int64]
-    """Places of both models, (N, 2), the first name first."""
+    """Indices of both models, (N, 2), the first name first."""
     shares: NDArray[np.float64]
     """How far the first won, tied and lost, (N, 3)."""
     prompts: list[str]
@@ -163,7 +161,7 @@ def _compare(pairs: Sequence[JudgedPair], generators: Mapping[str, str], dimensi
         counted += 1
         rows += [(a, b, shares, pair.prompt_id) if a < b else (b, a, shares[::-1], pair.prompt_id) for shares in said]
     models = sorted({name for a, b, *_ in rows for name in (a, b)})
-    number = {name: place for place, name in enumerate(models)}
+    number = {name: index for index, name in enumerate(models)}
     return _Comparisons(
         models,
         np.array([(number[a], number[b]) for a, b, *_ in rows], dtype=np.int64).reshape(-1, 2),
@@ -183,20 +181,20 @@ def _board(duels: _Comparisons, seed: int, num: int) -> Leaderboard:
     both = of_first + of_second[:, ::-1]
     groups = linked_groups(compared, shares, count)
     strongly = linked_groups(compared, shares, count, strongly=True)
-    places = standings(duels.sides, duels.shares, duels.prompts, count, rng=np.random.default_rng(seed), num=num)
+    found = standings(duels.sides, duels.shares, duels.prompts, count, rng=np.random.default_rng(seed), num=num)
     rows = [
         ModelStanding(
             model=model,
-            rank=place.rank,
-            rank_low=place.rank_low,
-            rank_high=place.rank_high,
-            strength=place.strength,
+            rank=standing.rank,
+            rank_low=standing.rank_low,
+            rank_high=standing.rank_high,
+            strength=standing.strength,
             wins=float(both[m, 0]),
             ties=float(both[m, 1]),
             losses=float(both[m, 2]),
             group=int(groups[m]),
         )
-        for m, (model, place) in enumerate(zip(duels.models, places, strict=True))
+        for m, (model, standing) in enumerate(zip(duels.models, found, strict=True))
     ]
     return Leaderboard(
         models=tuple(sorted(rows, key=lambda row: (row.group, row.rank, row.model))),

@@ -50,27 +50,27 @@ class Count(NamedTuple):
 
 def count_votes(votes: Sequence[Vote]) -> Count:
     """Counts what was said of one dimension of one pair, in the order in which it was said."""
-    values = [votes[place].value for place in first_votes(votes)]
-    place = last_word(votes)
-    by, word = (None, None) if place is None else (Role(votes[place].role), votes[place].value)
+    values = [votes[index].value for index in first_votes(votes)]
+    index = last_word(votes)
+    by, word = (None, None) if index is None else (Role(votes[index].role), votes[index].value)
     return _count(values.count(1), values.count(0), values.count(-1), values.count(None), by, word)
 
 
 def first_votes(votes: Sequence[Vote]) -> list[int]:
-    """Places of the verdicts that are votes: of each rater the first valid one, else the first; of unnamed ones all."""
+    """Indices of the verdicts that are votes: each rater's first valid one, else the first; of unnamed raters all."""
     of_rater: dict[str | int, int] = {}
-    for place, vote in enumerate(votes):
+    for index, vote in enumerate(votes):
         if vote.role == Role.RATER:
-            first = of_rater.setdefault(vote.rater or place, place)
+            first = of_rater.setdefault(vote.rater or index, index)
             if votes[first].value is None:
-                of_rater[vote.rater or place] = first if vote.value is None else place
+                of_rater[vote.rater or index] = first if vote.value is None else index
     return list(of_rater.values())
 
 
 def last_word(votes: Sequence[Vote]) -> int | None:
-    """Place of the verdict that is the label: the last known answer, else the last word of an adjudicator; or None."""
+    """Index of the verdict that is the label: the last known answer, else the last word of an adjudicator; or None."""
     for role in FINAL:
-        found = [place for place, vote in enumerate(votes) if vote.role == role]
+        found = [index for index, vote in enumerate(votes) if vote.role == role]
         if found:
             return found[-1]
     return None
@@ -146,8 +146,8 @@ def standing(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The judgements that labels come from, in their order: the last word on a dimension of a pair where there is one,
     else the votes."""
     said: dict[tuple[frozenset[str], str], list[tuple[int, Judgement]]] = {}
-    for place, row in enumerate(judgements):
-        said.setdefault((frozenset((row.clip_a, row.clip_b)), row.dimension), []).append((place, row))
+    for index, row in enumerate(judgements):
+        said.setdefault((frozenset((row.clip_a, row.clip_b)), row.dimension), []).append((index, row))
     kept: list[tuple[int, Judgement]] = []
     for rows in said.values():
         votes = [Vote(row.rater, VOTE_VALUES[row.label], row.role) for _, row in rows]

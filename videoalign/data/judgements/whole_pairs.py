@@ -36,8 +36,8 @@ def whole_pairs(path: Path) -> Iterator[list[Judgement]]:
     starts = np.flatnonzero(np.diff(first[order], prepend=-1))  # where pairs begin in the new order
     begin = 0
     while begin < len(order):
-        place = np.searchsorted(starts, begin + _ROWS_OF_A_PART)
-        end = int(starts[place]) if place < len(starts) else len(order)
+        index = np.searchsorted(starts, begin + _ROWS_OF_A_PART)
+        end = int(starts[index]) if index < len(starts) else len(order)
         yield list(records_of(table.take(order[begin:end]).cast(schema), Judgement))
         begin = end
 

@@ -28,7 +28,7 @@ class LoadOptions(Config):
     """Where the weights go, as torch names it; default: the processor."""
 
     def check(self) -> None:
-        """Nothing when this machine can load so.
+        """Checks that this machine can load so.
 
         Raises:
             ConfigError: no such device.

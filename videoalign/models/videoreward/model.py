@@ -297,7 +297,7 @@ class VideoReward(nn.Module):
         batch_size: int = BATCH_SIZE,
         workers: int = NUM_WORKERS,
     ) -> list[ClipScore]:
-        """Normalised and raw scores of clips in any form, order kept; a broken clip is told in its place.
+        """Normalised and raw scores of clips in any form, order kept; a broken clip is reported at its index.
 
         Args:
             videos: each a path, an address, the bytes of a file, a `Video`, or ``(frames, fps)`` with a uint8 tensor or
@@ -357,9 +357,9 @@ class VideoReward(nn.Module):
         """See `RewardModel.verdict_law`; None where it was trained without a law of ties."""
         if self.settings.ties is None:
             return None
-        place, std = self.dimensions.index(dimension), self.normalisation()[dimension].std
-        column = np.eye(len(self.dimensions))[place] * std  # one normalised unit of the dimension, in raw scores
-        return lambda diff: self.verdict_probabilities(np.outer(diff, column), np.zeros(len(column)))[:, place]
+        index, std = self.dimensions.index(dimension), self.normalisation()[dimension].std
+        column = np.eye(len(self.dimensions))[index] * std  # one normalised unit of the dimension, in raw scores
+        return lambda diff: self.verdict_probabilities(np.outer(diff, column), np.zeros(len(column)))[:, index]
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """(raw - mean) / std per dimension, (N, D).

@@ -101,7 +101,7 @@ def _find(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _check_reproducible(file: Path, config: dict[str, Any]) -> None:
-    """Nothing when the run read clips and pooled scores in the one way that is reproduced here."""
+    """Checks that the run read clips and pooled scores in the one way that is reproduced here."""
     data, model = config["data_config"], config["model_config"]
     kept = {
         "reward_token": (model.get("reward_token"), "special"),

@@ -117,7 +117,7 @@ def backbone_name(key: str) -> str:
 
 
 def check_complete(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, whole: bool, tower: bool) -> None:
-    """Nothing when every tensor has its place and every place its tensor.
+    """Checks that the checkpoint has every tensor of the backbone and no other.
 
     Args:
         weights: of `merge_state`.

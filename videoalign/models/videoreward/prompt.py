@@ -60,7 +60,7 @@ def section(dimension: Dimension, pooling: str = "special") -> str:
 
 
 def check_template(template: str, dimensions: Sequence[Dimension], pooling: str = "special") -> None:
-    """Nothing when the template can score these dimensions.
+    """Checks that the template can score these dimensions.
 
     Raises:
         ConfigError: ``{video}``, the prompt or a token is missing, stands twice or stands on the wrong side of the
@@ -112,7 +112,7 @@ class Chat:
         return [self._id(token) for token in tokens]
 
     def check_prompt(self, prompt: str) -> None:
-        """Nothing when the prompt is plain text.
+        """Checks that the prompt is plain text.
 
         Raises:
             DataError: it is no text or empty, or holds one of the tokenizer's special tokens, a reward token for one.
@@ -145,14 +145,14 @@ class Chat:
 
         Args:
             template: holds ``{video}`` and maybe ``{prompt}``.
-            num_video_tokens: places that a run of the clip takes.
+            num_video_tokens: how often the clip's token stands.
             prompt: for ``{prompt}``.
             clip_text: for ``{video}``, with a video token per run; one that brings its own marks also replaces those
                 around ``{video}``.
         """
         before, after = template.split(MARKED if VISION_START in clip_text and MARKED in template else VIDEO)
         ids = self.encode(before + clip_text + after.replace(PROMPT, prompt))
-        return [place for token in ids for place in [token] * (num_video_tokens if token == self.video_id else 1)]
+        return [one for token in ids for one in [token] * (num_video_tokens if token == self.video_id else 1)]
 
     def batch(self, rows: Sequence[list[int]], clips: Sequence[Patches], processor: VideoProcessor) -> ModelInputs:
         """Pads token rows on the right and joins the clips' patches."""

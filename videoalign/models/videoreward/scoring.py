@@ -1,4 +1,4 @@
-"""Scores of clips in any form: decoded in worker threads ahead of the model, order kept, a broken one told in place."""
+"""Scores of clips, decoded in threads ahead of the model; order is kept, and a broken one is reported at its index."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def batches(clips: Sequence[Patches], batch_size: int, device: torch.device) -> 
     """Neighbours that go through the model together: at most ``batch_size`` clips, and not too many patches."""
     most = MAX_PATCHES_CPU if device.type == "cpu" else MAX_PATCHES
     start = patches = 0
-    for place, clip in enumerate(clips):
+    for index, clip in enumerate(clips):
         patches += len(clip.values)
-        if place > start and (place - start == batch_size or patches > most):
-            yield slice(start, place)
-            start, patches = place, len(clip.values)
+        if index > start and (index - start == batch_size or patches > most):
+            yield slice(start, index)
+            start, patches = index, len(clip.values)
     if clips:
         yield slice(start, len(clips))
 

@@ -26,7 +26,7 @@ from videoalign.evaluation.probes import (
     MIN_CLIPS,
     PROBES,
     Probe,
-    Role,
+    Quality,
     count_changes,
     deviations,
     expectation,
@@ -49,7 +49,7 @@ class ProbeConfig(Config):
     """Deviations; a change that is not larger counts as none."""
     min_clips: int = Field(MIN_CLIPS, ge=2)
     """Fewest clips that a verdict is given on."""
-    roles: dict[str, Role] = {}
+    roles: dict[str, Quality] = {}
     """By dimension, ``visual_quality``, ``motion_quality`` or ``text_alignment``; VQ, MQ and TA have theirs unless
     named here. A dimension without a role is counted and gets no verdict."""
 
@@ -117,7 +117,7 @@ def spread_clips(clips: Sequence[Clip], num_clips: int, *, seed: int) -> list[Cl
     return [clip for clip in clips if clip.clip_id in chosen]
 
 
-def _roles(reward: RewardModel, config: ProbeConfig) -> dict[str, Role]:
+def _roles(reward: RewardModel, config: ProbeConfig) -> dict[str, Quality]:
     for name in config.roles:
         if name not in reward.dimensions:
             hint = did_you_mean(name, reward.dimensions)
@@ -133,7 +133,7 @@ def _sees_prompt(reward: RewardModel, dataset: Dataset) -> dict[str, bool]:
 def _count(
     probe: Probe,
     change: np.ndarray,
-    dimensions: Sequence[tuple[str, Role | None, bool | None]],
+    dimensions: Sequence[tuple[str, Quality | None, bool | None]],
     clips: Sequence[Clip],
     refusal: str | None,
     config: ProbeConfig,
@@ -162,9 +162,9 @@ def _score_all(
     after = np.full((len(PROBES), *before.shape), np.nan)
     refusals: dict[str, str] = {}
     with progress("probe clips", len(clips)) as advance:
-        for place, clip in enumerate(clips):
+        for index, clip in enumerate(clips):
             prompt, video = prompts[clip.prompt_id], dataset.load(clip)
-            before[place] = _scores(reward, [video], [prompt.text])[0]
+            before[index] = _scores(reward, [video], [prompt.text])[0]
             for first in range(0, len(PROBES), BATCH_SIZE):
                 batch = PROBES[first : first + BATCH_SIZE]
                 told = _score_changed(reward, clip, video, prompt.text, of_split[prompt.split], batch, seed)
@@ -172,7 +172,7 @@ def _score_all(
                     if isinstance(row, DataError):
                         refusals.setdefault(probe.name, str(row))
                     else:
-                        after[number, place] = row
+                        after[number, index] = row
             advance()
     return before, after, refusals
 

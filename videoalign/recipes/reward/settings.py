@@ -74,7 +74,7 @@ class RewardTrainConfig(Config):
 
 
 def check_settings(config: RewardTrainConfig) -> None:
-    """Nothing when the settings fit each other.
+    """Checks that the settings fit each other.
 
     Raises:
         ConfigError: an unknown part in ``rates``, or a setting that could have no effect.

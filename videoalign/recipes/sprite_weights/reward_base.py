@@ -172,8 +172,8 @@ def word_accuracy(
 
     ``colour``, ``shape`` and ``motion``: of the words that the attribute may have, the true one is the likeliest at its
     place in a description (the wording around it is a matter of taste); 'moves left' counts when both words are
-    right. ``check``: single words are told right to fit or not. ``compare``: the attribute that a sentence gets wrong,
-    or ``nothing``, is named.
+    right. ``check``: whether a single word fits is predicted correctly. ``compare``: the attribute that a sentence
+    gets wrong, or ``nothing``, is named.
     """
     clips = Clips(num_clips, seed)
     collate, objective = LessonCollate(chat, clip_features(model, clips)), AnswerObjective(model)

@@ -62,7 +62,7 @@ class ScoreClient:
     def score(
         self, videos: Sequence[ClipSource], prompts: Sequence[str] | str, *, clips_per_request: int = 4
     ) -> list[ClipScore]:
-        """Scores of clips, order kept; a broken clip is told in its place, as `VideoReward.score` does.
+        """Scores of clips, order kept; a broken clip is reported at its index, as `VideoReward.score` does.
 
         Args:
             videos: see `ClipSource`.

@@ -25,7 +25,7 @@ from videoalign.web.annotate.programme.programme import Desk, open_desk
 from videoalign.web.annotate.programme.schema import Submission
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database, address
-from videoalign.web.annotate.storage.tables import Person, Role
+from videoalign.web.annotate.storage.tables import Person, PersonRole
 
 Make = Callable[..., Path]
 SETTINGS = AnnotateSettings(qualification_pairs=0, gold_share=0, repeat_share=0, min_watch=0, raters_per_pair=1, seed=0)
@@ -62,7 +62,7 @@ def serve() -> Iterator[Callable[..., Served]]:
         sync_pairs(desk)
         with store.read() as session:
             rater = session.scalar(select(Person.id).where(Person.status == "active"))
-        invited = rater or store.write(lambda session: people.invite(desk, session, None, Role.RATER, "Mina"))[0]
+        invited = rater or store.write(lambda session: people.invite(desk, session, None, PersonRole.RATER, "Mina"))[0]
         return Served(desk, invited)
 
     yield start

@@ -23,7 +23,7 @@ from videoalign.web.annotate.storage.tables import (
     Invitation,
     Pair,
     Person,
-    Role,
+    PersonRole,
     Said,
     SignIn,
     Status,
@@ -180,7 +180,7 @@ def test_the_first_admin_may_be_forgotten_and_the_next_start_makes_another(
     again = open_programme(folder)
     assert again.admin.http.get("/admin").status_code == 200
     with again.desk.database.read() as session:
-        admins = session.execute(select(Person.name, Person.status).where(Person.role == Role.ADMIN)).all()
+        admins = session.execute(select(Person.name, Person.status).where(Person.role == PersonRole.ADMIN)).all()
     assert admins == [("admin-1", Status.FORGOTTEN), ("owner", Status.ACTIVE)]
 
 

@@ -19,8 +19,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from sqlalchemy import func, select
 
 from tests.web.annotate.drawn_programme import CLIPS, FOREIGN, PAIRS, PROMPTS, Programme, as_told, template
-from videoalign.contracts.records import Dimension
-from videoalign.contracts.records import Role as Voice
+from videoalign.contracts.records import Dimension, Role
 from videoalign.data.dataset import Dataset
 from videoalign.data.judgements.aggregate import aggregate_pairs
 from videoalign.errors import ConfigError
@@ -30,7 +29,7 @@ from videoalign.web.annotate.programme.following import Follower
 from videoalign.web.annotate.programme.media_index import Library, stamp
 from videoalign.web.annotate.programme.programme import open_desk
 from videoalign.web.annotate.settings import AnnotateSettings
-from videoalign.web.annotate.storage.tables import Assignment, Kind, PairState, Role, Said, Work
+from videoalign.web.annotate.storage.tables import Assignment, Kind, PairState, PersonRole, Said, Work
 
 COUNT_EVERY = 4
 """Steps from one count to the next; there is one at the end as well."""
@@ -75,8 +74,8 @@ class Histories(Programme):
     # What people do.
 
     @precondition(lambda self: len(self.people) < 7)
-    @rule(role=st.sampled_from([Role.RATER, Role.ADJUDICATOR]))
-    def invite(self, role: Role) -> None:
+    @rule(role=st.sampled_from([PersonRole.RATER, PersonRole.ADJUDICATOR]))
+    def invite(self, role: PersonRole) -> None:
         work = lambda session: people.invite(self.desk, session, None, role, "Somebody")[0]  # noqa: E731
         self.people.append(self.store.write(work))
 
@@ -226,10 +225,10 @@ class Histories(Programme):
         names = [one.name for one in self.dimensions]
         for row in ours:
             assert {row.clip_a, row.clip_b} <= self.clips and row.prompt_id in self.prompts and row.dimension in names
-        known = [row for row in ours if row.role != Voice.GOLD]
+        known = [row for row in ours if row.role != Role.GOLD]
         assert Counter(map(as_told, known)) == Counter(self.told(names)), "each once, and nothing else"
         splits = dict.fromkeys(self.prompts, "train")
-        labelling = [row for row in ours if row.role in (Voice.RATER, Voice.ADJUDICATOR, Voice.GOLD)]
+        labelling = [row for row in ours if row.role in (Role.RATER, Role.ADJUDICATOR, Role.GOLD)]
         labels = {(one.clip_a, one.clip_b): one.labels for one in aggregate_pairs(ours, names, splits)}
         only = {(one.clip_a, one.clip_b): one.labels for one in aggregate_pairs(labelling, names, splits)}
         assert labels == only, "tests and second looks are no votes"

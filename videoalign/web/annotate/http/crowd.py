@@ -15,7 +15,7 @@ from videoalign.web.annotate.http.sessions import AtDesk, set_cookie
 from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.programme import Desk
 from videoalign.web.annotate.settings import Crowd
-from videoalign.web.annotate.storage.tables import Person, Role
+from videoalign.web.annotate.storage.tables import Person, PersonRole
 from videoalign.web.refusals import Refusal
 
 router = APIRouter(prefix="/crowd", default_response_class=HTMLResponse)
@@ -56,7 +56,7 @@ def come_in(desk: Desk, session: Session, crowd: Crowd, name: str) -> str:
     known = _require_room(crowd, session, name)
     if known is not None:
         return people.sign_in(desk, session, people.link(desk, session, None, known))
-    number, token = people.invite(desk, session, None, Role.RATER, name)
+    number, token = people.invite(desk, session, None, PersonRole.RATER, name)
     people.find(session, number).crowd_key = people.digest(name)
     return people.sign_in(desk, session, token)
 

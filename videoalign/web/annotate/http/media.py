@@ -12,7 +12,7 @@ from sqlalchemy import select
 from videoalign.web.annotate.http.sessions import AnyVisitor, AtDesk
 from videoalign.web.annotate.programme import watching
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Assignment, Pair, Role
+from videoalign.web.annotate.storage.tables import Assignment, Pair, PersonRole
 from videoalign.web.refusals import Refusal
 
 router = APIRouter(prefix="/media")
@@ -36,7 +36,7 @@ def reference(desk: AtDesk, visitor: AnyVisitor, assignment: str) -> FileRespons
             .join(Pair, Pair.id == Assignment.pair_id)
             .where(Assignment.id == assignment)
         ).first()
-    if row is None or (visitor.role == Role.RATER and row.person_id != visitor.person_id):
+    if row is None or (visitor.role == PersonRole.RATER and row.person_id != visitor.person_id):
         raise NO_CLIP
     return reference_file(desk, row.prompt_id)
 
@@ -50,7 +50,7 @@ def clip(desk: AtDesk, visitor: AnyVisitor, assignment: str, side: Literal["left
             .join(Pair, Pair.id == Assignment.pair_id)
             .where(Assignment.id == assignment)
         ).first()
-    if row is None or (visitor.role == Role.RATER and row.person_id != visitor.person_id):
+    if row is None or (visitor.role == PersonRole.RATER and row.person_id != visitor.person_id):
         raise NO_CLIP
     clip_id = row.clip_b if (side == "left") == row.swapped else row.clip_a
     found = clip_file(desk, clip_id)

@@ -25,7 +25,7 @@ from videoalign.web.annotate.http.sessions import (
 from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.people import Visitor
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Role
+from videoalign.web.annotate.storage.tables import PersonRole
 from videoalign.web.refusals import Refusal
 
 router = APIRouter(default_response_class=HTMLResponse)
@@ -35,7 +35,7 @@ _environment = jinja2.Environment(
 )
 templates = Jinja2Templates(env=_environment)
 _environment.filters["when"] = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
-HOME = {Role.ADMIN: "/admin", Role.RATER: "/rate", Role.ADJUDICATOR: "/adjudicate"}
+HOME = {PersonRole.ADMIN: "/admin", PersonRole.RATER: "/rate", PersonRole.ADJUDICATOR: "/adjudicate"}
 
 
 def render(

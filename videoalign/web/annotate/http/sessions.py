@@ -11,7 +11,7 @@ from fastapi import Depends, Request, Response
 from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.people import Visitor
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Role
+from videoalign.web.annotate.storage.tables import PersonRole
 from videoalign.web.refusals import Refusal
 
 
@@ -45,7 +45,7 @@ def require_visitor(request: Request, desk: AtDesk) -> Visitor:
 AnyVisitor = Annotated[Visitor, Depends(require_visitor)]
 
 
-def require_role(*roles: Role) -> Callable[[Visitor], Awaitable[Visitor]]:
+def require_role(*roles: PersonRole) -> Callable[[Visitor], Awaitable[Visitor]]:
     """A dependency that lets these roles in and nobody else."""
 
     async def check(visitor: AnyVisitor) -> Visitor:
@@ -56,10 +56,10 @@ def require_role(*roles: Role) -> Callable[[Visitor], Awaitable[Visitor]]:
     return check
 
 
-AdminVisitor = Annotated[Visitor, Depends(require_role(Role.ADMIN))]
-AdjudicatorVisitor = Annotated[Visitor, Depends(require_role(Role.ADJUDICATOR))]
-OverseeingVisitor = Annotated[Visitor, Depends(require_role(Role.ADJUDICATOR, Role.ADMIN))]
-JudgeVisitor = Annotated[Visitor, Depends(require_role(Role.RATER, Role.ADJUDICATOR))]
+AdminVisitor = Annotated[Visitor, Depends(require_role(PersonRole.ADMIN))]
+AdjudicatorVisitor = Annotated[Visitor, Depends(require_role(PersonRole.ADJUDICATOR))]
+OverseeingVisitor = Annotated[Visitor, Depends(require_role(PersonRole.ADJUDICATOR, PersonRole.ADMIN))]
+JudgeVisitor = Annotated[Visitor, Depends(require_role(PersonRole.RATER, PersonRole.ADJUDICATOR))]
 
 
 async def require_csrf(request: Request, visitor: AnyVisitor) -> None:

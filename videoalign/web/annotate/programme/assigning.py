@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Role, Status, Work
+from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Status, Work
 
 TRIED = 16
 """Matchups that are looked through for a telling pair before any pair will do."""
@@ -24,10 +24,10 @@ def held(desk: Desk, session: Session, person: Person, most: int | None = None) 
     The pair has the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``. With
     ``most``, nothing is given to somebody who holds that many.
     """
-    if person.status == Status.PAUSED or person.role == Role.ADMIN:
+    if person.status == Status.PAUSED or person.role == PersonRole.ADMIN:
         return None, []
     session.flush()
-    limit = 1 if person.role == Role.ADJUDICATOR else HELD
+    limit = 1 if person.role == PersonRole.ADJUDICATOR else HELD
     limit = limit if most is None else min(limit, most)
     for _ in range(TRIED):
         rows = _holds_here(desk, session, person.id)
@@ -148,7 +148,7 @@ def holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
 def _give(desk: Desk, session: Session, person: Person) -> str | None:
     """Gives somebody one more pair and returns the assignment's id; None where there is none for them now."""
     chosen: int | None
-    if person.role == Role.ADJUDICATOR:
+    if person.role == PersonRole.ADJUDICATOR:
         disputed = _here(desk, _disputed(person.id).order_by(Pair.id).limit(1))
         chosen, kind = session.scalar(disputed), Kind.ADJUDICATION
     elif person.status == Status.QUALIFYING:

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.records import VOTE_VALUES
-from videoalign.contracts.records import Role as Voice
+from videoalign.contracts.records import VOTE_VALUES, Role
 from videoalign.data.judgements.votes import Count, Vote, count_votes, disputed, is_right
 from videoalign.web.annotate.programme import assigning
 from videoalign.web.annotate.programme.programme import Desk
@@ -20,11 +19,11 @@ from videoalign.web.refusals import Refusal
 
 PAIRS_AT_ONCE = 500
 VOICES = {
-    Kind.RATING: Voice.RATER,
-    Kind.REPEAT: Voice.REPEAT,
-    Kind.QUALIFICATION: Voice.QUALIFICATION,
-    Kind.GOLD: Voice.HIDDEN_GOLD,
-    Kind.ADJUDICATION: Voice.ADJUDICATOR,
+    Kind.RATING: Role.RATER,
+    Kind.REPEAT: Role.REPEAT,
+    Kind.QUALIFICATION: Role.QUALIFICATION,
+    Kind.GOLD: Role.HIDDEN_GOLD,
+    Kind.ADJUDICATION: Role.ADJUDICATOR,
 }
 """As what a verdict counts, by why its pair was given."""
 
@@ -147,7 +146,7 @@ def _count(wording: Wording, pair: Pair, work: Sequence[Any]) -> dict[str, Count
                 votes[name].append(Vote(str(row.person_id), VOTE_VALUES[label], VOICES[Kind(row.kind)]))
     for name, label in (pair.answers or {}).items():
         if name in votes:
-            votes[name].append(Vote("", VOTE_VALUES[label], Voice.GOLD))
+            votes[name].append(Vote("", VOTE_VALUES[label], Role.GOLD))
     return {name: count_votes(said) for name, said in votes.items()}
 
 

@@ -150,7 +150,7 @@ def _require_at_work(person: Person) -> None:
 
 
 def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
-    """Nothing when the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
+    """Checks that the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
     _require_at_work(person)
     if not desk.library.shows(pair):
         raise Refusal(410, "expired", "the clips of this pair have left the programme; go on to the next.")

@@ -11,7 +11,17 @@ from videoalign.web.annotate.programme import assigning, deciding, quotas, watch
 from videoalign.web.annotate.programme.judging import as_shown
 from videoalign.web.annotate.programme.programme import Desk
 from videoalign.web.annotate.programme.schema import readable_draft
-from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Status, Work
+from videoalign.web.annotate.storage.tables import (
+    Assignment,
+    Kind,
+    Pair,
+    PairState,
+    Person,
+    PersonRole,
+    Said,
+    Status,
+    Work,
+)
 
 NOTHING_LEFT = "There is no pair for you now. Thank you; come back later for what others leave."
 THAT_IS_ALL = "You have judged all that there is for you. Thank you very much!"
@@ -42,8 +52,8 @@ def _state(person: Person, has_pair: bool, room: quotas.Room | None) -> tuple[st
     if not has_pair and room is not None and room.pairs <= 0:
         return "done", room.message
     if not has_pair:
-        return "done", NOTHING_DISPUTED if person.role == Role.ADJUDICATOR else NOTHING_LEFT
-    if person.role == Role.ADJUDICATOR:
+        return "done", NOTHING_DISPUTED if person.role == PersonRole.ADJUDICATOR else NOTHING_LEFT
+    if person.role == PersonRole.ADJUDICATOR:
         return "adjudication", ""
     return ("qualification", "") if person.status == Status.QUALIFYING else ("rating", "")
 
@@ -129,7 +139,7 @@ def _progress(desk: Desk, session: Session, person: Person, num_held: int, room:
         return {"done": done, "total": done}
 
     def count() -> int:
-        if person.role == Role.ADJUDICATOR:
+        if person.role == PersonRole.ADJUDICATOR:
             waiting = connection.execute(_DISPUTED, {"person": person.id}).scalar_one()
             return int(done + num_held + waiting)
         found = connection.execute(_REACH, {"person": person.id}).one()

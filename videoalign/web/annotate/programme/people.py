@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.web.annotate.programme import assigning
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Invitation, Pair, PairState, Person, Role, SignIn, Status
+from videoalign.web.annotate.storage.tables import Invitation, Pair, PairState, Person, PersonRole, SignIn, Status
 from videoalign.web.refusals import Refusal
 
 TOKEN_BYTES = 32
@@ -27,7 +27,7 @@ class Visitor:
 
     person_id: int
     name: str
-    role: Role
+    role: PersonRole
     csrf_token: str
 
 
@@ -41,9 +41,9 @@ def csrf_token(session_token: str) -> str:
     return hmac.new(session_token.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
-def invite(desk: Desk, session: Session, by: int | None, role: Role, name: str) -> tuple[int, str]:
+def invite(desk: Desk, session: Session, by: int | None, role: PersonRole, name: str) -> tuple[int, str]:
     """A new person and the token of the link that lets them in: ``(person id, token)``."""
-    qualifies = role == Role.RATER and desk.settings.qualification_pairs > 0 and _has_gold(session)
+    qualifies = role == PersonRole.RATER and desk.settings.qualification_pairs > 0 and _has_gold(session)
     status = Status.QUALIFYING if qualifies else Status.ACTIVE
     person = Person(name=name, role=role, status=status, created_at=desk.now())
     session.add(person)
@@ -73,10 +73,10 @@ def link(desk: Desk, session: Session, by: int | None, person_id: int) -> str:
 
 def owner_link(desk: Desk, session: Session) -> str:
     """A new link for the first admin; links printed earlier and not yet used are revoked."""
-    admins = (Person.role == Role.ADMIN, Person.status != Status.FORGOTTEN)
+    admins = (Person.role == PersonRole.ADMIN, Person.status != Status.FORGOTTEN)
     owner = session.scalar(select(Person.id).where(*admins).order_by(Person.id).limit(1))
     if owner is None:
-        return invite(desk, session, None, Role.ADMIN, OWNER)[1]
+        return invite(desk, session, None, PersonRole.ADMIN, OWNER)[1]
     unused = (Invitation.person_id == owner, Invitation.used_at.is_(None), Invitation.revoked_at.is_(None))
     session.execute(update(Invitation).where(*unused).values(revoked_at=desk.now()))
     return link(desk, session, None, owner)
@@ -118,7 +118,7 @@ def visitor(desk: Desk, session: Session, token: str | None) -> Visitor | None:
     if not token:
         return None
     row = session.connection().execute(_VISITOR, {"token_hash": digest(token), "now": desk.now()}).first()
-    return None if row is None else Visitor(row.id, row.name, Role(row.role), csrf_token(token))
+    return None if row is None else Visitor(row.id, row.name, PersonRole(row.role), csrf_token(token))
 
 
 def sign_out(desk: Desk, session: Session, token: str, person_id: int) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Assignment, Kind, Person, Role, Status, Work
+from videoalign.web.annotate.storage.tables import Assignment, Kind, Person, PersonRole, Status, Work
 
 DAY_SECONDS = 86400
 
@@ -30,7 +30,7 @@ def room(desk: Desk, session: Session, person: Person) -> Room | None:
     Every verdict counts, also on gold and repeats, but for a qualification and an adjudicator's.
     """
     settings = desk.settings
-    if person.role != Role.RATER or person.status == Status.QUALIFYING:
+    if person.role != PersonRole.RATER or person.status == Status.QUALIFYING:
         return None
     rooms = []
     if settings.max_judgements is not None:

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from videoalign.contracts.records import PROGRAMME_SOURCE, Judgement, Label, Rating
-from videoalign.contracts.records import Role as Voice
+from videoalign.contracts.records import PROGRAMME_SOURCE, Judgement, Label, Rating, Role
 from videoalign.web.annotate.programme.deciding import VOICES
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Role, Said, Work
+from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Said, Work
 
 GOLD = "gold"
 """Rater id of the known answers."""
@@ -20,7 +19,7 @@ GOLD = "gold"
 
 def rater_id(person_id: int, role: str) -> str:
     """What somebody is called in the dataset; names stay in the database."""
-    return f"{'adjudicator' if role == Role.ADJUDICATOR else 'rater'}-{person_id}"
+    return f"{'adjudicator' if role == PersonRole.ADJUDICATOR else 'rater'}-{person_id}"
 
 
 def source(desk: Desk) -> str:
@@ -53,7 +52,7 @@ def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:
 def judgements(desk: Desk, session: Session) -> list[Judgement]:
     """Every verdict on pairs of the dataset that stands, under today's names of the dimensions; the known answers of
     gold; and what adjudicators found not to be judged. Of what is asked no more, nothing is left out."""
-    wording, order = desk.wording, {name: place for place, name in enumerate(desk.library.dataset.dimensions)}
+    wording, order = desk.wording, {name: index for index, name in enumerate(desk.library.dataset.dimensions)}
     said = [
         Judgement(
             prompt_id=row.prompt_id,
@@ -72,7 +71,7 @@ def judgements(desk: Desk, session: Session) -> list[Judgement]:
         )
         for row in said_rows(session)
         if desk.library.knows(row)
-        for place, now, name in sorted(
+        for index, now, name in sorted(
             (order.get(now, len(order)), now, name)
             for now, name in wording.now(row.guideline, {name: name for name in row.verdicts}).items()
         )
@@ -121,11 +120,11 @@ def _excluded(desk: Desk, session: Session) -> list[Judgement]:
             prompt_id=row.prompt_id,
             clip_a=row.clip_a,
             clip_b=row.clip_b,
-            rater=rater_id(row.person_id, Role.ADJUDICATOR),
+            rater=rater_id(row.person_id, PersonRole.ADJUDICATOR),
             dimension=name,
             label=Label.INVALID,
             source_row=source(desk) + row.id,
-            role=Voice.ADJUDICATOR,
+            role=Role.ADJUDICATOR,
             left="B" if row.swapped else "A",
         )
         for row in session.execute(excluded)
@@ -145,7 +144,7 @@ def _gold(desk: Desk, session: Session) -> list[Judgement]:
             dimension=name,
             label=label,
             source_row=f"{source(desk)}gold-{row.id}",
-            role=Voice.GOLD,
+            role=Role.GOLD,
         )
         for row in session.execute(gold.order_by(Pair.id))
         if desk.library.knows(row)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from videoalign.web.annotate.storage.tables import Role
+from videoalign.web.annotate.storage.tables import PersonRole
 from videoalign.web.text import Line, Lines, Name, require_lines
 
 MAX_DRAFT_CHARS = 20_000
@@ -105,7 +105,7 @@ class Heartbeat(Body):
 class NewInvitation(Body):
     """An invitation, from the page, ``POST /api/admin/invitations`` or the command line."""
 
-    role: Role
+    role: PersonRole
     name: Name = Field(max_length=200)
 
 

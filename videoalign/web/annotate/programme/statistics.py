@@ -17,7 +17,7 @@ from videoalign.data.judgements.leaderboard import build_leaderboards, choose_pa
 from videoalign.data.judgements.rater_quality import rater_quality
 from videoalign.web.annotate.programme import deciding, records
 from videoalign.web.annotate.programme.programme import Desk
-from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Role, Work
+from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Work
 
 NUM_RESAMPLES = 500
 LOOKED_AHEAD = 64
@@ -98,7 +98,7 @@ def people_rows(desk: Desk, session: Session, quality: dict[str, Any]) -> list[d
             "hidden_gold": gold[person.id]._asdict() | {"anew": person.gold_from > 0},
             "quality": quality.get(records.rater_id(person.id, person.role)),
         }
-        for person in session.scalars(select(Person).where(Person.role != Role.ADMIN).order_by(Person.id))
+        for person in session.scalars(select(Person).where(Person.role != PersonRole.ADMIN).order_by(Person.id))
     ]
 
 
@@ -129,7 +129,7 @@ def choose_matchups(desk: Desk) -> None:
         [(row.clip_a, row.clip_b) for row in candidates],
         LOOKED_AHEAD,
     )
-    desk.matchups.set([candidates[place].matchup for place in best])
+    desk.matchups.set([candidates[index].matchup for index in best])
 
 
 def _judgements(desk: Desk) -> list[Judgement]:

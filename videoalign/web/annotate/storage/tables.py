@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Float, ForeignKey, Index, MetaData, String, UniqueC
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
-class Role(StrEnum):
+class PersonRole(StrEnum):
     """What somebody may do."""
 
     ADMIN = "admin"
