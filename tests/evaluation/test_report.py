@@ -13,7 +13,7 @@ import pytest
 from videoalign.errors import DataError, VideoError
 from videoalign.evaluation.charts import Line, line_chart, nice_ticks, running_mean
 from videoalign.evaluation.report import SECTIONS, ClipRow, ReportMedia, data_uri, write_report
-from videoalign.evaluation.report_view import headline, percent, seconds, weights_text
+from videoalign.evaluation.report_view import headline_view, percent, seconds, weights_text
 
 build_run = runpy.run_path(str(Path(__file__).parents[1] / "report_example.py"))["build_run"]
 
@@ -159,7 +159,7 @@ def test_sections_without_content_are_left_out(run, tmp_path):
 def test_headline_claims_no_more_than_the_interval_allows():
     def claim(low: float, win_rate: float, high: float) -> str:
         found = {"method": "dpo", "win_rate": win_rate, "low": low, "high": high, "num_methods": 1}
-        return str(headline(found, {}, 0)["claim"])
+        return str(headline_view(found, {}, 0)["claim"])
 
     assert claim(0.88, 0.91, 0.94) == "Flow-DPO beats the base on 91% of clips."
     assert claim(0.45, 0.53, 0.6).startswith("No clear winner: Flow-DPO")

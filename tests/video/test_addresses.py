@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from videoalign.errors import DataError, VideoError
-from videoalign.video.addresses import folder_of, local_copy, located, opened, path_of, plain_place, unsigned
+from videoalign.video.addresses import folder_of, local_copy, located, open_bytes, path_of, plain_place, unsigned
 from videoalign.video.files import probe
 
 SIGNED = "X-Amz-Credential=AKIA%2F2026&X-Amz-Signature=a/b*c[1]+d%3D&response=clip.avi"
@@ -128,7 +128,7 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatc
 def test_a_file_that_is_opened_is_fetched_anew_and_a_clip_once(tmp_path: Path, storage: str) -> None:
     for content in (b"one", b"two"):
         (tmp_path / "served" / "t.csv").write_bytes(content)
-        with opened(f"{storage}/t.csv?s=1") as file:
+        with open_bytes(f"{storage}/t.csv?s=1") as file:
             assert file.read() == content
     copies = {local_copy(f"{storage}/t.csv") for _ in range(2)}
     assert len(copies) == 1 and len(Storage.asked) == 3

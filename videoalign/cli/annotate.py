@@ -36,8 +36,7 @@ def serve(
 ) -> None:
     """Let people judge the pairs of a dataset in their browsers, until told to stop."""
     with needs_web("serve"):
-        from videoalign.web.annotate.http.server import Started
-        from videoalign.web.annotate.http.server import serve as serve_programme
+        from videoalign.web.annotate.http.server import Started, serve_programme
         from videoalign.web.annotate.settings import AnnotateSettings
 
     options = load_config(AnnotateSettings, config, settings, db=db, host=host, port=port)

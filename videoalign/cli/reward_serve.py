@@ -32,7 +32,7 @@ def serve(
     try:
         from videoalign.models.videoreward import VideoReward
         from videoalign.models.videoreward.loading import LoadOptions
-        from videoalign.web.score.server import serve as serve_reward
+        from videoalign.web.score.server import serve_reward
         from videoalign.web.score.settings import ServeSettings, read_tokens
     except ModuleNotFoundError as error:
         raise ConfigError(f"reward serve: {error.name} is missing; pip install 'videoalign[web]'.") from None

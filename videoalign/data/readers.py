@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 from videoalign.data.rows import Row
 from videoalign.errors import DataError
-from videoalign.video.addresses import opened, path_of
+from videoalign.video.addresses import open_bytes, path_of
 
 DELIMITERS = ",;\t|"
 """What may stand between the cells of a CSV file."""
@@ -59,7 +59,7 @@ def read_lines(location: str) -> list[str]:
 def _bytes(location: str) -> Iterator[Any]:
     """The file, unpacked; it can be peeked into."""
     try:
-        with opened(location) as file:
+        with open_bytes(location) as file:
             if not path_of(location).name.lower().endswith(".gz"):
                 yield file
                 return

@@ -99,8 +99,9 @@ def _context(results: Mapping[str, Any], media: ReportMedia) -> dict[str, Any]:
     guidance = results.get("guidance") or []
     colours = {method: index for index, method in enumerate(results["alignment"])}
     found = headline(results["alignment"])
+    best = results["alignment"][found["method"]][TOGETHER]
     context: dict[str, Any] = {
-        "headline": view.headline(found, results["alignment"][found["method"]][TOGETHER], colours[found["method"]]),
+        "headline": view.headline_view(found, best, colours[found["method"]]),
         "judge_note": results.get("judge_note", ""),
         "prompts_note": results.get("prompts_note", ""),
         "warnings": results.get("warnings", ()),

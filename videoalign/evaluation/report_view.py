@@ -57,7 +57,7 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def headline(found: Mapping[str, Any], row: Mapping[str, Any], colour: int) -> dict[str, Any]:
+def headline_view(found: Mapping[str, Any], row: Mapping[str, Any], colour: int) -> dict[str, Any]:
     """The one sentence to take away: the best method overall, with an interval that allows for its having been chosen.
 
     Args:

@@ -115,7 +115,7 @@ def local_copy(place: str | Path) -> str:
 
 
 @contextmanager
-def opened(place: str | Path) -> Iterator[BinaryIO]:
+def open_bytes(place: str | Path) -> Iterator[BinaryIO]:
     """The bytes of a file; one at an address is fetched anew each time. Errors as of `local_copy`."""
     text = plain_place(place)
     if not is_address(text):

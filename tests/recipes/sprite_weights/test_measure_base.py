@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from videoalign.recipes.generator.generate import open_generator
-from videoalign.recipes.sprite_weights.measure_base import COLUMNS, MeasureBaseConfig, measure_base, run
+from videoalign.recipes.sprite_weights.measure_base import COLUMNS, MeasureBaseConfig, measure_all, measure_base
 from videoalign.worlds.sprites.oracle import Oracle, attribute_fits
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES
 
@@ -29,7 +29,7 @@ def test_the_table_has_a_row_for_each_scale(monkeypatch: pytest.MonkeyPatch) -> 
         "videoalign.recipes.sprite_weights.measure_base.measure_base",
         lambda generator, config, scale: dict.fromkeys(COLUMNS, scale / 4),
     )
-    lines = run(MeasureBaseConfig(guidance_scales=(1.0, 2.5))).splitlines()
+    lines = measure_all(MeasureBaseConfig(guidance_scales=(1.0, 2.5))).splitlines()
     assert lines[2:] == [
         "| 1 | 25% | 25% | 25% | 0.25 | 0.25 | 0.25 |",
         "| 2.5 | 62% | 62% | 62% | 0.62 | 0.62 | 0.62 |",

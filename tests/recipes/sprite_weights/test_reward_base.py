@@ -30,7 +30,7 @@ from videoalign.recipes.sprite_weights.reward_base import (
     autoencoded,
     clip_features,
     new_base,
-    run,
+    train_reward_base,
     word_accuracy,
 )
 from videoalign.training.loop import FitConfig
@@ -142,10 +142,10 @@ def test_the_script_trains_every_stage_and_resumes_to_the_same_weights(tmp_path:
     config = RewardBaseConfig(
         out=str(tmp_path / "b"), num_clips=4, **short, converse=FitConfig(num_steps=2, batch_size=4), num_test_clips=4
     )
-    accuracy = run(config)
+    accuracy = train_reward_base(config)
     assert set(accuracy) == {"colour", "shape", "motion", "check", "compare"}
     before = (tmp_path / "b" / "base" / "model.safetensors").read_bytes()
-    assert run(config) == accuracy
+    assert train_reward_base(config) == accuracy
     assert (tmp_path / "b" / "base" / "model.safetensors").read_bytes() == before
 
 

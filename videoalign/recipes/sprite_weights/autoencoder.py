@@ -123,7 +123,7 @@ def measure_latents(autoencoder: Any, clips: Tensor) -> tuple[list[float], list[
     return latents.mean((0, 2, 3, 4)).tolist(), latents.std((0, 2, 3, 4)).tolist()
 
 
-def run(config: AutoencoderConfig) -> Path:
+def train_autoencoder(config: AutoencoderConfig) -> Path:
     """Trains, measures the latent statistics, and writes the autoencoder folder."""
     processes = join()
     autoencoder = small_autoencoder(seed=config.seed).to(processes.device)
@@ -150,4 +150,4 @@ def run(config: AutoencoderConfig) -> Path:
 
 
 if __name__ == "__main__":
-    run(AutoencoderConfig.load(None, sys.argv[1:]))
+    train_autoencoder(AutoencoderConfig.load(None, sys.argv[1:]))

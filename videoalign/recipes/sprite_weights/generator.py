@@ -164,7 +164,7 @@ def captioned_latents(
     return Captioned(*(torch.cat([part[name] for part in stored]) for name in ("latents", "ids", "mask")))
 
 
-def run(config: GeneratorConfig) -> Path:
+def train_generator(config: GeneratorConfig) -> Path:
     """Trains and writes the finished pipeline folder."""
     processes = join()
     device = processes.device
@@ -192,4 +192,4 @@ def run(config: GeneratorConfig) -> Path:
 
 
 if __name__ == "__main__":
-    run(GeneratorConfig.load(None, sys.argv[1:]))
+    train_generator(GeneratorConfig.load(None, sys.argv[1:]))

@@ -49,7 +49,7 @@ def measure_base(generator: PipelineGenerator, config: MeasureBaseConfig, guidan
     return dict(zip(COLUMNS, np.concatenate(rows).mean(0).tolist(), strict=True))
 
 
-def run(config: MeasureBaseConfig) -> str:
+def measure_all(config: MeasureBaseConfig) -> str:
     """The table, in Markdown."""
     generator = open_generator(config.model)
     lines = ["| guidance scale | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
@@ -61,4 +61,4 @@ def run(config: MeasureBaseConfig) -> str:
 
 
 if __name__ == "__main__":
-    print(run(MeasureBaseConfig.load(None, sys.argv[1:])))
+    print(measure_all(MeasureBaseConfig.load(None, sys.argv[1:])))

@@ -209,7 +209,7 @@ def _hits(objective: AnswerObjective, batch: LessonBatch, among: Tensor | None =
     return [right[rows == row].tolist() for row in range(len(batch.input_ids))]
 
 
-def run(config: RewardBaseConfig) -> dict[str, float]:
+def train_reward_base(config: RewardBaseConfig) -> dict[str, float]:
     """Trains all stages, writes ``<out>/base`` in float16 and gives its word accuracy; a stopped run goes on.
 
     Raises:
@@ -230,4 +230,4 @@ def run(config: RewardBaseConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(run(RewardBaseConfig.load(None, sys.argv[1:])))
+    print(train_reward_base(RewardBaseConfig.load(None, sys.argv[1:])))

@@ -20,7 +20,7 @@ LINGER_SECONDS = 0.5
 """How long a connection that was just taken may take to send its request once the server listens no more."""
 
 
-def serve(
+def serve_reward(
     open_reward: Callable[[], VideoReward],
     settings: ServeSettings,
     tokens: tuple[bytes, ...],

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from videoalign.errors import ConfigError
 from videoalign.web.annotate.http.app import create_app
-from videoalign.web.annotate.http.server import serve
+from videoalign.web.annotate.http.server import serve_programme
 from videoalign.web.annotate.http.sessions import cookie_name
 from videoalign.web.annotate.settings import AnnotateSettings
 
@@ -171,7 +171,7 @@ def test_head_is_answered_as_get_without_a_body(open_programme: Open, make_datas
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "server.example.org", ""])
 def test_links_that_would_lead_nowhere_are_asked_about_before_anything_is_opened(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigError, match=r"^--host: .*set public_url="):
-        serve(tmp_path, AnnotateSettings(host=host), on_start=print)
+        serve_programme(tmp_path, AnnotateSettings(host=host), on_start=print)
     assert not list(tmp_path.iterdir())
 
 

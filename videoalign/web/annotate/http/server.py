@@ -36,7 +36,7 @@ class Started:
     """Clips that are left out or that not every browser plays, and why."""
 
 
-def serve(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Started], None]) -> None:
+def serve_programme(folder: Path, settings: AnnotateSettings, *, on_start: Callable[[Started], None]) -> None:
     """Serves the programme of a dataset until SIGTERM or SIGINT.
 
     Args:
