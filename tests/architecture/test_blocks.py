@@ -7,8 +7,8 @@ from collections import defaultdict
 from typing import Any
 
 BLOCK = 10
-"""Lines in a row that must not stand twice. Blank ones, comments, docstrings, imports and lone brackets do not count, and
-no more do lists of parameters: commands share options, and a class has the methods of its protocol."""
+"""Lines in a row that must not stand twice. Blank ones, comments, docstrings, imports and lone brackets do not count,
+nor do lists of parameters: commands share options, and a class has the methods of its protocol."""
 
 LONE = set("()[]{},:")
 
