@@ -6,7 +6,7 @@ Everywhere t = 0 is data, t = 1 is noise, x_t = (1 - t) x_data + t x_noise and v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from videoalign.contracts.video import Video
@@ -83,9 +83,12 @@ class Conditioner(Protocol):
 class VelocityNet(Protocol):
     """The network: what predicts v, and what alignment trains."""
 
+    training: bool
+    """Whether layers such as dropout behave as in training; see `nn.Module.train`."""
+
     @property
-    def transformer(self) -> nn.Module:
-        """The part that LoRA goes onto."""
+    def transformers(self) -> Mapping[str, nn.Module]:
+        """The parts that LoRA goes onto, by their names in the pipeline; several where each serves a range of times."""
         ...
 
     @property
@@ -96,6 +99,14 @@ class VelocityNet(Protocol):
     @property
     def time_scale(self) -> float:
         """What the transformer is told at t = 1."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """As `nn.Module.train`."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """As of `nn.Module`."""
         ...
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:

@@ -22,6 +22,8 @@ from videoalign.models.digest import folder_digest
 
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+SECOND_FOLDER = "transformer_2"
+"""Folder in an adapter's own for the second transformer of a model that has two."""
 BASE_FILE = "base.json"
 """What the adapter was trained on; see `Generator.identity`."""
 
@@ -92,7 +94,8 @@ def adapter_file_digest(path: str | Path) -> str:
     path = Path(path)
     for folder, files in ((path, (PEFT_CONFIG, PEFT_FILE)), (path, (DIFFUSERS_FILE,)), (path.parent, (path.name,))):
         if all((folder / file).is_file() for file in files):
-            return folder_digest(folder, *files)
+            second = [f"{SECOND_FOLDER}/{file}" for file in files] if folder == path else []
+            return folder_digest(folder, *files, *second)
     raise _absent(path)
 
 

@@ -48,6 +48,8 @@ class SmallWanConfig(Config):
     space and 4-fold in time."""
     vae_blocks: int = Field(default=1, gt=0)
     """Residual blocks of a level."""
+    boundary: float | None = None
+    """Of Wan 2.2 A14B: the time from which on the transformer serves, with a second one below; default: one alone."""
     is_second: bool = False
     """Built as Wan 2.2 TI2V: an autoencoder with residual levels, and a time for every token."""
     flow_shift: float = Field(default=3.0, gt=0)
@@ -134,6 +136,8 @@ def small_wan_pipeline(
                 prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=sizes.flow_shift
             ),
             transformer=_transformer(sizes),
+            transformer_2=None if sizes.boundary is None else _transformer(sizes),
+            boundary_ratio=sizes.boundary,
             expand_timesteps=sizes.is_second,
         )
     setattr(pipeline, NOTED_SETTINGS, settings)

@@ -54,8 +54,8 @@ def without_weights(model: Path) -> None:
         ({"_class_name": "WanVACEPipeline"}, "is a WanVACEPipeline; wanted a WanPipeline"),
         ({"_class_name": "CogVideoXPipeline"}, "is a CogVideoXPipeline; wanted a WanPipeline"),
         ({"_class_name": "AnimateDiffPipeline"}, "is an AnimateDiffPipeline; wanted a WanPipeline"),
-        ({"transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers, as Wan 2.2 A14B has"),
-        ({"transformer": [None, None], "transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers"),
+        ({"transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers without boundary_ratio"),
+        ({"transformer": [None, None]}, "is a WanPipeline without its transformer"),
         ({"_class_name": None}, "cannot be opened as a generator"),
     ],
 )
@@ -93,8 +93,8 @@ def test_a_pipeline_in_memory_is_looked_at_likewise() -> None:
     with pytest.raises(ModelError, match="28 channels where the autoencoder makes 12"):
         PipelineGenerator(WanPipeline(**parts))
     two = {**pipeline.components, "transformer_2": pipeline.transformer}
-    with pytest.raises(ModelError, match="two transformers, as Wan 2.2 A14B has; wanted a Wan model with one"):
-        PipelineGenerator(WanPipeline(**two, boundary_ratio=0.9))
+    with pytest.raises(ModelError, match="two transformers without boundary_ratio, which says where one ends"):
+        PipelineGenerator(WanPipeline(**two))
     with pytest.raises(ConfigError, match=r"num_frames: got 12; .* Set num_frames=9 or num_frames=13\."):
         PipelineGenerator(pipeline, TINY_SETTINGS.model_copy(update={"num_frames": 12}))
 

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
-from videoalign.models.generators import wan
+from videoalign.models.generators import wan, wan_kinds
 from videoalign.models.generators.settings import SamplingSettings
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -25,7 +25,7 @@ class Family:
     pipeline: type[DiffusionPipeline]
     """Whose folders it opens."""
     weighed: tuple[str, ...]
-    """Parts of the pipeline that have weights."""
+    """Parts of the pipeline that have weights; a model may lack some of them."""
     require_index: Callable[[str | Path, Mapping[str, Any]], None]
     """Of a name and ``model_index.json``: raises `ModelError` for a kind of pipeline that is not supported."""
     require_parts: Callable[[str | Path, Configs], None]
@@ -43,9 +43,9 @@ FAMILIES: dict[str, Family] = {
     "WanPipeline": Family(
         pipeline=wan.WanPipeline,
         weighed=wan.WEIGHED_PARTS,
-        require_index=wan.require_index,
-        require_parts=wan.require_parts,
-        require_legal=wan.require_legal,
+        require_index=wan_kinds.require_index,
+        require_parts=wan_kinds.require_parts,
+        require_legal=wan_kinds.require_legal,
         codec=wan.WanCodec,
         conditioner=wan.WanConditioner,
         network=wan.WanNetwork,

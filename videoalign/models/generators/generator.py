@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from videoalign.contracts.output import fingerprint, whole_folder
 from videoalign.contracts.video import Video
@@ -44,8 +45,8 @@ class PipelineGenerator:
         family.require_parts(name, self._configs())
         family.require_legal(name, self.settings, self._configs())
         pipeline.set_progress_bar_config(disable=True)
-        for part in family.weighed:
-            getattr(pipeline, part).eval()
+        for part in self._weighed():
+            part.eval()
         made_of = pipeline, self.settings, name
         self.codec, self.conditioner = family.codec(*made_of), family.conditioner(*made_of)
         self.network, self.sampler = family.network(*made_of), family.sampler(*made_of)
@@ -107,8 +108,8 @@ class PipelineGenerator:
     def to(self, device: str | torch.device) -> Self:
         """Moves the model."""
         with ExitStack() as stack:
-            for part in self.family.weighed:
-                stack.enter_context(moved(getattr(self.pipeline, part)))
+            for part in self._weighed():
+                stack.enter_context(moved(part))
             self.pipeline.to(device)
         return self
 
@@ -130,5 +131,10 @@ class PipelineGenerator:
         """One clip per (prompt, seed): `Sampler.latents`, decoded; equal to what the pipeline's own call returns."""
         return self.codec.decode(self.sampler.latents(prompts, seeds, **options))
 
+    def _weighed(self) -> list[nn.Module]:
+        found = (getattr(self.pipeline, part, None) for part in self.family.weighed)
+        return [part for part in found if part is not None]
+
     def _configs(self) -> dict[str, Any]:
-        return {part: getattr(self.pipeline, part).config for part in self.family.weighed}
+        found = {part: getattr(self.pipeline, part, None) for part in self.family.weighed}
+        return {part: module.config for part, module in found.items() if module is not None}

@@ -46,7 +46,8 @@ def open_pipeline(
         raise _cannot_open(source, f"{INDEX_FILE} names no pipeline")
     family = family_of(source, index["_class_name"])
     family.require_index(source, index)
-    configs = {part: _read(source, folder, f"{part}/config.json") for part in family.weighed}
+    weighed = [part for part in family.weighed if (index.get(part) or [None])[-1] is not None]
+    configs = {part: _read(source, folder, f"{part}/config.json") for part in weighed}
     family.require_parts(source, configs)
     settings = read_settings(folder, values)
     family.require_legal(Path(source).name, settings, configs)
@@ -55,7 +56,7 @@ def open_pipeline(
             pipeline = family.pipeline.from_pretrained(source, dtype={"vae": torch.float32, "default": dtype})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise _cannot_open(source, error) from None
-    for part in family.weighed:
+    for part in weighed:
         note_files(getattr(pipeline, part), folder / part)
     return pipeline, settings
 

@@ -30,6 +30,8 @@ class SamplingSettings(Config):
     """Sampling steps."""
     guidance_scale: float = Field(default=5.0, ge=0)
     """Scale of classifier-free guidance; 1 or less switches it off."""
+    guidance_scale_2: float | None = Field(default=None, ge=0)
+    """Scale below the boundary of a model with two transformers; default: as above it."""
     max_text_tokens: int = Field(default=512, gt=0)
     """Length that text states are padded to."""
     negative_prompt: str = ""

@@ -1,9 +1,10 @@
-"""Wan text-to-video models with one transformer, Wan 2.1 T2V and Wan 2.2 TI2V: parts of a generator from a WanPipeline.
+"""Wan text-to-video models, Wan 2.1 T2V, Wan 2.2 A14B and TI2V: the parts of a generator from a WanPipeline.
 
 The transformer is told t times the scheduler's ``num_train_timesteps``, t being the pipeline's sigma, and reads latents
 that are shifted and scaled by the autoencoder's ``latents_mean`` and ``latents_std``. The pipeline of Wan 2.2 TI2V
 (``expand_timesteps``) tells it the time of every token, which for a text alone is that of the clip; told once, the
-transformer gives the same velocity.
+transformer gives the same velocity. Of the two transformers of Wan 2.2 A14B the first serves the times from
+``boundary_ratio`` on, the second those below.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import lcm
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,14 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import SchedulerWrapper
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.video import Video
-from videoalign.errors import ConfigError, DataError, ModelError
+from videoalign.errors import ConfigError, DataError
 from videoalign.flow.condition import Condition
 from videoalign.models.digest import adapter_digest
 from videoalign.models.generators.identity import part_identity, scheduler_identity, tokenizer_identity
 from videoalign.models.generators.settings import SamplingSettings
 from videoalign.randomness import fold_in
 
-WEIGHED_PARTS = ("transformer", "vae", "text_encoder")
-
-PIPELINE_STEP = 16
-"""The WanPipeline wants multiples of this, whatever its parts could work in."""
+WEIGHED_PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +174,15 @@ class WanNetwork(nn.Module):
     def __init__(self, pipeline: WanPipeline, settings: SamplingSettings, name: str) -> None:
         super().__init__()
         self.transformer: Any = pipeline.transformer
+        self.transformer_2: Any = pipeline.transformer_2
+        self.boundary = pipeline.config.boundary_ratio
         self.time_scale = float(pipeline.scheduler.config.num_train_timesteps)
+
+    @property
+    def transformers(self) -> dict[str, nn.Module]:
+        """The one, or that of the high noise and that of the low."""
+        second = {} if self.transformer_2 is None else {"transformer_2": self.transformer_2}
+        return {"transformer": self.transformer, **second}
 
     @property
     def device(self) -> torch.device:
@@ -187,14 +191,25 @@ class WanNetwork(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predicted v = x_noise - x_data, float32, at latents (B, C, F, H, W), times (B,) and ``text`` (B, L, D)."""
-        dtype = self.transformer.dtype
-        time, text = t * self.time_scale, condition["text"]
-        predicted: Tensor = self.transformer(x_t.to(dtype), time, text.to(dtype), return_dict=False)[0]
+        text = condition["text"]
+        if self.transformer_2 is None:
+            return self._predict(self.transformer, x_t, t, text)
+        is_high = t >= self.boundary
+        sides = ((self.transformer, is_high.nonzero()[:, 0]), (self.transformer_2, (~is_high).nonzero()[:, 0]))
+        made = [(rows, self._predict(part, x_t[rows], t[rows], text[rows])) for part, rows in sides if len(rows)]
+        order = torch.cat([rows for rows, _ in made]).argsort()
+        return torch.cat([predicted for _, predicted in made])[order]
+
+    def _predict(self, transformer: Any, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        dtype = transformer.dtype
+        predicted: Tensor = transformer(x_t.to(dtype), t * self.time_scale, text.to(dtype), return_dict=False)[0]
         return predicted.float()
 
     def identity(self) -> str:
-        """The transformer without adapters."""
-        return part_identity(self.transformer)
+        """The transformers without adapters, and where one ends and the other begins."""
+        if self.transformer_2 is None:
+            return part_identity(self.transformer)
+        return fingerprint([self.boundary, *map(part_identity, (self.transformer, self.transformer_2))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +288,7 @@ class WanSampler:
                 width=settings.width,
                 num_inference_steps=settings.num_steps,
                 guidance_scale=scale,
+                guidance_scale_2=settings.guidance_scale_2,
                 output_type="latent",
                 callback_on_step_end=None if on_step is None else _each_step(on_step),
             ).frames
@@ -281,11 +297,15 @@ class WanSampler:
     def identity(self) -> dict[str, Any]:
         """Scheduler, precision, adapter and settings."""
         parts = (self.pipeline.transformer, self.pipeline.text_encoder, self.pipeline.vae)
+        own, second = self.settings.model_dump(exclude={"known_words_only", "max_text_tokens"}, exclude_none=True), {}
+        if self.pipeline.transformer_2 is not None:
+            second = {"adapter_2": adapter_digest(self.pipeline.transformer_2)}
         return {
             "scheduler": scheduler_identity(self.pipeline.scheduler),
             "dtype": "/".join(str(part.dtype).removeprefix("torch.") for part in parts),
             "adapter": adapter_digest(self.pipeline.transformer),
-            **self.settings.model_dump(exclude={"known_words_only", "max_text_tokens"}),
+            **second,
+            **own,
         }
 
     def _asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
@@ -304,64 +324,6 @@ class WanSampler:
             yield
         finally:
             self.pipeline.scheduler = own
-
-
-def require_index(name: str | Path, index: Mapping[str, Any]) -> None:
-    """Checks by ``model_index.json`` that a WanPipeline has one transformer.
-
-    Raises:
-        ModelError: it has not.
-    """
-    second, first = index.get("transformer_2") or [None], index.get("transformer") or [None]
-    if second[-1] is not None or first[-1] is None:
-        raise ModelError(
-            f"--model: {name} is a WanPipeline with two transformers, as Wan 2.2 A14B has; wanted a Wan model with "
-            "one, such as Wan 2.1 or Wan 2.2 TI2V."
-        )
-
-
-def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that the transformer reads latents of the autoencoder and nothing beside them.
-
-    Raises:
-        ModelError: it wants more, as image-to-video models do.
-    """
-    got, wanted = configs["transformer"].get("in_channels"), configs["vae"].get("z_dim")
-    if got != wanted or configs["transformer"].get("image_dim") is not None:
-        more = "an image" if got == wanted else f"{got} channels where the autoencoder makes {wanted}"
-        raise ModelError(
-            f"--model: the transformer of {name} reads {more}; wanted a text-to-video model, such as Wan 2.1 T2V."
-        )
-
-
-def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that frames, height and width are such that autoencoder and transformer can work in them.
-
-    Args:
-        name: of the model, for the message.
-        settings: of the model.
-        configs: settings of its parts.
-
-    Raises:
-        ConfigError: they are not; the message names the nearest ones that are.
-    """
-    time, space = (int(configs["vae"][f"scale_factor_{kind}"]) for kind in ("temporal", "spatial"))
-    _, down, right = configs["transformer"]["patch_size"]
-    rest = (settings.num_frames - 1) % time
-    if rest:
-        below = settings.num_frames - rest
-        raise ConfigError(
-            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
-            f"Set num_frames={below} or num_frames={below + time}."
-        )
-    for side, value, step in (("height", settings.height, space * down), ("width", settings.width, space * right)):
-        step = lcm(step, PIPELINE_STEP)
-        if value % step:
-            near = [size for size in (value // step * step, (value // step + 1) * step) if size]
-            raise ConfigError(
-                f"{side}: got {value}; '{name}' wants a multiple of {step}. "
-                f"Set {' or '.join(f'{side}={size}' for size in near)}."
-            )
 
 
 def latent_shape(pipeline: WanPipeline, settings: SamplingSettings) -> tuple[int, int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,15 @@ from videoalign.data.lineage import Teacher, prompt_hashes, read_lineage, teache
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
 from videoalign.errors import ConfigError, DataError, ModelError
-from videoalign.models.adapter_files import Adapter, adapter_file_digest, read_adapter
+from videoalign.models.adapter_files import Adapter, adapter_file_digest
 from videoalign.models.generators.settings import ClipShape
-from videoalign.models.lora import add_lora, has_adapter, remove_adapter, require_base, save_adapter
+from videoalign.models.network_adapters import (
+    add_adapters,
+    carries_adapter,
+    drop_adapters,
+    read_adapters,
+    save_adapters,
+)
 from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, Method, TrainingSet, method_config
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference
 from videoalign.training.callbacks import Callback
@@ -104,10 +110,10 @@ def align(
     identity = _identity(method, config, generator, train, cache, processes)
     folder = claim_together(out, identity, processes, fresh=fresh)
     run = _Run(method, METHODS[method], generator, config, cache, processes)
-    with _new_adapter(generator, config, start) as parameters:
+    with _new_adapters(generator, config, start) as parameters:
         history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
         if processes.is_first:
-            save_adapter(generator.network.transformer, folder, generator.identity())
+            save_adapters(generator.network, folder, generator.identity())
         teachers = processes.first_then_all(lambda: _write_lineage(folder, method, dataset, train, config, processes))
     return AlignResult(adapter=folder, history=history, num_pairs=len(train), teachers=teachers)
 
@@ -203,37 +209,38 @@ class _Run:
 
     def measure(self, objective: Objective, validation: TrainingSet) -> dict[str, float]:
         """The numbers of pairs that are not trained on, without dropout."""
-        transformer = self.generator.network.transformer
-        was_training = transformer.training
+        network = self.generator.network
+        was_training = network.training
         try:
-            transformer.eval()
+            network.train(False)
             sets = validation.examples, validation.collate
             return measure(objective, *sets, self.config.fit, processes=self.processes)
         finally:
-            transformer.train(was_training)
+            network.train(was_training)
 
 
-def _start(generator: Generator, config: AlignConfig) -> Adapter | None:
-    """The adapter that the settings start from, which must be of this generator, itself without one."""
-    if has_adapter(generator.network.transformer):
+def _start(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | None:
+    """The adapters that the settings start from, which must be of this generator, itself without one."""
+    if carries_adapter(generator.network):
         raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
     if config.start is None:
         return None
-    require_base(config.start, generator.identity())
-    return read_adapter(config.start)
+    return read_adapters(generator.network, config.start, generator.identity())
 
 
 @contextmanager
-def _new_adapter(generator: Generator, config: AlignConfig, start: Adapter | None) -> Iterator[dict[str, nn.Parameter]]:
-    """A fresh adapter while the block runs; the transformer is bare and in evaluation mode again after it."""
-    transformer = generator.network.transformer
-    parameters = add_lora(transformer, config.lora, seed=config.fit.seed, start=start)
+def _new_adapters(
+    generator: Generator, config: AlignConfig, start: Mapping[str, Adapter] | None
+) -> Iterator[dict[str, nn.Parameter]]:
+    """Fresh adapters while the block runs; the network is bare and in evaluation mode again after it."""
+    network = generator.network
+    parameters = add_adapters(network, config.lora, seed=config.fit.seed, start=start)
     try:
-        transformer.train(config.lora.dropout > 0)
+        network.train(config.lora.dropout > 0)
         yield parameters
     finally:
-        remove_adapter(transformer)
-        transformer.eval()
+        drop_adapters(network)
+        network.train(False)
 
 
 def _split(

@@ -15,7 +15,8 @@ from videoalign.contracts.records import WinLosePair
 from videoalign.data.latents import LatentCache
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
-from videoalign.models.lora import LoraSettings, as_reference
+from videoalign.models.lora import LoraSettings
+from videoalign.models.network_adapters import reference_of
 from videoalign.recipes.generator.clip_fit import ClipSettings
 from videoalign.recipes.generator.encode import pair_examples
 from videoalign.training.loop import FitConfig
@@ -115,12 +116,11 @@ def _flow(
 
 
 def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoConfig) -> Objective:
-    transformer = generator.network.transformer
     return DpoObjective(
         generator.network,
         parameters,
         config.times,
-        lambda: as_reference(transformer),
+        lambda: reference_of(generator.network),
         beta=config.beta,
         schedule=config.schedule,
         sft_weight=config.sft_weight,

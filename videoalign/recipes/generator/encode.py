@@ -228,7 +228,7 @@ def _reference_store(
     """Where errors of this reference stand: of these weights in this precision, at such draws."""
     about = {
         "transformer": generator.network.identity(),
-        "weights": str(next(generator.network.transformer.parameters()).dtype),
+        "weights": str(next(generator.network.parameters()).dtype),
         "start": start,
         "num_draws": num_draws,
         "dtype": dtype,

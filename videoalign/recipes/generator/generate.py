@@ -201,11 +201,11 @@ def open_generator(
         ConfigError: a device, precision or setting that cannot be met.
     """
     from videoalign.models.generators import load_generator
-    from videoalign.models.lora import load_adapter
+    from videoalign.models.network_adapters import load_adapters
 
     generator = load_generator(model, device=device, dtype=dtype, settings=settings)
     if adapter is not None:
-        load_adapter(generator.network.transformer, adapter, base=generator.identity(), scale=scale)
+        load_adapters(generator.network, adapter, base=generator.identity(), scale=scale)
     return generator
 
 
@@ -244,7 +244,8 @@ def guide_wrapper(
     from videoalign.sampling.guided import RewardGuide
 
     reward = LatentRewardModel.from_pretrained(guide).to(generator.network.device)
-    reward.require_base(generator.name, generator.network.transformer.config)  # type: ignore[arg-type]
+    for transformer in generator.network.transformers.values():
+        reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
     if weights is None:
         weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
     steering = RewardGuide(reward, weights, strength)

@@ -22,7 +22,7 @@ from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import RATERS, Teacher, prompt_hashes, write_lineage
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
-from videoalign.errors import DataError
+from videoalign.errors import DataError, ModelError
 from videoalign.losses.preference import share_labels
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.latent_reward import LatentRewardModel
@@ -250,8 +250,14 @@ def _label(difference: float, tie_band: float) -> Label:
 
 def _fresh_reward(dataset: Dataset, generator: Generator, config: GuideTrainConfig) -> LatentRewardModel:
     """The generator's first blocks with an untrained head."""
+    first, *more = generator.network.transformers.values()
+    if more:
+        raise ModelError(
+            f"guide: '{generator.name}' has {1 + len(more)} transformers, each for some of the times; a noisy-latent "
+            "reward starts from one that serves all of them."
+        )
     return LatentRewardModel.from_transformer(
-        generator.network.transformer,
+        first,
         dataset.dimensions,
         num_blocks=config.num_blocks,
         base=generator.name,

@@ -9,7 +9,7 @@ from typing import Any
 
 from videoalign.contracts.generator import Generator
 from videoalign.errors import ConfigError
-from videoalign.models.lora import load_adapter, remove_adapter
+from videoalign.models.network_adapters import drop_adapters, load_adapters
 from videoalign.recipes.generator.generate import SampleConfig, clip_identity, open_generator
 from videoalign.video.addresses import is_address
 
@@ -43,12 +43,12 @@ class Maker:
             ModelError: no adapter there, or one of another model.
         """
         if self.adapter is not None:
-            load_adapter(self.generator.network.transformer, self.adapter, base=self.generator.identity())
+            load_adapters(self.generator.network, self.adapter, base=self.generator.identity())
         try:
             yield self.generator
         finally:
             if self.adapter is not None:
-                remove_adapter(self.generator.network.transformer)
+                drop_adapters(self.generator.network)
 
     def identity(self) -> dict[str, Any]:
         """All that decides its clips; see `clip_identity`."""

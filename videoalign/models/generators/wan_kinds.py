@@ -1,0 +1,76 @@
+"""Which Wan pipelines can be worked with, and in which sizes: told by their settings, before any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+from videoalign.errors import ConfigError, ModelError
+from videoalign.models.generators.settings import SamplingSettings
+
+PIPELINE_STEP = 16
+"""The WanPipeline wants multiples of this, whatever its parts could work in."""
+
+
+def require_index(name: str | Path, index: Mapping[str, Any]) -> None:
+    """Checks by ``model_index.json`` that a WanPipeline has its transformer, and a second one only with a boundary.
+
+    Raises:
+        ModelError: it has not.
+    """
+    first, second = ((index.get(part) or [None])[-1] is not None for part in ("transformer", "transformer_2"))
+    if not first:
+        raise ModelError(f"--model: {name} is a WanPipeline without its transformer; wanted a whole model.")
+    if second and index.get("boundary_ratio") is None:
+        raise ModelError(
+            f"--model: {name} is a WanPipeline of two transformers without boundary_ratio, which says where one ends; "
+            f"write it into model_index.json (0.875 for Wan 2.2 A14B)."
+        )
+
+
+def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that the transformers read latents of the autoencoder and nothing beside them.
+
+    Raises:
+        ModelError: they want more, as image-to-video models do.
+    """
+    wanted = configs["vae"].get("z_dim")
+    for config in (configs[part] for part in ("transformer", "transformer_2") if part in configs):
+        got = config.get("in_channels")
+        if got != wanted or config.get("image_dim") is not None:
+            more = "an image" if got == wanted else f"{got} channels where the autoencoder makes {wanted}"
+            raise ModelError(
+                f"--model: the transformer of {name} reads {more}; wanted a text-to-video model, such as Wan 2.1 T2V."
+            )
+
+
+def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that frames, height and width are such that autoencoder and transformer can work in them.
+
+    Args:
+        name: of the model, for the message.
+        settings: of the model.
+        configs: settings of its parts.
+
+    Raises:
+        ConfigError: they are not; the message names the nearest ones that are.
+    """
+    time, space = (int(configs["vae"][f"scale_factor_{kind}"]) for kind in ("temporal", "spatial"))
+    _, down, right = configs["transformer"]["patch_size"]
+    rest = (settings.num_frames - 1) % time
+    if rest:
+        below = settings.num_frames - rest
+        raise ConfigError(
+            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
+            f"Set num_frames={below} or num_frames={below + time}."
+        )
+    for side, value, step in (("height", settings.height, space * down), ("width", settings.width, space * right)):
+        step = lcm(step, PIPELINE_STEP)
+        if value % step:
+            near = [size for size in (value // step * step, (value // step + 1) * step) if size]
+            raise ConfigError(
+                f"{side}: got {value}; '{name}' wants a multiple of {step}. "
+                f"Set {' or '.join(f'{side}={size}' for size in near)}."
+            )
