@@ -15,6 +15,7 @@ from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.web.annotate.programme.export import write_tables
 from videoalign.web.annotate.programme.maintenance import Upkeep
+from videoalign.web.annotate.programme.pairs import sync_pairs
 from videoalign.web.annotate.storage.tables import Pair, Person, Status
 
 Open = Callable[..., Any]
@@ -83,6 +84,7 @@ def test_pairs_that_the_settings_ask_for_no_more_are_retired_and_come_back(
     table.write_text("clip_a,clip_b\nc000-0,c000-1\n", encoding="utf-8")
     few = open_programme(folder, raters_per_pair=2, pairs=table)
     assert states(few) == {"open": 1, "retired": 8}
+    assert sync_pairs(few.desk) == 1, "those that are retired are not counted"
     assert few.invite().judge_all() == 1
     assert states(open_programme(folder, raters_per_pair=2)) == {"decided": 7, "open": 2}
     write_tables(few.desk)

@@ -25,7 +25,7 @@ Wanted = tuple[dict[ClipPair, None], dict[ClipPair, Answers]]
 
 
 def sync_pairs(desk: Desk) -> int:
-    """Brings the table of pairs up to the dataset and the settings; returns how many pairs there are.
+    """Brings the table of pairs up to the dataset and the settings; returns how many pairs are to be judged.
 
     New pairs are added, those that left the dataset or the settings are retired, and those that came back stand where
     what was said of them puts them. None is ever removed.
@@ -127,7 +127,7 @@ def store_pairs(desk: Desk, session: Session, wanted: Collection[ClipPair], gold
     if new or gone or back:
         counts = {"added": len(new), "retired": len(gone), "returned": len(back), "gold": len(gold)}
         desk.audit(session, None, "pairs.synced", **counts)
-    return len(rows) + len(new)
+    return len(here) + len(new)
 
 
 def _set_state(session: Session, pairs: Sequence[int], state: PairState) -> None:
