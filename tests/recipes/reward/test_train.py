@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from videoalign.contracts.records import Clip, DatasetInfo, Dimension
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
+from videoalign.losses.preference import LAWS, Law, davidson_log_probs
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
+from videoalign.models.videoreward.settings import Ties
 from videoalign.randomness import Draws
 from videoalign.recipes.reward.data import ClipReader, batcher, clips_of_split, groups_of_split, token_counts
 from videoalign.recipes.reward.start import start_reward
@@ -257,3 +259,13 @@ def test_all_scores_may_be_read_at_the_last_token_and_such_a_reward_goes_on_with
     more = judged_on(judged_dataset, tmp_path / "d", Dimension(name="Style", guideline="How well the style suits."))
     with pytest.raises(ConfigError, match="has pooling=last and cannot take on Style"):
         train_reward(more, str(tmp_path / "first"), tmp_path / "s", config)
+
+
+def test_a_law_in_the_table_is_a_loss_and_another_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="loss.*wanted one of bt, btt, davidson, regression"):
+        RewardTrainConfig.load(None, ["loss=davidsen"])
+    with pytest.raises(ConfigError, match="law.*wanted one of btt, davidson"):
+        Ties.load(None, ["law=bt", "width={}"])
+    monkeypatch.setitem(LAWS, "mine", Law(davidson_log_probs, 2.0))
+    assert RewardTrainConfig.load(None, ["loss=mine"]).loss == Ties(law="mine", width={"VQ": 2.0}).law == "mine"
+    assert find_criterion("mine", 3).law == "mine"

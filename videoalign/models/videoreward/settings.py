@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from videoalign.config import Config
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Dimension
 from videoalign.contracts.used_prompts import UsedPrompts
+from videoalign.losses.preference import LAWS
 from videoalign.models.videoreward.processing import ReadingLimits
 
 LAYOUT_VERSION = 2
@@ -24,11 +25,18 @@ class Normalisation(Config):
     """In raw units."""
 
 
+def _known_law(name: str) -> str:
+    known = [law for law in LAWS if LAWS[law].width is not None]
+    if name not in known:
+        raise ValueError(f"wanted one of {', '.join(known)}")
+    return name
+
+
 class Ties(Config):
     """The law of ties that a reward was trained under; with it, two raw scores tell how likely each verdict is."""
 
-    law: Literal["btt", "davidson"]
-    """Rao and Kupper's or Davidson's; see `losses.preference`."""
+    law: Annotated[str, AfterValidator(_known_law)]
+    """A law of `losses.preference.LAWS` with a tie band, as btt, Rao and Kupper's, and davidson."""
     width: dict[str, float]
     """By dimension: theta of btt, above 1, or nu of davidson, above 0."""
 

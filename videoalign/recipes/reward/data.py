@@ -49,7 +49,6 @@ def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfi
         DataError: nothing that the loss can learn from, or fewer than two clips to normalise on.
         VideoError: clips that a reward cannot read; names their files.
     """
-    normalised_on = clips_of_split(dataset, config.normalise_on)
     clips = {clip.clip_id: clip for clip in dataset.clips()}
     groups, unseen = (
         groups_of_split(dataset, split, reward.dimensions, labels=config.labels, max_clips=config.max_clips)
@@ -61,6 +60,7 @@ def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfi
         raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
     if config.loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
         raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
+    normalised_on = clips_of_split(dataset, config.normalise_on)
     judged = [clips[name] for name in dict.fromkeys(name for group in [*groups, *unseen] for name in group.clip_ids)]
     reasons = {clip.clip_id: unreadable(clip.num_frames, clip.height, clip.width) for clip in [*judged, *normalised_on]}
     broken = [(dataset.clip_source(clips[name]), reason) for name, reason in reasons.items() if reason is not None]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from videoalign.config import Config
 from videoalign.contracts.records import Aggregation
 from videoalign.errors import ConfigError, did_you_mean
-from videoalign.losses.preference import NU, THETA
+from videoalign.losses.preference import LAWS, NU, THETA
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.tuning import PARTS, Tuning
 from videoalign.training.loop import FitConfig
+
+
+def _known_loss(name: str) -> str:
+    known = (*LAWS, "regression")
+    if name not in known:
+        raise ValueError(f"wanted one of {', '.join(known)}")
+    return name
 
 
 class RewardTrainConfig(Config):
@@ -22,9 +29,9 @@ class RewardTrainConfig(Config):
         num_steps=300, batch_size=4, learning_rate=3e-4, warmup_steps=20, schedule="cosine", weight_decay=0.01
     )
     """Length, rate and batch of the training; a batch counts groups of clips that share a prompt."""
-    loss: Literal["btt", "davidson", "bt", "regression"] = "btt"
-    """Bradley-Terry with ties after Rao and Kupper or after Davidson, Bradley-Terry on decided pairs alone, or squared
-    distance to mean ratings."""
+    loss: Annotated[str, AfterValidator(_known_loss)] = "btt"
+    """A law of `losses.preference.LAWS`: Bradley-Terry with ties after Rao and Kupper (btt) or Davidson (davidson),
+    Bradley-Terry on decided pairs alone (bt); or squared distance to mean ratings (regression)."""
     theta: float = Field(THETA, gt=1)
     """Width of the tie band of btt."""
     nu: float = Field(NU, gt=0)
