@@ -114,7 +114,7 @@ def write_checkpoint(place: Path) -> None:
 def write_guide(place: Path) -> None:
     from videoalign.models.small_wan import SmallWanConfig, small_wan_generator
 
-    transformer = small_wan_generator(["a"], SmallWanConfig(num_layers=1)).transformer
+    transformer = small_wan_generator(["a"], SmallWanConfig(num_layers=1)).network.transformer
     LatentRewardModel.from_transformer(transformer, ["VQ"]).save_pretrained(place / "guide")
 
 

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from videoalign.config import Config
+from videoalign.contracts.records import Clip
 from videoalign.contracts.video import MIN_FRAMES, Video, unreadable
 from videoalign.errors import VideoError
 
@@ -239,6 +240,18 @@ class VideoProcessor:
     def num_tokens(self, grid: tuple[int, int, int]) -> int:
         """Language-model tokens that a clip of this grid takes."""
         return grid[0] * grid[1] * grid[2] // self.merge**2
+
+    def num_tokens_of(self, clip: Clip) -> int:
+        """The same of a clip by its row alone; nothing is decoded."""
+        num_frames, block = len(self.indices(clip.num_frames, clip.fps)), self.patch * self.merge
+        limits = self.limits
+        height, width = smart_size(clip.height, clip.width, block, limits.min_frame_pixels, limits.max_frame_pixels)
+        return self.num_tokens((num_frames // self.temporal, height // self.patch, width // self.patch))
+
+    def seconds_per_patch(self, clip: Clip) -> float:
+        """How long a temporal patch of a clip lasts, by its row alone."""
+        indices = self.indices(clip.num_frames, clip.fps)
+        return clip_timing(indices, clip.num_frames, clip.fps, self.temporal).seconds_per_patch
 
     def normalise(self, values: Tensor) -> Tensor:
         """Grey levels (N, 3 * K) of `Patches` as float32 with the mean and deviation that the tower expects."""

@@ -12,7 +12,7 @@ from videoalign.contracts.video import unreadable
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError, VideoError, first_few
 from videoalign.models.videoreward import VideoReward
-from videoalign.models.videoreward.processing import Patches, VideoProcessor, clip_timing, smart_size
+from videoalign.models.videoreward.processing import Patches, VideoProcessor
 from videoalign.recipes.reward.settings import RewardTrainConfig
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
@@ -72,7 +72,8 @@ def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfi
         )
     reader, order = ClipReader(dataset, reward.processor), None
     if config.bucket_by_length:
-        order = bucketed_order(token_counts(reward, groups, clips), config.fit.batch_size, config.fit.seed)
+        lengths = token_counts(reward, groups, clips)
+        order = bucketed_order(lengths, config.fit.batch_size, config.fit.seed)
     return Lessons(
         groups=groups,
         unseen=unseen,
@@ -118,10 +119,8 @@ def clips_of_split(dataset: Dataset, split: str) -> list[Clip]:
 
 def token_counts(reward: VideoReward, groups: Sequence[JudgedGroup], clips: dict[str, Clip]) -> list[int]:
     """Of each group the tokens of its longest clip with its prompt, from sizes alone: nothing is decoded."""
-    return [
-        max(_places(reward.processor, clips[name]) for name in group.clip_ids) + len(reward.chat.encode(group.prompt))
-        for group in groups
-    ]
+    longest = (max(reward.processor.num_tokens_of(clips[name]) for name in group.clip_ids) for group in groups)
+    return [tokens + len(reward.chat.encode(group.prompt)) for tokens, group in zip(longest, groups, strict=True)]
 
 
 def note_on_time(reward: VideoReward, clips: Sequence[Clip]) -> str | None:
@@ -129,7 +128,7 @@ def note_on_time(reward: VideoReward, clips: Sequence[Clip]) -> str | None:
     shortest = reward.family.shortest_patch(reward.backbone.config.vision_config)
     if reward.settings.positions != "mrope":
         return None
-    number = sum(_seconds_per_patch(reward.processor, clip) < shortest for clip in clips)
+    number = sum(reward.processor.seconds_per_patch(clip) < shortest for clip in clips)
     if not number:
         return None
     return (
@@ -137,18 +136,6 @@ def note_on_time(reward: VideoReward, clips: Sequence[Clip]) -> str | None:
         f"{reward.family.title} does not tell apart in time: so it is above limits.fps={2 / shortest:g}, and of clips "
         f"under {2 * shortest:g} second. Take a lower limits.fps, longer clips, or a base of another family."
     )
-
-
-def _seconds_per_patch(processor: VideoProcessor, clip: Clip) -> float:
-    indices = processor.indices(clip.num_frames, clip.fps)
-    return clip_timing(indices, clip.num_frames, clip.fps, processor.temporal).seconds_per_patch
-
-
-def _places(processor: VideoProcessor, clip: Clip) -> int:
-    limits, num_frames = processor.limits, len(processor.indices(clip.num_frames, clip.fps))
-    block = processor.patch * processor.merge
-    height, width = smart_size(clip.height, clip.width, block, limits.min_frame_pixels, limits.max_frame_pixels)
-    return processor.num_tokens((num_frames // processor.temporal, height // processor.patch, width // processor.patch))
 
 
 class ClipReader:

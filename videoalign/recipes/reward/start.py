@@ -45,7 +45,30 @@ def start_reward(dataset: Dataset, base: str, config: RewardTrainConfig) -> Vide
         DataError: a prompt with a special token.
         ModelError: the base cannot be loaded.
     """
-    reward = _continued(dataset, base, config) if is_reward(base) else _untrained(dataset, base, config)
+    dimensions, embedded = dataset.info.dimensions, base == SPRITES
+    if is_reward(base):
+        parent = VideoReward.from_pretrained(base)
+        for name in sorted(KEPT & config.model_fields_set):
+            have, want = getattr(parent.settings, name, None), getattr(config, name)
+            if want is not None and have != want:
+                raise ConfigError(f"{name}: the reward {base} brings its own; got another one. Leave {name} out.")
+        reward = extend_reward(parent, dimensions, seed=config.fit.seed)
+        provenance = {**reward.settings.provenance, "parent": str(base)}
+        reward.settings = reward.settings.model_copy(update={"provenance": provenance})
+    else:
+        template, system = config.template, "" if embedded and config.system is None else config.system
+        if template is None and system is not None:
+            template = default_template(dimensions, system=system, pooling=config.pooling)
+        reward = VideoReward.from_base(
+            base_path(base),
+            dimensions=dimensions,
+            limits=config.limits or (SPRITES_LIMITS if embedded else None),
+            template=template,
+            positions=config.positions,
+            pooling=config.pooling,
+            shared_head=config.shared_head,
+            seed=config.fit.seed,
+        )
     for prompt in dataset.prompts():
         reward.chat.check_prompt(prompt.text)
     return reward
@@ -54,33 +77,3 @@ def start_reward(dataset: Dataset, base: str, config: RewardTrainConfig) -> Vide
 def is_reward(base: str) -> bool:
     """Whether a base is a trained reward's folder."""
     return base != SPRITES and any((Path(base) / part / SETTINGS_FILE).is_file() for part in ("", MODEL_FOLDER))
-
-
-def _continued(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoReward:
-    parent = VideoReward.from_pretrained(base)
-    for name in sorted(KEPT & config.model_fields_set):
-        have, want = getattr(parent.settings, name, None), getattr(config, name)
-        if want is not None and have != want:
-            raise ConfigError(f"{name}: the reward {base} brings its own; got another one. Leave {name} out.")
-    reward = extend_reward(parent, dataset.info.dimensions, seed=config.fit.seed)
-    provenance = {**reward.settings.provenance, "parent": str(base)}
-    reward.settings = reward.settings.model_copy(update={"provenance": provenance})
-    return reward
-
-
-def _untrained(dataset: Dataset, base: str, config: RewardTrainConfig) -> VideoReward:
-    embedded = base == SPRITES
-    dimensions, template = dataset.info.dimensions, config.template
-    system = "" if embedded and config.system is None else config.system
-    if template is None and system is not None:
-        template = default_template(dimensions, system=system, pooling=config.pooling)
-    return VideoReward.from_base(
-        base_path(base),
-        dimensions=dimensions,
-        limits=config.limits or (SPRITES_LIMITS if embedded else None),
-        template=template,
-        positions=config.positions,
-        pooling=config.pooling,
-        shared_head=config.shared_head,
-        seed=config.fit.seed,
-    )
