@@ -37,7 +37,6 @@ from videoalign.recipes.quickstart_settings import (
     METHODS,
     MODEL,
     PAIRS_NAME,
-    RANKED_NAME,
     REWARD_NAME,
     SECONDS,
     QuickstartConfig,
@@ -227,9 +226,8 @@ class _Quickstart:
 
     def _pairs(self) -> int:
         """Win-lose pairs from the reward's scores."""
-        dataset, config = self.dataset, self.config
-        for name, settings in ((PAIRS_NAME, config.pairs), (RANKED_NAME, config.ranked)):
-            dataset.write_pairs(name, pairs_of_scores(dataset, REWARD_NAME, config=settings))
+        dataset = self.dataset
+        dataset.write_pairs(PAIRS_NAME, pairs_of_scores(dataset, REWARD_NAME, config=self.config.pairs))
         return len(dataset.pairs(PAIRS_NAME))
 
     def _encode(self) -> None:

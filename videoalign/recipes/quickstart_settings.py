@@ -16,7 +16,7 @@ from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCE
 
 MODEL = "sprites"
 REWARD_NAME = "videoreward"
-PAIRS_NAME, RANKED_NAME = "clearest", "ranked"
+PAIRS_NAME = "clearest"
 GUIDE_NAME = "guide"
 
 REWARD_TEMPLATE = (
@@ -60,10 +60,8 @@ class QuickstartConfig(Config):
     )
     """Training of VideoReward."""
     pairs: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=2)
-    """How scores become the win-lose pairs of Flow-DPO, and of SFT, which learns from all winners alike and so wants
-    none but the best."""
-    ranked: PairsConfig = PairsConfig(strategy="best_worst", max_per_prompt=3)
-    """The pairs whose clips Flow-RWR learns from, by their rewards: nearly all that there are."""
+    """How scores become the win-lose pairs of Flow-DPO; SFT learns from their winners, all alike, so it wants none but
+    the best, and Flow-RWR from all of their clips, by their rewards."""
     sft: SftConfig = SftConfig(fit=ADAPTER_FIT)
     """Supervised fine-tuning."""
     rwr: RwrConfig = RwrConfig(fit=ADAPTER_FIT, temperature=0.5)
@@ -71,13 +69,15 @@ class QuickstartConfig(Config):
     dpo: DpoConfig = DpoConfig(fit=ADAPTER_FIT, beta=100.0, reference_draws=4)
     """Flow-DPO with constant beta; ``dpo_t`` is the same with beta (1 - t)^2."""
     guide: GuideTrainConfig = GuideTrainConfig(
-        fit=FitConfig(num_steps=100, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
+        fit=FitConfig(num_steps=100, batch_size=4, learning_rate=2.5e-4, warmup_steps=20, schedule="cosine"),
+        learning_rate_head=2e-3,
         num_blocks=6,
         contrast_weight=3.0,
-        max_clips=3,
+        max_clips=7,
     )
     """Training of the noisy-latent reward; so small a generator tells shapes apart in its last blocks only, and raters
-    who call most pairs a tie on text alignment teach it less than the contrast with other prompts does."""
+    who call most pairs a tie on text alignment teach it less than the contrast with other prompts does. The copied
+    blocks learn slowly, or a hundred steps undo what they knew; all clips of a prompt together give most pairs."""
     strength: float = Field(default=2.0, ge=0)
     """Strength of the guidance."""
     weightings: tuple[dict[str, float], ...] = (
@@ -108,7 +108,7 @@ SECONDS = {
 
 METHODS: dict[str, Callable[[QuickstartConfig], tuple[str, str, AlignConfig]]] = {
     "sft": lambda config: ("sft", PAIRS_NAME, config.sft),
-    "rwr": lambda config: ("rwr", RANKED_NAME, config.rwr),
+    "rwr": lambda config: ("rwr", PAIRS_NAME, config.rwr),
     "dpo": lambda config: ("dpo", PAIRS_NAME, config.dpo),
     "dpo_t": lambda config: ("dpo", PAIRS_NAME, config.dpo.model_copy(update={"schedule": "squared"})),
 }

@@ -31,7 +31,7 @@ from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wa
 from videoalign.recipes.generator.generate import guide_wrapper
 from videoalign.recipes.generator.guide import GuideTrainConfig, labelled_pairs, latent_groups, train_guide
 from videoalign.training.loop import FitConfig
-from videoalign.training.objectives.latent_reward import LatentGroup
+from videoalign.training.objectives.latent_reward import LatentGroup, accuracy_by_noise
 from videoalign.video.files import write_video
 
 SETTINGS = SMALL_SETTINGS.model_copy(
@@ -179,7 +179,7 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
     assert lineage.prompts == tuple(sorted(map(prompt_hash, TEXTS[:2])))  # the third is held out
     assert result.accuracy["accuracy/bright/t0.00-0.33"] > 0.9
     assert result.accuracy["accuracy/dark/t0.00-0.33"] > 0.9
-    assert result.history[-1]["val/accuracy/bright"] == pytest.approx(result.accuracy["accuracy/bright"])
+    assert result.history[-1]["val/accuracy/bright"] == result.accuracy["accuracy/bright"]
     assert all((before[name] == value).all() for name, value in generator.network.transformer.state_dict().items())
 
     loaded = LatentRewardModel.from_pretrained(tmp_path / "guide")
@@ -191,6 +191,22 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
     assert torch.equal(latents["none"], sampled_latents(generator, lambda scheduler, text: scheduler))
     assert (light["bright"] > light["none"]).all()
     assert (light["none"] > light["dark"]).all()
+
+
+def test_held_out_prompts_are_judged_once(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation that ends the training is the accuracy that is told, also of a run that was done before."""
+    figures = []
+
+    def judged(*args: Any, **kwargs: Any) -> dict[str, float]:
+        figures.append(accuracy_by_noise(*args, **kwargs))
+        return figures[-1]
+
+    monkeypatch.setattr("videoalign.recipes.generator.guide.accuracy_by_noise", judged)
+    first, again = (train_guide(dataset, generator, tmp_path / "guide", CONFIG, scores="light") for _ in range(2))
+    assert figures == [first.accuracy]
+    assert again.accuracy == first.accuracy != {}
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -144,7 +144,7 @@ def train_guide(
         reward.save_pretrained(folder)
         write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
     processes.wait()
-    return GuideTrainResult(reward=reward, history=history, num_pairs=len(train), accuracy=measure())
+    return GuideTrainResult(reward=reward, history=history, num_pairs=len(train), accuracy=_validated(history))
 
 
 def _fit(
@@ -165,6 +165,11 @@ def _fit(
         processes=processes,
         **hooks,
     )
+
+
+def _validated(history: Sequence[Row]) -> dict[str, float]:
+    """What the validation at the end of the training measured."""
+    return {name.removeprefix("val/"): value for name, value in history[-1].items() if name.startswith("val/")}
 
 
 def _teacher(dataset: Dataset, scores: str | None) -> Teacher:
