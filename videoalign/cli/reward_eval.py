@@ -87,11 +87,11 @@ def eval_(
         return
     told = next(iter(figures.values()))
     for title, shown in tables.items():
-        print_table(*table("dimension", figures.items(), shown), title=f"{title} ({told['split']})")
+        print_table(*table("dimension", figures.items(), shown, spaced=True), title=f"{title} ({told['split']})")
     print(told["note"])
     for name, row in figures.items() if by_generators else ():
         pairs = [(" and ".join(pair["generators"]), pair) for pair in row["by_generators"]]
-        print_table(*table("generators", pairs, of_generators()), title=name)
+        print_table(*table("generators", pairs, of_generators(), spaced=True), title=name)
     if against is None and result["left_out"]["pairs"]:
         print(f"left out: {result['left_out']['pairs']} pairs with a clip that cannot be read or scored")
     if out is not None:

@@ -242,7 +242,7 @@ def of_generators() -> tuple[Figure, ...]:
 
 
 def table(
-    head: str, rows: Iterable[tuple[str, Mapping[str, Any]]], figures: Sequence[Figure]
+    head: str, rows: Iterable[tuple[str, Mapping[str, Any]]], figures: Sequence[Figure], *, spaced: bool = False
 ) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of a table with a line for each named row of figures.
 
@@ -250,5 +250,7 @@ def table(
         head: of the column of names.
         rows: name and figures by key.
         figures: those to show.
+        spaced: write keys as words, which a narrow window can break.
     """
-    return [head, *(one.key for one in figures)], [[name, *(one.cell(row) for one in figures)] for name, row in rows]
+    keys = [one.key.replace("_", " ") if spaced else one.key for one in figures]
+    return [head, *keys], [[name, *(one.cell(row) for one in figures)] for name, row in rows]

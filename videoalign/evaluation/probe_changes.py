@@ -124,7 +124,7 @@ def swap_prompt(prompt: str, prompts: Sequence[str], rng: np.random.Generator) -
         DataError: all prompts have the same words.
     """
     own = _words(prompt)
-    others = (other for other in (prompts[place] for place in rng.permutation(len(prompts))) if _words(other) != own)
+    others = (other for other in (prompts[index] for index in rng.permutation(len(prompts))) if _words(other) != own)
     drawn = list(islice(others, NUM_CANDIDATES))
     if not drawn:
         raise DataError(f"prompts: all are worded like '{prompt}', so none can be swapped in; probe more prompts.")

@@ -68,10 +68,10 @@ def judge_dataset(
         VideoError: a clip that cannot be scored.
         ModelError: the judge stores no normalisation.
     """
-    place = {text: number for number, text in enumerate(prompts)}
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts() if prompt.text in place}
+    index = {text: number for number, text in enumerate(prompts)}
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts() if prompt.text in index}
     clips = [clip for clip in dataset.clips() if clip.prompt_id in texts]
-    clips.sort(key=lambda clip: (place[texts[clip.prompt_id]], clip.seed))
+    clips.sort(key=lambda clip: (index[texts[clip.prompt_id]], clip.seed))
     rows = score_clips(judge, clips_in(dataset, clips), skip_broken=False, keep=keep, progress=progress)
     scores = [[row.scores[name] for name in judge.dimensions] for row in rows if row.scores is not None]
     return JudgedClips(

@@ -81,11 +81,11 @@ def _group(
     means: Mapping[tuple[str, str], float],
 ) -> JudgedGroup:
     clip_ids = tuple(dict.fromkeys(clip for pair in pairs for clip in (pair.clip_a, pair.clip_b)))
-    place = {clip_id: index for index, clip_id in enumerate(clip_ids)}
+    index_of = {clip_id: index for index, clip_id in enumerate(clip_ids)}
     return JudgedGroup(
         prompt=prompt,
         clip_ids=clip_ids,
-        pairs=torch.tensor([[place[pair.clip_a], place[pair.clip_b]] for pair in pairs]),
+        pairs=torch.tensor([[index_of[pair.clip_a], index_of[pair.clip_b]] for pair in pairs]),
         shares=torch.tensor([[_shares(pair, name) for name in dimensions] for pair in pairs]),
         ratings=torch.tensor([[means.get((clip_id, name), 0.0) for name in dimensions] for clip_id in clip_ids]),
     )
