@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from videoalign.contracts.generator import VelocityNet
-from videoalign.errors import ModelError
+from videoalign.errors import ModelError, VideoAlignError
 from videoalign.models.adapter_files import Adapter, read_adapter
 from videoalign.models.lora import (
     LoraSettings,
@@ -39,8 +39,9 @@ def add_adapters(
 
     Raises:
         ModelError: see `lora.add_lora`; or nothing to start from for one of the transformers.
-        ConfigError: see `lora.add_lora`.
+        ConfigError: see `lora.add_lora`. What was put on before is taken off again.
     """
+    _require_bare(network)
     found: dict[str, nn.Parameter] = {}
     several = len(network.transformers) > 1
     try:
@@ -50,7 +51,7 @@ def add_adapters(
             begin = None if start is None else start[part]
             added = add_lora(transformer, settings, seed=seed + number, start=begin)
             found |= {f"{part}.{name}" if several else name: value for name, value in added.items()}
-    except ModelError:
+    except VideoAlignError:
         drop_adapters(network)
         raise
     return found
@@ -97,8 +98,7 @@ def load_adapters(
     Raises:
         ModelError: see there; no adapter is left on the network then.
     """
-    if carries_adapter(network):
-        raise ModelError("adapter: the transformer has one already; remove it first, or load the model again.")
+    _require_bare(network)
     try:
         for part, place in _stored(network, path).items():
             load_adapter(network.transformers[part], place, base=base, scale=scale)
@@ -115,6 +115,11 @@ def read_adapters(network: VelocityNet, path: str | Path, base: Mapping[str, str
     """
     require_base(path, base)
     return {part: read_adapter(place) for part, place in _stored(network, path).items()}
+
+
+def _require_bare(network: VelocityNet) -> None:
+    if carries_adapter(network):
+        raise ModelError("adapter: the transformer has one already; remove it first, or load the model again.")
 
 
 def _places(network: VelocityNet, folder: str | Path) -> dict[str, Path]:

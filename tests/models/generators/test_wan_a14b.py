@@ -15,7 +15,7 @@ import torch
 
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
-from videoalign.errors import ModelError
+from videoalign.errors import ConfigError, ModelError
 from videoalign.models.adapter_files import adapter_file_digest
 from videoalign.models.generators import load_generator
 from videoalign.models.generators.generator import PipelineGenerator
@@ -25,6 +25,7 @@ from videoalign.models.network_adapters import (
     carries_adapter,
     drop_adapters,
     load_adapters,
+    read_adapters,
     reference_of,
     save_adapters,
 )
@@ -196,6 +197,22 @@ def test_stock_diffusers_reads_both_adapters(generator: PipelineGenerator, tmp_p
     config.write_text(json.dumps({**json.loads(config.read_text()), "lora_alpha": 1.0}))
     assert adapter_file_digest(tmp_path / "a") != digest, "the second adapter counts"
     drop_adapters(generator.network)
+    assert not carries_adapter(generator.network)
+
+
+def test_a_start_that_fits_the_first_alone_leaves_neither_adapted(generator: PipelineGenerator, tmp_path: Path) -> None:
+    starts = []
+    for rank in (4, 2):
+        add_adapters(generator.network, LoraSettings(rank=rank))
+        save_adapters(generator.network, tmp_path / str(rank), generator.identity())
+        with pytest.raises(ModelError, match="has one already"):
+            add_adapters(generator.network, LoraSettings(rank=rank))
+        assert carries_adapter(generator.network), "what was there before stays"
+        drop_adapters(generator.network)
+        starts.append(read_adapters(generator.network, tmp_path / str(rank), generator.identity()))
+    mixed = {"transformer": starts[0]["transformer"], "transformer_2": starts[1]["transformer_2"]}
+    with pytest.raises(ConfigError, match="its adapter has rank 2"):
+        add_adapters(generator.network, LoraSettings(rank=4), start=mixed)
     assert not carries_adapter(generator.network)
 
 
