@@ -172,7 +172,7 @@ def test_times_follow_the_shift_that_the_model_samples_with(
 def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: PipelineGenerator, tmp_path: Path) -> None:
     rows = dataset.pairs("p")
     cache = encode(dataset, generator, clips_of_pairs(dataset, rows))
-    broken = pair_examples(cache, rows)
+    broken = list(pair_examples(cache, rows))
     broken[2].win[0, 0, 0, 0] = torch.inf
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(align_methods, "pair_examples", lambda cache, rows: broken)

@@ -84,7 +84,8 @@ def encode(
     folder = Dataset.open(dataset)
     rows = folder.pairs(pairs)
     generator = load_generator(model, device=device, dtype=dtype, settings=options.shape())
-    cache = run(folder, generator, clips_of_pairs(folder, rows), options, progress=progress)
+    together = [(pair.clip_win, pair.clip_lose) for pair in rows]
+    cache = run(folder, generator, clips_of_pairs(folder, rows), options, together=together, progress=progress)
     if options.reference_draws:
         draws, times = options.reference_draws, options.times
         encode_reference(generator, cache, rows, num_draws=draws, times=times, progress=progress)

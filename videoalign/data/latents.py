@@ -41,9 +41,9 @@ class TensorStore:
     def __init__(self, folder: str | Path, kind: str, about: Mapping[str, Any]) -> None:
         self.folder, self.kind, self.about = Path(folder), kind, dict(about)
         self.group = fingerprint([kind, self.about])[:12]
-        self._where: dict[str, Path] = {}
+        self._where: dict[str, Stored] = {}
         for shard in sorted(self.folder.glob(f"{self._stem}-*.safetensors")):
-            self._where.update(dict.fromkeys(_keys(shard), shard))
+            self._where.update(_held(shard))
 
     def __contains__(self, key: str) -> bool:
         return key in self._where
@@ -64,11 +64,11 @@ class TensorStore:
             shard = self.folder / f"{self._stem}-{number:05d}.safetensors"
             with whole_file(shard) as aside:
                 save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, aside)
-        self._where.update(dict.fromkeys(tensors, shard))
+        self._where.update({key: Stored(shard, key, tuple(value.shape)) for key, value in tensors.items()})
 
     def place(self, key: str) -> Stored:
         """Where the tensor of a key that is there stands."""
-        return Stored(self._where[key], key)
+        return self._where[key]
 
     @property
     def _stem(self) -> str:
@@ -87,6 +87,8 @@ class Stored:
 
     shard: Path
     key: str
+    shape: tuple[int, ...] = ()
+    """Of the tensor."""
 
     @property
     def name(self) -> str:
@@ -162,8 +164,32 @@ class LatentCache:
         places = (self.stored_clips, self.stored_prompts)
         return fingerprint([{key: place.name for key, place in some.items()} for some in places])
 
+    def shape(self, clip_id: str) -> tuple[int, ...]:
+        """(C, F, H, W) of the latents of a clip, which are not read.
+
+        Raises:
+            DataError: a clip that was not encoded.
+        """
+        return self._wanted("clips", self.stored_clips, [clip_id])[clip_id].shape
+
+    def clip(self, clip_id: str) -> Tensor:
+        """Latents float32 (C, F, H, W) of a clip, in memory of their own.
+
+        Raises:
+            DataError: a clip that was not encoded.
+        """
+        return self.clips([clip_id])[clip_id].clone()
+
+    def condition(self, prompt_id: str) -> Condition:
+        """The condition of a prompt, one row, in memory of its own.
+
+        Raises:
+            DataError: a prompt that was not encoded.
+        """
+        return self.conditions([prompt_id])[prompt_id].detach()
+
     def clips(self, ids: Iterable[str]) -> dict[str, Tensor]:
-        """Latents float32 (C, F, H, W) of these clips.
+        """Latents float32 (C, F, H, W) of these clips, mapped from their shards; see `read_stored`.
 
         Raises:
             DataError: a clip that was not encoded.
@@ -181,6 +207,10 @@ class LatentCache:
         wanted = self._wanted("prompts", self.stored_prompts, ids)
         found = self.prompts.read(wanted.values())
         return {key: found[place] for key, place in wanted.items()}
+
+    def require_prompts(self, ids: Iterable[str]) -> None:
+        """Raises `DataError` for a prompt that was not encoded."""
+        self._wanted("prompts", self.stored_prompts, ids)
 
     def _wanted(self, kind: str, stored: Mapping[str, Stored], ids: Iterable[str]) -> dict[str, Stored]:
         wanted = list(dict.fromkeys(ids))
@@ -216,10 +246,11 @@ def read_stored(places: Iterable[Stored], *, dtype: torch.dtype | None = torch.f
     return found
 
 
-def _keys(shard: Path) -> list[str]:
+def _held(shard: Path) -> dict[str, Stored]:
+    """The places of all tensors of a shard, by key."""
     try:
         with safe_open(shard, framework="pt") as reader:
-            return list(reader.keys())
+            return {key: Stored(shard, key, tuple(reader.get_slice(key).get_shape())) for key in reader.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise _damaged(shard, error) from None
 

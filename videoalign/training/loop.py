@@ -18,6 +18,7 @@ from videoalign.config import Config
 from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.randomness import Draws, fold_in
+from videoalign.training.batches import Part, parts_of_step, read_ahead
 from videoalign.training.callbacks import Callback
 from videoalign.training.checkpoint import Checkpoint, RunLog
 from videoalign.training.objective import Objective, means
@@ -125,6 +126,7 @@ def fit(
     validate: Callable[[], Mapping[str, float]] | None = None,
     order: Order | None = None,
     name_of: Callable[[int], str] = "example {}".format,
+    shape_of: Callable[[int], Any] = lambda _: 0,
     processes: Processes = ALONE,
 ) -> list[Row]:
     """Trains ``objective`` and leaves its weights in place; picks up where a run in ``out`` stopped, bit for bit.
@@ -136,7 +138,8 @@ def fit(
 
     Args:
         objective: what is trained; see `training.objective.Objective`.
-        examples: the training set, of any type, the same in every process.
+        examples: the training set, of any type, the same in every process. Those of the next batch are read, and
+            collated, on a thread.
         collate: makes a batch of a list of examples.
         config: length, batch, rates.
         out: holds ``checkpoint/`` (trained weights, optimiser, step) and ``log.jsonl``.
@@ -147,6 +150,8 @@ def fit(
             ``val/<name>``.
         order: see `training.order.Order`; by default `example_order`.
         name_of: what to call an example in an error, by its index.
+        shape_of: what examples must have in common to be collated, by the index of one; it can be sorted. A batch that
+            holds several shapes is taken in as many parts, which leaves the step what it was.
         processes: those that train together.
 
     Returns:
@@ -160,17 +165,21 @@ def fit(
     """
     _require_something(examples, config, validate)
     order = order or partial(example_order, len(examples), seed=config.seed)
-    trainer = _Trainer(objective, examples, collate, config, order, name_of, processes)
-    run = _Run(trainer, Path(out))
+    trainer = _Trainer(objective, config, name_of, processes)
+    run = _Run(trainer, Path(out), len(examples))
     if run.first > config.num_steps:
         told = f"num_steps: got {config.num_steps}, but {out} holds a run of {run.first} steps"
         raise OutputError(f"{told}; wanted at least that, or another folder.")
-    for step in range(run.first, config.num_steps):
-        row = trainer.step(step)
-        if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):
-            row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
-        if processes.is_first:
-            run.add(row, on_step, callbacks)
+    steps, size = range(run.first, config.num_steps), config.batch_size * config.accumulate_steps * processes.count
+    cut = partial(parts_of_step, batch_size=config.batch_size, rank=processes.rank, count=processes.count)
+    parts = (part for step in steps for part in cut(step, order(step * size, size), shape_of=shape_of))
+    with read_ahead(lambda part: collate([examples[index] for index in part.indices]), parts) as batches:
+        for step in steps:
+            row = trainer.step(step, batches)
+            if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):
+                row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
+            if processes.is_first:
+                run.add(row, on_step, callbacks)
     processes.wait()
     return run.log.rows()
 
@@ -197,9 +206,9 @@ def mean_row(rows: Sequence[Row]) -> Row:
 class _Run:
     """What is on disk: the checkpoint to go on from, and the log."""
 
-    def __init__(self, trainer: _Trainer, out: Path) -> None:
+    def __init__(self, trainer: _Trainer, out: Path, num_examples: int) -> None:
         self.trainer, self.config = trainer, trainer.config
-        identity = {**self.config.identity(trainer.processes), "num_examples": len(trainer.examples)}
+        identity = {**self.config.identity(trainer.processes), "num_examples": num_examples}
         self.checkpoint = Checkpoint(out / "checkpoint", identity=identity)
         self.log = RunLog(out / "log.jsonl")
         self.first, self.pending = self.checkpoint.restore(trainer.objective, trainer.optimizer)
@@ -226,29 +235,21 @@ class _Trainer:
     """Takes the steps of `fit`."""
 
     def __init__(
-        self,
-        objective: Objective,
-        examples: Sequence[Any],
-        collate: Callable[[list[Any]], Any],
-        config: FitConfig,
-        order: Order,
-        name_of: Callable[[int], str],
-        processes: Processes,
+        self, objective: Objective, config: FitConfig, name_of: Callable[[int], str], processes: Processes
     ) -> None:
-        self.objective, self.examples, self.collate, self.config = objective, examples, collate, config
-        self.order, self.name_of, self.processes = order, name_of, processes
-        self.losses: list[tuple[list[int], Tensor]] = []
+        self.objective, self.config, self.name_of, self.processes = objective, config, name_of, processes
+        self.losses: list[tuple[Sequence[int], Tensor]] = []
         """Of the batches of the step, this process's, the examples and their losses."""
         self.parameters, self.optimizer = _optimizer(objective, config)
 
-    def step(self, step: int) -> Row:
-        """Step number ``step``, from 0."""
+    def step(self, step: int, batches: Iterator[tuple[Part, Any]]) -> Row:
+        """Step number ``step``, from 0, whose batches are the next."""
         started = time.perf_counter()
         config, factor = self.config, rate_factor(step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [part for each in self.processes.gather(self._gradients(step)) for part in each]
+        parts = [part for each in self.processes.gather(self._gradients(batches)) for part in each]
         self.processes.sum_gradients(self.parameters)
         weight = sum(table[0][1] for _, table in parts)
         if weight:
@@ -262,22 +263,22 @@ class _Trainer:
         shared = {"learning_rate": config.learning_rate * factor, "gradient_norm": norm}
         return {**_finite(row), **shared, "seconds": time.perf_counter() - started}
 
-    def _gradients(self, step: int) -> list[tuple[list[str], list[list[float]]]]:
+    def _gradients(self, batches: Iterator[tuple[Part, Any]]) -> list[tuple[list[str], list[list[float]]]]:
         """Leaves the gradients of weight * value summed over this process's batches; the numbers to log of each."""
-        config, processes, size = self.config, self.processes, self.config.batch_size
-        per_step, device = size * config.accumulate_steps * processes.count, self.parameters[0].device
-        order = self.order(step * per_step, per_step)
-        parts, self.losses = [], []
-        for begin in range(size * processes.rank, per_step, size * processes.count):
-            places = range(begin, begin + size)
-            batch = self.collate([self.examples[order[place]] for place in places])
-            draws = Draws(config.seed, step, places, per_step)
-            with _own_randomness(config.seed, step, begin, device), precision(config.dtype, device):
+        config, device = self.config, self.parameters[0].device
+        per_step = config.batch_size * config.accumulate_steps * self.processes.count
+        sums, self.losses = [], []
+        for part, batch in batches:
+            draws = Draws(config.seed, part.step, part.places, per_step)
+            own_randomness = _own_randomness(config.seed, part.step, part.places[0], device)
+            with own_randomness, precision(config.dtype, device):
                 loss = self.objective.loss(batch, draws)
             (loss.weight * loss.value).sum().backward()
-            parts.append(loss.sums())
-            self.losses.append(([order[place] for place in places], loss.value.detach()))
-        return [(names, table.tolist()) for names, table in parts]
+            sums.append(loss.sums())
+            self.losses.append((part.indices, loss.value.detach()))
+            if part.is_last:
+                break
+        return [(names, table.tolist()) for names, table in sums]
 
     def _not_finite(self, step: int, loss: float, norm: float) -> ConfigError:
         """What to say of a step whose loss or gradient is no finite number; called in all processes."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 
 from videoalign.randomness import fold_in
+
+Row = TypeVar("Row")
 
 Order = Callable[[int, int], list[int]]
 """From a first place and a count to the indices of that many examples of an endless walk over the training set."""
@@ -22,6 +25,14 @@ def example_order(num_examples: int, first: int, count: int, seed: int) -> list[
         order += permutation[offset : offset + count - len(order)]
         epoch, offset = epoch + 1, 0
     return order
+
+
+def by_shape(rows: Sequence[Row], shapes: Sequence[Any]) -> list[list[Row]]:
+    """The rows in lists of one shape each, shapes in the order of their first row, rows in theirs."""
+    found: dict[Any, list[Row]] = {}
+    for row, shape in zip(rows, shapes, strict=True):
+        found.setdefault(shape, []).append(row)
+    return list(found.values())
 
 
 def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, *, num_mixed: int = 64) -> Order:

@@ -9,6 +9,7 @@ import torch
 
 from videoalign.distributed import ALONE, Processes
 from videoalign.randomness import Draws, fold_in
+from videoalign.training.batches import parts_of_step
 from videoalign.training.loop import FitConfig, precision
 from videoalign.training.objective import Objective, means
 
@@ -23,6 +24,7 @@ def measure(
     collate: Callable[[list[Any]], Any],
     config: FitConfig,
     *,
+    shape_of: Callable[[int], Any] = lambda _: 0,
     processes: Processes = ALONE,
 ) -> dict[str, float]:
     """The mean loss and the other numbers of `Loss.metrics` over all examples, those per band of t left out.
@@ -35,16 +37,16 @@ def measure(
         examples: at least one, the same in every process.
         collate: makes a batch of a list of examples.
         config: size of a batch, precision and seed.
+        shape_of: see `training.loop.fit`.
         processes: those that measure together.
     """
     seed, num = fold_in(config.seed, "validation").initial_seed(), DRAWS * len(examples)
     device = next(iter(objective.parameter_groups()[0]["params"])).device
-    parts = []
-    for begin in range(config.batch_size * processes.rank, num, config.batch_size * processes.count):
-        places = range(begin, min(begin + config.batch_size, num))
-        batch = collate([examples[place % len(examples)] for place in places])
+    parts, order = [], [place % len(examples) for place in range(num)]
+    for part in parts_of_step(0, order, config.batch_size, shape_of, processes.rank, processes.count):
+        batch = collate([examples[index] for index in part.indices])
         with precision(config.dtype, device):
-            names, table = objective.loss(batch, Draws(seed, 0, places, num)).sums()
+            names, table = objective.loss(batch, Draws(seed, 0, part.places, num)).sums()
         parts.append((names, table.tolist()))
     every = [part for each in processes.gather(parts) for part in each]
     return {name: value for name, value in means(every).items() if "/t" not in name}

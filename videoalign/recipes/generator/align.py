@@ -36,6 +36,7 @@ from videoalign.training.callbacks import Callback
 from videoalign.training.loop import Row, count_steps, fit, precision
 from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.order import by_shape
 from videoalign.training.validation import measure
 
 MOST_DRIFT = 0.01
@@ -104,7 +105,13 @@ def align(
         generator.to(processes.device)
     cache = processes.first_then_all(
         lambda: encode(
-            dataset, generator, clips_of_pairs(dataset, rows), config.encode, group="encode.", progress=progress
+            dataset,
+            generator,
+            clips_of_pairs(dataset, rows),
+            config.encode,
+            together=[(pair.clip_win, pair.clip_lose) for pair in rows],
+            group="encode.",
+            progress=progress,
         )
     )
     identity = _identity(method, config, generator, train, cache, processes)
@@ -169,6 +176,7 @@ class _Run:
                 callbacks=callbacks,
                 validate=None if validation is None else partial(self.measure, objective, validation),
                 name_of=training.names.__getitem__,
+                shape_of=training.shapes.__getitem__,
                 processes=self.processes,
             )
 
@@ -197,8 +205,9 @@ class _Run:
                 )
             )
         training = self.method.training_set(self.cache, rows, self.config, references)
+        some = by_shape(range(len(rows)), training.shapes)[0][: fitting.batch_size]
         with precision(fitting.dtype, self.generator.network.device):
-            drift = objective.reference_drift(training.collate(list(training.examples[: fitting.batch_size])))
+            drift = objective.reference_drift(training.collate([training.examples[index] for index in some]))
         if drift > MOST_DRIFT:
             raise DataError(
                 f"reference errors in {self.cache.folder} are not those of this model here: they change margins by up "
@@ -214,7 +223,8 @@ class _Run:
         try:
             network.train(False)
             sets = validation.examples, validation.collate
-            return measure(objective, *sets, self.config.fit, processes=self.processes)
+            shape_of = validation.shapes.__getitem__
+            return measure(objective, *sets, self.config.fit, shape_of=shape_of, processes=self.processes)
         finally:
             network.train(was_training)
 

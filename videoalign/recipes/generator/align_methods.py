@@ -13,17 +13,19 @@ from torch import nn
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.latents import LatentCache
+from videoalign.data.on_demand import OnDemand
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import reference_of
 from videoalign.recipes.generator.clip_fit import ClipSettings
-from videoalign.recipes.generator.encode import pair_examples
+from videoalign.recipes.generator.encode import pair_examples, pair_shapes
 from videoalign.training.loop import FitConfig
 from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import (
     ClipExample,
+    PairExample,
     PairReference,
     TimeSettings,
     collate_clips,
@@ -94,6 +96,8 @@ class TrainingSet:
     """As `collate` takes them."""
     names: Sequence[str]
     """What to call each in an error."""
+    shapes: Sequence[tuple[int, ...]]
+    """Of the latents of each; a batch holds one."""
     collate: Callable[[list[Any]], Any]
     """Makes a batch of some."""
 
@@ -132,30 +136,37 @@ def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoC
 def _all_pairs(
     cache: LatentCache, rows: Sequence[WinLosePair], config: AlignConfig, references: PairReference | None
 ) -> TrainingSet:
-    examples = pair_examples(cache, rows)
-    if references is not None:
-        stored = zip(*vars(references).values(), strict=True)
-        both = zip(examples, stored, strict=True)
-        examples = [replace(example, reference=PairReference(*values)) for example, values in both]
+    examples, weights = pair_examples(cache, rows), torch.ones(len(rows))
     if isinstance(config, DpoConfig) and config.weight_by_margin:
         margins = torch.tensor([pair.reward_win - pair.reward_lose for pair in rows])
-        weights = (margins / margins.mean()).tolist()
-        examples = [replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True)]
-    return TrainingSet(examples, [f"clips {pair.clip_win} and {pair.clip_lose}" for pair in rows], collate_pairs)
+        weights = margins / margins.mean()
+
+    def example(index: int) -> PairExample:
+        stored = None if references is None else PairReference(*(value[index] for value in vars(references).values()))
+        return replace(examples[index], weight=float(weights[index]), reference=stored)
+
+    names = [f"clips {pair.clip_win} and {pair.clip_lose}" for pair in rows]
+    return TrainingSet(OnDemand(len(rows), example), names, pair_shapes(cache, rows), collate_pairs)
 
 
 def _all_clips(
     cache: LatentCache, rows: Sequence[WinLosePair], config: RwrConfig, references: PairReference | None
 ) -> TrainingSet:
     rewards: dict[str, float] = {}
-    found: dict[str, ClipExample] = {}
-    for pair, example in zip(rows, pair_examples(cache, rows), strict=True):
+    prompts: dict[str, str] = {}
+    for pair in rows:
         rewards |= {pair.clip_win: pair.reward_win, pair.clip_lose: pair.reward_lose}
-        found[pair.clip_win] = ClipExample(latents=example.win, condition=example.condition)
-        found[pair.clip_lose] = ClipExample(latents=example.lose, condition=example.condition)
+        prompts |= dict.fromkeys((pair.clip_win, pair.clip_lose), pair.prompt_id)
     weights = clip_weights(rewards, temperature=config.temperature, clip_quantile=config.clip_quantile)
-    clips = [replace(found[clip_id], weight=weights[clip_id]) for clip_id in rewards]
-    return TrainingSet(clips, [f"clip {clip_id}" for clip_id in rewards], collate_clips)
+    clip_ids = list(rewards)
+
+    def example(index: int) -> ClipExample:
+        clip_id = clip_ids[index]
+        condition = cache.condition(prompts[clip_id])
+        return ClipExample(latents=cache.clip(clip_id), condition=condition, weight=weights[clip_id])
+
+    names, shapes = [f"clip {clip_id}" for clip_id in clip_ids], [cache.shape(clip_id) for clip_id in clip_ids]
+    return TrainingSet(OnDemand(len(clip_ids), example), names, shapes, collate_clips)
 
 
 METHODS: dict[str, Method] = {

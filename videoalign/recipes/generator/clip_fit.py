@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from videoalign.config import Config
 from videoalign.contracts.generator import Generator
@@ -39,6 +39,10 @@ class ClipSettings(Config):
     other_size: Literal["refuse", "crop", "pad"] = "refuse"
     """What to do with clips of another height or width: ``crop`` resizes them until they cover the model's size and
     takes the middle, ``pad`` until they fit into it, with black around them."""
+    buckets: tuple[tuple[PositiveInt, PositiveInt, PositiveInt], ...] = ()
+    """More shapes [frames, height, width] to encode clips in, beside the model's own. A clip goes into the one that it
+    has, or else into that for which least has to be changed; clips that are compared go into one together. A batch of
+    a training holds one shape."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,18 @@ class ClipFit:
     settings: ClipSettings
     group: str = ""
     """What the command has ``settings`` in, as ``encode.``, for messages."""
+    works_in: str = ""
+    """The shapes to choose from, where there are several, for messages."""
 
     @classmethod
     def of(cls, generator: Generator, settings: ClipSettings, group: str = "") -> ClipFit:
         """To the clips that a generator works in."""
         return cls(generator.name, generator.codec.fps, *generator.codec.clip_shape, settings, group)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, height, width)."""
+        return self.num_frames, self.height, self.width
 
     def changes(self, clip: Clip) -> dict[str, Any]:
         """What has to change on a clip, and into what; empty where nothing has.
@@ -70,7 +81,7 @@ class ClipFit:
         there = len(self._nearest(clip.num_frames, clip.fps)) if rate else clip.num_frames
         sizes = f"clip '{clip.clip_id}' has (frames, height, width) {(clip.num_frames, clip.height, clip.width)}"
         sizes += f", {there} frames at {self.fps:g} per second" if rate else ""
-        sizes += f"; '{self.name}' works in {(self.num_frames, self.height, self.width)}"
+        sizes += f"; '{self.name}' works in {self.works_in or self.shape}"
         if there < self.num_frames:
             raise DataError(f"{sizes}. It is too short: leave it out, or set num_frames of the model.")
         length = {"num_frames": self.num_frames} if there > self.num_frames else {}

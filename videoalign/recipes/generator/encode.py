@@ -17,12 +17,15 @@ from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.clip_content import clip_keys, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
+from videoalign.data.on_demand import OnDemand
 from videoalign.errors import DataError
 from videoalign.models.generators.settings import ClipShape
 from videoalign.randomness import fold_in
+from videoalign.recipes.generator.buckets import Buckets
 from videoalign.recipes.generator.clip_fit import ClipFit, ClipSettings
 from videoalign.training.objectives.dpo import fixed_draws, reference_errors
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
+from videoalign.training.order import by_shape
 
 Row = TypeVar("Row")
 
@@ -49,6 +52,7 @@ def encode(
     clip_ids: Iterable[str],
     settings: ClipSettings | None = None,
     *,
+    together: Iterable[tuple[str, str]] = (),
     group: str = "",
     progress: Progress = silent,
 ) -> LatentCache:
@@ -62,12 +66,14 @@ def encode(
         generator: its autoencoder and text encoder are used.
         clip_ids: of the clips, in any order; see `clips_of_pairs`.
         settings: see `ClipSettings`.
+        together: two clips each that are compared, whose latents are to be of one shape.
         group: what the user's command has them in, as ``encode.``, for messages.
         progress: counts clips.
 
     Raises:
         DataError: no clips, an unknown one, or one of another rate, length or size than the generator's that
-            ``settings`` do not say what to do with.
+            ``settings`` do not say what to do with; or two that are compared and cannot be of one shape.
+        ConfigError: a bucket that the model cannot work in.
         VideoError: a clip that is missing or damaged.
         OutputError: the folder cannot be written.
     """
@@ -75,21 +81,23 @@ def encode(
     if isinstance(settings, ClipShape):
         generator = generator.changed(settings.shape())
     clips, prompts = _asked(dataset, clip_ids)
-    fit = ClipFit.of(generator, settings, group)
-    changes = [fit.changes(clip) for clip in clips]
+    buckets = Buckets(generator, settings, group)
+    fits = buckets.choose(clips, together)
     keys = clip_keys(dataset, clips)
     conditions, known = _encode_prompts(dataset, generator, prompts, settings)
     sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
     stored, waiting = {}, []
-    for clip, key, change in zip(clips, keys, changes, strict=True):
+    for clip, key in zip(clips, keys, strict=True):
+        fit = fits[clip.clip_id]
+        change = fit.changes(clip)
         by_sampler = settings.sampler_latents and not change and key in sampled
         stored[clip.clip_id] = (sampled if by_sampler else of_files.of(change)), key
         if key not in stored[clip.clip_id][0]:
-            waiting.append(_Waiting(clip, key, stored[clip.clip_id][0]))
+            waiting.append(_Waiting(clip, key, stored[clip.clip_id][0], fit))
     with progress("encode", len(clips)) as advance:
         for _ in range(len(clips) - len(waiting)):
             advance()
-        _encode_clips(dataset, generator, fit, waiting, advance)
+        _encode_clips(dataset, buckets, waiting, settings.batch_size, advance)
     places = {clip_id: store.place(key) for clip_id, (store, key) in stored.items()}
     return LatentCache(dataset.path / LATENTS_FOLDER, places, known, conditions)
 
@@ -150,14 +158,31 @@ def sampler_store(dataset: Dataset, generator: Generator) -> TensorStore:
     return TensorStore(dataset.path / LATENTS_FOLDER, "clips", _about_clips(generator, "sampler"))
 
 
-def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> list[PairExample]:
-    """The pairs in latents; a clip that stands in several pairs is held once."""
-    latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_win, pair.clip_lose))
-    conditions = cache.conditions(pair.prompt_id for pair in pairs)
-    return [
-        PairExample(win=latents[pair.clip_win], lose=latents[pair.clip_lose], condition=conditions[pair.prompt_id])
-        for pair in pairs
-    ]
+def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> Sequence[PairExample]:
+    """The pairs in latents, each read from its shards when it is asked for.
+
+    Raises:
+        DataError: a pair that is not in the cache, or whose clips were encoded in two shapes.
+    """
+    for pair, shape in zip(pairs, pair_shapes(cache, pairs), strict=True):
+        if cache.shape(pair.clip_lose) != shape:
+            raise DataError(
+                f"pairs: latents of clip '{pair.clip_win}' have shape {shape}, those of '{pair.clip_lose}', which it "
+                f"is compared with, {cache.shape(pair.clip_lose)}; encode both in one shape."
+            )
+    cache.require_prompts(pair.prompt_id for pair in pairs)
+
+    def example(index: int) -> PairExample:
+        pair = pairs[index]
+        win, lose = cache.clip(pair.clip_win), cache.clip(pair.clip_lose)
+        return PairExample(win=win, lose=lose, condition=cache.condition(pair.prompt_id))
+
+    return OnDemand(len(pairs), example)
+
+
+def pair_shapes(cache: LatentCache, pairs: Iterable[WinLosePair]) -> list[tuple[int, ...]]:
+    """(C, F, H, W) of the latents of each pair."""
+    return [cache.shape(pair.clip_win) for pair in pairs]
 
 
 def encode_reference(
@@ -202,7 +227,10 @@ def encode_reference(
     with progress("reference", len(keys)) as advance:
         for _ in range(len(keys) - len(waiting)):
             advance()
-        for some in _parts(list(waiting), SHARD_CLIPS):
+        shapes = pair_shapes(cache, waiting.values())
+        for some in (
+            part for keys_alike in by_shape(list(waiting), shapes) for part in _parts(keys_alike, SHARD_CLIPS)
+        ):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 made = reference_errors(
                     generator.network,
@@ -282,18 +310,21 @@ class _Waiting:
     clip: Clip
     key: str
     store: TensorStore
+    fit: ClipFit
 
 
 def _encode_clips(
-    dataset: Dataset, generator: Generator, fit: ClipFit, clips: Sequence[_Waiting], advance: Callable[[], None]
+    dataset: Dataset, buckets: Buckets, clips: Sequence[_Waiting], batch_size: int, advance: Callable[[], None]
 ) -> None:
     for shard in _parts(clips, SHARD_CLIPS):
         made: dict[str, tuple[TensorStore, dict[str, Tensor]]] = {}
-        for batch in _parts(shard, fit.settings.batch_size):
-            latents = generator.codec.encode([fit.load(dataset, waiting.clip) for waiting in batch])
-            for waiting, value in zip(batch, latents.cpu(), strict=True):
-                made.setdefault(waiting.store.group, (waiting.store, {}))[1][waiting.key] = value
-                advance()
+        for alike in by_shape(shard, [waiting.fit.shape for waiting in shard]):
+            for batch in _parts(alike, batch_size):
+                videos = [waiting.fit.load(dataset, waiting.clip) for waiting in batch]
+                latents = buckets.codecs[batch[0].fit].encode(videos)
+                for waiting, value in zip(batch, latents.cpu(), strict=True):
+                    made.setdefault(waiting.store.group, (waiting.store, {}))[1][waiting.key] = value
+                    advance()
         for store, tensors in made.values():
             store.add(tensors)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import RATERS, Teacher, prompt_hashes, write_lineage
+from videoalign.data.on_demand import OnDemand
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
 from videoalign.errors import DataError, ModelError
@@ -40,6 +41,7 @@ from videoalign.training.objectives.latent_reward import (
     collate_latent_groups,
     near_prompts,
 )
+from videoalign.training.order import by_shape
 
 DECIDED = (Label.A, Label.B)
 """Verdicts that teach something."""
@@ -127,13 +129,13 @@ def train_guide(
     if processes.count > 1 and generator.network.device.type != "cpu":
         generator.to(processes.device)
     reward = _fresh_reward(dataset, generator, config)
-    clip_ids = [clip_id for pair in train + held_out for clip_id in (pair.clip_a, pair.clip_b)]
-    cache = processes.first_then_all(
-        lambda: encode(dataset, generator, clip_ids, config.encode, group="encode.", progress=progress)
-    )
+    together = [(pair.clip_a, pair.clip_b) for pair in train + held_out]
+    how: dict[str, Any] = {"together": together, "group": "encode.", "progress": progress}
+    cache = processes.first_then_all(lambda: encode(dataset, generator, chain(*together), config.encode, **how))
     folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
-    batches = [collate_latent_groups(unseen[i : i + 8]) for i in range(0, len(unseen), 8)]
+    alike = by_shape(unseen, [group.shape for group in unseen])
+    batches = [collate_latent_groups(part[i : i + 8]) for part in alike for i in range(0, len(part), 8)]
     measure = partial(accuracy_by_noise, reward, batches, seed=config.fit.seed)
     hooks: dict[str, Any] = {"callbacks": callbacks, "validate": measure if batches else None}
     with progress("train guide", config.fit.num_steps) as advance:
@@ -162,6 +164,7 @@ def _fit(
         config.fit,
         folder,
         name_of=lambda index: f"clips {', '.join(examples[index].clip_ids)}",
+        shape_of=lambda index: examples[index].shape,
         processes=processes,
         **hooks,
     )
@@ -208,18 +211,26 @@ def latent_groups(
         text: tuple(every[place] for place in places)
         for text, places in zip(by_text, near_prompts(every, config.contrast_prompts).tolist(), strict=True)
     }
-    latents = cache.clips(clip_id for pair in pairs for clip_id in (pair.clip_a, pair.clip_b))
+    alike = by_shape(pairs, [cache.shape(pair.clip_a) for pair in pairs])
+    groups = [
+        group for part in alike for group in make_groups(part, texts, dataset.dimensions, max_clips=config.max_clips)
+    ]
     return [
         LatentGroup(
-            latents=tuple(latents[clip_id] for clip_id in group.clip_ids),
+            latents=OnDemand(len(group.clip_ids), partial(_latents, cache, group.clip_ids)),
+            shape=cache.shape(group.clip_ids[0]),
             condition=by_text[group.prompt],
             pairs=group.pairs,
             labels=share_labels(group.shares),
             others=near[group.prompt],
             clip_ids=group.clip_ids,
         )
-        for group in make_groups(pairs, texts, dataset.dimensions, max_clips=config.max_clips)
+        for group in groups
     ]
+
+
+def _latents(cache: LatentCache, clip_ids: Sequence[str], index: int) -> torch.Tensor:
+    return cache.clip(clip_ids[index])
 
 
 def _judged_by_scores(dataset: Dataset, name: str, tie_band: float) -> list[JudgedPair]:

@@ -25,7 +25,7 @@ class LatentGroup:
     """Clips of one prompt and who was preferred to whom."""
 
     latents: Sequence[Tensor] | Tensor
-    """Clean latents of N clips, float32 (C, F, H, W) each; they may lie in a file that is mapped into memory."""
+    """Clean latents of N clips, float32 (C, F, H, W) each; they may be read from files when asked for."""
     condition: Condition
     """Of the prompt, one row."""
     pairs: Tensor
@@ -36,6 +36,8 @@ class LatentGroup:
     """Of K prompts that the clips were not made for, one row each; see `near_prompts`."""
     clip_ids: tuple[str, ...] = ()
     """What to call the N clips in an error."""
+    shape: tuple[int, ...] = ()
+    """(C, F, H, W) of the latents, where groups of several shapes are trained on together."""
 
 
 @dataclass(frozen=True, eq=False)
