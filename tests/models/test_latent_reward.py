@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from safetensors.torch import load_file
 
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
@@ -44,7 +45,7 @@ def test_a_quarter_of_the_depth_is_copied_and_at_least_one_block(depth: int, blo
     base.register_to_config(num_layers=depth)
     while len(base.blocks) < depth:
         base.blocks.append(transformer(1).blocks[0])
-    assert len(LatentRewardModel.from_transformer(base, ["VQ"]).blocks) == blocks
+    assert len(LatentRewardModel.from_transformer(base, ["VQ"]).transformer.blocks) == blocks
 
 
 def test_tokens_after_the_copied_blocks_are_the_generators_own(inputs) -> None:
@@ -106,6 +107,19 @@ def test_saved_and_loaded_rewards_have_the_same_weights_and_score_alike(inputs, 
     assert all(torch.equal(state[name], value) for name, value in loaded.state_dict().items())
     torch.testing.assert_close(loaded.score(*inputs), reward.score(*inputs))
     assert sorted(file.name for file in (tmp_path / "reward").iterdir()) == ["latent_reward.json", "model.safetensors"]
+
+
+def test_a_folder_that_tells_no_class_is_of_a_wan_and_names_weights_as_its_transformer_does(inputs, tmp_path) -> None:
+    reward = LatentRewardModel.from_transformer(transformer(), ["VQ"], num_blocks=2, seed=3)
+    reward.save_pretrained(tmp_path)
+    file = tmp_path / "latent_reward.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({key: told[key] for key in told if key not in ("transformer_class", "constants")}))
+    torch.testing.assert_close(LatentRewardModel.from_pretrained(tmp_path).score(*inputs), reward.score(*inputs))
+    copied = {name for name in transformer(2).state_dict() if name.startswith(("patch_", "condition_", "blocks."))}
+    head = {"queries", "norm.weight", "norm.bias", "head_norm.weight", "head_norm.bias", "head_weight", "head_bias"}
+    reading = {f"to_{part}.{kind}" for part in ("key", "value") for kind in ("weight", "bias")}
+    assert set(load_file(tmp_path / "model.safetensors")) == copied | head | reading
 
 
 def test_an_adapter_on_the_generator_is_left_out(inputs) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import LTXVideoTransformer3DModel
 from peft import PeftModel
 from torch import Tensor
 from torch.testing import assert_close
@@ -214,15 +213,14 @@ def test_a_start_of_another_size_or_place_is_refused(generator: PipelineGenerato
 
 
 def test_targets_that_a_model_does_not_have_are_refused() -> None:
-    """An LTX transformer has attention layers of these names and feed-forward layers of others."""
-    sizes = {"num_attention_heads": 2, "attention_head_dim": 16, "cross_attention_dim": 32, "caption_channels": 8}
-    other = LTXVideoTransformer3DModel(in_channels=8, out_channels=8, num_layers=1, **sizes)
-    with pytest.raises(
-        ModelError, match=r"'attention\+ffn' adapts layers named ffn.net.0.proj, but LTXVideo.* has none"
-    ):
+    other = small_wan_generator(["a"], TINY_SIZES, settings=TINY_SETTINGS).network.transformer
+    for block in other.blocks:
+        block.ffn = torch.nn.Identity()
+    with pytest.raises(ModelError, match=r"'attention\+ffn' adapts layers named ffn.net.0.proj, but Wan.* has none"):
         add_lora(other, LoraSettings(targets="attention+ffn"))
     assert not has_adapter(other)
-    assert len(add_lora(other, LoraSettings())) == 16
+    with pytest.raises(ModelError, match="lora.targets: adapters go onto a WanTransformer3DModel.*; got a Linear"):
+        add_lora(torch.nn.Linear(2, 2), LoraSettings())
 
 
 def test_mistakes_are_one_line_errors_and_leave_the_transformer_bare(

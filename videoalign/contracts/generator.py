@@ -97,8 +97,8 @@ class VelocityNet(Protocol):
         ...
 
     @property
-    def time_scale(self) -> float:
-        """What the transformer is told at t = 1."""
+    def constants(self) -> Mapping[str, float]:
+        """What its velocities depend on besides the transformers: ``time_scale``, what they are told at t = 1."""
         ...
 
     def train(self, mode: bool = True) -> Any:

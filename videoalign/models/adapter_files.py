@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import WanPipeline
 from peft import PeftConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,6 +18,7 @@ from torch import Tensor
 from videoalign.contracts.output import whole_file, write_json
 from videoalign.errors import ModelError
 from videoalign.models.digest import folder_digest
+from videoalign.models.generators.families import FAMILIES, Family
 
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
@@ -30,18 +30,6 @@ BASE_FILE = "base.json"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 PEFT_PREFIX, DIFFUSERS_PREFIX, COMFYUI_PREFIX = "base_model.model.", "transformer.", "diffusion_model."
 """What the layouts put before the name of a layer."""
-
-WAN_NAMES = {
-    "attn1.": "self_attn.",
-    "attn2.": "cross_attn.",
-    "to_q": "q",
-    "to_k": "k",
-    "to_v": "v",
-    "to_out.0": "o",
-    "ffn.net.0.proj": "ffn.0",
-    "ffn.net.2": "ffn.2",
-}
-"""Parts of a layer's name in diffusers, and in the original Wan code that ComfyUI follows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +54,14 @@ class Adapter:
         return {name: len(down) for name, down in self.down.items()}
 
 
-def read_adapter(path: str | Path) -> Adapter:
+def read_adapter(path: str | Path, family: Family | None = None) -> Adapter:
     """The adapter in a folder or file, in float32.
 
     Args:
         path: a folder that `write_adapter` or peft wrote, a folder with ``pytorch_lora_weights.safetensors`` as
             diffusers writes it, or a ``.safetensors`` file in the layout of diffusers, ComfyUI or musubi-tuner.
+        family: of the model that it is for, whose pipeline knows what other programs call its layers; by default the
+            first that knows all of them.
 
     Raises:
         ModelError: no adapter there, a damaged one, or one of another kind than LoRA.
@@ -81,7 +71,7 @@ def read_adapter(path: str | Path) -> Adapter:
         if (path / PEFT_CONFIG).is_file() and (path / PEFT_FILE).is_file():
             return _read_peft(path)
         if path.is_file() or (path / DIFFUSERS_FILE).is_file():
-            return _read_diffusers(path)
+            return _read_diffusers(path, list(FAMILIES.values()) if family is None else [family])
     raise _absent(path)
 
 
@@ -120,21 +110,25 @@ def write_adapter(folder: str | Path, adapter: Adapter, config: Mapping[str, Any
 
 
 def export_comfyui(path: str | Path, file: str | Path) -> None:
-    """Writes an adapter for ComfyUI: layers by the names of the original Wan code, at full strength at 1.0.
+    """Writes an adapter for ComfyUI: layers by the names of the model's original code, at full strength at 1.0.
 
     Args:
         path: see `read_adapter`.
         file: ``.safetensors`` file to make.
 
     Raises:
-        ModelError: see `read_adapter`; or an adapter of a model that is no Wan.
+        ModelError: see `read_adapter`; or an adapter of a model whose names in ComfyUI are not known, as all but Wan.
         OutputError: the place cannot be written.
     """
     adapter = read_adapter(path)
-    names = {name: _wan_name(name) for name in adapter.down}
-    strangers = [name for name, new in names.items() if new is None]
-    if strangers:
-        raise ModelError(f"adapter: {path} changes '{strangers[0]}', which is no layer of a Wan model; wanted one.")
+    known = {name: family.comfyui_name for name, family in FAMILIES.items() if family.comfyui_name is not None}
+    tried = ({name: rename(name) for name in adapter.down} for rename in known.values())
+    names = next((names for names in tried if None not in names.values()), None)
+    if names is None:
+        raise ModelError(
+            f"adapter: {path} changes '{next(iter(adapter.down))}', and with it layers that ComfyUI has no known names "
+            f"for; wanted an adapter of a {' or '.join(known)}."
+        )
     parts = ({str(names[name]): value for name, value in part.items()} for part in (adapter.down, adapter.scaled_up()))
     _save(Path(file), COMFYUI_PREFIX, *parts)
 
@@ -153,15 +147,6 @@ def _absent(path: Path) -> ModelError:
     )
 
 
-def _wan_name(name: str) -> str | None:
-    block, _, rest = name.partition(".attn" if ".attn" in name else ".ffn")
-    if not rest or not block.startswith("blocks."):
-        return None
-    for part, original in WAN_NAMES.items():
-        name = name.replace(part, original)
-    return name
-
-
 def _save(file: Path, prefix: str, down: Mapping[str, Tensor], up: Mapping[str, Tensor]) -> None:
     named = {name + end: value for part, end in ((down, DOWN), (up, UP)) for name, value in part.items()}
     tensors = {prefix + name: value.detach().cpu().contiguous() for name, value in named.items()}
@@ -177,15 +162,27 @@ def _read_peft(folder: Path) -> Adapter:
     return _adapter(state, config.to_dict())
 
 
-def _read_diffusers(path: Path) -> Adapter:
+def _read_diffusers(path: Path, families: Sequence[Family]) -> Adapter:
     file = path if path.is_file() else path / DIFFUSERS_FILE
-    state, metadata = WanPipeline.lora_state_dict(
-        str(file.parent), weight_name=file.name, local_files_only=True, return_lora_metadata=True
-    )
+    state, metadata = _in_diffusers_names(file, families)
     if any(name.startswith(PEFT_PREFIX) for name in state):
         raise ValueError(f"{file.name} is in the layout of peft, whose alpha stands in {PEFT_CONFIG}; give the folder")
     config = {name.removeprefix(DIFFUSERS_PREFIX): value for name, value in (metadata or {}).items()}
     return _adapter({name.removeprefix(DIFFUSERS_PREFIX): value for name, value in state.items()}, config)
+
+
+def _in_diffusers_names(file: Path, families: Sequence[Family]) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The tensors of a file and its settings, renamed by the first of the pipelines that knows all names in it."""
+    readers: list[Any] = [family.pipeline for family in families if hasattr(family.pipeline, "lora_state_dict")]
+    place = {"weight_name": file.name, "local_files_only": True, "return_lora_metadata": True}
+    error: Exception = ValueError("holds no adapter of this family")
+    for reader in readers or [FAMILIES["WanPipeline"].pipeline]:
+        try:
+            found: tuple[dict[str, Tensor], dict[str, Any] | None] = reader.lora_state_dict(str(file.parent), **place)
+            return found
+        except ValueError as raised:
+            error = raised
+    raise error
 
 
 def _adapter(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Adapter:

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from diffusers import WanTransformer3DModel
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,20 +17,24 @@ from torch import Tensor, nn
 from videoalign.contracts.output import fingerprint, whole_file, write_json
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
+from videoalign.models.generators.families import FAMILIES, Family, Trunk, family_of_transformer
 
 FORMAT = "videoalign.latent_reward.1"
 WEIGHTS_FILE = "model.safetensors"
 SETTINGS_FILE = "latent_reward.json"
 BLOCKS_SHARE = 0.25
 """Share of the generator's depth that is copied when nothing else is asked for."""
+FIRST_TRANSFORMER = "WanTransformer3DModel"
+"""Class of the base of a saved reward that does not tell it."""
 
 
 class LatentRewardModel(nn.Module):
     """Scores noisy latents at a known time, one number per dimension, differentiable in the latents.
 
-    The patch embedding, the time and text conditioning and the first blocks are copies of a Wan transformer's; one
-    learned query per dimension attends to the tokens that leave them, and one linear row per dimension turns what it
-    found into a score. The scale is that of a Bradley-Terry reward: only differences mean something, in nats.
+    What stands before the blocks of a generator's transformer, its time and text conditioning and its first blocks are
+    copied; one learned query per dimension attends to the tokens that leave them, and one linear row per dimension
+    turns what it found into a score. The scale is that of a Bradley-Terry reward: only differences mean something, in
+    nats.
     """
 
     def __init__(
@@ -41,29 +44,31 @@ class LatentRewardModel(nn.Module):
         *,
         num_blocks: int,
         base: str = "",
-        num_train_timesteps: float = 1000.0,
+        transformer: str = FIRST_TRANSFORMER,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         """
         Args:
-            config: settings of the base WanTransformer3DModel, whole depth.
+            config: settings of the base transformer, whole depth.
             dimensions: names of the scores, in order.
             num_blocks: how many of its blocks are used, from 1 to its depth.
             base: name of the generator that the blocks come from.
-            num_train_timesteps: what the transformer is told at t = 1.
+            transformer: class of the base transformer, one of a family that states its trunk.
+            constants: `VelocityNet.constants` of the generator; by default the transformer is told 1000 at t = 1.
 
         Raises:
-            ModelError: no dimension, a name twice, or a number of blocks that the base does not have.
+            ModelError: no dimension, a name twice, a transformer that is of no family or has no trunk, or a number of
+                blocks that the base does not have.
         """
         super().__init__()
-        _check_shape(config, dimensions, num_blocks)
+        self.family, self.trunk = _family(transformer, base)
+        _check_shape(config, self.trunk, dimensions, num_blocks)
         self.dimensions = tuple(dimensions)
         self.base = base
         self.base_config = json.loads(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
         self.num_blocks = num_blocks
-        self.num_train_timesteps = num_train_timesteps
-        trunk = WanTransformer3DModel.from_config({**self.base_config, "num_layers": num_blocks})
-        self.rope, self.patch_embedding = trunk.rope, trunk.patch_embedding
-        self.condition_embedder, self.blocks = trunk.condition_embedder, trunk.blocks
+        self.constants = dict(constants or {"time_scale": 1000.0})
+        self.transformer = _shallow(self.family, self.trunk, self.base_config, num_blocks)
         self.num_heads = int(self.base_config["num_attention_heads"])
         width = self.num_heads * int(self.base_config["attention_head_dim"])
         self.norm = nn.LayerNorm(width)
@@ -81,53 +86,44 @@ class LatentRewardModel(nn.Module):
         *,
         num_blocks: int | None = None,
         base: str = "",
-        num_train_timesteps: float = 1000.0,
+        constants: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> Self:
         """A reward that starts from a generator's weights; the generator is left as it is.
 
         Args:
-            transformer: a WanTransformer3DModel; a LoRA adapter on it is left out of the copy.
+            transformer: of a family that states its trunk; a LoRA adapter on it is left out of the copy.
             dimensions: names of the scores, in order.
             num_blocks: blocks to copy; by default a quarter of the depth, at least 1.
             base: name of the generator, kept in the saved folder.
-            num_train_timesteps: what the transformer is told at t = 1.
+            constants: `VelocityNet.constants` of the generator; by default the transformer is told 1000 at t = 1.
             seed: draws the queries and the head.
 
         Raises:
-            ModelError: not a Wan transformer, or settings that it cannot meet.
+            ModelError: a transformer that is of no family or has no trunk, or settings that it cannot meet.
         """
         inner: Any = transformer.get_base_model() if isinstance(transformer, PeftModel) else transformer
-        if not isinstance(inner, WanTransformer3DModel):
-            raise ModelError(
-                f"guide: a noisy-latent reward starts from a WanTransformer3DModel; got {type(inner).__name__}."
-            )
-        depth = int(inner.config["num_layers"])
+        kind = type(inner).__name__
+        _, trunk = _family(kind, base)
+        depth = int(inner.config[trunk.depth])
         blocks = max(1, int(depth * BLOCKS_SHARE)) if num_blocks is None else num_blocks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            reward = cls(
-                inner.config, dimensions, num_blocks=blocks, base=base, num_train_timesteps=num_train_timesteps
-            )
+            own: dict[str, Any] = {"base": base, "transformer": kind, "constants": constants}
+            reward = cls(inner.config, dimensions, num_blocks=blocks, **own)
         weights = {name.replace(".base_layer.", "."): value for name, value in inner.state_dict().items()}
-        wanted = [name for name in reward.state_dict() if name.startswith(_COPIED)]
-        reward.load_state_dict({name: weights[name].detach().float() for name in wanted}, strict=False)
+        copied = reward.transformer.state_dict()
+        reward.transformer.load_state_dict({name: weights[name].detach().float() for name in copied})
         return reward
 
     def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Scores (B, D) at latents (B, C, F, H, W), times (B,) in [0, 1] and conditions with ``text`` (B, L, D).
+        """Scores (B, D) at latents (B, C, F, H, W), times (B,) in [0, 1] and the generator's own conditions.
 
         Raises:
             ModelError: latents or text of another generator.
         """
-        text = condition["text"]
-        self._check_inputs(x_t, t, text)
-        tokens = self.patch_embedding(x_t.to(self.queries.dtype)).flatten(2).transpose(1, 2)  # (B, N, width)
-        _, time, text, _ = self.condition_embedder(t * self.num_train_timesteps, text.to(tokens.dtype))
-        time, positions = time.unflatten(1, (6, -1)), self.rope(x_t)
-        for block in self.blocks:
-            tokens = block(tokens.contiguous(), text, time, positions)
-        tokens = self.norm(tokens)
+        self._check_inputs(x_t, t, condition["text"])
+        tokens = self.norm(self._tokens(x_t, t, condition))
         found = F.scaled_dot_product_attention(
             self._split(self.queries.expand(len(tokens), -1, -1)),
             self._split(self.to_key(tokens)),
@@ -142,7 +138,7 @@ class LatentRewardModel(nn.Module):
 
     def head_names(self) -> tuple[str, ...]:
         """Names of the parameters that are no copy of the generator's and start from a random draw."""
-        return tuple(name for name, _ in self.named_parameters() if not name.startswith(_COPIED))
+        return tuple(name for name, _ in self.named_parameters() if not name.startswith(_COPY))
 
     def require_base(self, name: str, config: Mapping[str, Any]) -> None:
         """Confirms that a generator works in the latents and text states that this reward was made for.
@@ -154,8 +150,8 @@ class LatentRewardModel(nn.Module):
         Raises:
             ModelError: channels, patch or text width differ.
         """
-        for key in ("in_channels", "patch_size", "text_dim"):
-            have, want = json.loads(json.dumps(config[key])), self.base_config[key]
+        for key in ("in_channels", "patch_size", self.trunk.text_width):
+            have, want = json.loads(json.dumps(config.get(key))), self.base_config[key]
             if have != want:
                 raise ModelError(
                     f"guide: this latent reward was made for '{self.base}' ({key} {want}); '{name}' has {key} {have}. "
@@ -174,11 +170,14 @@ class LatentRewardModel(nn.Module):
             "base_fingerprint": fingerprint(self.base_config),
             "dimensions": list(self.dimensions),
             "num_blocks": self.num_blocks,
-            "num_train_timesteps": self.num_train_timesteps,
+            "num_train_timesteps": self.constants["time_scale"],
+            "constants": self.constants,
+            "transformer_class": self.family.transformer.__name__,
             "transformer": self.base_config,
         }
+        weights = {name.removeprefix(_COPY): value.detach().cpu() for name, value in self.state_dict().items()}
         with whole_file(Path(folder) / WEIGHTS_FILE) as aside:
-            save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, aside)
+            save_file({name: value.contiguous() for name, value in weights.items()}, aside)
         write_json(Path(folder) / SETTINGS_FILE, settings)
 
     @classmethod
@@ -196,9 +195,12 @@ class LatentRewardModel(nn.Module):
                 settings["dimensions"],
                 num_blocks=settings["num_blocks"],
                 base=settings["base"],
-                num_train_timesteps=settings["num_train_timesteps"],
+                transformer=settings.get("transformer_class", FIRST_TRANSFORMER),
+                constants=settings.get("constants", {"time_scale": settings["num_train_timesteps"]}),
             )
-            reward.load_state_dict(load_file(folder / WEIGHTS_FILE))
+            own = {name for name in reward.state_dict() if not name.startswith(_COPY)}
+            stored = load_file(folder / WEIGHTS_FILE).items()
+            reward.load_state_dict({name if name in own else _COPY + name: value for name, value in stored})
         except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"guide: {folder} is damaged ({' '.join(str(error).split())[:160]}). Train it again with: "
@@ -206,11 +208,22 @@ class LatentRewardModel(nn.Module):
             ) from None
         return reward.eval()
 
+    def _tokens(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """What leaves the last of the blocks, (B, N, width), as the generator's own call brings it there."""
+        seen: list[Tensor] = []
+        last: Any = getattr(self.transformer, self.trunk.blocks)[-1]
+        hook = last.register_forward_hook(lambda _, inputs, out: seen.append(out[0] if isinstance(out, tuple) else out))
+        try:
+            self.family.predict(self.transformer, x_t, t, condition, self.constants)
+        finally:
+            hook.remove()
+        return seen[0]
+
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, tokens, width / heads)
 
     def _check_inputs(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
-        channels, text_dim = self.base_config["in_channels"], self.base_config["text_dim"]
+        channels, text_dim = self.base_config["in_channels"], self.base_config[self.trunk.text_width]
         if x_t.ndim != 5 or x_t.shape[1] != channels or text.ndim != 3 or text.shape[2] != text_dim:
             raise ModelError(
                 f"guide: the latent reward of '{self.base}' reads latents (B, {channels}, F, H, W) and text "
@@ -220,15 +233,40 @@ class LatentRewardModel(nn.Module):
             raise ValueError(f"latents, t and text must agree on B; got {len(x_t)}, {tuple(t.shape)}, {len(text)}")
 
 
-_COPIED = ("patch_embedding.", "condition_embedder.", "blocks.")
+_COPY = "transformer."
+"""What the names of the copied weights begin with; in the saved file they have those of the base."""
 
 
-def _check_shape(config: Mapping[str, Any], dimensions: Sequence[str], num_blocks: int) -> None:
+def _family(transformer: str, base: str) -> tuple[Family, Trunk]:
+    family = family_of_transformer(transformer)
+    if family is None or family.trunk is None:
+        known = " or ".join(family.transformer.__name__ for family in FAMILIES.values() if family.trunk is not None)
+        of = f", as that of '{base}'" if base else ""
+        raise ModelError(f"guide: a noisy-latent reward starts from a {known}; got {transformer}{of}.")
+    return family, family.trunk
+
+
+def _shallow(family: Family, trunk: Trunk, config: Mapping[str, Any], num_blocks: int) -> nn.Module:
+    """The base with so many blocks and random weights; what stands behind them computes, but is no part of it."""
+    depth = num_blocks + 1 if trunk.last_differs and num_blocks < config[trunk.depth] else num_blocks
+    made: Any = family.transformer
+    transformer: nn.Module = made.from_config({**config, **trunk.left_out, trunk.depth: depth})
+    del getattr(transformer, trunk.blocks)[num_blocks:]
+    for name, value in list(transformer.named_parameters()):
+        if name.split(".")[0] in trunk.head:
+            place, _, leaf = name.rpartition(".")
+            owner = transformer.get_submodule(place)
+            delattr(owner, leaf)
+            owner.register_buffer(leaf, value.detach(), persistent=False)
+    return transformer
+
+
+def _check_shape(config: Mapping[str, Any], trunk: Trunk, dimensions: Sequence[str], num_blocks: int) -> None:
     if not dimensions or len(set(dimensions)) != len(dimensions):
         raise ModelError(f"guide: a latent reward needs one or more different dimensions; got {list(dimensions)}.")
     if config.get("image_dim") is not None:
         raise ModelError("guide: latent rewards read text-to-video transformers; this one also wants an image.")
-    depth = int(config["num_layers"])
+    depth = int(config[trunk.depth])
     if not 1 <= num_blocks <= depth:
         raise ModelError(f"guide: num_blocks must be 1 to {depth}, the depth of the generator; got {num_blocks}.")
 

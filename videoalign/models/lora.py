@@ -17,17 +17,12 @@ from torch import nn
 from videoalign.config import Config
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.adapter_files import Adapter, base_of, read_adapter, write_adapter
+from videoalign.models.generators.families import FAMILIES, family_of_transformer
 from videoalign.randomness import fold_in
 
 ADAPTER = "default"
 REFERENCE = "reference"
 """Name of the frozen copy that an adapter which another one was started from leaves; see `add_lora`."""
-
-TARGETS: dict[str, tuple[str, ...]] = {
-    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
-    "attention+ffn": ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"),
-}
-"""Linear layers by the end of their name; self- and cross-attention alike."""
 
 
 class LoraSettings(Config):
@@ -67,7 +62,8 @@ def add_lora(
     """
     if has_adapter(transformer):
         raise ModelError("adapter: the transformer has one already; remove it first, or load the model again.")
-    layers = _target_layers(transformer, settings)
+    targets = _targets(transformer, settings)
+    layers = _target_layers(transformer, settings, targets)
     transformer.requires_grad_(False)
     if start is not None:
         _require_like(start, settings, layers)
@@ -80,7 +76,7 @@ def add_lora(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
-        target_modules=list(TARGETS[settings.targets]),
+        target_modules=list(targets),
     )
     _inject(transformer, config, ADAPTER)
     with torch.no_grad():
@@ -176,7 +172,7 @@ def load_adapter(
     """
     if has_adapter(transformer):
         raise ModelError("adapter: the transformer has one already; remove it first, or load the model again.")
-    adapter = read_adapter(path)
+    adapter = read_adapter(path, family_of_transformer(type(transformer).__name__))
     if base is not None:
         require_base(path, base)
     try:
@@ -209,11 +205,19 @@ def _layers(transformer: nn.Module) -> dict[str, LoraLayer]:
     return {name: layer for name, layer in transformer.named_modules() if isinstance(layer, LoraLayer)}
 
 
-def _target_layers(transformer: nn.Module, settings: LoraSettings) -> list[str]:
-    """Names of the layers that the settings ask for."""
+def _targets(transformer: nn.Module, settings: LoraSettings) -> tuple[str, ...]:
+    """Ends of the names of the layers that the settings ask for, as the transformer's family states them."""
+    family = family_of_transformer(type(transformer).__name__)
+    if family is None:
+        known = ", ".join(family.transformer.__name__ for family in FAMILIES.values())
+        raise ModelError(f"lora.targets: adapters go onto a {known}; got a {type(transformer).__name__}.")
+    return family.targets[settings.targets]
+
+
+def _target_layers(transformer: nn.Module, settings: LoraSettings, targets: Sequence[str]) -> list[str]:
     names = [name for name, _ in transformer.named_modules()]
     found: list[str] = []
-    for target in TARGETS[settings.targets]:
+    for target in targets:
         layers = [name for name in names if _ends_in(name, [target])]
         if not layers:
             raise ModelError(

@@ -11,6 +11,7 @@ from torch import nn
 from videoalign.contracts.generator import VelocityNet
 from videoalign.errors import ModelError, VideoAlignError
 from videoalign.models.adapter_files import Adapter, read_adapter
+from videoalign.models.generators.families import family_of_transformer
 from videoalign.models.lora import (
     LoraSettings,
     add_lora,
@@ -114,7 +115,10 @@ def read_adapters(network: VelocityNet, path: str | Path, base: Mapping[str, str
         ModelError: there is none, or one of another base.
     """
     require_base(path, base)
-    return {part: read_adapter(place) for part, place in _stored(network, path).items()}
+    return {
+        part: read_adapter(place, family_of_transformer(type(network.transformers[part]).__name__))
+        for part, place in _stored(network, path).items()
+    }
 
 
 def _require_bare(network: VelocityNet) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
+from torch import Tensor, nn
 
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
+from videoalign.flow.condition import Condition
 from videoalign.models.generators import wan, wan_kinds
 from videoalign.models.generators.settings import SamplingSettings
 
@@ -18,7 +20,25 @@ Configs = Mapping[str, Mapping[str, Any]]
 """Settings of the parts of a pipeline, by their name in it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Trunk:
+    """Where the first blocks of a transformer end, for what reads them; all names are of the transformer's own."""
+
+    blocks: str
+    """List of the blocks, which `depth` counts."""
+    head: tuple[str, ...]
+    """What has weights behind the last block."""
+    depth: str = "num_layers"
+    """Setting with the number of blocks."""
+    text_width: str
+    """Setting with the width of ``text`` of a condition."""
+    last_differs: bool = False
+    """Whether the last block is built otherwise than those before it."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Settings of what comes after the blocks, as they are without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One way to make the parts of a `contracts.generator.Generator` from a diffusers pipeline."""
 
@@ -37,6 +57,17 @@ class Family:
     conditioner: Callable[[Any, SamplingSettings, str], Conditioner]
     network: Callable[[Any, SamplingSettings, str], VelocityNet]
     sampler: Callable[[Any, SamplingSettings, str], Sampler]
+    transformer: type[nn.Module]
+    """What adapters go onto."""
+    predict: Callable[[Any, Tensor, Tensor, Condition, Mapping[str, float]], Tensor]
+    """Of a transformer, latents (B, C, F, H, W), times (B,), a condition and `VelocityNet.constants`: v, in the
+    precision of the transformer."""
+    targets: Mapping[str, tuple[str, ...]]
+    """Ends of the names of the linear layers that are adapted, by the values of ``lora.targets``."""
+    trunk: Trunk | None
+    """None where a noisy-latent reward cannot start from the transformer."""
+    comfyui_name: Callable[[str], str | None] | None = None
+    """Of a layer: its name in ComfyUI's adapters, None where it is no layer of the model."""
 
 
 FAMILIES: dict[str, Family] = {
@@ -50,6 +81,11 @@ FAMILIES: dict[str, Family] = {
         conditioner=wan.WanConditioner,
         network=wan.WanNetwork,
         sampler=wan.WanSampler,
+        transformer=wan.WanTransformer3DModel,
+        predict=wan.predict,
+        targets=wan.TARGETS,
+        trunk=Trunk(blocks="blocks", head=("scale_shift_table", "norm_out", "proj_out"), text_width="text_dim"),
+        comfyui_name=wan.comfyui_name,
     ),
 }
 """By the class name that ``model_index.json`` tells."""
@@ -71,6 +107,11 @@ def family_of(name: str | Path, pipeline_class: str) -> Family:
             "text-to-video model such as Wan 2.1."
         )
     return FAMILIES[pipeline_class]
+
+
+def family_of_transformer(transformer: str) -> Family | None:
+    """The family whose transformer is of the class of this name."""
+    return next((family for family in FAMILIES.values() if family.transformer.__name__ == transformer), None)
 
 
 def _article(name: str) -> str:

@@ -32,6 +32,24 @@ from videoalign.randomness import fold_in
 
 WEIGHED_PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
 
+TARGETS: dict[str, tuple[str, ...]] = {
+    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
+    "attention+ffn": ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"),
+}
+"""Self- and cross-attention alike."""
+
+COMFYUI_NAMES = {
+    "attn1.": "self_attn.",
+    "attn2.": "cross_attn.",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "o",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+}
+"""Parts of a layer's name in diffusers, and in the original Wan code that ComfyUI follows."""
+
 
 @dataclass(frozen=True, eq=False)
 class WanCodec:
@@ -176,7 +194,7 @@ class WanNetwork(nn.Module):
         self.transformer: Any = pipeline.transformer
         self.transformer_2: Any = pipeline.transformer_2
         self.boundary = pipeline.config.boundary_ratio
-        self.time_scale = float(pipeline.scheduler.config.num_train_timesteps)
+        self.constants = {"time_scale": float(pipeline.scheduler.config.num_train_timesteps)}
 
     @property
     def transformers(self) -> dict[str, nn.Module]:
@@ -191,19 +209,17 @@ class WanNetwork(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predicted v = x_noise - x_data, float32, at latents (B, C, F, H, W), times (B,) and ``text`` (B, L, D)."""
-        text = condition["text"]
         if self.transformer_2 is None:
-            return self._predict(self.transformer, x_t, t, text)
+            return predict(self.transformer, x_t, t, condition, self.constants).float()
         is_high = t >= self.boundary
         sides = ((self.transformer, is_high.nonzero()[:, 0]), (self.transformer_2, (~is_high).nonzero()[:, 0]))
-        made = [(rows, self._predict(part, x_t[rows], t[rows], text[rows])) for part, rows in sides if len(rows)]
+        made = [
+            (rows, predict(part, x_t[rows], t[rows], condition.rows(rows), self.constants).float())
+            for part, rows in sides
+            if len(rows)
+        ]
         order = torch.cat([rows for rows, _ in made]).argsort()
         return torch.cat([predicted for _, predicted in made])[order]
-
-    def _predict(self, transformer: Any, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        dtype = transformer.dtype
-        predicted: Tensor = transformer(x_t.to(dtype), t * self.time_scale, text.to(dtype), return_dict=False)[0]
-        return predicted.float()
 
     def identity(self) -> str:
         """The transformers without adapters, and where one ends and the other begins."""
@@ -324,6 +340,23 @@ class WanSampler:
             yield
         finally:
             self.pipeline.scheduler = own
+
+
+def predict(transformer: Any, x_t: Tensor, t: Tensor, condition: Condition, constants: Mapping[str, float]) -> Tensor:
+    """v by one transformer, in its precision; see `families.Family.predict`."""
+    dtype, told = transformer.dtype, t * constants["time_scale"]
+    predicted: Tensor = transformer(x_t.to(dtype), told, condition["text"].to(dtype), return_dict=False)[0]
+    return predicted
+
+
+def comfyui_name(layer: str) -> str | None:
+    """The name of a layer in the original Wan code, which ComfyUI's adapters follow; None for no layer of a Wan."""
+    block, _, rest = layer.partition(".attn" if ".attn" in layer else ".ffn")
+    if not rest or not block.startswith("blocks."):
+        return None
+    for part, original in COMFYUI_NAMES.items():
+        layer = layer.replace(part, original)
+    return layer
 
 
 def latent_shape(pipeline: WanPipeline, settings: SamplingSettings) -> tuple[int, int, int, int]:

@@ -277,7 +277,7 @@ def _fresh_reward(dataset: Dataset, generator: Generator, config: GuideTrainConf
         dataset.dimensions,
         num_blocks=config.num_blocks,
         base=generator.name,
-        num_train_timesteps=generator.network.time_scale,
+        constants=generator.network.constants,
         seed=config.fit.seed,
     ).to(generator.network.device)
 

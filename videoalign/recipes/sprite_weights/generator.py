@@ -109,7 +109,7 @@ class CaptionedFlowMatching:
     def __init__(self, generator: PipelineGenerator, config: GeneratorConfig) -> None:
         pipeline = generator.pipeline
         self.transformer, self.encoder = pipeline.transformer, pipeline.text_encoder
-        self.config, self.time_scale = config, generator.network.time_scale
+        self.config, self.time_scale = config, generator.network.constants["time_scale"]
         self.predict = torch.compile(self.transformer) if config.compile else self.transformer
         self.empty_ids, self.empty_mask = tokenizer_of(generator)([""])
 
