@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, WanPipeline, WanTransformer3DModel
 from torch import Tensor, nn
 
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
@@ -72,7 +72,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "WanPipeline": Family(
-        pipeline=wan.WanPipeline,
+        pipeline=WanPipeline,
         weighed=wan.WEIGHED_PARTS,
         require_index=wan_kinds.require_index,
         require_parts=wan_kinds.require_parts,
@@ -81,7 +81,7 @@ FAMILIES: dict[str, Family] = {
         conditioner=wan.WanConditioner,
         network=wan.WanNetwork,
         sampler=wan.WanSampler,
-        transformer=wan.WanTransformer3DModel,
+        transformer=WanTransformer3DModel,
         predict=wan.predict,
         targets=wan.TARGETS,
         trunk=Trunk(blocks="blocks", head=("scale_shift_table", "norm_out", "proj_out"), text_width="text_dim"),

@@ -7,8 +7,9 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from videoalign.errors import ConfigError, ModelError
+from videoalign.errors import ModelError
 from videoalign.models.generators.settings import SamplingSettings
+from videoalign.models.generators.sizes import require_sizes
 
 PIPELINE_STEP = 16
 """The WanPipeline wants multiples of this, whatever its parts could work in."""
@@ -59,18 +60,5 @@ def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, M
     """
     time, space = (int(configs["vae"][f"scale_factor_{kind}"]) for kind in ("temporal", "spatial"))
     _, down, right = configs["transformer"]["patch_size"]
-    rest = (settings.num_frames - 1) % time
-    if rest:
-        below = settings.num_frames - rest
-        raise ConfigError(
-            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
-            f"Set num_frames={below} or num_frames={below + time}."
-        )
-    for side, value, step in (("height", settings.height, space * down), ("width", settings.width, space * right)):
-        step = lcm(step, PIPELINE_STEP)
-        if value % step:
-            near = [size for size in (value // step * step, (value // step + 1) * step) if size]
-            raise ConfigError(
-                f"{side}: got {value}; '{name}' wants a multiple of {step}. "
-                f"Set {' or '.join(f'{side}={size}' for size in near)}."
-            )
+    down, right = (lcm(space * patch, PIPELINE_STEP) for patch in (down, right))
+    require_sizes(name, settings, time=time, down=down, right=right)
