@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 import psutil
@@ -135,18 +136,19 @@ async def invite(server: Server, count: int) -> list[dict[str, str]]:
     return raters
 
 
-async def ask(client: httpx.AsyncClient, tally: Tally, method: str, path: str, body: Any) -> Any:
-    """The answer, asking again while the server is away; None where it is still away a minute after the end."""
+async def ask(client: aiohttp.ClientSession, tally: Tally, method: str, path: str, body: Any) -> Any:
+    """Code, content and seconds of an answer, asking again while the server is away; None as the code where it is
+    still away a minute after the end."""
     while True:
         begin = time.perf_counter()
         try:
-            answer = await client.request(method, path, json=body)
-            if answer.status_code < 500:
-                return answer, time.perf_counter() - begin
-        except httpx.TransportError:
+            async with client.request(method, path, json=body) as answer:
+                if answer.status < 500:
+                    return answer.status, await answer.json(), time.perf_counter() - begin
+        except (aiohttp.ClientError, TimeoutError):
             pass
         if time.monotonic() > tally.end + 60:
-            return None, 0.0
+            return None, None, 0.0
         tally.again += 1
         await asyncio.sleep(0.2)
 
@@ -154,10 +156,11 @@ async def ask(client: httpx.AsyncClient, tally: Tally, method: str, path: str, b
 async def rate(server: Server, headers: dict[str, str], tally: Tally, think: float, seed: int) -> None:
     """One rater until the end."""
     rng = np.random.default_rng(seed)
-    async with httpx.AsyncClient(base_url=server.address, headers=headers, timeout=30) as client:
+    async with aiohttp.ClientSession(
+        server.address, headers=headers, timeout=aiohttp.ClientTimeout(30), cookie_jar=aiohttp.DummyCookieJar()
+    ) as client:
         await asyncio.sleep(rng.uniform(0, 2 * think))
-        answer, _ = await ask(client, tally, "GET", "/api/next", None)
-        turn = answer.json()
+        _, turn, _ = await ask(client, tally, "GET", "/api/next", None)
         while time.monotonic() < tally.end:
             assignment = turn["assignment"]
             if assignment is None:
@@ -168,16 +171,15 @@ async def rate(server: Server, headers: dict[str, str], tally: Tally, think: flo
             watched = {"left": 2.0, "right": 2.0}
             body = {"assignment": assignment["id"], "verdicts": verdicts, "watched_seconds": watched}
             again = tally.again
-            answer, seconds = await ask(client, tally, "POST", "/api/judgements", body)
-            if answer is not None and answer.status_code == 200:
+            code, answer, seconds = await ask(client, tally, "POST", "/api/judgements", body)
+            if code == 200:
                 tally.acknowledged[assignment["id"]] = json.dumps(verdicts, sort_keys=True)
                 if tally.again == again:
                     tally.latencies.append(seconds)
-                turn = answer.json()["next"]
+                turn = answer["next"]
             else:
-                tally.refused[answer.json()["error"]["code"] if answer is not None else "away"] += 1
-                answer, _ = await ask(client, tally, "GET", "/api/next", None)
-                turn = answer.json()
+                tally.refused["away" if code is None else answer["error"]["code"]] += 1
+                _, turn, _ = await ask(client, tally, "GET", "/api/next", None)
 
 
 async def work_a_while(tally: Tally, seconds: float, verdicts: int) -> None:

@@ -18,13 +18,17 @@ CHECKED = [Depends(require_csrf)]
 
 
 @router.get("/next")
-def get_next(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+async def get_next(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
     """The pair to judge; the same one until it is judged, skipped or its lease has run out."""
-    return desk.database.write(lambda session: next_body(desk, session, people.find(session, visitor.person_id)))
+
+    def work(session: Session) -> dict[str, Any]:
+        return next_body(desk, session, people.find(session, visitor.person_id))
+
+    return await desk.database.written(work)
 
 
 @router.post("/judgements", dependencies=CHECKED)
-def judge(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
+async def judge(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
     """Takes a verdict; once this is answered it is safe on disk."""
     _paces(request).verdicts.count(visitor.person_id)
 
@@ -33,11 +37,11 @@ def judge(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Submissio
         judging.submit(desk, session, person, body)
         return {"accepted": True, "next": next_body(desk, session, person)}
 
-    return desk.database.write(work)
+    return await desk.database.written(work)
 
 
 @router.post("/skip", dependencies=CHECKED)
-def skip(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
+async def skip(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
     """Gives a pair up, with a reason."""
     _paces(request).verdicts.count(visitor.person_id)
 
@@ -46,11 +50,11 @@ def skip(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> d
         judging.skip(desk, session, person, body.assignment, body.reason)
         return {"next": next_body(desk, session, person)}
 
-    return desk.database.write(work)
+    return await desk.database.written(work)
 
 
 @router.post("/undo", dependencies=CHECKED)
-def undo(request: Request, desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+async def undo(request: Request, desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
     """Gives the pair that was judged last back."""
     _paces(request).undos.count(visitor.person_id)
 
@@ -59,17 +63,17 @@ def undo(request: Request, desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any
         judging.undo(desk, session, person)
         return {"next": next_body(desk, session, person)}
 
-    return desk.database.write(work)
+    return await desk.database.written(work)
 
 
 @router.post("/heartbeat", dependencies=CHECKED)
-def heartbeat(desk: AtDesk, visitor: JudgeVisitor, body: Heartbeat) -> dict[str, int]:
+async def heartbeat(desk: AtDesk, visitor: JudgeVisitor, body: Heartbeat) -> dict[str, int]:
     """Extends the lease and keeps what was half made."""
 
     def work(session: Session) -> None:
         judging.heartbeat(desk, session, people.find(session, visitor.person_id), body.assignment, body.draft)
 
-    desk.database.write(work)
+    await desk.database.written(work)
     return {"lease_seconds": desk.settings.lease_seconds}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Select, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import set_committed_value
 
 from videoalign.web.annotate.programme.programme import Desk
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Status, Work
@@ -116,9 +117,10 @@ def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind
         "served": 0,
         "draft": None,
     }
-    person.given += 1
-    put = _PUT[desk.database.url.get_backend_name()]
-    return str(session.connection().execute(put, row).scalar_one())
+    connection = session.connection()
+    connection.execute(_COUNT_GIVEN, {"person": person.id})
+    set_committed_value(person, "given", person.given + 1)
+    return str(connection.execute(_PUT[desk.database.url.get_backend_name()], row).scalar_one())
 
 
 def _round(session: Session, person: Person, pair_id: int, kind: Kind) -> int:
@@ -226,20 +228,8 @@ def _to_rate(desk: Desk, session: Session, person: Person) -> tuple[int | None, 
 
 def _repeat(desk: Desk, session: Session, person: Person) -> int | None:
     """The pair that somebody judged longest ago and has not had twice."""
-    again = aliased(Assignment)
-    twice = exists().where(again.pair_id == Pair.id, again.person_id == person.id, again.round == 1)
-    first = (
-        select(Pair.id)
-        .join(Assignment, Assignment.pair_id == Pair.id)
-        .where(
-            Assignment.person_id == person.id,
-            Assignment.kind == Kind.RATING,
-            Assignment.state == Work.SUBMITTED,
-            Assignment.turn <= person.given - desk.settings.repeat_gap,
-            Pair.state != PairState.RETIRED,
-        )
-    )
-    return session.scalar(_here(desk, first.where(~twice).order_by(Assignment.turn).limit(1)))
+    given = {"person": person.id, "latest": person.given - desk.settings.repeat_gap}
+    return session.connection().execute(_here(desk, _REPEATABLE), given).scalar()
 
 
 def _open(desk: Desk, session: Session, person: Person) -> int | None:
@@ -278,6 +268,7 @@ _SHOW = (
     .where(Assignment.id == bindparam("assignment"))
     .values(shown_at=bindparam("since"), lease_until=bindparam("until"), guideline=bindparam("version"))
 )
+_COUNT_GIVEN = update(Person).where(Person.id == _PERSON).values(given=Person.given + 1)
 _TAKE = (
     update(Pair)
     .where(Pair.id == bindparam("pair"), Pair.state == PairState.OPEN, Pair.taken < bindparam("most"))
@@ -299,6 +290,21 @@ def _put(statement: Any) -> Any:
 
 
 _PUT = {"sqlite": _put(sqlite.insert(Assignment)), "postgresql": _put(postgresql.insert(Assignment))}
+_AGAIN = aliased(Assignment)
+_REPEATABLE = (
+    select(Pair.id)
+    .join(Assignment, Assignment.pair_id == Pair.id)
+    .where(
+        Assignment.person_id == _PERSON,
+        Assignment.kind == Kind.RATING,
+        Assignment.state == Work.SUBMITTED,
+        Assignment.turn <= bindparam("latest"),
+        Pair.state != PairState.RETIRED,
+        ~exists().where(_AGAIN.pair_id == Pair.id, _AGAIN.person_id == _PERSON, _AGAIN.round == 1),
+    )
+    .order_by(Assignment.turn)
+    .limit(1)
+)
 _OPEN = select(Pair.id).where(Pair.state == PairState.OPEN, _unseen(_PERSON)).limit(1)
 _OPEN_COVERAGE = _OPEN.order_by(Pair.taken, Pair.shuffle)
 _OPEN_MATCHUP = _OPEN.where(Pair.matchup == bindparam("matchup")).order_by(Pair.shuffle)

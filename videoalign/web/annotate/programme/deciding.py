@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import VOTE_VALUES, Role
@@ -39,8 +39,8 @@ def asked(desk: Desk, kind: str, pair: Any, version: int) -> list[str]:
 def after_judgement(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
     """Draws the consequences of a verdict that was just taken."""
     if row.kind == Kind.RATING:
-        pair.judged += 1
-        if pair.judged >= desk.settings.raters_per_pair:
+        session.connection().execute(_JUDGED, {"pair": pair.id})
+        if pair.judged + 1 >= desk.settings.raters_per_pair:
             settle(desk, session, [pair.id])
     elif row.kind == Kind.ADJUDICATION:
         settle(desk, session, [pair.id])
@@ -219,6 +219,7 @@ def _mark(desk: Desk, session: Session, person: Person, score: GoldScore, what: 
     session.flush()
 
 
+_JUDGED = update(Pair).where(Pair.id == bindparam("pair")).values(judged=Pair.judged + 1)
 _STANDS = and_(Said.assignment_id == Assignment.id, Said.withdrawn_at.is_(None))
 """The verdict of an assignment, where it was not taken back."""
 _WORK = (

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import Label
@@ -28,6 +28,17 @@ from videoalign.web.annotate.storage.tables import (
 from videoalign.web.refusals import Refusal
 
 EXPIRED = Refusal(410, "expired", "this pair waited too long and went to somebody else; go on to the next.")
+_GIVEN = (
+    select(Assignment, Pair, select(Programme.guideline).scalar_subquery())
+    .join(Pair, Pair.id == Assignment.pair_id)
+    .where(Assignment.id == bindparam("assignment"), Assignment.person_id == bindparam("person"))
+)
+_SAY = insert(Said)
+_SUBMIT = (
+    update(Assignment)
+    .where(Assignment.id == bindparam("assignment"))
+    .values(state=Work.SUBMITTED, ended_at=bindparam("now"), draft=None)
+)
 _SIDES = {"left": Label.A, "right": Label.B, "tie": Label.TIE, "both_bad": Label.BOTH_BAD}
 
 
@@ -50,11 +61,10 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
     _require_hold(desk, session, person, row, pair)
     version = _require_complete(desk, row, pair, body)
     now = desk.now()
-    said = _said(row, body, content, now, version)
-    said.content_a, said.content_b = (desk.take_sent(row.id, clip_id) for clip_id in (pair.clip_a, pair.clip_b))
-    session.add(said)
-    row.state, row.ended_at, row.draft = Work.SUBMITTED, now, None
+    sent = {side: desk.take_sent(row.id, clip) for side, clip in (("a", pair.clip_a), ("b", pair.clip_b))}
     session.flush()
+    session.connection().execute(_SAY, _said(row, body, content, now, version, sent))
+    session.connection().execute(_SUBMIT, {"assignment": row.id, "now": now})
     deciding.after_judgement(desk, session, person, row, pair)
 
 
@@ -132,11 +142,7 @@ def draft_of(desk: Desk, row: Assignment, said: Said) -> dict[str, Any]:
 
 
 def _mine(desk: Desk, session: Session, person: Person, assignment: str) -> tuple[Assignment, Pair]:
-    found = session.execute(
-        select(Assignment, Pair, select(Programme.guideline).scalar_subquery())
-        .join(Pair, Pair.id == Assignment.pair_id)
-        .where(Assignment.id == assignment, Assignment.person_id == person.id)
-    ).one_or_none()
+    found = session.execute(_GIVEN, {"assignment": assignment, "person": person.id}).one_or_none()
     if found is None:
         raise Refusal(404, "unknown_assignment", "no such pair was given to you.")
     if found[2] != desk.wording.version:
@@ -195,23 +201,28 @@ def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission)
     return version
 
 
-def _said(row: Assignment, body: Submission, content: str, now: float, version: int) -> Said:
+def _said(
+    row: Assignment, body: Submission, content: str, now: float, version: int, sent: dict[str, str]
+) -> dict[str, Any]:
+    """The columns of `Said`."""
     verdicts = {name: str(_SIDES[side]) for name, side in body.verdicts.items()}
     if row.swapped:
         verdicts = {name: str(flip(label)) for name, label in verdicts.items()}
     left, right = ("b", "a") if row.swapped else ("a", "b")
     ratings = {left: body.ratings.left, right: body.ratings.right} if body.ratings is not None else None
     watched = {left: body.watched_seconds.left, right: body.watched_seconds.right}
-    return Said(
-        assignment_id=row.id,
-        verdicts=verdicts,
-        ratings=ratings,
-        comment=body.comment,
-        watched_a=watched["a"],
-        watched_b=watched["b"],
-        seconds=max(0.0, now - (row.shown_at if row.shown_at is not None else row.given_at)),  # clocks are set back
-        content_hash=content,
-        guideline=version,
-        submitted_at=now,
-        withdrawn_at=None,
-    )
+    return {
+        "assignment_id": row.id,
+        "verdicts": verdicts,
+        "ratings": ratings,
+        "comment": body.comment,
+        "watched_a": watched["a"],
+        "watched_b": watched["b"],
+        "seconds": max(0.0, now - (row.shown_at if row.shown_at is not None else row.given_at)),  # clocks are set back
+        "content_hash": content,
+        "content_a": sent["a"],
+        "content_b": sent["b"],
+        "guideline": version,
+        "submitted_at": now,
+        "withdrawn_at": None,
+    }

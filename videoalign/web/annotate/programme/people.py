@@ -172,7 +172,7 @@ def find(session: Session, person_id: int, *, forgotten: bool = False) -> Person
     Raises:
         Refusal: nobody has this number, or whoever had it was forgotten.
     """
-    person = session.get(Person, person_id)
+    person = session.scalars(_NUMBERED, {"person": person_id}).one_or_none()
     if person is None:
         raise Refusal(404, "unknown_person", f"nobody has the number {person_id}.")
     if person.status == Status.FORGOTTEN and not forgotten:
@@ -201,6 +201,7 @@ def _has_gold(session: Session) -> bool:
     return session.scalar(select(Pair.id).where(Pair.state == PairState.GOLD).limit(1)) is not None
 
 
+_NUMBERED = select(Person).where(Person.id == bindparam("person"))
 _VISITOR = (
     select(Person.id, Person.name, Person.role)
     .join(SignIn, SignIn.person_id == Person.id)

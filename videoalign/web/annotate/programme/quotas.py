@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate.programme.programme import Desk
@@ -40,16 +40,19 @@ def room(desk: Desk, session: Session, person: Person) -> Room | None:
             message = "This programme has all the judgements that it wants. Thank you for yours!"
         others = (Assignment.state == Work.LEASED, Assignment.lease_until >= desk.now())
         rooms.append(Room(left - _count(session, *others, Assignment.person_id != person.id), message))
-    mine = (Assignment.person_id == person.id, Assignment.state == Work.SUBMITTED)
     if settings.max_judgements_per_rater is not None:
         message = "You have judged as many pairs as one person may here. Thank you very much!"
-        rooms.append(Room(settings.max_judgements_per_rater - _count(session, *mine), message))
+        rooms.append(Room(settings.max_judgements_per_rater - _count(session, *_by(person)), message))
     if settings.max_judgements_per_day is not None:
         midnight = desk.now() // DAY_SECONDS * DAY_SECONDS
         message = "You have judged as many pairs as one person may in a day. Thank you; come back after midnight UTC."
-        today = _count(session, *mine, Assignment.ended_at >= midnight)
+        today = _count(session, *_by(person), Assignment.ended_at >= midnight)
         rooms.append(Room(settings.max_judgements_per_day - today, message, ends=False))
     return min(rooms, key=lambda one: one.pairs, default=None)
+
+
+def _by(person: Person) -> tuple[ColumnElement[bool], ...]:
+    return Assignment.person_id == person.id, Assignment.state == Work.SUBMITTED
 
 
 def _count(session: Session, *which: object) -> int:

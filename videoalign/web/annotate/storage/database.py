@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import sqlite3
 import threading
@@ -129,6 +130,14 @@ class Database:
             DatabaseGone: it could not be written.
         """
         return self.write_soon(work).result()
+
+    async def written(self, work: Callable[[Session], T]) -> T:
+        """As `write`, for whoever must not block; the work is done even where nobody waits for it any more.
+
+        Raises:
+            DatabaseGone: it could not be written.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self.write_soon(work)))
 
     def write_soon(self, work: Callable[[Session], T]) -> Future[T]:
         """Like `write`, without waiting."""
