@@ -84,10 +84,12 @@ def examples(shape: Shape, count: int) -> list[PairExample]:
 
 def with_reference(pairs: list[PairExample]) -> list[PairExample]:
     """The pairs with made-up reference errors on two draws each; a step costs the same with true ones."""
-    errors = torch.full((2,), 2.0)
+    times, errors = torch.tensor([0.3, 0.8]), torch.full((2,), 2.0)
+    frames = errors[:, None].expand(2, pairs[0].win.shape[1])
     return [
         replace(
-            pair, reference=PairReference(torch.tensor([0.3, 0.8]), torch.tensor([2 * n, 2 * n + 1]), errors, errors)
+            pair,
+            reference=PairReference(times, torch.tensor([2 * n, 2 * n + 1]), errors, errors, frames, frames),
         )
         for n, pair in enumerate(pairs)
     ]

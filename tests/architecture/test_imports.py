@@ -96,7 +96,7 @@ DISTRIBUTIONS = {
 }
 """Imported name -> what it is called in pyproject.toml, where that differs."""
 
-OPTIONAL = {"web": "web", "distributed": "cluster"}
+OPTIONAL = {"web": "web", "distributed": "cluster", "training": "quantise"}
 """Folder -> the extra that it may need besides the core dependencies."""
 
 

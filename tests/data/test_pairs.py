@@ -161,3 +161,18 @@ def test_scores_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ConfigError, match=message):
             make_pairs(dataset, rows, dict(weights))
+
+
+def test_ties_are_taken_where_they_are_asked_for(tmp_path: Path) -> None:
+    dataset, rows = build(tmp_path, {"p": [3.0, 1.0, 0.9, 0.9]})
+    plain = {"strategy": "all", "units": "normalised"}
+    taken = make_pairs(dataset, rows, {"VQ": 1.0}, PairsConfig(**plain))
+    assert names(taken) == ["p0>p2", "p0>p3", "p0>p1", "p1>p2", "p1>p3"]
+    assert {pair.preference for pair in taken} == {1.0}
+    tied = make_pairs(dataset, rows, {"VQ": 1.0}, PairsConfig(**plain, ties=0.2, min_margin=1.0))
+    assert names(tied) == ["p0>p2", "p0>p3", "p0>p1", "p1>p2", "p1>p3", "p2>p3"]
+    assert [pair.preference for pair in tied] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]
+    exact = make_pairs(dataset, rows, {"VQ": 1.0}, PairsConfig(**plain, ties=0.0))
+    assert [(pair.clip_lose, pair.preference) for pair in exact][-1] == ("p3", 0.5)
+    dataset.write_pairs("t", tied)
+    assert dataset.pairs("t") == tied

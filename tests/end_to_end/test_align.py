@@ -26,7 +26,7 @@ from videoalign.recipes.generator.align_methods import AlignConfig, method_confi
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, pair_examples
 from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator, sample
 from videoalign.training.loop import FitConfig
-from videoalign.training.objectives.flow import TimeSettings, noise_of_seed, velocity_errors
+from videoalign.training.objectives.flow import TimeSettings, noise_of_seed, stack_references, velocity_errors
 
 TEXTS = ["a red circle moves left", "a blue square moves right", "a red square moves left"]
 FIT = FitConfig(num_steps=6, batch_size=4, learning_rate=3e-3, warmup_steps=2, save_every_steps=2, seed=3)
@@ -117,7 +117,7 @@ def test_reference_errors_from_the_cache_equal_live_ones_and_are_made_once(
 ) -> None:
     rows = dataset.pairs("p")
     cache = encode(dataset, generator, clips_of_pairs(dataset, rows))
-    stored = encode_reference(generator, cache, rows, num_draws=2, times=TimeSettings(shift="model"))
+    stored = stack_references(encode_reference(generator, cache, rows, num_draws=2, times=TimeSettings(shift="model")))
     examples = pair_examples(cache, rows)
     conditions = join_conditions(example.condition for example in examples)
     for k in range(2):

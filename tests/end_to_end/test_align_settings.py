@@ -15,6 +15,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file
 
 from videoalign.data.dataset import Dataset
+from videoalign.distributed import trackers
 from videoalign.errors import ConfigError, DataError, ModelError, OutputError
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.lora import LoraSettings, has_adapter, load_adapter, remove_adapter
@@ -45,6 +46,15 @@ def velocity(generator: PipelineGenerator, adapter: Path | None = None) -> torch
         found = generator.network(x, torch.tensor([0.3, 0.8]), generator.conditioner.encode(TEXTS[:2]))
     remove_adapter(generator.network.transformer)
     return found
+
+
+def with_val(dataset: Dataset, folder: Path) -> Dataset:
+    """A copy one of whose prompts is held out."""
+    copy = shutil.copytree(dataset.path, folder)
+    prompts = pq.read_table(copy / "prompts.parquet").to_pylist()
+    prompts[1]["split"] = "val"
+    pq.write_table(pa.Table.from_pylist(prompts), copy / "prompts.parquet")
+    return Dataset.open(copy)
 
 
 @pytest.mark.parametrize("draws", [0, 2])
@@ -96,9 +106,9 @@ def test_stored_reference_errors_of_something_else_are_refused(
     settings = config("dpo", reference_draws=2, beta=500.0)
     made = align_module.encode_reference
 
-    def off(*args: object, **options: object) -> PairReference:
+    def off(*args: object, **options: object) -> list[PairReference]:
         right = made(*args, **options)  # type: ignore[arg-type]
-        return replace(right, errors_win=right.errors_win + 1e-4)
+        return [replace(one, errors_win=one.errors_win + 1e-4) for one in right]
 
     monkeypatch.setattr(align_module, "encode_reference", off)
     with pytest.raises(DataError, match=r"change margins by up to 0.025, wanted at most 0.01. Delete its reference-"):
@@ -113,11 +123,8 @@ def test_validation_measures_pairs_of_held_out_prompts_which_are_not_trained_on(
     fit = FIT.model_copy(update={"num_steps": 4, "validate_every_steps": 2})
     with pytest.raises(ConfigError, match=r"pairs 'p' hold 6 pairs to train on and 0 of 'val' prompts .* split=all"):
         align(method, dataset, generator, "p", tmp_path / "a", config(method, fit=fit))
-    copy = shutil.copytree(dataset.path, tmp_path / "d")
-    prompts = pq.read_table(copy / "prompts.parquet").to_pylist()
-    prompts[1]["split"] = "val"
-    pq.write_table(pa.Table.from_pylist(prompts), copy / "prompts.parquet")
-    split = Dataset.open(copy)
+    split = with_val(dataset, tmp_path / "d")
+    prompt = next(prompt for prompt in split.prompts() if prompt.split == "val")
     run = align(method, split, generator, "p", tmp_path / "b", config(method, fit=fit))
     assert run.num_pairs == 4
     rows = {row["step"]: row for row in run.history}
@@ -125,7 +132,7 @@ def test_validation_measures_pairs_of_held_out_prompts_which_are_not_trained_on(
     for step in (1, 2, 3, 4):
         assert (f"val/{numbers[method]}" in rows[step]) == (step % 2 == 0) == ("val/loss" in rows[step])
     assert not any("/t" in name for name in rows[2] if name.startswith("val/"))
-    split.write_pairs("kept", [row for row in split.pairs("p") if row.prompt_id != prompts[1]["prompt_id"]])
+    split.write_pairs("kept", [row for row in split.pairs("p") if row.prompt_id != prompt.prompt_id])
     other = align(
         method, split, generator, "kept", tmp_path / "c", config(method, fit=FIT.model_copy(update={"num_steps": 4}))
     )
@@ -180,3 +187,105 @@ def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: Pipel
         told = f"with clips {rows[2].clip_win} and {rows[2].clip_lose}; wanted finite numbers"
         with pytest.raises(ConfigError, match=told):
             align("sft", dataset, generator, "p", tmp_path / "a", config("sft", fit=fit))
+
+
+OPTIONS = ("beta=auto", "gradient_target=0.3", "utility=poly", "poly_alpha=0.5", "label_smoothing=0.1", "safeguard=0.6")
+
+
+def test_options_of_dpo_train_from_the_cache_and_go_on_after_a_stop_bit_for_bit(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    chosen = method_config("dpo").load(None, [*OPTIONS, "frame_weights=[1, 3]", "reference_draws=2", "lora.rank=4"])
+    whole = align("dpo", dataset, generator, "p", tmp_path / "whole", chosen.model_copy(update={"fit": FIT}))
+    short = chosen.model_copy(update={"fit": FIT.model_copy(update={"num_steps": 3})})
+    align("dpo", dataset, generator, "p", tmp_path / "cut", short)
+    cut = align("dpo", dataset, generator, "p", tmp_path / "cut", chosen.model_copy(update={"fit": FIT}))
+    one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, cut))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert whole.history[0]["beta"] == 500.0 != whole.history[-1]["beta"] == cut.history[-1]["beta"]
+    assert {"loser_share", "gradient_factor"} <= set(whole.history[-1])
+    with pytest.raises(ConfigError, match="frame_weights: got 9, but a clip has"):
+        align("sft", dataset, generator, "p", tmp_path / "x", config("sft", frame_weights=(1.0,) * 9))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["gradient_target=0.3"], "gradient_target: got 0.3, which takes effect with beta=auto"),
+        (["poly_alpha=1"], "poly_alpha: got 1.0, which takes effect with utility=poly"),
+        (["linear_floor=0.1"], "linear_floor: got 0.1, which takes effect with utility=linear"),
+        (["utility=linear"], "linear_floor: got nothing, but utility=linear needs a number"),
+        (["utility=poly"], "poly_alpha: got nothing, but utility=poly needs a number"),
+        (["utility=hinge"], "setting 'utility' got 'hinge'"),
+        (["safeguard=1.5"], "setting 'safeguard' got 1.5"),
+        (["frame_weights=[0, 0]"], r"frame_weights: got \[0.0, 0.0\]; wanted at least one above 0"),
+        (["frame_weights=[]"], "frame_weights: got"),
+    ],
+)
+def test_settings_that_cannot_take_effect_are_refused(given: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        method_config("dpo").load(None, given)
+
+
+def test_the_best_on_held_out_pairs_is_kept_and_clips_are_made_along_the_way(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    split = with_val(dataset, tmp_path / "d")
+    watch = {"keep": "best", "patience": 2, "sample_every_steps": 2, "sample_prompts": 1}
+    fit = FIT.model_copy(update={"validate_every_steps": 1, "num_steps": 30, "learning_rate": 0.03})
+    chosen = method_config("dpo")(fit=fit, lora=LoraSettings(rank=4), watch=watch, reference_draws=2, ema=0.5)
+    run = align("dpo", split, generator, "p", tmp_path / "a", chosen)
+    losses = [row["val/loss"] for row in run.history]
+    assert len(losses) < 30 and min(losses[:-2]) <= min(losses[-2:])
+    best = load_file(run.adapter / "best.safetensors")
+    kept = load_file(run.adapter / "adapter_model.safetensors")
+    assert {value.sum().item() for value in kept.values()} == {value.sum().item() for value in best.values()}
+    assert {file.name for file in (run.adapter / "samples").rglob("*.mp4")} == {"0.mp4"}
+    assert len(list((run.adapter / "samples").iterdir())) == len(losses) // 2
+    again = align("dpo", split, generator, "p", tmp_path / "a", chosen)
+    assert len(again.history) == len(losses)
+    assert load_file(run.adapter / "adapter_model.safetensors").keys() == kept.keys()
+    for name, value in load_file(run.adapter / "adapter_model.safetensors").items():
+        assert torch.equal(value, kept[name])
+    none = chosen.model_copy(update={"fit": FIT})
+    with pytest.raises(ConfigError, match="watch.keep: got best, which needs validations"):
+        align("dpo", split, generator, "p", tmp_path / "b", none)
+
+
+def test_recomputing_blocks_changes_no_step_and_is_taken_off_again(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    made = [
+        align("dpo", dataset, generator, "p", tmp_path / str(on), config("dpo", gradient_checkpointing=on))
+        for on in (False, True)
+    ]
+    assert not generator.network.transformer.is_gradient_checkpointing
+    one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in made)
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=1e-5)
+
+
+def test_trackers_get_every_step_and_one_that_is_not_there_is_told(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    class Fake:
+        def __init__(self, project: str, **options: object) -> None:
+            assert (project, options["name"]) == ("videoalign", "a")
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            seen.append((step, values))
+
+        def finish(self) -> None:
+            seen.append((-1, {}))
+
+    monkeypatch.setitem(trackers.LOGGER_TYPE_TO_CLASS, "wandb", Fake)
+    monkeypatch.setitem(trackers.INSTALLED, "wandb", lambda: True)
+    monkeypatch.setitem(trackers.INSTALLED, "trackio", lambda: False)
+    align("sft", dataset, generator, "p", tmp_path / "a", config("sft", watch={"tracker": "wandb"}))
+    assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 6, -1]
+    assert "loss" in seen[0][1] and "step" not in seen[0][1]
+    with pytest.raises(ConfigError, match=r"watch.tracker: trackio is not installed; pip install trackio"):
+        align("sft", dataset, generator, "p", tmp_path / "b", config("sft", watch={"tracker": "trackio"}))
+    assert not has_adapter(generator.network.transformer)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videoalign.losses.flow_matching import per_sample_mse
+from videoalign.losses.flow_matching import per_frame_mse, per_sample_mse
 from videoalign.randomness import fold_in
 
 
@@ -32,6 +32,16 @@ def test_half_precision_is_summed_in_single() -> None:
     error = per_sample_mse(prediction, torch.zeros_like(prediction))
     assert error.dtype == torch.float32
     assert error.item() == 1.0
+
+
+def test_errors_of_frames_by_hand_and_their_mean_is_the_clips() -> None:
+    prediction = torch.zeros(1, 2, 2, 1, 1)
+    prediction[0, :, 0, 0, 0], prediction[0, :, 1, 0, 0] = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.0])
+    assert per_frame_mse(prediction, torch.zeros_like(prediction)).tolist() == [[5.0, 2.0]]
+    prediction, target = torch.randn(2, 3, 4, 5, 6, 7, generator=fold_in(2), dtype=torch.float64)
+    torch.testing.assert_close(per_frame_mse(prediction, target).mean(1), per_sample_mse(prediction, target))
+    with pytest.raises(ValueError, match=r"must share one shape \(B, C, F, H, W\)"):
+        per_frame_mse(torch.zeros(2, 3), torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize(("left", "right"), [((2, 3), (2, 1)), ((2, 3), (3,)), ((4,), (4,))])

@@ -20,6 +20,7 @@ from videoalign.cli.common import (
     local_path,
     parse_weights,
     print_json,
+    print_note,
     progress,
 )
 
@@ -117,7 +118,7 @@ def align(
     folder.pairs(pairs)
     join()  # each of several processes takes its graphics card before it opens the model
     generator = load_generator(model, device=device, dtype=dtype)
-    result = run(method, folder, generator, pairs, out, options, fresh=fresh, progress=progress)
+    result = run(method, folder, generator, pairs, out, options, fresh=fresh, progress=progress, say=print_note)
     last = result.history[-1]
     if as_json:
         teachers = [asdict(teacher) for teacher in result.teachers]

@@ -218,3 +218,8 @@ class WinLosePair:
     """Stands for the clip and prompt that was scored; empty where that is not recorded."""
     content_lose: str = ""
     """The same of the other clip."""
+    preference: float = 1.0
+    """Chance that ``clip_win`` is the better one: 1, or 0.5 for a tie."""
+    differences: str = ""
+    """Score of ``clip_win`` less that of ``clip_lose`` on each dimension, as in ``VQ=0.3,MQ=-0.1``; empty where that is
+    not recorded."""

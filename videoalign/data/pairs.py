@@ -19,7 +19,7 @@ from videoalign.stats.overall import overall, within_deviation
 
 
 class PairsConfig(Config):
-    """How pairs are made; two clips of the same reward are never a pair."""
+    """How pairs are made; two clips of the same reward are a pair only where ties are asked for."""
 
     strategy: Literal["best_worst", "all"] = "best_worst"
     """``best_worst``: the best clip of a prompt against its worst, then the second best against the second worst, as
@@ -28,6 +28,8 @@ class PairsConfig(Config):
     """Most pairs that a prompt gives; default: 1 for ``best_worst``, no limit for ``all``."""
     min_margin: Annotated[float, Field(ge=0)] = 0.0
     """Least difference of reward in a pair."""
+    ties: Annotated[float, Field(ge=0)] | None = None
+    """Also takes pairs whose rewards differ by at most this, as ties: Flow-DPO draws their margin to 0."""
     split: str | None = None
     """Take prompts of this split only, as in ``val``, or ``all``; default: all but those held out as ``val`` or
     ``test``, so that what is trained on the pairs can be measured on the others."""
@@ -130,6 +132,7 @@ def make_pairs(
     used = weights if weights is not None else dict.fromkeys(rows[0]["normalised"], 1.0)
     told = ",".join(f"{name}={weight:g}" for name, weight in used.items() if weight)
     content = {row["clip_id"]: row.get("content", "") for row in rows}
+    values = {row["clip_id"]: row["normalised"] for row in rows}
     return [
         replace(
             pair,
@@ -138,6 +141,7 @@ def make_pairs(
             weights=told,
             content_win=content[pair.clip_win],
             content_lose=content[pair.clip_lose],
+            differences=_differences(values[pair.clip_win], values[pair.clip_lose]),
         )
         for pair in pairs
     ]
@@ -174,12 +178,30 @@ def _of_prompt(
         limit = config.max_per_prompt
     pairs = [
         WinLosePair(
-            prompt_id=prompt_id, clip_win=win, clip_lose=lose, reward_win=rewards[win], reward_lose=rewards[lose]
+            prompt_id=prompt_id,
+            clip_win=win,
+            clip_lose=lose,
+            reward_win=rewards[win],
+            reward_lose=rewards[lose],
+            preference=preference,
         )
         for win, lose in chosen
-        if rewards[win] > rewards[lose] and rewards[win] - rewards[lose] >= config.min_margin
+        if (preference := _preference(rewards[win] - rewards[lose], config)) is not None
     ]
     return pairs[:limit]
+
+
+def _differences(win: Mapping[str, float], lose: Mapping[str, float]) -> str:
+    """`WinLosePair.differences`, of the dimensions that both have a score on."""
+    both = [name for name in win if win[name] is not None and lose.get(name) is not None]
+    return ",".join(f"{name}={win[name] - lose[name]:.6g}" for name in both)
+
+
+def _preference(margin: float, config: PairsConfig) -> float | None:
+    """Chance that the first clip of a pair is better, whose reward is higher by this; None for no pair."""
+    if config.ties is not None and margin <= config.ties:
+        return 0.5
+    return 1.0 if margin > 0 and margin >= config.min_margin else None
 
 
 def _why_empty(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from videoalign.contracts.output import plain_errors, whole_file, write_json
 from videoalign.errors import OutputError
+from videoalign.training.optimizers import flat_state, restore_state
 
 STATE = "state.json"
 """Names the step; the tensors of that step stand beside it, so that a save cut short leaves the one before."""
@@ -26,7 +27,7 @@ class _Trained(Protocol):
 
 
 class Checkpoint:
-    """A folder with the trained weights, the moments of AdamW, the step and the settings that must not change.
+    """A folder with the trained weights, what the optimiser keeps, the step and the settings that must not change.
 
     Nothing random is stored: every draw of the loop follows from the seed and the step.
 
@@ -48,7 +49,7 @@ class Checkpoint:
             OutputError: the disk is full or the folder cannot be written; the checkpoint before stays.
         """
         files = self._files(step)
-        for file, tensors in zip(files, (objective.state_dict(), _flat_moments(optimizer)), strict=True):
+        for file, tensors in zip(files, (objective.state_dict(), flat_state(optimizer)), strict=True):
             _save_tensors(tensors, file)
         write_json(self.folder / STATE, {"step": step, "pending": pending, "identity": self.identity})
         for old in set(self.folder.glob("*.safetensors")) - set(files):
@@ -76,7 +77,7 @@ class Checkpoint:
             raise OutputError(f"{self.folder} belongs to another run ({told}); give another folder.")
         try:
             objective.load_state_dict(weights)
-            _restore_moments(optimizer, moments)
+            restore_state(optimizer, moments)
         except (ValueError, RuntimeError, KeyError) as error:
             told = " ".join(str(error).split())[:160]
             raise OutputError(
@@ -128,16 +129,3 @@ class RunLog:
 def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
     with whole_file(file) as aside:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, aside)
-
-
-def _flat_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, slot in state.items() for name, value in slot.items()}
-
-
-def _restore_moments(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in flat.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from videoalign.config import Config
 from videoalign.distributed import ALONE, Processes
+from videoalign.distributed.memory import is_out_of_memory
 from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.randomness import Draws, fold_in
 from videoalign.training.batches import Part, parts_of_step, read_ahead
 from videoalign.training.callbacks import Callback
 from videoalign.training.checkpoint import Checkpoint, RunLog
 from videoalign.training.objective import Objective, means
+from videoalign.training.optimizers import OPTIMIZERS, OptimizerName
 from videoalign.training.order import Order, example_order
 
 Row = dict[str, float]
@@ -45,10 +47,12 @@ class FitConfig(Config):
     """Peak rate of AdamW, for the groups that bring none of their own."""
     warmup_steps: int = Field(default=10, ge=0)
     """Steps over which the rate rises linearly to its peak."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """What the rate does after the warm-up: stay, or fall to `final_rate_share` along a half cosine."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """What the rate does after the warm-up: stay, or fall to `final_rate_share` along a half cosine or a line."""
     final_rate_share: float = Field(default=0.05, ge=0, le=1)
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that the rate falls to."""
+    optimizer: OptimizerName = "adamw"
+    """``adamw``, or ``adamw8bit``, whose two moments take a quarter of the memory (package bitsandbytes)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -95,7 +99,8 @@ def rate_factor(step: int, config: FitConfig) -> float:
     if config.schedule == "constant":
         return 1.0
     done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    falling = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    left = 1 - min(1.0, done)
+    falling = left if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
     return config.final_rate_share + (1 - config.final_rate_share) * falling
 
 
@@ -123,7 +128,10 @@ def fit(
     *,
     on_step: Callable[[Row], None] | None = None,
     callbacks: Sequence[Callback] = (),
+    after_update: Callable[[Row], None] = lambda row: None,
     validate: Callable[[], Mapping[str, float]] | None = None,
+    stop: Callable[[Sequence[Row]], bool] | None = None,
+    memory_advice: str = "give it a device with more memory",
     order: Order | None = None,
     name_of: Callable[[int], str] = "example {}".format,
     shape_of: Callable[[int], Any] = lambda _: 0,
@@ -146,8 +154,12 @@ def fit(
         on_step: called with the row of every step done in this call, as for a progress bar.
         callbacks: see `training.callbacks`; called before the step's checkpoint, so that a run cut short between the
             two calls them again.
+        after_update: called with the row of every step in all processes, before anything else; for what an objective
+            changes of itself, which belongs into its state.
         validate: called every ``validate_every_steps`` and at the end, in all processes; its numbers join the row as
             ``val/<name>``.
+        stop: whether to end before ``num_steps``, by the rows of the log; asked at the start and after validations.
+        memory_advice: what to do where a batch of one example does not fit, for the error.
         order: see `training.order.Order`; by default `example_order`.
         name_of: what to call an example in an error, by its index.
         shape_of: what examples must have in common to be collated, by the index of one; it can be sorted. A batch that
@@ -160,8 +172,8 @@ def fit(
     Raises:
         DataError: there are no examples.
         OutputError: ``out`` holds the checkpoint of a run with other settings, or of one that is longer.
-        ConfigError: validations without anything to validate on, or a loss that stopped being a finite number; the
-            last checkpoint stays then.
+        ConfigError: validations without anything to validate on, a loss that stopped being a finite number, or no
+            memory left; the last checkpoint stays then.
     """
     _require_something(examples, config, validate)
     order = order or partial(example_order, len(examples), seed=config.seed)
@@ -173,13 +185,24 @@ def fit(
     steps, size = range(run.first, config.num_steps), config.batch_size * config.accumulate_steps * processes.count
     cut = partial(parts_of_step, batch_size=config.batch_size, rank=processes.rank, count=processes.count)
     parts = (part for step in steps for part in cut(step, order(step * size, size), shape_of=shape_of))
+
+    def ends() -> bool:
+        return stop is not None and processes.gather(processes.is_first and stop(run.log.rows()))[0]
+
+    ended = ends()
     with read_ahead(lambda part: collate([examples[index] for index in part.indices]), parts) as batches:
         for step in steps:
-            row = trainer.step(step, batches)
+            if ended:
+                break
+            with _memory_told(config, step, memory_advice):
+                row = trainer.step(step, batches)
+            after_update(row)
             if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):
                 row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
             if processes.is_first:
                 run.add(row, on_step, callbacks)
+            if any(name.startswith("val/") for name in row) and (ended := ends()) and processes.is_first:
+                run.save(step + 1)
     processes.wait()
     return run.log.rows()
 
@@ -228,7 +251,11 @@ class _Run:
         for callback in callbacks:
             callback.after_step(done, row)
         if _due(done, config.save_every_steps, config.num_steps):
-            self.checkpoint.save(self.trainer.objective, self.trainer.optimizer, done, self.pending)
+            self.save(done)
+
+    def save(self, done: int) -> None:
+        """Writes the checkpoint after so many steps."""
+        self.checkpoint.save(self.trainer.objective, self.trainer.optimizer, done, self.pending)
 
 
 class _Trainer:
@@ -305,8 +332,27 @@ def _optimizer(objective: Objective, config: FitConfig) -> tuple[list[Tensor], t
     parameters = [parameter for group in groups for parameter in group["params"]]
     if not parameters:
         raise ConfigError("nothing to train: the objective has no trainable parameters; wanted at least one.")
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
-    return parameters, optimizer
+    options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
+    return parameters, OPTIMIZERS[config.optimizer](groups, **options)
+
+
+@contextmanager
+def _memory_told(config: FitConfig, step: int, advice: str) -> Iterator[None]:
+    """Turns memory that ran out in the block into an error that says which setting to lower, and by how much."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size, accumulate = config.batch_size, config.accumulate_steps
+        if size > 1:
+            less = size // 2 if size % 2 == 0 else 1
+            more = accumulate * size // less
+            advice = f"set fit.batch_size={less} fit.accumulate_steps={more}, which takes the same steps"
+        raise ConfigError(
+            f"fit.batch_size: memory ran out at step {step + 1} with batches of {size}; {advice}, and run the same "
+            "command again: it goes on from its last checkpoint."
+        ) from None
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +18,16 @@ from videoalign.contracts.records import Clip, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
+from videoalign.distributed import Processes
 from videoalign.errors import DataError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.wan import WanCodec, WanConditioner, WanNetwork
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+from videoalign.recipes.generator import encode as encode_module
 from videoalign.recipes.generator.encode import ClipSettings, clips_of_pairs, encode, encode_reference
 from videoalign.recipes.generator.generate import GenerateConfig, generate
-from videoalign.training.objectives.flow import TimeSettings
+from videoalign.training.objectives.flow import PairReference, TimeSettings, stack_references
 from videoalign.video.files import write_video
 
 TEXTS = ["a red circle moves left", "a blue square moves right"]
@@ -70,6 +75,11 @@ def dataset(generator: PipelineGenerator, counted: Counted, tmp_path: Path) -> D
     made = generate(generator, TEXTS, tmp_path / "d", GenerateConfig(per_prompt=3, num_steps=2))
     counted.texts.clear()
     return made
+
+
+def stored_errors(*args: object, **options: object) -> PairReference:
+    """Of all pairs, stacked."""
+    return stack_references(encode_reference(*args, **options))  # type: ignore[arg-type]
 
 
 def pairs_of(dataset: Dataset) -> list[WinLosePair]:
@@ -209,10 +219,10 @@ def test_reference_errors_belong_to_their_pair_wherever_it_stands(
     pairs = pairs_of(dataset)
     cache = encode(dataset, generator, clips_of_pairs(dataset, pairs))
     options = {"num_draws": 3, "times": TimeSettings()}
-    few = encode_reference(generator, cache, pairs[1:], **options)  # type: ignore[arg-type]
+    few = stored_errors(generator, cache, pairs[1:], **options)
     assert counted.passes == 3 * 3 * 2
     counted.passes = 0
-    more = encode_reference(generator, cache, pairs, **options)  # type: ignore[arg-type]
+    more = stored_errors(generator, cache, pairs, **options)
     assert counted.passes == 3 * 1 * 2  # those of the pair in front alone
     for name, values in vars(few).items():
         assert torch.equal(getattr(more, name)[1:], values)
@@ -221,12 +231,91 @@ def test_reference_errors_belong_to_their_pair_wherever_it_stands(
     assert all(
         torch.equal(a, b)
         for a, b in zip(
-            vars(encode_reference(generator, cache, pairs, **options)).values(),  # type: ignore[arg-type]
+            vars(stored_errors(generator, cache, pairs, **options)).values(),
             vars(more).values(),
             strict=True,
         )
     )
     assert counted.passes == 0
+
+
+def test_errors_of_latent_frames_are_kept_and_their_mean_is_the_clips(
+    dataset: Dataset, generator: PipelineGenerator
+) -> None:
+    pairs = pairs_of(dataset)
+    cache = encode(dataset, generator, clips_of_pairs(dataset, pairs))
+    made = stored_errors(generator, cache, pairs, num_draws=2, times=TimeSettings())
+    for side in ("win", "lose"):
+        frames, whole = getattr(made, f"frames_{side}"), getattr(made, f"errors_{side}")
+        assert frames.shape == (4, 2, generator.codec.latent_shape[1])
+        assert frames.std(2).min() > 0
+        torch.testing.assert_close(frames.mean(2), whole)
+
+
+def test_a_run_that_was_killed_loses_one_shard_of_reference_errors(
+    dataset: Dataset, generator: PipelineGenerator, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = pairs_of(dataset)
+    cache = encode(dataset, generator, clips_of_pairs(dataset, pairs))
+    options = {"num_draws": 2, "times": TimeSettings(shift=1.5)}
+    monkeypatch.setattr(encode_module, "SHARD_CLIPS", 1)
+    forward = WanNetwork.forward
+
+    def killed(self: WanNetwork, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        if counted.passes >= 10:  # in the middle of the third pair
+            raise KeyboardInterrupt
+        return forward(self, x_t, t, condition)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WanNetwork, "forward", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stored_errors(generator, cache, pairs, **options)
+    counted.passes = 0
+    stored_errors(generator, cache, pairs, **options)
+    assert counted.passes == 2 * 2 * 2  # the third and the fourth
+
+
+def test_processes_make_a_shard_of_reference_errors_each(
+    dataset: Dataset, generator: PipelineGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = pairs_of(dataset)
+    cache = encode(dataset, generator, clips_of_pairs(dataset, pairs))
+    together = threading.Barrier(2)
+
+    class Thread(Processes):
+        def wait(self) -> None:
+            together.wait(timeout=60)
+
+    monkeypatch.setattr(encode_module, "SHARD_CLIPS", 1)
+    options = {"num_draws": 2, "times": TimeSettings()}
+    with ThreadPoolExecutor(2) as pool:
+        made = [
+            pool.submit(stored_errors, generator, cache, pairs, processes=Thread(rank, 2), **options)
+            for rank in range(2)
+        ]
+        one, other = (vars(each.result()) for each in made)
+    assert len(list(cache.folder.glob("reference-*"))) == len(pairs)  # none was made twice
+    alone = vars(stored_errors(generator, cache, pairs, **options))
+    for name, values in alone.items():
+        assert torch.equal(one[name], values) and torch.equal(other[name], values)
+
+
+def test_another_attention_has_errors_of_its_own(
+    dataset: Dataset, generator: PipelineGenerator, counted: Counted
+) -> None:
+    pairs = pairs_of(dataset)[:1]
+    cache = encode(dataset, generator, clips_of_pairs(dataset, pairs))
+    options = {"num_draws": 2, "times": TimeSettings()}
+    stored_errors(generator, cache, pairs, **options)
+    generator.network.transformer.set_attention_backend("_native_math")
+    counted.passes = 0
+    stored_errors(generator, cache, pairs, **options)
+    assert counted.passes == 2 * 2
+    told = json.loads((cache.folder / "latents.json").read_text())
+    assert [about["attention"] for name, about in told.items() if name.startswith("reference")] == [
+        "native",
+        "_native_math",
+    ]
 
 
 def test_reference_errors_are_made_again_when_anything_that_decides_them_changes(
@@ -238,7 +327,7 @@ def test_reference_errors_are_made_again_when_anything_that_decides_them_changes
     def errors(**changes: object) -> Tensor:
         options = {"num_draws": 2, "times": TimeSettings(), **changes}
         counted.passes = 0
-        return encode_reference(generator, cache, pairs, **options).errors_win  # type: ignore[arg-type]
+        return stored_errors(generator, cache, pairs, **options).errors_win
 
     first = errors()
     for change in ({"num_draws": 3}, {"times": TimeSettings(shift=2.0)}, {"dtype": "bfloat16"}):
@@ -252,7 +341,7 @@ def test_reference_errors_are_made_again_when_anything_that_decides_them_changes
     assert not torch.equal(errors(), first)
     swapped = [replace(pairs[0], clip_win=pairs[0].clip_lose, clip_lose=pairs[0].clip_win)]
     counted.passes = 0
-    encode_reference(generator, cache, swapped, num_draws=2, times=TimeSettings())
+    stored_errors(generator, cache, swapped, num_draws=2, times=TimeSettings())
     assert counted.passes == 2 * 2
 
 

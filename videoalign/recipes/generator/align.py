@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import fingerprint
@@ -20,6 +20,7 @@ from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import Teacher, prompt_hashes, read_lineage, teachers_of, write_lineage
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
+from videoalign.distributed.trackers import tracking
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.adapter_files import Adapter, adapter_file_digest
 from videoalign.models.generators.settings import ClipShape
@@ -30,14 +31,28 @@ from videoalign.models.network_adapters import (
     read_adapters,
     save_adapters,
 )
-from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, Method, TrainingSet, method_config
+from videoalign.models.running import running_as
+from videoalign.recipes.generator.align_methods import (
+    METHODS,
+    AlignConfig,
+    Method,
+    TrainingSet,
+    memory_advice,
+    method_config,
+)
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference
-from videoalign.training.callbacks import Callback
+from videoalign.recipes.generator.watch import BEST, MEASURE, SampleClips, watched_prompts
+from videoalign.training.alarms import Alarms
+from videoalign.training.averaging import Averaged
+from videoalign.training.callbacks import Callback, KeepBest
 from videoalign.training.loop import Row, count_steps, fit, precision
-from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.objectives.flow import FlowObjective
 from videoalign.training.order import by_shape
 from videoalign.training.validation import measure
+
+FREE = {"fit", "encode", "start", "watch", "gradient_checkpointing", "compile"}
+"""Settings that are told otherwise in the identity of a run, or may change when it goes on."""
 
 MOST_DRIFT = 0.01
 """Most that stored reference errors may change a margin, in nats, against those computed now."""
@@ -69,6 +84,7 @@ def align(
     progress: Progress = silent,
     on_step: Callable[[Row], None] | None = None,
     callbacks: Sequence[Callback] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> AlignResult:
     """Trains an adapter on the pairs of that name and writes it into ``out``; the generator is given back as it was.
 
@@ -87,6 +103,7 @@ def align(
         progress: counts clips while encoding, then steps.
         on_step: called with the row of each step.
         callbacks: see `training.loop.fit`.
+        say: takes what goes wrong and what to change, see `training.alarms`.
 
     Raises:
         ConfigError: an unknown method, a config of another method, settings that cannot take effect, or a loss that
@@ -96,6 +113,7 @@ def align(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config, processes = _checked(method, config), join()
+    config.watch.check(config.fit)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
     generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
@@ -117,7 +135,14 @@ def align(
     identity = _identity(method, config, generator, train, cache, processes)
     folder = claim_together(out, identity, processes, fresh=fresh)
     run = _Run(method, METHODS[method], generator, config, cache, processes)
-    with _new_adapters(generator, config, start) as parameters:
+    watched = watched_prompts(dataset.prompts(), config.watch.sample_prompts)
+    with (
+        _new_adapters(generator, config, start) as parameters,
+        tracking(config.watch.tracker if processes.is_first else "none", folder, identity) as trackers,
+    ):
+        callbacks = [*callbacks, *trackers, Alarms(say)]
+        if config.watch.sample_every_steps:
+            callbacks.append(SampleClips(generator, watched, folder / "samples", config.watch.sample_every_steps))
         history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
         if processes.is_first:
             save_adapters(generator.network, folder, generator.identity())
@@ -165,22 +190,32 @@ class _Run:
         objective = self.method.objective(self.generator, parameters, self.config)
         training = self.training_set(train, objective, progress)
         validation = self.method.training_set(self.cache, held_out, self.config, None) if held_out else None
+        averaged = Averaged(objective, self.config.ema) if self.config.ema else None
+        best = KeepBest(_Kept(objective, averaged), folder / BEST, MEASURE, higher=False)
         with progress(f"align {self.name}", self.config.fit.num_steps) as advance:
-            return fit(
-                objective,
+            rows = fit(
+                averaged or objective,
                 training.examples,
                 training.collate,
                 self.config.fit,
                 folder,
                 on_step=count_steps(advance, on_step),
-                callbacks=callbacks,
-                validate=None if validation is None else partial(self.measure, objective, validation),
+                callbacks=[*callbacks, best] if self.config.watch.keep == "best" else callbacks,
+                after_update=(averaged or objective).after_update,
+                validate=None if validation is None else partial(self.measure, objective, averaged, validation),
+                stop=self.config.watch.stop(),
+                memory_advice=memory_advice(self.config),
                 name_of=training.names.__getitem__,
                 shape_of=training.shapes.__getitem__,
                 processes=self.processes,
             )
+        if averaged is not None:
+            objective.load_state_dict(averaged.mean)
+        if self.config.watch.keep == "best" and self.processes.is_first:
+            best.restore()
+        return rows
 
-    def training_set(self, rows: list[WinLosePair], objective: Objective, progress: Progress) -> TrainingSet:
+    def training_set(self, rows: list[WinLosePair], objective: FlowObjective, progress: Progress) -> TrainingSet:
         """The pairs, with the reference's errors on fixed draws where the settings ask for them.
 
         Raises:
@@ -191,18 +226,17 @@ class _Run:
             return self.method.training_set(self.cache, rows, self.config, None)
         fitting = self.config.fit
         with objective.reference():
-            references = self.processes.first_then_all(
-                lambda: encode_reference(
-                    self.generator,
-                    self.cache,
-                    rows,
-                    num_draws=num_draws,
-                    times=self.config.times,
-                    dtype=fitting.dtype,
-                    start=_start_digest(self.config),
-                    batch_size=fitting.batch_size,
-                    progress=progress,
-                )
+            references = encode_reference(
+                self.generator,
+                self.cache,
+                rows,
+                num_draws=num_draws,
+                times=self.config.times,
+                dtype=fitting.dtype,
+                start=_start_digest(self.config),
+                batch_size=fitting.batch_size,
+                processes=self.processes,
+                progress=progress,
             )
         training = self.method.training_set(self.cache, rows, self.config, references)
         some = by_shape(range(len(rows)), training.shapes)[0][: fitting.batch_size]
@@ -216,15 +250,16 @@ class _Run:
             )
         return training
 
-    def measure(self, objective: Objective, validation: TrainingSet) -> dict[str, float]:
-        """The numbers of pairs that are not trained on, without dropout."""
+    def measure(self, objective: FlowObjective, averaged: Averaged | None, validation: TrainingSet) -> dict[str, float]:
+        """The numbers of pairs that are not trained on, without dropout, at the weights' mean where there is one."""
         network = self.generator.network
         was_training = network.training
         try:
             network.train(False)
             sets = validation.examples, validation.collate
             shape_of = validation.shapes.__getitem__
-            return measure(objective, *sets, self.config.fit, shape_of=shape_of, processes=self.processes)
+            with nullcontext() if averaged is None else averaged.at_mean():
+                return measure(objective, *sets, self.config.fit, shape_of=shape_of, processes=self.processes)
         finally:
             network.train(was_training)
 
@@ -238,6 +273,17 @@ def _start(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | No
     return read_adapters(generator.network, config.start, generator.identity())
 
 
+class _Kept:
+    """What `KeepBest` keeps: the weights that are measured."""
+
+    def __init__(self, objective: FlowObjective, averaged: Averaged | None) -> None:
+        self.objective, self.averaged = objective, averaged
+        self.load_state_dict = objective.load_state_dict
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        return self.objective.state_dict() if self.averaged is None else self.averaged.mean
+
+
 @contextmanager
 def _new_adapters(
     generator: Generator, config: AlignConfig, start: Mapping[str, Adapter] | None
@@ -245,9 +291,11 @@ def _new_adapters(
     """Fresh adapters while the block runs; the network is bare and in evaluation mode again after it."""
     network = generator.network
     parameters = add_adapters(network, config.lora, seed=config.fit.seed, start=start)
+    way = {"checkpointing": config.gradient_checkpointing, "compiled": config.compile}
     try:
         network.train(config.lora.dropout > 0)
-        yield parameters
+        with running_as(network.transformers.values(), **way):
+            yield parameters
     finally:
         drop_adapters(network)
         network.train(False)
@@ -291,7 +339,7 @@ def _identity(
 ) -> dict[str, Any]:
     return {
         "command": f"align {method}",
-        **config.model_dump(mode="json", exclude={"fit", "encode", "start", *ClipShape.model_fields}),
+        **config.model_dump(mode="json", exclude={*FREE, *ClipShape.model_fields}),
         "fit": config.fit.identity(processes),
         "start": _start_digest(config),
         "model": generator.identity(),

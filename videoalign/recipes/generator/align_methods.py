@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from videoalign.contracts.generator import Generator
@@ -15,25 +15,31 @@ from videoalign.contracts.records import WinLosePair
 from videoalign.data.latents import LatentCache
 from videoalign.data.on_demand import OnDemand
 from videoalign.errors import ConfigError, did_you_mean
+from videoalign.losses.flow_dpo import utility
 from videoalign.models.generators.settings import ClipShape
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import reference_of
 from videoalign.recipes.generator.clip_fit import ClipSettings
 from videoalign.recipes.generator.encode import pair_examples, pair_shapes
+from videoalign.recipes.generator.watch import WatchConfig
 from videoalign.training.loop import FitConfig
-from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import (
     ClipExample,
+    FlowObjective,
     PairExample,
     PairReference,
     TimeSettings,
     collate_clips,
     collate_pairs,
+    spread_weights,
 )
 from videoalign.training.objectives.rwr import RwrObjective, clip_weights
 from videoalign.training.objectives.sft import SftObjective
 from videoalign.video.addresses import LocalPath
+
+AUTO_BETA, AUTO_TARGET = 500.0, 0.4
+"""Where ``beta=auto`` starts, and the mean gradient factor that it aims at unless told otherwise."""
 
 
 class AlignConfig(ClipShape):
@@ -51,6 +57,26 @@ class AlignConfig(ClipShape):
     """How training times are drawn."""
     encode: ClipSettings = ClipSettings()
     """How clips become latents, where they have none yet."""
+    gradient_checkpointing: bool = False
+    """Keep only what goes into the network's blocks, and compute the rest again on the way back: less memory by far
+    for about a third more time. A large model needs it."""
+    compile: bool = False
+    """Compile the network's blocks: the first steps take minutes, later ones less time and memory."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of a running mean of the weights, as 0.99, that is measured on held-out pairs and ends as the adapter; 0
+    keeps the weights themselves."""
+    watch: WatchConfig = WatchConfig()
+    """What is looked at meanwhile, and which weights are kept."""
+    frame_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    """Weights of the parts of a clip in the error, in the order of time, each for an equal part of its latent frames:
+    ``[0, 1]`` trains on the second half alone. Default: all alike."""
+
+    @field_validator("frame_weights")
+    @classmethod
+    def _some_weigh(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights is not None and not sum(weights) > 0:
+            raise ConfigError(f"frame_weights: got {list(weights)}; wanted at least one above 0, or leave it out.")
+        return weights
 
 
 class SftConfig(AlignConfig):
@@ -70,8 +96,24 @@ class RwrConfig(AlignConfig):
 class DpoConfig(AlignConfig):
     """Flow-DPO."""
 
-    beta: float = Field(default=500.0, gt=0)
-    """Pull towards the reference. It multiplies MEAN squared errors, so it keeps its meaning when clips get longer."""
+    beta: Annotated[float, Field(gt=0)] | Literal["auto"] = 500.0
+    """Pull towards the reference. It multiplies MEAN squared errors, so it keeps its meaning when clips get longer.
+    ``auto`` starts at 500 and follows ``gradient_target``."""
+    gradient_target: float | None = Field(default=None, gt=0, lt=0.5)
+    """Of ``beta=auto``: mean gradient factor, sigmoid(-margin), that beta is steered to; default: 0.4. It is 0.5 at the
+    start and less the more of the pairs are learnt."""
+    utility: Literal["sigmoid", "poly", "linear", "ipo"] = "sigmoid"
+    """What a margin costs: ``sigmoid`` is the paper's; ``poly`` pushes unlearnt pairs harder or less (Poly-DPO);
+    ``linear`` never quite stops pushing (Linear-DPO); ``ipo`` wants a margin of 1/2 and no more."""
+    poly_alpha: float | None = Field(default=None, gt=-1)
+    """Of ``utility=poly``: above 0 for noisy labels, below 0 for pairs that are too easy."""
+    linear_floor: float | None = Field(default=None, ge=0, lt=0.5)
+    """Of ``utility=linear``: the least share of its gradient that a learnt pair still gives."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Chance that a label is wrong, as raters or the reward disagree; margins then end at a finite value."""
+    safeguard: float | None = Field(default=None, ge=0, le=1)
+    """Holds the losers' gradients back, pair by pair, so that no step raises the winner's error (Diffusion-SDPO): at
+    least this share of the winner's own descent is kept; its authors take 0.6. Default: off."""
     schedule: Literal["constant", "squared"] = "constant"
     """``constant``, as the paper recommends, or ``squared`` for beta (1 - t)^2, which lets go where noise is high."""
     reference_draws: int = Field(default=0, ge=0)
@@ -82,10 +124,38 @@ class DpoConfig(AlignConfig):
     margin_cap: float | None = Field(default=None, gt=0)
     """Pairs whose implicit margin is above this stop pushing; default: no cap."""
     weight_by_margin: bool = False
-    """Weigh pairs by their difference of reward, over its mean."""
+    """Weigh pairs by their difference of reward, over its mean; ties weigh 1."""
     one_by_one: bool = False
     """Winners and losers go through the network one after the other: half of the activations are kept at a time, for
     one forward pass more."""
+
+    @model_validator(mode="after")
+    def _all_take_effect(self) -> Self:
+        """Settings of a choice that was not made are refused, and so is a choice without its setting."""
+        for name, of, chosen, needed in (
+            ("gradient_target", "beta=auto", self.beta == "auto", False),
+            ("poly_alpha", "utility=poly", self.utility == "poly", True),
+            ("linear_floor", "utility=linear", self.utility == "linear", True),
+        ):
+            value = getattr(self, name)
+            if value is not None and not chosen:
+                raise ConfigError(f"{name}: got {value}, which takes effect with {of}; set that, or leave it out.")
+            if needed and chosen and value is None:
+                raise ConfigError(f"{name}: got nothing, but {of} needs a number; set {name}=<number>.")
+        return self
+
+
+def memory_advice(config: AlignConfig) -> str:
+    """What to do where one example is too much for the device: the first of what has not been done."""
+    lower = {"gradient_checkpointing": True, "one_by_one": True}
+    for name, value in lower.items():
+        if getattr(config, name, value) != value:
+            return f"set {name}={str(value).lower()}"
+    if config.fit.dtype == "float32":
+        return "set fit.dtype=bfloat16 and --dtype bfloat16, which halves it"
+    if config.fit.optimizer == "adamw":
+        return "set fit.optimizer=adamw8bit, or train on clips of fewer frames or pixels: half of them take half"
+    return "train on clips of fewer frames or pixels: half of them take half"
 
 
 @dataclass(frozen=True)
@@ -107,26 +177,40 @@ class Method:
     """A way to align."""
 
     config: type[AlignConfig]
-    objective: Callable[[Generator, dict[str, nn.Parameter], Any], Objective]
+    objective: Callable[[Generator, dict[str, nn.Parameter], Any], FlowObjective]
     """Of a generator that carries the adapter, the adapter's parameters and the settings."""
-    training_set: Callable[[LatentCache, Sequence[WinLosePair], Any, PairReference | None], TrainingSet]
+    training_set: Callable[[LatentCache, Sequence[WinLosePair], Any, Sequence[PairReference] | None], TrainingSet]
     """Of some pairs in latents, the settings and, where they were stored, the reference's errors."""
 
 
 def _flow(
     kind: type[SftObjective] | type[RwrObjective],
-) -> Callable[[Generator, dict[str, nn.Parameter], Any], Objective]:
-    return lambda generator, parameters, config: kind(generator.network, parameters, config.times)
+) -> Callable[[Generator, dict[str, nn.Parameter], Any], FlowObjective]:
+    return lambda generator, parameters, config: kind(
+        generator.network, parameters, config.times, frame_weights=_frame_weights(generator, config)
+    )
 
 
-def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoConfig) -> Objective:
+def _frame_weights(generator: Generator, config: AlignConfig) -> tuple[float, ...] | None:
+    """The settings' own, which the generator's clips have frames enough for."""
+    if config.frame_weights is not None:
+        spread_weights(config.frame_weights, generator.codec.latent_shape[1])
+    return config.frame_weights
+
+
+def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoConfig) -> FlowObjective:
     return DpoObjective(
         generator.network,
         parameters,
         config.times,
         lambda: reference_of(generator.network),
-        beta=config.beta,
+        beta=AUTO_BETA if config.beta == "auto" else config.beta,
+        gradient_target=(config.gradient_target or AUTO_TARGET) if config.beta == "auto" else None,
         schedule=config.schedule,
+        utility=utility(config.utility, alpha=config.poly_alpha or 0.0, floor=config.linear_floor or 0.0),
+        label_smoothing=config.label_smoothing,
+        safeguard=config.safeguard,
+        frame_weights=_frame_weights(generator, config),
         sft_weight=config.sft_weight,
         margin_cap=config.margin_cap,
         one_by_one=config.one_by_one,
@@ -134,15 +218,16 @@ def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoC
 
 
 def _all_pairs(
-    cache: LatentCache, rows: Sequence[WinLosePair], config: AlignConfig, references: PairReference | None
+    cache: LatentCache, rows: Sequence[WinLosePair], config: AlignConfig, references: Sequence[PairReference] | None
 ) -> TrainingSet:
     examples, weights = pair_examples(cache, rows), torch.ones(len(rows))
     if isinstance(config, DpoConfig) and config.weight_by_margin:
         margins = torch.tensor([pair.reward_win - pair.reward_lose for pair in rows])
-        weights = margins / margins.mean()
+        decided = torch.tensor([pair.preference != 0.5 for pair in rows])
+        weights = torch.where(decided, margins / margins[decided].mean(), 1.0)
 
     def example(index: int) -> PairExample:
-        stored = None if references is None else PairReference(*(value[index] for value in vars(references).values()))
+        stored = None if references is None else references[index]
         return replace(examples[index], weight=float(weights[index]), reference=stored)
 
     names = [f"clips {pair.clip_win} and {pair.clip_lose}" for pair in rows]
@@ -150,7 +235,7 @@ def _all_pairs(
 
 
 def _all_clips(
-    cache: LatentCache, rows: Sequence[WinLosePair], config: RwrConfig, references: PairReference | None
+    cache: LatentCache, rows: Sequence[WinLosePair], config: RwrConfig, references: Sequence[PairReference] | None
 ) -> TrainingSet:
     rewards: dict[str, float] = {}
     prompts: dict[str, str] = {}

@@ -18,7 +18,9 @@ from videoalign.data.clip_content import clip_keys, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.data.on_demand import OnDemand
+from videoalign.distributed import ALONE, Processes
 from videoalign.errors import DataError
+from videoalign.models.attention import attention_of
 from videoalign.models.generators.settings import ClipShape
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.buckets import Buckets
@@ -175,7 +177,8 @@ def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> Sequence[
     def example(index: int) -> PairExample:
         pair = pairs[index]
         win, lose = cache.clip(pair.clip_win), cache.clip(pair.clip_lose)
-        return PairExample(win=win, lose=lose, condition=cache.condition(pair.prompt_id))
+        condition, better = cache.condition(pair.prompt_id), _better(pair)
+        return PairExample(win=win, lose=lose, condition=condition, preference=pair.preference, better=better)
 
     return OnDemand(len(pairs), example)
 
@@ -183,6 +186,12 @@ def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> Sequence[
 def pair_shapes(cache: LatentCache, pairs: Iterable[WinLosePair]) -> list[tuple[int, ...]]:
     """(C, F, H, W) of the latents of each pair."""
     return [cache.shape(pair.clip_win) for pair in pairs]
+
+
+def _better(pair: WinLosePair) -> dict[str, int]:
+    """`PairExample.better`, from what the pair records of its scores."""
+    parts = (part.rpartition("=") for part in pair.differences.split(",") if part)
+    return {name: int(float(value) > 0) - int(float(value) < 0) for name, _, value in parts}
 
 
 def encode_reference(
@@ -195,13 +204,16 @@ def encode_reference(
     dtype: Literal["float32", "bfloat16"] = "float32",
     start: str = "",
     batch_size: int = 16,
+    processes: Processes = ALONE,
     progress: Progress = silent,
-) -> PairReference:
-    """The generator's errors on ``num_draws`` fixed draws of every pair, all tensors (P, K), kept beside the latents.
+) -> list[PairReference]:
+    """The generator's errors on ``num_draws`` fixed draws of every pair, one after another, kept beside the latents.
 
-    The draws of a pair follow from what the pair is (its latents, its condition) and from what decides the errors (the
-    transformer, the law of times, the number of draws, the precision), not from its place; so what was made for other
-    tables of pairs serves here too, and only what is missing is made.
+    The error of each latent frame, (K, F), is kept too, so that frames can be weighed without another pass. The draws
+    of a pair follow from what the pair is (its latents, its condition) and from what decides the errors (the
+    transformer, the law of times, the number of draws, the precision, how attention is computed), not from its place;
+    so what was made for other tables of pairs serves here too, and only what is missing is made. It is written shard by
+    shard: a run that is killed loses one of them. Several processes make a shard each.
 
     Args:
         generator: the reference.
@@ -212,25 +224,28 @@ def encode_reference(
         dtype: precision of the forward passes; the one that training uses.
         start: digest of the adapter that the generator carries, empty for none; it is part of what the reference is.
         batch_size: pairs in one forward pass.
-        progress: counts pairs.
+        processes: those that make them together; all must call it.
+        progress: counts pairs, of several processes those of the first.
 
     Raises:
         DataError: a pair that is not in the cache.
         OutputError: the folder cannot be written.
     """
     times = times.of_model(lambda: generator.sampler.time_shift)
-    store = _reference_store(generator, cache, num_draws, times, dtype, start)
+    drawn = _about_draws(generator, num_draws, times, dtype, start)
+    about = {**drawn, "attention": attention_of(list(generator.network.transformers.values()))}
+    store = TensorStore(cache.folder, "reference", about)
     keys = [_pair_key(cache, pair) for pair in pairs]
-    seeds = {key: fold_in(0, store.group, key).initial_seed() for key in keys}
+    seeds = {key: fold_in(0, fingerprint(["reference", drawn])[:12], key).initial_seed() for key in keys}
     waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in store}
     device = generator.network.device
+    processes.wait()  # all have seen what is missing before any of it is made
     with progress("reference", len(keys)) as advance:
         for _ in range(len(keys) - len(waiting)):
             advance()
         shapes = pair_shapes(cache, waiting.values())
-        for some in (
-            part for keys_alike in by_shape(list(waiting), shapes) for part in _parts(keys_alike, SHARD_CLIPS)
-        ):
+        shards = [part for alike in by_shape(list(waiting), shapes) for part in _parts(alike, SHARD_CLIPS)]
+        for some in shards[processes.rank :: processes.count]:
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 made = reference_errors(
                     generator.network,
@@ -241,20 +256,25 @@ def encode_reference(
                     batch_size=batch_size,
                     device=device,
                 )
-            store.add(dict(zip(some, torch.stack([made.errors_win, made.errors_lose], dim=1), strict=True)))
+            whole = torch.stack([made.errors_win, made.errors_lose], dim=2)
+            frames = torch.stack([made.frames_win, made.frames_lose], dim=2)
+            store.add(dict(zip(some, torch.cat([whole[..., None], frames], dim=3), strict=True)))  # (P, K, 2, 1 + F)
             for _ in some:
                 advance()
+    processes.wait()
+    store = TensorStore(cache.folder, "reference", about)  # with what the other processes made
     errors = read_stored(store.place(key) for key in keys)
-    win, lose = torch.stack([errors[store.place(key)] for key in keys]).unbind(1)
-    drawn = [fixed_draws(seeds[key], num_draws, times) for key in keys]
-    return PairReference(torch.stack([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn]), win, lose)
+    found = []
+    for key in keys:
+        win, lose = errors[store.place(key)].unbind(1)
+        t, noise_seeds = fixed_draws(seeds[key], num_draws, times)
+        found.append(PairReference(t, noise_seeds, win[:, 0], lose[:, 0], win[:, 1:], lose[:, 1:]))
+    return found
 
 
-def _reference_store(
-    generator: Generator, cache: LatentCache, num_draws: int, times: TimeSettings, dtype: str, start: str
-) -> TensorStore:
-    """Where errors of this reference stand: of these weights in this precision, at such draws."""
-    about = {
+def _about_draws(generator: Generator, num_draws: int, times: TimeSettings, dtype: str, start: str) -> dict[str, Any]:
+    """What decides the draws of a pair besides itself; the errors there also depend on how attention is computed."""
+    return {
         "transformer": generator.network.identity(),
         "weights": str(next(generator.network.parameters()).dtype),
         "start": start,
@@ -262,7 +282,6 @@ def _reference_store(
         "dtype": dtype,
         **times.model_dump(exclude={"stratified"}),
     }
-    return TensorStore(cache.folder, "reference", about)
 
 
 def _pair_key(cache: LatentCache, pair: WinLosePair) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,19 @@ from torch.utils.checkpoint import checkpoint
 
 from videoalign.flow.condition import Condition, join_conditions
 from videoalign.flow.times import stratified
-from videoalign.losses.flow_dpo import beta_schedule, flow_dpo_loss, gradient_factor, implicit_margin
+from videoalign.losses.flow_dpo import (
+    Utility,
+    beta_schedule,
+    flow_dpo_loss,
+    gradient_factor,
+    implicit_margin,
+    safe_share,
+    sigmoid_utility,
+    smoothed,
+    steered_beta,
+    with_gradient_share,
+)
+from videoalign.losses.flow_matching import per_frame_mse, per_sample_mse
 from videoalign.randomness import Draws, fold_in
 from videoalign.training.objective import Loss, Metric
 from videoalign.training.objectives.flow import (
@@ -23,8 +35,9 @@ from videoalign.training.objectives.flow import (
     TimeSettings,
     Velocity,
     noise_of_seed,
+    spread_weights,
     stack_references,
-    velocity_errors,
+    velocities,
 )
 
 Reference = Callable[[], AbstractContextManager[None]]
@@ -32,11 +45,11 @@ Reference = Callable[[], AbstractContextManager[None]]
 
 
 class DpoObjective(FlowObjective):
-    """-log sigmoid(m), m = -(beta_t / 2) [(e_win - ref_win) - (e_lose - ref_lose)].
+    """u(m), m = -(beta_t / 2) [(e_win - ref_win) - (e_lose - ref_lose)], u(m) = -log sigmoid(m) unless said.
 
     Equations 5 and 6 of arXiv 2501.13918; e are MEAN squared velocity errors. Both clips of a pair share one time and
     one noise, and go through the policy in one forward pass; likewise through the reference, unless the batch brings
-    its errors on fixed draws.
+    its errors on fixed draws. The formulas stand in `losses.flow_dpo`.
 
     Args:
         predict: see `FlowObjective`.
@@ -45,7 +58,13 @@ class DpoObjective(FlowObjective):
             them is taken, and stratified likewise: over a step, each part of the law as often as the others.
         reference: see `Reference`.
         beta: pull towards the reference, above 0.
+        gradient_target: mean gradient factor that beta is steered to, by `steered_beta` after every update; it is part
+            of the state then. None leaves beta as it is.
         schedule: ``constant``, or ``squared`` for beta (1 - t)^2.
+        utility: u.
+        label_smoothing: chance that a label is wrong, in [0, 1/2).
+        safeguard: mu of `safe_share`, which holds the losers' gradients back; None for none.
+        frame_weights: see `FlowObjective`.
         sft_weight: adds that much of the winner's own error, as an anchor.
         margin_cap: pairs whose margin m is above it stop pushing; None for no cap.
         one_by_one: winners and losers go through the policy one after the other, forwards and again backwards: half of
@@ -60,43 +79,84 @@ class DpoObjective(FlowObjective):
         reference: Reference,
         *,
         beta: float,
+        gradient_target: float | None = None,
         schedule: Literal["constant", "squared"] = "constant",
+        utility: Utility = sigmoid_utility,
+        label_smoothing: float = 0.0,
+        safeguard: float | None = None,
+        frame_weights: Sequence[float] | None = None,
         sft_weight: float = 0.0,
         margin_cap: float | None = None,
         one_by_one: bool = False,
     ) -> None:
-        super().__init__(predict, parameters, times)
-        self.reference, self.beta, self.schedule = reference, beta, schedule
+        super().__init__(predict, parameters, times, frame_weights=frame_weights)
+        self.reference, self.beta, self.gradient_target, self.schedule = reference, beta, gradient_target, schedule
+        self.utility, self.label_smoothing, self.safeguard = utility, label_smoothing, safeguard
         self.sft_weight, self.margin_cap, self.one_by_one = sft_weight, margin_cap, one_by_one
 
     def loss(self, batch: PairBatch, draws: Draws) -> Loss:
         """What each pair costs, with the health panel.
 
-        The panel: ``implicit_accuracy``, share of pairs with m > 0, where m = 0, as at the start, counts half;
-        ``margin``, m; ``win_excess`` and ``lose_excess``,
-        policy error less reference error; ``gradient_factor``, sigmoid(-m), the share of its full gradient that a pair
-        still gives; ``error_win``, policy error on the winners.
+        The panel: ``implicit_accuracy``, share of pairs with m > 0, where m = 0, as at the start, counts half and ties
+        do not count; ``margin``, m; ``win_excess`` and ``lose_excess``, policy error less reference error;
+        ``gradient_factor``, sigmoid(-m), the share of its full gradient that a pair still gives; ``error_win``, policy
+        error on the winners; ``margin_of_<dimension>``, m of the clip that is better on it, so below 0 where the policy
+        moves to what is worse there; where they take part, ``loser_share`` of `safe_share` and ``beta``.
         """
         t, noise, known = self._draws(batch, draws)
         t, noise = t.to(self.device), noise.to(self.device)
         inputs = self._inputs(batch, t, noise)
         if known is None:
             with torch.no_grad(), self.reference():
-                known = velocity_errors(self.predict, *inputs)
-        errors = self._policy_errors(inputs)
+                known = self.errors(*velocities(self.predict, *inputs))
+        errors, descents = self._policy_errors(inputs)
         (win, lose), (ref_win, ref_lose) = errors.chunk(2), known.to(errors).chunk(2)
+        more: dict[str, Metric] = {}
+        if self.safeguard is not None:
+            more["loser_share"] = share = safe_share(*descents.chunk(2), mu=self.safeguard)
+            lose = with_gradient_share(lose, share)
         beta = beta_schedule(t, self.beta, self.schedule)
         margin = implicit_margin(win, lose, ref_win, ref_lose, beta=beta)
+        if self.gradient_target is not None:
+            more["beta"] = torch.full_like(margin, self.beta)
+        for name, better in batch.better.items():
+            more[f"margin_of_{name}"] = (margin * better.to(margin), better.abs().to(margin))
+        preference = batch.preference.to(margin)
+        decided = (preference != 0.5).to(margin)
         panel: dict[str, Metric] = {
-            "implicit_accuracy": (1 + margin.sign()) / 2,
+            "implicit_accuracy": (decided * (1 + margin.sign()) / 2, decided),
             "margin": margin,
             "win_excess": win - ref_win,
             "lose_excess": lose - ref_lose,
             "gradient_factor": gradient_factor(margin),
             "error_win": win,
+            **more,
         }
-        per_pair = flow_dpo_loss(margin, cap=self.margin_cap) + self.sft_weight * win
+        preference = smoothed(preference, self.label_smoothing)
+        per_pair = flow_dpo_loss(margin, preference, cap=self.margin_cap, utility=self.utility)
+        per_pair = per_pair + self.sft_weight * win
         return Loss(batch.weight.to(per_pair) * per_pair, torch.ones_like(per_pair), t, panel)
+
+    def after_update(self, row: Mapping[str, float]) -> None:
+        """Steers beta by the row of the step just done, where that is asked for."""
+        if self.gradient_target is not None and "gradient_factor" in row:
+            self.beta = steered_beta(self.beta, row["gradient_factor"], target=self.gradient_target)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The trained parameters by name, and ``beta`` where it is steered."""
+        steered = {} if self.gradient_target is None else {"beta": torch.tensor(self.beta, dtype=torch.float64)}
+        return {**super().state_dict(), **steered}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Puts back what `state_dict` gave.
+
+        Raises:
+            ValueError: other names.
+        """
+        state = dict(state)
+        if self.gradient_target is not None and "beta" in state:
+            self.beta = float(state.pop("beta"))
+        super().load_state_dict(state)
 
     @torch.no_grad()
     def reference_drift(self, batch: PairBatch) -> float:
@@ -110,7 +170,8 @@ class DpoObjective(FlowObjective):
         num, kept = batch.reference.times.shape
         t, noise, stored = self._stored(batch, torch.arange(num) % kept)
         with self.reference():
-            now = velocity_errors(self.predict, *self._inputs(batch, t.to(self.device), noise.to(self.device))).cpu()
+            inputs = self._inputs(batch, t.to(self.device), noise.to(self.device))
+            now = self.errors(*velocities(self.predict, *inputs)).cpu()
         beta = beta_schedule(t, self.beta, self.schedule)
         return float((0.5 * beta.repeat(2) * (stored - now).abs()).max())
 
@@ -127,14 +188,32 @@ class DpoObjective(FlowObjective):
         assert reference is not None
         at = torch.arange(len(chosen)), chosen
         noise = torch.stack([noise_of_seed(int(seed), shape) for seed in reference.noise_seeds[at]])
-        return reference.times[at], noise, torch.cat([reference.errors_win[at], reference.errors_lose[at]])
+        errors = torch.cat([reference.errors_win[at], reference.errors_lose[at]])
+        if self.frame_weights is not None:
+            errors = self.weighed(torch.cat([reference.frames_win[at], reference.frames_lose[at]]))
+        return reference.times[at], noise, errors
 
-    def _policy_errors(self, inputs: tuple[Tensor, Condition, Tensor, Tensor]) -> Tensor:
-        """Errors (2 B,) of winners and losers."""
+    def _policy_errors(self, inputs: tuple[Tensor, Condition, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Errors (2 B,) of winners and losers, and what `safe_share` wants of them, without gradients."""
         if not self.one_by_one:
-            return velocity_errors(self.predict, *inputs)
+            return self._measured(*inputs)
         sides = zip(*(part.chunk(2) for part in inputs), strict=True)
-        return torch.cat([checkpoint(velocity_errors, self.predict, *side, use_reentrant=False) for side in sides])
+        found = [checkpoint(self._measured, *side, use_reentrant=False) for side in sides]
+        errors, descents = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return errors, descents
+
+    def _measured(self, *inputs: Any) -> tuple[Tensor, Tensor]:
+        """Errors (B,) of clips, and the directions (B, ...) in which their predictions' errors rise; empty (B, 0) where
+        nothing wants these."""
+        prediction, target = velocities(self.predict, *inputs)
+        errors = self.errors(prediction, target)
+        if self.safeguard is None:
+            return errors, errors.new_empty(len(errors), 0)
+        residual = (prediction - target).detach()
+        if self.frame_weights is not None:
+            weights = spread_weights(self.frame_weights, residual.shape[2]).to(residual)
+            residual = residual * weights.view(-1, 1, 1)
+        return errors, residual
 
     def _inputs(self, batch: PairBatch, t: Tensor, noise: Tensor) -> tuple[Tensor, Condition, Tensor, Tensor]:
         """Winners and losers (2 B, ...), their conditions, times and noise, as `velocity_errors` takes them."""
@@ -161,7 +240,7 @@ def reference_errors(
     device: torch.device | str = "cpu",
     on_batch: Callable[[], None] = lambda: None,
 ) -> PairReference:
-    """Errors of the reference on the `fixed_draws` of every pair: all tensors (P, K).
+    """Errors of the reference on the `fixed_draws` of every pair: all tensors (P, K), those of frames (P, K, F).
 
     Args:
         predict: the reference's velocity.
@@ -185,8 +264,9 @@ def reference_errors(
             data = torch.stack([e.win for e in group] + [e.lose for e in group]).to(device)
             condition = join_conditions(e.condition for e in group).to(device).repeat(2)
             times_now, noise = t.to(device).repeat(2), noise.repeat(2, 1, 1, 1, 1)
-            errors = velocity_errors(predict, data, condition, times_now, noise).cpu()
-            columns.append(PairReference(t, noise_seeds, *errors.chunk(2)))
+            found = velocities(predict, data, condition, times_now, noise)
+            errors, frames = per_sample_mse(*found).cpu(), per_frame_mse(*found).cpu()
+            columns.append(PairReference(t, noise_seeds, *errors.chunk(2), *frames.chunk(2)))
             on_batch()
         parts.append(stack_references(columns))  # (K, B) each
-    return PairReference(*(torch.cat([vars(part)[name].T for part in parts]) for name in vars(parts[0])))
+    return PairReference(*(torch.cat([vars(part)[name].transpose(0, 1) for part in parts]) for name in vars(parts[0])))

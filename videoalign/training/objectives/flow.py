@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,12 +11,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from videoalign.config import Config
+from videoalign.errors import ConfigError
 from videoalign.flow.condition import Condition, join_conditions
 from videoalign.flow.path import interpolate, velocity
 from videoalign.flow.times import stratified, time_quantiles
-from videoalign.losses.flow_matching import per_sample_mse
+from videoalign.losses.flow_matching import per_frame_mse, per_sample_mse, weighted_frames
 from videoalign.randomness import Draws
-from videoalign.training.objective import require_names
+from videoalign.training.objective import Loss, require_names
 
 Velocity = Callable[[Tensor, Tensor, Condition], Tensor]
 """v at latents (B, C, F, H, W), times (B,) and conditions of B rows; a `contracts.generator.VelocityNet`."""
@@ -70,18 +71,25 @@ class PairExample:
     """Of their prompt, one row."""
     weight: float = 1.0
     """Weight of the pair in the loss; mean 1 over the data set."""
+    preference: float = 1.0
+    """Chance that ``win`` is the better one: 1, or 1/2 for a tie."""
+    better: Mapping[str, int] = field(default_factory=dict)
+    """By dimension: 1 where ``win`` is the better one there, -1 where ``lose`` is, 0 where neither."""
     reference: PairReference | None = None
     """Errors of the reference on fixed draws; None to run the reference during training."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairReference:
-    """K fixed draws of a pair, or, stacked in a batch, (B, K) of each; see `data.latents.ReferenceErrors`."""
+    """K fixed draws of a pair, (K,) of each, or, stacked in a batch, (B, K)."""
 
     times: Tensor
     noise_seeds: Tensor
     errors_win: Tensor
     errors_lose: Tensor
+    frames_win: Tensor
+    """Error of each latent frame, (K, F), or, in a batch, (B, K, F)."""
+    frames_lose: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +104,10 @@ class PairBatch:
     """B rows."""
     weight: Tensor
     """(B,)."""
+    preference: Tensor
+    """(B,)."""
+    better: Mapping[str, Tensor]
+    """By dimension, (B,); 0 also where it is not known."""
     reference: PairReference | None
     """All of its tensors (B, K)."""
 
@@ -132,18 +144,18 @@ def collate_pairs(examples: Sequence[PairExample]) -> PairBatch:
         lose=torch.stack([example.lose for example in examples]),
         condition=join_conditions(example.condition for example in examples),
         weight=torch.tensor([example.weight for example in examples]),
+        preference=torch.tensor([example.preference for example in examples]),
+        better={
+            name: torch.tensor([float(example.better.get(name, 0)) for example in examples])
+            for name in sorted({name for example in examples for name in example.better})
+        },
         reference=stack_references(references) if len(references) == len(examples) else None,
     )
 
 
 def stack_references(references: Sequence[PairReference]) -> PairReference:
     """(K,) of each pair as (B, K)."""
-    return PairReference(
-        times=torch.stack([reference.times for reference in references]),
-        noise_seeds=torch.stack([reference.noise_seeds for reference in references]),
-        errors_win=torch.stack([reference.errors_win for reference in references]),
-        errors_lose=torch.stack([reference.errors_lose for reference in references]),
-    )
+    return PairReference(*map(torch.stack, zip(*(vars(reference).values() for reference in references), strict=True)))
 
 
 def collate_clips(examples: Sequence[ClipExample]) -> ClipBatch:
@@ -160,9 +172,28 @@ def noise_of_seed(seed: int, shape: Sequence[int]) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def velocities(
+    predict: Velocity, x_data: Tensor, condition: Condition, t: Tensor, x_noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Predicted and true velocity at x_t = (1 - t) x_data + t x_noise, both (B, C, F, H, W)."""
+    return predict(interpolate(x_data, x_noise, t), t, condition), velocity(x_data, x_noise)
+
+
 def velocity_errors(predict: Velocity, x_data: Tensor, condition: Condition, t: Tensor, x_noise: Tensor) -> Tensor:
     """Mean squared velocity error of each sample, (B,), at x_t = (1 - t) x_data + t x_noise."""
-    return per_sample_mse(predict(interpolate(x_data, x_noise, t), t, condition), velocity(x_data, x_noise))
+    return per_sample_mse(*velocities(predict, x_data, condition, t, x_noise))
+
+
+def spread_weights(weights: Sequence[float], num_frames: int) -> Tensor:
+    """Weights of latent frames, float32 (F,): each holds for an equal part of the clip, as near as frames allow.
+
+    Raises:
+        ConfigError: more weights than there are frames.
+    """
+    if len(weights) > num_frames:
+        told = f"frame_weights: got {len(weights)}, but a clip has {num_frames} latent frames"
+        raise ConfigError(f"{told}; give at most so many.")
+    return torch.tensor([weights[frame * len(weights) // num_frames] for frame in range(num_frames)])
 
 
 class FlowObjective:
@@ -172,15 +203,31 @@ class FlowObjective:
         predict: the generator's velocity, with gradients into ``parameters``.
         parameters: what is trained, by name.
         times: how training times are drawn.
+        frame_weights: of the parts of a clip, in the order of time; see `spread_weights`. None weighs all frames alike.
     """
 
-    def __init__(self, predict: Velocity, parameters: Mapping[str, nn.Parameter], times: TimeSettings) -> None:
+    def __init__(
+        self,
+        predict: Velocity,
+        parameters: Mapping[str, nn.Parameter],
+        times: TimeSettings,
+        *,
+        frame_weights: Sequence[float] | None = None,
+    ) -> None:
         self.predict, self.parameters, self.times = predict, dict(parameters), times
+        self.frame_weights = frame_weights
         self.device = next(iter(self.parameters.values())).device if self.parameters else torch.device("cpu")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group."""
         return [{"params": list(self.parameters.values())}]
+
+    def loss(self, batch: Any, draws: Draws) -> Loss:
+        """What each example costs; every method has its own."""
+        raise NotImplementedError
+
+    def after_update(self, row: Mapping[str, float]) -> None:
+        """What the objective changes of itself after a step, whose numbers it gets; nothing, unless it says so."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """The trained parameters by name."""
@@ -201,4 +248,15 @@ class FlowObjective:
         """Times (B,) and velocity errors (B,) of clips, each at a time and a noise of its own."""
         t, noise = self.times.draw(draws), draws.normal("noise", latents.shape[1:])
         x_data, t, noise = (part.to(self.device) for part in (latents, t, noise))
-        return t, velocity_errors(self.predict, x_data, condition.to(self.device), t, noise)
+        return t, self.errors(*velocities(self.predict, x_data, condition.to(self.device), t, noise))
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error of each clip, (B,), its frames weighed as the settings say."""
+        if self.frame_weights is None:
+            return per_sample_mse(prediction, target)
+        return self.weighed(per_frame_mse(prediction, target))
+
+    def weighed(self, frames: Tensor) -> Tensor:
+        """Errors of frames (..., F) as those of clips (...)."""
+        assert self.frame_weights is not None
+        return weighted_frames(frames, spread_weights(self.frame_weights, frames.shape[-1]).to(frames))

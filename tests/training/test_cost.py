@@ -1,0 +1,52 @@
+"""Operations and memory of a step, told from shapes, against what a step really takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from videoalign.models.lora import LoraSettings, add_lora, as_reference
+from videoalign.models.running import running_as
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+from videoalign.randomness import Draws
+from videoalign.training.cost import step_cost
+from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.objectives.flow import PairExample, TimeSettings, collate_pairs
+
+TEXTS = ["a red circle moves left", "a blue square moves right"]
+
+
+def measured_peak(action) -> int:
+    """Bytes that torch held at most while it ran, by its own allocator, beyond those before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        action()
+    now = most = 0
+    for event in sorted(
+        (e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()
+    ):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_memory_is_told_within_a_seventh_and_operations_exactly(checkpointing: bool) -> None:
+    generator = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS)
+    network, shape = generator.network, generator.codec.latent_shape
+    parameters = add_lora(network.transformer, LoraSettings(rank=8))
+    win, lose = torch.randn(2, 8, *shape, generator=torch.Generator().manual_seed(0))
+    condition = generator.conditioner.encode(TEXTS[:1])
+    batch = collate_pairs([PairExample(win=w, lose=x, condition=condition) for w, x in zip(win, lose, strict=True)])
+    objective = DpoObjective(network, parameters, TimeSettings(), lambda: as_reference(network.transformer), beta=100.0)
+
+    def loss() -> torch.Tensor:
+        return objective.loss(batch, Draws(0, 0, range(8), 8)).value.sum()
+
+    with running_as([network.transformer], checkpointing=checkpointing):
+        told = step_cost(loss, parameters.values(), network.parameters())
+        peak = measured_peak(lambda: torch.autograd.grad(loss(), list(parameters.values())))
+    assert told.activations_bytes == pytest.approx(peak, rel=0.15)
+    assert told.weights_bytes == sum(4 * value.numel() for value in network.parameters())
+    assert told.optimizer_bytes == 12 * sum(value.numel() for value in parameters.values())
+    assert all(value.grad is None for value in parameters.values())

@@ -1,0 +1,97 @@
+"""What a training step takes: operations and memory, told from the shapes alone, before anything is computed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Of one batch, forwards and backwards."""
+
+    operations: int
+    """Multiplications and additions of its products and attention, those done again for `checkpoint` included."""
+    weights_bytes: int
+    """The network."""
+    optimizer_bytes: int
+    """Gradients and two moments of what is trained."""
+    activations_bytes: int
+    """The most that is held at once besides."""
+
+    @property
+    def bytes(self) -> int:
+        """All of it; the device's own libraries take some on top."""
+        return self.weights_bytes + self.optimizer_bytes + self.activations_bytes
+
+
+def step_cost(
+    loss: Callable[[], Tensor],
+    trained: Iterable[nn.Parameter],
+    network: Iterable[Tensor],
+    *,
+    bytes_of_moment: int = 4,
+) -> StepCost:
+    """Runs a step on tensors that have shapes and no numbers.
+
+    Args:
+        loss: what is differentiated; it may make tensors, and must read none of their numbers.
+        trained: the parameters that get gradients.
+        network: all weights.
+        bytes_of_moment: of one number of an optimiser's moment: 4, or 1 for 8 bits.
+    """
+    trained, network = list(trained), list(network)
+    counter, held = FlopCounterMode(display=False), _Held()
+    for watched in (counter, held):  # one after the other, for the counter keeps tensors alive
+        with FakeTensorMode(allow_non_fake_inputs=True), watched:
+            torch.autograd.grad(loss(), trained, allow_unused=True)
+    numbers = sum(value.numel() for value in trained)
+    return StepCost(
+        operations=int(counter.get_total_flops()),
+        weights_bytes=sum({value.untyped_storage().data_ptr(): _size(value) for value in network}.values()),
+        optimizer_bytes=sum(map(_size, trained)) + 2 * bytes_of_moment * numbers,
+        activations_bytes=held.most,
+    )
+
+
+class _Held(TorchDispatchMode):
+    """Follows the memory of every tensor that is made in the block, and keeps the most that lived at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known = weakref.WeakSet[Any]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if any(part.alias_info is not None for part in func._schema.returns):
+            return made  # a view, or written in place
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._see(tensor.untyped_storage())
+        return made
+
+    def _see(self, storage: Any) -> None:
+        if storage in self.known:
+            return
+        self.known.add(storage)
+        size = storage.nbytes()
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._gone, size)
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+def _size(value: Tensor) -> int:
+    return value.numel() * value.element_size()

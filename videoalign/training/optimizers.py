@@ -1,0 +1,48 @@
+"""What takes the steps: AdamW as torch has it, or with its moments in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+
+from videoalign.errors import ConfigError
+
+OptimizerName = Literal["adamw", "adamw8bit"]
+
+
+def _adamw8bit(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "fit.optimizer: adamw8bit wants the package bitsandbytes, which is not installed; "
+            "pip install 'videoalign[quantise]', or set fit.optimizer=adamw."
+        )
+    optimizer: torch.optim.Optimizer = import_module("bitsandbytes.optim").AdamW8bit(groups, **options)
+    return optimizer
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adamw8bit": _adamw8bit}
+"""By the name in `FitConfig.optimizer`; each takes groups, ``lr``, ``betas`` and ``weight_decay``."""
+
+
+def flat_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What the optimiser keeps of each parameter, as named tensors; numbers become tensors of no dimension."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, slot in state.items()
+        for name, value in slot.items()
+        if value is not None
+    }
+
+
+def restore_state(optimizer: torch.optim.Optimizer, flat: dict[str, torch.Tensor]) -> None:
+    """Puts back what `flat_state` gave."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
