@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,18 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
     adapter = str(tmp_path / "adapter")
     steps = ["fit.num_steps=2", "fit.batch_size=2", "lora.rank=2", "reference_draws=2"]
     command = ["align", "dpo", data, "--model", model, "--pairs", "q", "--out", adapter]
+    before = sorted(Path(data).rglob("*"))
+    capsys.readouterr()
+    assert main([*command, *steps, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "\nlora.rank=2\n" in told and "\n3 pairs; memory " in told and "nothing was written" in told
+    assert main([*command, *steps, "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["fit"]["num_steps"] == 2 and found["operations_per_step"] > 0
+    assert found["memory_gib"] == pytest.approx(
+        found["weights_gib"] + found["optimizer_gib"] + found["activations_gib"]
+    )
+    assert sorted(Path(data).rglob("*")) == before and not Path(adapter).exists()
     assert main([*command, *steps]) == 0
     told = capsys.readouterr().out
     assert "2 steps" in told and "labels by: judge" in told

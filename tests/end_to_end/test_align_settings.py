@@ -23,7 +23,7 @@ from videoalign.models.small_wan import TINY_SIZES
 from videoalign.recipes.generator import align as align_module
 from videoalign.recipes.generator import align_methods
 from videoalign.recipes.generator.align import align
-from videoalign.recipes.generator.align_methods import AlignConfig, method_config
+from videoalign.recipes.generator.align_methods import AlignConfig, memory_advice, method_config
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, pair_examples
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import PairReference, TimeSettings
@@ -250,6 +250,14 @@ def test_the_best_on_held_out_pairs_is_kept_and_clips_are_made_along_the_way(
     none = chosen.model_copy(update={"fit": FIT})
     with pytest.raises(ConfigError, match="watch.keep: got best, which needs validations"):
         align("dpo", split, generator, "p", tmp_path / "b", none)
+
+
+def test_memory_is_saved_first_by_what_changes_no_step() -> None:
+    savers = ["gradient_checkpointing=true", "one_by_one=true", "fit.dtype=bfloat16"]
+    for number, saver in enumerate(savers):
+        assert memory_advice(method_config("dpo").load(None, savers[:number])).startswith(f"set {saver}")
+    assert "num_frames" in memory_advice(method_config("dpo").load(None, savers))
+    assert "fit.dtype" in memory_advice(method_config("sft").load(None, savers[:1]))
 
 
 def test_recomputing_blocks_changes_no_step_and_is_taken_off_again(

@@ -139,9 +139,9 @@ def test_a_run_that_stops_early_stays_stopped_and_keeps_its_last_step(tmp_path: 
 @pytest.mark.parametrize(
     ("size", "says"),
     [
-        (4, "batches of 4; set fit.batch_size=2 fit.accumulate_steps=2, which takes the same steps"),
-        (3, "batches of 3; set fit.batch_size=1 fit.accumulate_steps=3, which takes the same steps"),
-        (1, "batches of 1; lower this, and run the same command again"),
+        (4, "batches of 4; set fit.batch_size=2 fit.accumulate_steps=2; the run goes on then, with the same steps"),
+        (3, "batches of 3; set fit.batch_size=1 fit.accumulate_steps=3; the run goes on then, with the same steps"),
+        (1, "batches of 1; lower this."),
     ],
 )
 def test_memory_that_ran_out_says_what_to_lower_and_by_how_much(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +25,11 @@ from videoalign.cli.common import (
     print_note,
     progress,
 )
+
+if TYPE_CHECKING:
+    from videoalign.contracts.generator import Generator
+    from videoalign.data.dataset import Dataset
+    from videoalign.recipes.generator.align_methods import AlignConfig
 
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 PairsName = Annotated[str, typer.Option("--pairs", metavar="NAME", help="Name of the pairs in the dataset.")]
@@ -104,6 +111,9 @@ def align(
     dtype: Dtype = "auto",
     config: ConfigFile = None,
     fresh: Fresh = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell settings, memory and seconds of a step after three; write nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train an adapter on pairs; a run that stopped goes on where it was."""
@@ -118,6 +128,9 @@ def align(
     folder.pairs(pairs)
     join()  # each of several processes takes its graphics card before it opens the model
     generator = load_generator(model, device=device, dtype=dtype)
+    if dry_run:
+        _tell_dry_run(method, folder, generator, pairs, options, as_json=as_json)
+        return
     result = run(method, folder, generator, pairs, out, options, fresh=fresh, progress=progress, say=print_note)
     last = result.history[-1]
     if as_json:
@@ -130,3 +143,39 @@ def align(
     print(f"labels by: {', '.join(map(str, result.teachers))}")
     if not all(teacher.digest for teacher in result.teachers):
         print(f"pairs '{pairs}' do not record what reward labelled them, so 'evaluate' cannot tell it from the judge")
+
+
+def _tell_dry_run(
+    method: str, dataset: Dataset, generator: Generator, pairs: str, config: AlignConfig, *, as_json: bool
+) -> None:
+    from videoalign.recipes.generator.dry_run import dry_run
+
+    found, gib = dry_run(method, dataset, generator, pairs, config), 2**30
+    cost = found.cost
+    told = {
+        "memory_gib": cost.bytes / gib,
+        "weights_gib": cost.weights_bytes / gib,
+        "optimizer_gib": cost.optimizer_bytes / gib,
+        "activations_gib": cost.activations_bytes / gib,
+        "operations_per_step": cost.operations * config.fit.accumulate_steps,
+        "seconds_per_step": found.seconds_per_step,
+        "hours": found.hours,
+    }
+    if as_json:
+        print_json({"pairs": found.num_pairs, "settings": found.settings, **told})
+        return
+    for name, value in _flat(found.settings):
+        print(f"{name}={value}")
+    print(f"{found.num_pairs} pairs; memory {told['memory_gib']:.3g} GiB: weights {told['weights_gib']:.3g}, ", end="")
+    print(f"optimizer {told['optimizer_gib']:.3g}, one batch {told['activations_gib']:.3g}")
+    print(f"{told['operations_per_step'] / 1e12:.3g} TFLOP and {found.seconds_per_step:.3g} s a step, ", end="")
+    print(f"{found.hours:.3g} h for {config.fit.num_steps} steps; nothing was written")
+
+
+def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their whole name, as an override takes it."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, json.dumps(value)

@@ -131,7 +131,7 @@ def fit(
     after_update: Callable[[Row], None] = lambda row: None,
     validate: Callable[[], Mapping[str, float]] | None = None,
     stop: Callable[[Sequence[Row]], bool] | None = None,
-    memory_advice: str = "give it a device with more memory",
+    memory_advice: str = "wanted a device with more memory",
     order: Order | None = None,
     name_of: Callable[[int], str] = "example {}".format,
     shape_of: Callable[[int], Any] = lambda _: 0,
@@ -179,17 +179,10 @@ def fit(
     order = order or partial(example_order, len(examples), seed=config.seed)
     trainer = _Trainer(objective, config, name_of, processes)
     run = _Run(trainer, Path(out), len(examples))
-    if run.first > config.num_steps:
-        told = f"num_steps: got {config.num_steps}, but {out} holds a run of {run.first} steps"
-        raise OutputError(f"{told}; wanted at least that, or another folder.")
     steps, size = range(run.first, config.num_steps), config.batch_size * config.accumulate_steps * processes.count
     cut = partial(parts_of_step, batch_size=config.batch_size, rank=processes.rank, count=processes.count)
     parts = (part for step in steps for part in cut(step, order(step * size, size), shape_of=shape_of))
-
-    def ends() -> bool:
-        return stop is not None and processes.gather(processes.is_first and stop(run.log.rows()))[0]
-
-    ended = ends()
+    ended = run.ends(stop)
     with read_ahead(lambda part: collate([examples[index] for index in part.indices]), parts) as batches:
         for step in steps:
             if ended:
@@ -201,7 +194,7 @@ def fit(
                 row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
             if processes.is_first:
                 run.add(row, on_step, callbacks)
-            if any(name.startswith("val/") for name in row) and (ended := ends()) and processes.is_first:
+            if any(name.startswith("val/") for name in row) and (ended := run.ends(stop)) and processes.is_first:
                 run.save(step + 1)
     processes.wait()
     return run.log.rows()
@@ -235,6 +228,9 @@ class _Run:
         self.checkpoint = Checkpoint(out / "checkpoint", identity=identity)
         self.log = RunLog(out / "log.jsonl")
         self.first, self.pending = self.checkpoint.restore(trainer.objective, trainer.optimizer)
+        if self.first > self.config.num_steps:
+            told = f"num_steps: got {self.config.num_steps}, but {out} holds a run of {self.first} steps"
+            raise OutputError(f"{told}; wanted at least that, or another folder.")
         if trainer.processes.is_first:
             self.log.keep_until(self.first - len(self.pending))
 
@@ -252,6 +248,11 @@ class _Run:
             callback.after_step(done, row)
         if _due(done, config.save_every_steps, config.num_steps):
             self.save(done)
+
+    def ends(self, stop: Callable[[Sequence[Row]], bool] | None) -> bool:
+        """Whether the run is to end here, by the log that the first process has; called in all processes."""
+        processes = self.trainer.processes
+        return stop is not None and processes.gather(processes.is_first and stop(self.log.rows()))[0]
 
     def save(self, done: int) -> None:
         """Writes the checkpoint after so many steps."""
@@ -348,11 +349,9 @@ def _memory_told(config: FitConfig, step: int, advice: str) -> Iterator[None]:
         if size > 1:
             less = size // 2 if size % 2 == 0 else 1
             more = accumulate * size // less
-            advice = f"set fit.batch_size={less} fit.accumulate_steps={more}, which takes the same steps"
-        raise ConfigError(
-            f"fit.batch_size: memory ran out at step {step + 1} with batches of {size}; {advice}, and run the same "
-            "command again: it goes on from its last checkpoint."
-        ) from None
+            advice = f"set fit.batch_size={less} fit.accumulate_steps={more}; the run goes on then, with the same steps"
+        told = f"fit.batch_size: memory ran out at step {step + 1} with batches of {size}"
+        raise ConfigError(f"{told}; {advice}.") from None
 
 
 @contextmanager

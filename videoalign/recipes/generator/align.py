@@ -51,7 +51,7 @@ from videoalign.training.objectives.flow import FlowObjective
 from videoalign.training.order import by_shape
 from videoalign.training.validation import measure
 
-FREE = {"fit", "encode", "start", "watch", "gradient_checkpointing", "compile"}
+FREE = {"fit", "encode", "start", "watch", "gradient_checkpointing", "one_by_one", "compile"}
 """Settings that are told otherwise in the identity of a run, or may change when it goes on."""
 
 MOST_DRIFT = 0.01
@@ -112,13 +112,12 @@ def align(
         ModelError: an adapter to start from that is none, or of another base.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    config, processes = _checked(method, config), join()
-    config.watch.check(config.fit)
+    config, processes = checked(method, config), join()
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
     generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
     train, held_out = _split(dataset, pairs, rows, config)
-    start = _start(generator, config)
+    start = starting_adapters(generator, config)
     if processes.count > 1 and generator.network.device.type != "cpu":
         generator.to(processes.device)
     cache = processes.first_then_all(
@@ -137,7 +136,7 @@ def align(
     run = _Run(method, METHODS[method], generator, config, cache, processes)
     watched = watched_prompts(dataset.prompts(), config.watch.sample_prompts)
     with (
-        _new_adapters(generator, config, start) as parameters,
+        new_adapters(generator, config, start) as parameters,
         tracking(config.watch.tracker if processes.is_first else "none", folder, identity) as trackers,
     ):
         callbacks = [*callbacks, *trackers, Alarms(say)]
@@ -264,7 +263,7 @@ class _Run:
             network.train(was_training)
 
 
-def _start(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | None:
+def starting_adapters(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | None:
     """The adapters that the settings start from, which must be of this generator, itself without one."""
     if carries_adapter(generator.network):
         raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
@@ -285,7 +284,7 @@ class _Kept:
 
 
 @contextmanager
-def _new_adapters(
+def new_adapters(
     generator: Generator, config: AlignConfig, start: Mapping[str, Adapter] | None
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Fresh adapters while the block runs; the network is bare and in evaluation mode again after it."""
@@ -318,11 +317,18 @@ def _split(
     return train, held_out
 
 
-def _checked(method: str, config: AlignConfig | None) -> AlignConfig:
+def checked(method: str, config: AlignConfig | None) -> AlignConfig:
+    """The settings, or the method's defaults.
+
+    Raises:
+        ConfigError: an unknown method, settings of another one, or some that cannot take effect.
+    """
     wanted = method_config(method)
     if config is not None and not isinstance(config, wanted):
         raise ConfigError(f"config: got {type(config).__name__}; method '{method}' wants {wanted.__name__}.")
-    return config or wanted()
+    config = config or wanted()
+    config.watch.check(config.fit)
+    return config
 
 
 def _start_digest(config: AlignConfig) -> str:

@@ -147,15 +147,12 @@ class DpoConfig(AlignConfig):
 
 def memory_advice(config: AlignConfig) -> str:
     """What to do where one example is too much for the device: the first of what has not been done."""
-    lower = {"gradient_checkpointing": True, "one_by_one": True}
-    for name, value in lower.items():
-        if getattr(config, name, value) != value:
-            return f"set {name}={str(value).lower()}"
+    for name in ("gradient_checkpointing", "one_by_one"):
+        if not getattr(config, name, True):
+            return f"set {name}=true; the run goes on then"
     if config.fit.dtype == "float32":
-        return "set fit.dtype=bfloat16 and --dtype bfloat16, which halves it"
-    if config.fit.optimizer == "adamw":
-        return "set fit.optimizer=adamw8bit, or train on clips of fewer frames or pixels: half of them take half"
-    return "train on clips of fewer frames or pixels: half of them take half"
+        return "set fit.dtype=bfloat16 and --dtype bfloat16, with another folder; they halve what a batch takes"
+    return "set num_frames, height or width to half, with another folder; that halves what a batch takes"
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,10 @@ class DpoObjective(FlowObjective):
         error on the winners; ``margin_of_<dimension>``, m of the clip that is better on it, so below 0 where the policy
         moves to what is worse there; where they take part, ``loser_share`` of `safe_share` and ``beta``.
         """
-        t, noise, known = self._draws(batch, draws)
+        return self.loss_at(batch, *self.drawn(batch, draws))
+
+    def loss_at(self, batch: PairBatch, t: Tensor, noise: Tensor, known: Tensor | None) -> Loss:
+        """`loss` at what `drawn` gave."""
         t, noise = t.to(self.device), noise.to(self.device)
         inputs = self._inputs(batch, t, noise)
         if known is None:
@@ -175,7 +178,7 @@ class DpoObjective(FlowObjective):
         beta = beta_schedule(t, self.beta, self.schedule)
         return float((0.5 * beta.repeat(2) * (stored - now).abs()).max())
 
-    def _draws(self, batch: PairBatch, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
+    def drawn(self, batch: PairBatch, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
         """Times (B,), noise (B, C, F, H, W) and, of a batch that brings them, reference errors (2 B,)."""
         if batch.reference is None:
             return self.times.draw(draws), draws.normal("noise", batch.win.shape[1:]), None

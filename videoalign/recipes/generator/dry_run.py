@@ -1,0 +1,130 @@
+"""What an alignment would take, before anything of it is written: memory, operations and seconds of a step."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoalign.contracts.generator import Generator
+from videoalign.data.dataset import Dataset
+from videoalign.errors import DataError
+from videoalign.randomness import Draws, fold_in
+from videoalign.recipes.generator.align import checked, new_adapters, starting_adapters
+from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, DpoConfig, RwrConfig
+from videoalign.training.cost import StepCost, step_cost
+from videoalign.training.loop import FitConfig, fit, precision
+from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.objectives.flow import (
+    ClipExample,
+    FlowObjective,
+    PairExample,
+    PairReference,
+    collate_clips,
+    collate_pairs,
+)
+
+STEPS = 3
+"""Steps that are taken; the first, which is slow, does not count."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What was found."""
+
+    settings: dict[str, Any]
+    """All settings as they would be."""
+    num_pairs: int
+    """Pairs of the table."""
+    cost: StepCost
+    """Of one batch; a step has ``fit.accumulate_steps`` of them."""
+    seconds_per_step: float
+    """On this device, where this ran."""
+
+    @property
+    def hours(self) -> float:
+        """All steps; encoding, reference errors and validations come on top."""
+        return self.seconds_per_step * self.settings["fit"]["num_steps"] / 3600
+
+
+def dry_run(
+    method: str, dataset: Dataset, generator: Generator, pairs: str, config: AlignConfig | None = None
+) -> DryRun:
+    """Takes three steps on random latents of the model's clips, with the prompts of the pairs, and forgets them.
+
+    Neither the dataset nor an output folder is written to, nothing is encoded, and the generator is given back as it
+    was.
+
+    Args:
+        method: as in `align`.
+        dataset: holds the pairs.
+        generator: the base.
+        pairs: name of a table of pairs.
+        config: as in `align`.
+
+    Raises:
+        ConfigError: as in `align`; or memory that runs out, with what to lower.
+        DataError: no pairs, or of prompts that are not there.
+        ModelError: as in `align`.
+    """
+    config = checked(method, config)
+    config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
+    generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
+    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    strangers = [row.prompt_id for row in rows if row.prompt_id not in texts]
+    if strangers:
+        raise DataError(f"pairs: prompt '{strangers[0]}' is not in {dataset.path}; make the pairs again.")
+    examples = _examples(generator, config, [texts[row.prompt_id] for row in rows[: config.fit.batch_size]])
+    start = starting_adapters(generator, config)
+    with new_adapters(generator, config, start) as parameters:
+        objective = METHODS[method].objective(generator, parameters, config)
+        collate = collate_clips if isinstance(config, RwrConfig) else collate_pairs
+        batch = collate([examples[place % len(examples)] for place in range(config.fit.batch_size)])
+        return DryRun(
+            settings=config.model_dump(mode="json"),
+            num_pairs=len(rows),
+            cost=_cost(objective, batch, generator, config.fit),
+            seconds_per_step=_seconds(objective, examples, collate, config.fit),
+        )
+
+
+def _examples(generator: Generator, config: AlignConfig, texts: Sequence[str]) -> list[Any]:
+    """An example for each text, as the method takes them."""
+    conditions, shape = generator.conditioner.encode(texts).split(), generator.codec.latent_shape
+    latents = torch.randn(2, len(texts), *shape, generator=fold_in(0, "dry run"))
+    if isinstance(config, RwrConfig):
+        return [ClipExample(latents=x, condition=y) for x, y in zip(latents[0], conditions, strict=True)]
+    pairs = [PairExample(win=w, lose=x, condition=y) for w, x, y in zip(*latents, conditions, strict=True)]
+    if not isinstance(config, DpoConfig) or not config.reference_draws:
+        return pairs
+    t, frames = torch.full((1,), 0.5), torch.ones(1, shape[1])
+    stored = PairReference(t, torch.zeros(1, dtype=torch.int64), t, t, frames, frames)
+    return [replace(pair, reference=stored) for pair in pairs]
+
+
+def _cost(objective: FlowObjective, batch: Any, generator: Generator, fitting: FitConfig) -> StepCost:
+    size, network = fitting.batch_size, generator.network
+
+    draws = Draws(0, 0, range(size), size)
+    at = objective.drawn(batch, draws) if isinstance(objective, DpoObjective) else None
+
+    def loss() -> Tensor:
+        with precision(fitting.dtype, network.device):
+            if isinstance(objective, DpoObjective) and at is not None:
+                return objective.loss_at(batch, *at).value.sum()
+            return objective.loss(batch, draws).value.sum()
+
+    bytes_of_moment = 1 if fitting.optimizer == "adamw8bit" else 4
+    trained = objective.parameters.values()
+    return step_cost(loss, trained, network.parameters(), bytes_of_moment=bytes_of_moment)
+
+
+def _seconds(objective: FlowObjective, examples: list[Any], collate: Any, fitting: FitConfig) -> float:
+    short = fitting.model_copy(update={"num_steps": STEPS, "warmup_steps": 0, "validate_every_steps": 0})
+    with tempfile.TemporaryDirectory() as folder:
+        rows = fit(objective, examples, collate, short, folder, after_update=objective.after_update)
+    return min(row["seconds"] for row in rows[1:])
