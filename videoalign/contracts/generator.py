@@ -45,8 +45,8 @@ class Codec(Protocol):
         """The same of uint8 frames (B, F, H, W, 3), of any size that the model's parts could work in."""
         ...
 
-    def decode(self, latents: Tensor) -> list[Video]:
-        """The clips behind normalised latents."""
+    def decode(self, latents: Tensor, seeds: Sequence[int] | None = None) -> list[Video]:
+        """The clips behind normalised latents; where decoding draws noise, a clip's seed decides it, 0 by default."""
         ...
 
     def identity(self) -> str:

@@ -74,11 +74,8 @@ def make_clips(
         on_clip()
     for begin in range(0, len(waiting), batch_size):
         batch = waiting[begin : begin + batch_size]
-        latents = generator.sampler.latents(
-            [plan.text for plan in batch],
-            [plan.seed for plan in batch],
-            wrap_scheduler=wrap_scheduler,
-        )
-        for plan, video, its_latents in zip(batch, generator.codec.decode(latents), latents, strict=True):
+        seeds = [plan.seed for plan in batch]
+        latents = generator.sampler.latents([plan.text for plan in batch], seeds, wrap_scheduler=wrap_scheduler)
+        for plan, video, its_latents in zip(batch, generator.codec.decode(latents, seeds), latents, strict=True):
             yield plan, video, its_latents
             on_clip()

@@ -7,14 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline, WanPipeline, WanTransformer3DModel
+from diffusers import (
+    DiffusionPipeline,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
+    WanPipeline,
+    WanTransformer3DModel,
+)
 from torch import Tensor, nn
 
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
-from videoalign.models.generators import wan, wan_kinds
-from videoalign.models.generators.settings import SamplingSettings
+from videoalign.models.generators import ltx, wan, wan_kinds
+from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 
 Configs = Mapping[str, Mapping[str, Any]]
 """Settings of the parts of a pipeline, by their name in it."""
@@ -66,9 +72,14 @@ class Family:
     """Ends of the names of the linear layers that are adapted, by the values of ``lora.targets``."""
     trunk: Trunk | None
     """None where a noisy-latent reward cannot start from the transformer."""
+    defaults: SamplingSettings
+    """What its pipeline samples when nothing is said, in a file beside it or by the user."""
     comfyui_name: Callable[[str], str | None] | None = None
     """Of a layer: its name in ComfyUI's adapters, None where it is no layer of the model."""
 
+
+HEAD = ("scale_shift_table", "norm_out", "proj_out")
+"""What diffusers calls the parts behind the blocks of most transformers."""
 
 FAMILIES: dict[str, Family] = {
     "WanPipeline": Family(
@@ -84,8 +95,25 @@ FAMILIES: dict[str, Family] = {
         transformer=WanTransformer3DModel,
         predict=wan.predict,
         targets=wan.TARGETS,
-        trunk=Trunk(blocks="blocks", head=("scale_shift_table", "norm_out", "proj_out"), text_width="text_dim"),
+        trunk=Trunk(blocks="blocks", head=HEAD, text_width="text_dim"),
+        defaults=settings_of_call(WanPipeline),
         comfyui_name=wan.comfyui_name,
+    ),
+    "LTXPipeline": Family(
+        pipeline=LTXPipeline,
+        weighed=ltx.WEIGHED_PARTS,
+        require_index=lambda name, index: None,
+        require_parts=ltx.require_parts,
+        require_legal=ltx.require_legal,
+        codec=ltx.LtxCodec,
+        conditioner=ltx.LtxConditioner,
+        network=ltx.LtxNetwork,
+        sampler=ltx.LtxSampler,
+        transformer=LTXVideoTransformer3DModel,
+        predict=ltx.LtxNetwork.predict,
+        targets=ltx.TARGETS,
+        trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="caption_channels"),
+        defaults=ltx.DEFAULTS,
     ),
 }
 """By the class name that ``model_index.json`` tells."""

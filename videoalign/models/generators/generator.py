@@ -31,7 +31,7 @@ class PipelineGenerator:
         Args:
             pipeline: with all its parts; they are put into evaluation mode.
             settings: sizes and sampling; by default those that the pipeline was built for (`small_wan_pipeline` notes
-                them on it), else those of Wan 2.1.
+                them on it), else those of its own call.
             name: what datasets, adapters and messages call the model.
 
         Raises:
@@ -40,7 +40,7 @@ class PipelineGenerator:
         """
         self.family = family = family_of(name, type(pipeline).__name__)
         self.pipeline: Any = pipeline
-        self.settings, self.name = settings or vars(pipeline).get(NOTED_SETTINGS, SamplingSettings()), name
+        self.settings, self.name = settings or vars(pipeline).get(NOTED_SETTINGS, family.defaults), name
         family.require_index(name, pipeline.config)
         family.require_parts(name, self._configs())
         family.require_legal(name, self.settings, self._configs())
@@ -129,7 +129,7 @@ class PipelineGenerator:
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], **options: Any) -> list[Video]:
         """One clip per (prompt, seed): `Sampler.latents`, decoded; equal to what the pipeline's own call returns."""
-        return self.codec.decode(self.sampler.latents(prompts, seeds, **options))
+        return self.codec.decode(self.sampler.latents(prompts, seeds, **options), seeds)
 
     def _weighed(self) -> list[nn.Module]:
         found = (getattr(self.pipeline, part, None) for part in self.family.weighed)

@@ -49,7 +49,7 @@ def open_pipeline(
     weighed = [part for part in family.weighed if (index.get(part) or [None])[-1] is not None]
     configs = {part: _read(source, folder, f"{part}/config.json") for part in weighed}
     family.require_parts(source, configs)
-    settings = read_settings(folder, values)
+    settings = read_settings(folder, values, family.defaults)
     family.require_legal(Path(source).name, settings, configs)
     try:
         with quiet():

@@ -105,6 +105,16 @@ class PipelineCodec(PipelinePart, ABC):
 class PipelineConditioner(PipelinePart, ABC):
     """A `contracts.generator.Conditioner` over the pipeline's text encoders; the first one decides what is too long."""
 
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Of the tensors in its conditions."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> Mapping[str, int]:
+        """`Condition.lengths` of its conditions."""
+
     @abstractmethod
     def tokens(self, prompt: str) -> list[int]:
         """What the first text encoder reads of a prompt, however long that is."""
@@ -149,10 +159,10 @@ class PipelineConditioner(PipelinePart, ABC):
         return fingerprint([part_identity(encoder), tokenizer_identity(tokenizer), self.settings.max_text_tokens])
 
 
-def masked(text: Tensor, mask: Tensor, length: int) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """``text`` (B, L, D) and ``text_mask`` (B, L) of a condition, zero where nothing looks, and their length."""
+def masked(text: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """``text`` (B, L, D) and ``text_mask`` (B, L) of a condition, zero where no network looks."""
     kept = mask.bool()
-    return {"text": text * kept[..., None], "text_mask": kept}, {"text": length, "text_mask": length}
+    return {"text": text * kept[..., None], "text_mask": kept}
 
 
 class PipelineNetwork(nn.Module, ABC):
@@ -264,7 +274,7 @@ class PipelineSampler(PipelinePart, ABC):
             ConfigError: a number of steps below 1, or a negative scale.
             DataError: a prompt that the text encoder cannot read; see `PipelineConditioner.check`.
         """
-        settings = self._asked(num_steps, guidance_scale)
+        settings = self.asked(num_steps, guidance_scale)
         if len(prompts) != len(seeds):
             raise ValueError(f"one seed per prompt: got {len(prompts)} prompts and {len(seeds)} seeds")
         conditioner, negative = self.conditioner(settings), None
@@ -283,6 +293,18 @@ class PipelineSampler(PipelinePart, ABC):
         with self._scheduler(wrap_scheduler, condition):
             return self.call(condition, negative, noise, settings, **common).float()
 
+    def asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
+        """The settings with some changed.
+
+        Raises:
+            ConfigError: a number of steps below 1, or a negative scale.
+        """
+        if (num_steps is not None and num_steps < 1) or (guidance_scale is not None and guidance_scale < 0):
+            raise ConfigError(
+                f"num_steps: got {num_steps}, guidance_scale: got {guidance_scale}; wanted at least 1 and 0."
+            )
+        return self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
+
     def identity(self) -> dict[str, Any]:
         """Scheduler, precision, adapters and settings."""
         pipeline = self.pipeline
@@ -297,13 +319,6 @@ class PipelineSampler(PipelinePart, ABC):
             **second,
             **own,
         }
-
-    def _asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
-        if (num_steps is not None and num_steps < 1) or (guidance_scale is not None and guidance_scale < 0):
-            raise ConfigError(
-                f"num_steps: got {num_steps}, guidance_scale: got {guidance_scale}; wanted at least 1 and 0."
-            )
-        return self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
 
     @contextmanager
     def _scheduler(self, wrap: SchedulerWrapper | None, condition: Condition) -> Iterator[None]:

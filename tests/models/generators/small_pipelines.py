@@ -1,0 +1,144 @@
+"""A small random pipeline of every family, from the classes of diffusers, and what its own call takes and hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLLTXVideo,
+    FlowMatchEulerDiscreteScheduler,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
+)
+from torch import Tensor
+from transformers import T5Config, T5EncoderModel
+
+from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline, word_tokenizer
+
+TEXTS = ["a red circle moves left", "a blue square moves right"]
+MAX_TOKENS = 12
+
+
+@dataclass(frozen=True)
+class Small:
+    """A family as its own pipeline knows it; nothing here is the package's arithmetic."""
+
+    build: Callable[[], Any]
+    settings: SamplingSettings
+    call: dict[str, Any]
+    """Arguments of the pipeline's own call besides prompts, latents and those that all take."""
+    guidance: str = "guidance_scale"
+    """Argument of the scale of classifier-free guidance."""
+    laid: Callable[[Tensor], Tensor] = lambda x: x
+    """Latents (B, C, F, H, W) as the pipeline keeps them."""
+    sign: float = 1.0
+    """-1 where the transformer predicts data - noise."""
+    told: Callable[[Tensor], Tensor] = lambda t: 1000 * t
+    """What the transformer is told at t."""
+    wrong_sizes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Values that the model cannot make, and the nearest that it can."""
+    wrong_parts: tuple[dict[str, Any], str] | None = None
+    """Settings of a transformer that the family refuses, and what it says."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What a hub id without settings of ours samples."""
+
+
+def tokens_of(x: Tensor) -> Tensor:
+    """(B, C, F, H, W) as (B, F H W, C), frame after frame and row after row."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def t5(width: int = 16) -> T5EncoderModel:
+    """A T5 of one layer that knows the words of `TEXTS`."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(word_tokenizer(TEXTS)),
+            d_model=width,
+            d_kv=8,
+            d_ff=32,
+            num_layers=1,
+            num_heads=2,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+        )
+    ).eval()
+
+
+def moments(channels: int) -> tuple[Tensor, Tensor]:
+    """A mean and a deviation for each channel of the latents."""
+    return torch.linspace(-0.5, 0.5, channels), torch.linspace(0.5, 2.0, channels)
+
+
+def ltx() -> LTXPipeline:
+    """Latents (8, 2, 2, 2) of 9 frames of 64 x 64 pixels; an autoencoder that is told a time."""
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1, 1),
+        timestep_conditioning=True,
+        scaling_factor=0.8,
+    ).eval()
+    for buffer, value in zip((vae.latents_mean, vae.latents_std), moments(8), strict=True):
+        buffer.copy_(value)
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        cross_attention_dim=32,
+        caption_channels=16,
+        num_layers=2,
+    ).eval()
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift_terminal=0.1
+    )
+    return LTXPipeline(
+        scheduler=scheduler,
+        vae=vae,
+        text_encoder=t5(),
+        tokenizer=word_tokenizer(TEXTS, MAX_TOKENS),
+        transformer=transformer,
+    )
+
+
+def settings(**own: Any) -> SamplingSettings:
+    """Nine frames of 64 x 64 pixels in three steps with guidance, but for what is told."""
+    values = {"fps": 8, "num_frames": 9, "height": 64, "width": 64, "num_steps": 3, "guidance_scale": 3.0}
+    return SamplingSettings(**{**values, "max_text_tokens": MAX_TOKENS, **own})
+
+
+SMALL: dict[str, Small] = {
+    "WanPipeline": Small(
+        build=lambda: small_wan_pipeline(TEXTS, TINY_SIZES, settings=TINY_SETTINGS),
+        settings=TINY_SETTINGS,
+        call={"max_sequence_length": 8},
+        wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=13"), "height": (40, "height=32 or height=48")},
+        wrong_parts=({"in_channels": 28}, "reads 28 channels where the autoencoder makes 12"),
+        defaults={"num_frames": 81, "height": 480, "width": 832, "num_steps": 50, "guidance_scale": 5.0, "fps": 16.0},
+    ),
+    "LTXPipeline": Small(
+        build=ltx,
+        settings=settings(decode_timestep=0.4, decode_noise_scale=0.25),
+        call={"frame_rate": 8, "max_sequence_length": MAX_TOKENS, "decode_timestep": 0.4, "decode_noise_scale": 0.25},
+        laid=tokens_of,
+        wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=17"), "width": (80, "width=64 or width=96")},
+        wrong_parts=({"in_channels": 16}, "reads 16 channels in patches of 1 and 1; wanted the 8"),
+        defaults={"num_frames": 161, "height": 512, "width": 704, "num_steps": 50, "guidance_scale": 3.0, "fps": 25.0},
+    ),
+}
+
+
+def build(name: str, seed: int = 1) -> Any:
+    """The small pipeline of a family, its weights drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = SMALL[name].build()
+    pipeline.set_progress_bar_config(disable=True)
+    setattr(pipeline, NOTED_SETTINGS, SMALL[name].settings)
+    return pipeline
