@@ -211,10 +211,16 @@ class LatentRewardModel(nn.Module):
     def _tokens(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """What leaves the last of the blocks, (B, N, width), as the generator's own call brings it there."""
         seen: list[Tensor] = []
+
+        def keep(block: nn.Module, inputs: Any, out: Any) -> None:
+            seen.append(out[0] if isinstance(out, tuple) else out)
+            torch.set_grad_enabled(False)  # what comes behind is thrown away, so nothing of it is kept for a gradient
+
         last: Any = getattr(self.transformer, self.trunk.blocks)[-1]
-        hook = last.register_forward_hook(lambda _, inputs, out: seen.append(out[0] if isinstance(out, tuple) else out))
+        hook = last.register_forward_hook(keep)
         try:
-            self.family.predict(self.transformer, x_t, t, condition, self.constants)
+            with torch.set_grad_enabled(torch.is_grad_enabled()):
+                self.family.predict(self.transformer, x_t, t, condition, self.constants)
         finally:
             hook.remove()
         return seen[0]

@@ -117,12 +117,13 @@ class GuidedScheduler:
     def __init__(self, scheduler: Any, guide: Guide, condition: Condition) -> None:
         """
         Args:
-            scheduler: any diffusers scheduler that takes the velocity x_noise - x_data at sigma = t.
+            scheduler: any diffusers scheduler that takes the velocity x_noise - x_data at sigma = t, or, where it
+                inverts its sigmas, x_data - x_noise at sigma = 1 - t.
             guide: what changes the velocity.
             condition: of the samples to come, a row each; one row serves a batch of any size.
 
         Raises:
-            ModelError: the scheduler is not a flow-matching one, or runs time the other way round.
+            ModelError: the scheduler is not a flow-matching one.
         """
         _check_flow(scheduler)
         self.__dict__.update(_inner=scheduler, _guide=guide, _condition=condition)
@@ -144,8 +145,14 @@ class GuidedScheduler:
                 f"guide: has conditions of {len(self._condition)} samples, but the pipeline steps {len(sample)}."
             )
         condition = self._condition.to(sample.device).expand(len(sample))
-        guided = self._guide.adjust(model_output, sample, t, condition)
+        sign = -1 if self._inverted else 1
+        guided = sign * self._guide.adjust(sign * model_output, sample, t, condition)
         return self._inner.step(guided, timestep, sample, *args, **kwargs)
+
+    @property
+    def _inverted(self) -> bool:
+        """Whether sigmas and velocities run from noise to data, as those of Mochi."""
+        return bool(self._inner.config.get("invert_sigmas", False))
 
     def _times(self, timestep: float | Tensor, sample: Tensor) -> Tensor:
         """Times (B,) of a step: the sigma that the scheduler takes it at, which whole timesteps only come near to.
@@ -158,6 +165,7 @@ class GuidedScheduler:
             begin = scheduler.begin_index
             index = scheduler.index_for_timestep(timestep) if begin is None else begin
         t = scheduler.sigmas[index].to(sample.device, torch.float32)
+        t = 1 - t if self._inverted else t
         near = 1.0001 / scheduler.config.num_train_timesteps if int(index) == 0 else 1e-5
         return t.where(t < 1 - near, 1.0).expand(len(sample))
 
@@ -189,11 +197,6 @@ def _check_flow(scheduler: Any) -> None:
         raise ModelError(
             f"guide: {type(scheduler).__name__} does not follow a flow (prediction_type {kind}). "
             "Use a flow-matching scheduler, such as FlowMatchEulerDiscreteScheduler."
-        )
-    if config.get("invert_sigmas", False):
-        raise ModelError(
-            f"guide: {type(scheduler).__name__} inverts its sigmas, as Mochi's does: its time and velocity run from "
-            "noise to data, which a guide cannot follow. Use a pipeline that does not, such as WanPipeline."
         )
 
 

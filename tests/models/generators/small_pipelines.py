@@ -8,13 +8,20 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderKLHunyuanVideo,
     AutoencoderKLLTXVideo,
+    AutoencoderKLMochi,
     FlowMatchEulerDiscreteScheduler,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
+    MochiPipeline,
+    MochiTransformer3DModel,
 )
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import Tensor
-from transformers import T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel, T5Config, T5EncoderModel
 
 from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline, word_tokenizer
@@ -107,6 +114,83 @@ def ltx() -> LTXPipeline:
     )
 
 
+def hunyuan() -> HunyuanVideoPipeline:
+    """Latents (4, 3, 4, 4) of 9 frames of 32 x 32 pixels; a transformer that is told a guidance scale."""
+    words = [*TEXTS, DEFAULT_PROMPT_TEMPLATE["template"]]
+    tokenizer = word_tokenizer(words, 512)
+    blocks = {"layers_per_block": 1, "block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
+    llama = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    clip = CLIPTextConfig(
+        vocab_size=len(word_tokenizer(TEXTS)),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        projection_dim=8,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=2,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=2,
+        text_embed_dim=16,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 4, 4),
+    ).eval()
+    return HunyuanVideoPipeline(
+        text_encoder=LlamaModel(llama).eval(),
+        tokenizer=tokenizer,
+        transformer=transformer,
+        vae=AutoencoderKLHunyuanVideo(latent_channels=4, **blocks).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        text_encoder_2=CLIPTextModel(clip).eval(),
+        tokenizer_2=word_tokenizer(TEXTS, 77),
+    )
+
+
+def mochi() -> MochiPipeline:
+    """Latents (12, 2, 4, 4) of 7 frames of 32 x 32 pixels; time and velocity run the other way."""
+    wide = (32, 32, 32, 32)
+    vae = AutoencoderKLMochi(
+        encoder_block_out_channels=wide, decoder_block_out_channels=wide, layers_per_block=(1, 1, 1, 1, 1)
+    ).eval()
+    transformer = MochiTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=3,
+        pooled_projection_dim=16,
+        text_embed_dim=32,
+        time_embed_dim=16,
+        max_sequence_length=MAX_TOKENS,
+    ).eval()
+    torch.nn.init.normal_(transformer.pos_frequencies)
+    return MochiPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True),
+        vae=vae,
+        text_encoder=t5(32),
+        tokenizer=word_tokenizer(TEXTS, MAX_TOKENS),
+        transformer=transformer,
+        force_zeros_for_empty_prompt=True,
+    )
+
+
 def settings(**own: Any) -> SamplingSettings:
     """Nine frames of 64 x 64 pixels in three steps with guidance, but for what is told."""
     values = {"fps": 8, "num_frames": 9, "height": 64, "width": 64, "num_steps": 3, "guidance_scale": 3.0}
@@ -130,6 +214,33 @@ SMALL: dict[str, Small] = {
         wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=17"), "width": (80, "width=64 or width=96")},
         wrong_parts=({"in_channels": 16}, "reads 16 channels in patches of 1 and 1; wanted the 8"),
         defaults={"num_frames": 161, "height": 512, "width": 704, "num_steps": 50, "guidance_scale": 3.0, "fps": 25.0},
+    ),
+    "HunyuanVideoPipeline": Small(
+        build=hunyuan,
+        settings=settings(height=32, width=32, embedded_guidance=4.0, max_text_tokens=80),
+        call={"guidance_scale": 4.0, "max_sequence_length": 80},
+        guidance="true_cfg_scale",
+        wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=13"), "height": (40, "height=32 or height=48")},
+        wrong_parts=({"image_condition_type": "latent_concat"}, "or a picture; wanted a text-to-video model"),
+        defaults={
+            "num_frames": 129,
+            "height": 720,
+            "width": 1280,
+            "num_steps": 50,
+            "guidance_scale": 1.0,
+            "embedded_guidance": 6.0,
+            "max_text_tokens": 256,
+        },
+    ),
+    "MochiPipeline": Small(
+        build=mochi,
+        settings=settings(num_frames=7, height=32, width=32),
+        call={"max_sequence_length": MAX_TOKENS},
+        sign=-1.0,
+        told=lambda t: 1000 * (1 - t),
+        wrong_sizes={"num_frames": (9, "num_frames=7 or num_frames=13"), "height": (40, "height=32 or height=48")},
+        wrong_parts=({"in_channels": 16}, "reads 16 channels where the autoencoder makes 12"),
+        defaults={"num_frames": 19, "height": 480, "width": 848, "num_steps": 64, "guidance_scale": 4.5},
     ),
 }
 

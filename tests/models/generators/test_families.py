@@ -111,7 +111,7 @@ def test_our_velocity_is_what_the_pipelines_own_call_hands_to_its_scheduler(
     condition, small = opened.generator.conditioner.encode(TEXTS), opened.small
     ours, shape = [], opened.generator.codec.latent_shape
     for output, timestep, sample in stepped:
-        [t] = [t for t in (timestep / 1000, 1 - timestep / 1000) if float(small.told(torch.tensor(t))) == timestep][:1]
+        t = timestep / 1000 if small.sign > 0 else 1 - timestep / 1000
         x = torch.zeros(len(SEEDS), *shape)
         x = _unlaid(small, sample, x)
         with torch.no_grad():
@@ -350,10 +350,29 @@ def test_identities_change_with_what_decides_them(opened: Opened) -> None:
     assert dict(condition.lengths) == dict(generator.conditioner.lengths)
 
 
-def test_one_step_of_a_schedule_with_an_end_of_its_own_is_refused(tmp_path: Path) -> None:
-    generator = PipelineGenerator(build("LTXPipeline"), name="tiny")
-    with pytest.raises(ConfigError, match=r"num_steps: got 1; the scheduler of 'tiny' .* Set num_steps=2 or more\."):
+@pytest.mark.parametrize("name", ["LTXPipeline", "MochiPipeline"])
+def test_fewer_steps_than_a_schedule_has_parts_are_refused(name: str) -> None:
+    generator = PipelineGenerator(build(name), name="tiny")
+    with pytest.raises(ConfigError, match=r"num_steps: got 1; .* 'tiny' takes at least 2\. Set num_steps=2\."):
         generator.sampler.latents(TEXTS, SEEDS, num_steps=1)
+
+
+def test_an_empty_text_blanks_no_other_prompt_of_its_batch() -> None:
+    generator = PipelineGenerator(build("MochiPipeline"), name="tiny")
+    both, alone = generator.conditioner.encode([TEXTS[0], ""]), generator.conditioner.encode([TEXTS[0]])
+    torch.testing.assert_close(both["text"][:1], alone["text"])
+    assert both["text_mask"].sum(1).tolist() == [6, 0]
+
+
+def test_the_guidance_that_a_distilled_model_is_told_is_a_setting_of_training_and_sampling_alike() -> None:
+    generator = PipelineGenerator(build("HunyuanVideoPipeline"), name="tiny")
+    other = generator.changed({"embedded_guidance": 1.0})
+    assert generator.conditioner.encode(TEXTS)["guidance"].tolist() == [4.0, 4.0]
+    assert other.conditioner.encode(TEXTS)["guidance"].tolist() == [1.0, 1.0]
+    assert other.conditioner.identity() != generator.conditioner.identity()
+    assert other.network.identity() == generator.network.identity()
+    made = [one.sampler.latents(TEXTS, SEEDS, guidance_scale=1.0) for one in (generator, other)]
+    assert (made[0] - made[1]).abs().max() > 1e-4
 
 
 def test_the_times_of_a_dynamic_schedule_are_shifted_as_its_sampler_shifts_them() -> None:

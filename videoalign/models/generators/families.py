@@ -9,8 +9,12 @@ from typing import Any
 
 from diffusers import (
     DiffusionPipeline,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
+    MochiPipeline,
+    MochiTransformer3DModel,
     WanPipeline,
     WanTransformer3DModel,
 )
@@ -19,7 +23,7 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
-from videoalign.models.generators import ltx, wan, wan_kinds
+from videoalign.models.generators import hunyuan, ltx, mochi, wan, wan_kinds
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -114,6 +118,40 @@ FAMILIES: dict[str, Family] = {
         targets=ltx.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="caption_channels"),
         defaults=ltx.DEFAULTS,
+    ),
+    "HunyuanVideoPipeline": Family(
+        pipeline=HunyuanVideoPipeline,
+        weighed=hunyuan.WEIGHED_PARTS,
+        require_index=lambda name, index: None,
+        require_parts=hunyuan.require_parts,
+        require_legal=hunyuan.require_legal,
+        codec=hunyuan.HunyuanCodec,
+        conditioner=hunyuan.HunyuanConditioner,
+        network=hunyuan.HunyuanNetwork,
+        sampler=hunyuan.HunyuanSampler,
+        transformer=HunyuanVideoTransformer3DModel,
+        predict=hunyuan.HunyuanNetwork.predict,
+        targets=hunyuan.TARGETS,
+        trunk=Trunk(
+            blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", left_out={"num_single_layers": 0}
+        ),
+        defaults=hunyuan.DEFAULTS,
+    ),
+    "MochiPipeline": Family(
+        pipeline=MochiPipeline,
+        weighed=mochi.WEIGHED_PARTS,
+        require_index=lambda name, index: None,
+        require_parts=mochi.require_parts,
+        require_legal=mochi.require_legal,
+        codec=mochi.MochiCodec,
+        conditioner=mochi.MochiConditioner,
+        network=mochi.MochiNetwork,
+        sampler=mochi.MochiSampler,
+        transformer=MochiTransformer3DModel,
+        predict=mochi.MochiNetwork.predict,
+        targets=mochi.TARGETS,
+        trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", last_differs=True),
+        defaults=mochi.DEFAULTS,
     ),
 }
 """By the class name that ``model_index.json`` tells."""

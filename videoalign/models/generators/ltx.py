@@ -18,7 +18,7 @@ from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor
 
 from videoalign.contracts.output import fingerprint
-from videoalign.errors import ConfigError, ModelError
+from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.packed import PackedScheduler
 from videoalign.models.generators.parts import (
@@ -190,20 +190,10 @@ class LtxSampler(PipelineSampler):
             )
         )
 
-    def asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
-        """The settings with some changed.
-
-        Raises:
-            ConfigError: see `PipelineSampler.asked`; or one step of a scheduler that ends at a time of its own, which
-                divides by zero there.
-        """
-        settings = super().asked(num_steps, guidance_scale)
-        if settings.num_steps < 2 and self.pipeline.scheduler.config.get("shift_terminal"):
-            raise ConfigError(
-                f"num_steps: got {settings.num_steps}; the scheduler of '{self.name}' (shift_terminal) ends at a "
-                "time of its own, which takes two steps. Set num_steps=2 or more."
-            )
-        return settings
+    @property
+    def least_steps(self) -> int:
+        """One step of a schedule with an end of its own (``shift_terminal``) would divide by zero."""
+        return 2 if self.pipeline.scheduler.config.get("shift_terminal") else 1
 
     def conditioner(self, settings: SamplingSettings) -> LtxConditioner:
         """T5 alone."""

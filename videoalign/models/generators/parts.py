@@ -220,6 +220,11 @@ class PipelineSampler(PipelinePart, ABC):
             common: arguments of the call that all families take.
         """
 
+    @property
+    def least_steps(self) -> int:
+        """Steps that the pipeline's schedule needs."""
+        return 1
+
     def facing(self, scheduler: Any) -> Any:
         """A wrapped scheduler, which works in the latents of the house, as the pipeline can call it."""
         return scheduler
@@ -234,7 +239,7 @@ class PipelineSampler(PipelinePart, ABC):
         config = self.pipeline.scheduler.config
         shift = config.get("flow_shift", config.get("shift", 1.0))
         bends = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-        found = [name for name in (*bends, "shift_terminal") if config.get(name)]
+        found = [name for name in (*bends, "shift_terminal", "invert_sigmas") if config.get(name)]
         if found or shift is None:
             raise ConfigError(
                 f"times.shift: the scheduler of '{self.name}' has {found[0] if found else 'no shift'}, so its times "
@@ -297,13 +302,19 @@ class PipelineSampler(PipelinePart, ABC):
         """The settings with some changed.
 
         Raises:
-            ConfigError: a number of steps below 1, or a negative scale.
+            ConfigError: fewer steps than the sampler takes, or a negative scale.
         """
         if (num_steps is not None and num_steps < 1) or (guidance_scale is not None and guidance_scale < 0):
             raise ConfigError(
                 f"num_steps: got {num_steps}, guidance_scale: got {guidance_scale}; wanted at least 1 and 0."
             )
-        return self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
+        settings = self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
+        if settings.num_steps < self.least_steps:
+            raise ConfigError(
+                f"num_steps: got {settings.num_steps}; the sampler of '{self.name}' takes at least {self.least_steps}. "
+                f"Set num_steps={self.least_steps}."
+            )
+        return settings
 
     def identity(self) -> dict[str, Any]:
         """Scheduler, precision, adapters and settings."""
