@@ -62,7 +62,7 @@ GUIDANCE_SCALE = 1000.0
 """What the pipeline multiplies a guidance scale with."""
 
 
-def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def require_hunyuan_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks that the transformer reads latents of the autoencoder and no picture.
 
     Raises:
@@ -76,7 +76,7 @@ def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) ->
         )
 
 
-def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def require_hunyuan_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks frames, height and width; see `sizes.require_sizes`.
 
     Raises:

@@ -46,7 +46,7 @@ PIPELINE_STEP = 32
 """The LTXPipeline wants multiples of this, whatever its parts could work in."""
 
 
-def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def require_ltx_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks that a token of the transformer is one latent of the autoencoder, which is all that the pipeline can pack.
 
     Raises:
@@ -61,7 +61,7 @@ def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) ->
         )
 
 
-def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def require_ltx_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks frames, height and width; see `sizes.require_sizes`.
 
     Raises:

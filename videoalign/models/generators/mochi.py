@@ -49,7 +49,7 @@ PIXELS_IN_TIME, PIXELS_IN_SPACE, PATCH = 6, 8, 2
 """As the MochiPipeline has them, whatever its parts could work in."""
 
 
-def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def require_mochi_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks that the transformer reads latents of the autoencoder.
 
     Raises:
@@ -63,7 +63,7 @@ def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) ->
         )
 
 
-def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def require_mochi_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks frames, height and width; see `sizes.require_sizes`.
 
     Raises:
