@@ -22,8 +22,8 @@ HELD = 2
 def held(desk: Desk, session: Session, person: Person, most: int | None = None) -> tuple[Any | None, list[str]]:
     """The pair to judge, and the ids of all that somebody holds; new ones are given where fewer are held than may be.
 
-    The pair has the columns of `Assignment` and ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``. With
-    ``most``, nothing is given to somebody who holds that many.
+    The pair has the columns of `Assignment`, ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``, and ``done``, how
+    many its person has judged. With ``most``, nothing is given to somebody who holds that many.
     """
     if person.status == Status.PAUSED or person.role == PersonRole.ADMIN:
         return None, []
@@ -250,8 +250,15 @@ def _open(desk: Desk, session: Session, person: Person) -> int | None:
 
 # Built once: what is run for every verdict would otherwise take longer to build than to run.
 _PERSON: BindParameter[int] = bindparam("person")
+_OTHER = aliased(Assignment)
+DONE = select(func.count()).select_from(_OTHER).where(_OTHER.person_id == _PERSON, _OTHER.state == Work.SUBMITTED)
+"""Pairs that ``person`` has judged."""
 _HOLDS_AND_LATE = (
-    select(*Assignment.__table__.columns, Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision)
+    select(
+        *Assignment.__table__.columns,
+        *(Pair.clip_a, Pair.clip_b, Pair.prompt_id, Pair.decision),
+        DONE.scalar_subquery().label("done"),
+    )
     .join(Pair, Pair.id == Assignment.pair_id)
     .where(
         Assignment.state == Work.LEASED,

@@ -41,7 +41,7 @@ def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
         "state": state,
         "message": message,
         "completion": completion,
-        "progress": _progress(desk, session, person, len(ids), room),
+        "progress": _progress(desk, session, person, row, len(ids), room),
         "upcoming": {side: _url(desk, ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
     }
 
@@ -64,7 +64,7 @@ def _completion(desk: Desk, session: Session, person: Person, room: quotas.Room 
     waits = room is not None and room.pairs <= 0 and not room.ends
     if crowd is None or person.crowd_key is None or waits:
         return None
-    if session.connection().execute(_DONE, {"person": person.id}).scalar_one() == 0:
+    if session.connection().execute(assigning.DONE, {"person": person.id}).scalar_one() == 0:
         return None
     return {"code": crowd.code, "url": crowd.redirect_url}
 
@@ -125,14 +125,16 @@ def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _progress(desk: Desk, session: Session, person: Person, num_held: int, room: quotas.Room | None) -> dict[str, int]:
+def _progress(
+    desk: Desk, session: Session, person: Person, row: Any | None, num_held: int, room: quotas.Room | None
+) -> dict[str, int]:
     """Pairs that somebody has judged, and how many there will be in all.
 
     The total is the same whether the last pairs were gold, repeats or neither: how many of them there will be is
     estimated from the settings rather than counted as they come.
     """
     connection = session.connection()
-    done = connection.execute(_DONE, {"person": person.id}).scalar_one()
+    done = connection.execute(assigning.DONE, {"person": person.id}).scalar_one() if row is None else row.done
     if person.status == Status.QUALIFYING:
         return {"done": done, "total": max(done + num_held, desk.settings.qualification_pairs)}
     if num_held == 0:
@@ -165,10 +167,13 @@ def _url(desk: Desk, assignment: str, side: str) -> str:
     return f"{desk.settings.root}/media/{assignment}/{side}"
 
 
-_MINE = select(func.count()).select_from(Assignment).where(Assignment.person_id == bindparam("person"))
 _PAIRS = select(func.count()).select_from(Pair)
-_DONE = _MINE.where(Assignment.state == Work.SUBMITTED)
-_SEEN = _MINE.join(Pair, Pair.id == Assignment.pair_id).where(Assignment.state != Work.EXPIRED, Assignment.round == 0)
+_SEEN = (
+    select(func.count())
+    .select_from(Assignment)
+    .join(Pair, Pair.id == Assignment.pair_id)
+    .where(Assignment.person_id == bindparam("person"), Assignment.state != Work.EXPIRED, Assignment.round == 0)
+)
 _DISPUTED = select(
     _PAIRS.where(Pair.state == PairState.DISPUTED).scalar_subquery()
     - _SEEN.where(Pair.state == PairState.DISPUTED).scalar_subquery()
