@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from videoalign.cli.main import main
@@ -102,13 +104,50 @@ def test_what_the_model_cannot_make_leaves_nothing_behind(
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("setting", ["num_steps=3", "guidance_scale=2", "negative_prompt=x", "hight=3"])
-def test_settings_that_decide_nothing_of_a_training_are_unknown_to_it(
-    root: Path, tmp_path: Path, setting: str, capsys: pytest.CaptureFixture[str]
+def test_one_file_of_settings_serves_every_command_and_a_hub_id_without_a_file_of_ours(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    place = tmp_path / "hub" / "models--acme--tiny"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    copy = Path(shutil.copytree(root / "model", place / "snapshots" / ("0" * 40)))
+    (copy / "videoalign.json").unlink()
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if hasattr(huggingface_hub.constants, name):
+            monkeypatch.setattr(huggingface_hub.constants, name, str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    asked = {"num_frames": 17, "height": 64, "width": 64, "fps": 8, "num_steps": 1, "guidance_scale": 2}
+    asked |= {"negative_prompt": "blue", "max_text_tokens": 7}
+    (tmp_path / "model.yaml").write_text("\n".join(f"{name}: {value}" for name, value in asked.items()))
+    hub, file = ["--model", "acme/tiny"], ["--config", str(tmp_path / "model.yaml")]
+    prompts, data = ["--prompts", str(root / "prompts.txt")], str(tmp_path / "d")
+    assert main(["generate", *hub, *prompts, "--out", data, "--per-prompt", "2", *file, "check_steps=false"]) == 0
+    dataset = Dataset.open(tmp_path / "d")
+    assert {(c.num_frames, c.height, c.width, c.fps) for c in dataset.clips()} == {(17, 64, 64, 8.0)}
+    a, b, *_ = dataset.clips()
+    pair = {"prompt_id": a.prompt_id, "clip_win": a.clip_id, "clip_lose": b.clip_id}
+    dataset.write_pairs("p", [WinLosePair(**pair, reward_win=1.0, reward_lose=0.0)])
+    named = [dict.fromkeys(dataset.dimensions, float(place)) for place in range(4)]
+    scores = zip(dataset.clips(), named, strict=True)
+    dataset.write_scores("r", [{"clip_id": c.clip_id, "raw": s, "normalised": s} for c, s in scores])
+    out = str(tmp_path / "out")
+    both = ["--base", "acme/tiny", "--candidate", f"acme/tiny:{out}-a", *prompts, "--judge", "oracle"]
+    for command in (
+        ["sample", *hub, "--prompt", TEXTS[0], "--out", f"{out}-s"],
+        ["encode", data, *hub, "--pairs", "p"],
+        ["align", "sft", data, *hub, "--pairs", "p", "--out", f"{out}-a", "lora.rank=2", *FIT],
+        ["guide", "train", data, *hub, "--reward", "r", "--out", f"{out}-g", *FIT],
+        ["evaluate", *both, "--out", f"{out}-e", "per_prompt=1", "num_shown=0", "allow_trained_prompts=true"],
+    ):
+        assert main([*command, *file]) == 0, (command, capsys.readouterr().err)
+    told = json.loads((tmp_path / "out-s" / "run.json").read_text())["settings"]
+    assert (told["num_steps"], told["guidance_scale"], told["negative_prompt"]) == (1, 2.0, "blue")
+
+
+def test_a_setting_that_is_none_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = [str(root / "d"), *model(root)]
-    assert main(["align", "sft", *data, "--pairs", "p", "--out", str(tmp_path / "a"), setting]) == 2
-    assert f"unknown setting '{setting.partition('=')[0]}'" in capsys.readouterr().err
+    assert main(["align", "sft", *data, "--pairs", "p", "--out", str(tmp_path / "a"), "hight=3"]) == 2
+    assert "unknown setting 'hight'" in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there_is_one_line(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from videoalign.cli.common import (
     Dtype,
     Folder,
     Fresh,
+    OffloadOption,
     Overrides,
     load_config,
     local_path,
@@ -80,18 +81,21 @@ def encode(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
     config: ConfigFile = None,
 ) -> None:
     """Turn the clips and prompts of some pairs into latents and what the model reads of prompts, once."""
     from videoalign.data.dataset import Dataset
     from videoalign.models.generators import load_generator
-    from videoalign.recipes.generator.encode import EncodeConfig, clips_of_pairs, encode_reference
+    from videoalign.recipes.generator.encode import EncodeConfig, clips_of_pairs, encode_reference, require_whole_layers
     from videoalign.recipes.generator.encode import encode as run
 
     options = load_config(EncodeConfig, config, settings, reference_draws=reference_draws)
     folder = Dataset.open(dataset)
     rows = folder.pairs(pairs)
-    generator = load_generator(model, device=device, dtype=dtype, settings=options.shape())
+    generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=options.of_model())
+    if options.reference_draws:
+        require_whole_layers(generator)
     together = [(pair.clip_win, pair.clip_lose) for pair in rows]
     cache = run(folder, generator, clips_of_pairs(folder, rows), options, together=together, progress=progress)
     if options.reference_draws:
@@ -109,6 +113,7 @@ def align(
     settings: Overrides = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
     config: ConfigFile = None,
     fresh: Fresh = False,
     dry_run: Annotated[
@@ -127,7 +132,7 @@ def align(
     folder = Dataset.open(dataset)
     folder.pairs(pairs)
     join()  # each of several processes takes its graphics card before it opens the model
-    generator = load_generator(model, device=device, dtype=dtype)
+    generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=options.of_model())
     if dry_run:
         _tell_dry_run(method, folder, generator, pairs, options, as_json=as_json)
         return

@@ -55,6 +55,15 @@ Dtype = Annotated[
     str, typer.Option("--dtype", help="Its precision, float32 or bfloat16; auto: float32, and bfloat16 on a GPU.")
 ]
 
+OffloadOption = Annotated[
+    str,
+    typer.Option(
+        "--offload",
+        metavar="none|model|sequential",
+        help="Keep parts of the model, or, much slower, layers, off the graphics card while they do not run.",
+    ),
+]
+
 Load = Annotated[
     list[str] | None,
     typer.Option(

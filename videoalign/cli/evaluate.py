@@ -16,6 +16,7 @@ from videoalign.cli.common import (
     Device,
     Dtype,
     Fresh,
+    OffloadOption,
     Overrides,
     load_config,
     local_path,
@@ -49,6 +50,7 @@ def evaluate(
     seed: Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
     allow_teacher_judge: Annotated[
         bool | None,
         typer.Option("--allow-teacher-judge", help="Let the judge have labelled the training data; tables say so."),
@@ -66,7 +68,7 @@ def evaluate(
 
     flags = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
     options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed, **flags)
-    place = {"device": device, "dtype": dtype}
+    place = {"device": device, "dtype": dtype, "offload": offload}
     results = run(base, candidate, prompts, judge, out, options, **place, fresh=fresh, progress=progress)
     if as_json:
         print_json(results)

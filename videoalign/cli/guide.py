@@ -14,6 +14,7 @@ from videoalign.cli.common import (
     Dtype,
     Folder,
     Fresh,
+    OffloadOption,
     Overrides,
     load_config,
     local_path,
@@ -49,6 +50,7 @@ def train(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
     config: ConfigFile = None,
     fresh: Fresh = False,
     as_json: AsJson = False,
@@ -63,7 +65,7 @@ def train(
     folder = Dataset.open(dataset)
     scores = None if reward is None else Path(reward).name
     join()  # each of several processes takes its graphics card before it opens the model
-    generator = load_generator(model, device=device, dtype=dtype)
+    generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=options.of_model())
     result = train_guide(folder, generator, out, options, scores=scores, pairs=pairs, fresh=fresh, progress=progress)
     last = result.history[-1]
     if as_json:

@@ -12,6 +12,7 @@ from videoalign.cli.common import (
     Device,
     Dtype,
     Fresh,
+    OffloadOption,
     Overrides,
     load_config,
     local_path,
@@ -64,6 +65,7 @@ def generate(
     strength: Strength = 1.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
     config: ConfigFile = None,
 ) -> None:
     """Make clips of many prompts as a dataset; clips that are there are not made again."""
@@ -74,7 +76,7 @@ def generate(
     options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
-    place = {"scale": adapter_strength, "device": device, "dtype": dtype}
+    place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
     generator, steering = _open(model, adapter, guide, weights, strength, place)
     dataset = run(generator, read.texts, out, options, **steering, progress=progress, on_note=print_note)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
@@ -96,6 +98,7 @@ def sample(
     strength: Strength = 1.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
     config: ConfigFile = None,
     fresh: Fresh = False,
 ) -> None:
@@ -104,7 +107,7 @@ def sample(
     from videoalign.recipes.generator.generate import sample as run
 
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
-    place = {"scale": adapter_strength, "device": device, "dtype": dtype}
+    place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
     generator, steering = _open(model, adapter, guide, weights, strength, place)
     for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
         print(path)

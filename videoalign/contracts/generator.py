@@ -7,7 +7,7 @@ Everywhere t = 0 is data, t = 1 is noise, x_t = (1 - t) x_data + t x_noise and v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from videoalign.contracts.video import Video
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from videoalign.flow.condition import Condition
+
+
+Part = Literal["codec", "conditioner", "network"]
+"""A part of a generator that has weights."""
 
 
 class Codec(Protocol):
@@ -224,4 +228,23 @@ class Generator(Protocol):
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the model."""
+        ...
+
+    @property
+    def outline(self) -> VelocityNet:
+        """The network without need of its weights: its layers and their shapes, and what it depends on."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        ...
+
+    @property
+    def offload(self) -> str:
+        """What is on the graphics card: all (``none``), the part that runs (``model``), the layer (``sequential``)."""
+        ...
+
+    def free(self, *parts: Part) -> None:
+        """Lets go of the weights of these parts, which are read again when they are used, where that can be done."""
         ...

@@ -45,7 +45,28 @@ def note_files(module: nn.Module, folder: Path) -> None:
     """Says that a module was read from the safetensors files of this folder; where there are none, nothing is noted."""
     files = _weight_files(folder)
     if files:
-        _KNOWN[module] = _look(module), partial(_files_digest, files)
+        note_digest(module, partial(_files_digest, files))
+
+
+def note_digest(module: nn.Module, digest: Callable[[], str]) -> None:
+    """Says what tells a module's digest for as long as its weights stay as they are; also of one without values."""
+    _KNOWN[module] = _look(module), digest
+
+
+def is_as_noted(module: nn.Module) -> bool:
+    """Whether a module's weights are still those that `note_digest` was called with, and it carries no adapter."""
+    known = _KNOWN.get(module)
+    return known is not None and known[0] == _look(module) and adapter_digest(module) is None
+
+
+def files_digest(folder: Path) -> str | None:
+    """`weights_digest` of what is read from the safetensors files of this folder; None where there are none.
+
+    Raises:
+        OSError, SafetensorError: they cannot be read.
+    """
+    files = _weight_files(folder)
+    return _files_digest(files) if files else None
 
 
 @contextmanager
@@ -128,7 +149,7 @@ def _look(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in _weights(module):
         flat = value.detach().reshape(-1)
-        some = flat[:: max(1, len(flat) // 64)]
+        some = torch.empty(0) if value.is_meta else flat[:: max(1, len(flat) // 64)]
         values = (some.float() if some.is_floating_point() else some).cpu().numpy()
         version = -1 if value.is_inference() else value._version
         digest.update(json.dumps([name, list(value.shape), version]).encode() + values.tobytes())

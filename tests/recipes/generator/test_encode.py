@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -369,3 +371,28 @@ def test_sampling_and_decoding_give_the_frames_of_the_pipelines_own_call(generat
     ).frames
     for frames, video in zip(stock, generator.sample(TEXTS, [1, 2]), strict=True):
         assert np.array_equal((frames * 255).round().astype(np.uint8), video.frames)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="of systems that can copy a process")
+def test_a_run_that_is_killed_loses_a_shard_at_most(
+    dataset: Dataset, generator: PipelineGenerator, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videoalign.recipes.generator.encode.SHARD_CLIPS", 2)
+    settings, ids = ClipSettings(sampler_latents=False, batch_size=1), [clip.clip_id for clip in dataset.clips()]
+    child = os.fork()
+    if child == 0:
+        encode_clips = WanCodec.encode
+
+        def killed(self: WanCodec, videos: list[Video]) -> Tensor:
+            if counted.encoded == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return encode_clips(self, videos)
+
+        WanCodec.encode = killed  # type: ignore[method-assign]
+        try:
+            encode(dataset, generator, ids, settings)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    encode(dataset, generator, ids, settings)
+    assert counted.encoded == 6 - 4, "of six clips the first four stood in whole shards"

@@ -20,6 +20,7 @@ def load_generator(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    offload: str = "none",
     settings: Mapping[str, Any] | None = None,
 ) -> PipelineGenerator:
     """The generator called ``sprites``, in a diffusers folder, or of a hub id.
@@ -29,6 +30,8 @@ def load_generator(
         device: where it runs, as torch names it; ``auto`` is the graphics card where there is one.
         dtype: precision of transformer and text encoder: ``float32``, ``bfloat16``, or ``auto``, which is bfloat16 on a
             graphics card.
+        offload: ``none``; ``model``, which keeps parts off the graphics card while they do not run; or
+            ``sequential``, which keeps layers off it likewise: slow, for sampling alone.
         settings: those of `SamplingSettings` that are to be other than the model's own.
 
     Raises:
@@ -40,7 +43,8 @@ def load_generator(
     name = None
     if str(name_or_path) == SPRITES:
         name_or_path, name = sprites_folder(), SPRITES
-    return PipelineGenerator.from_pretrained(name_or_path, name=name, device=device, dtype=dtype, settings=settings)
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
+    return PipelineGenerator.from_pretrained(name_or_path, name=name, settings=settings, **place)
 
 
 def sprites_folder() -> Path:

@@ -13,12 +13,18 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from videoalign.contracts.generator import Part, VelocityNet
 from videoalign.contracts.output import fingerprint, whole_folder
 from videoalign.contracts.video import Video
 from videoalign.models.digest import moved
 from videoalign.models.generators.families import family_of
 from videoalign.models.generators.opening import open_pipeline, quiet, resolve_place
 from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings
+from videoalign.models.generators.weights import check_offload, placed, weights_of
+
+CODECS = ("vae", "audio_vae")
+TRANSFORMERS = ("transformer", "transformer_2")
+"""What pipelines call the parts of a `Codec` and of a `VelocityNet`; the others are a `Conditioner`'s."""
 
 
 class PipelineGenerator:
@@ -49,7 +55,8 @@ class PipelineGenerator:
             part.eval()
         made_of = pipeline, self.settings, name
         self.codec, self.conditioner = family.codec(*made_of), family.conditioner(*made_of)
-        self.network, self.sampler = family.network(*made_of), family.sampler(*made_of)
+        self.sampler = family.sampler(*made_of)
+        self._network: tuple[list[Any], VelocityNet] | None = None
 
     @classmethod
     def from_pretrained(
@@ -59,9 +66,10 @@ class PipelineGenerator:
         name: str | None = None,
         dtype: str = "float32",
         device: str = "cpu",
+        offload: str = "none",
         settings: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The model in a diffusers folder or of a hub id.
+        """The model in a diffusers folder or of a hub id; the weights of its parts are read when they are used.
 
         Args:
             source: folder with ``model_index.json``, or ``owner/model`` on the hub.
@@ -69,6 +77,7 @@ class PipelineGenerator:
             dtype: precision of transformer and text encoder, ``float32``, ``bfloat16`` or ``auto``, which is bfloat16
                 on a graphics card; the autoencoder stays in float32.
             device: where it runs; ``auto`` is the graphics card where there is one.
+            offload: see `models.generators.load_generator`.
             settings: those of `SamplingSettings` that are to be other than the model's own.
 
         Raises:
@@ -76,8 +85,45 @@ class PipelineGenerator:
             ConfigError: a device or precision that is not there, or a setting that the model cannot meet.
         """
         place, precision = resolve_place(device, dtype)
-        pipeline, found = open_pipeline(source, settings or {}, dtype=precision)
-        return cls(pipeline, found, name or Path(source).name).to(place)
+        check_offload(offload, place)
+        pipeline, found = open_pipeline(source, settings or {}, dtype=precision, device=place, offload=offload)
+        return cls(pipeline, found, name or Path(source).name)
+
+    @property
+    def network(self) -> VelocityNet:
+        """Velocities, with its weights; the same object for as long as they are open."""
+        weights = weights_of(self.pipeline)
+        if weights is not None:
+            weights.open_to_stay(self.pipeline, TRANSFORMERS)
+        parts = [getattr(self.pipeline, name, None) for name in TRANSFORMERS]
+        if self._network is None or any(one is not other for one, other in zip(parts, self._network[0], strict=True)):
+            self._network = parts, self.outline
+        return self._network[1]
+
+    @property
+    def outline(self) -> VelocityNet:
+        """The network as far as it is open: its layers and their shapes, and what it depends on."""
+        return self.family.network(self.pipeline, self.settings, self.name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        weights = weights_of(self.pipeline)
+        return self.network.device if weights is None else weights.device
+
+    @property
+    def offload(self) -> str:
+        """See `from_pretrained`."""
+        weights = weights_of(self.pipeline)
+        return "none" if weights is None else weights.offload
+
+    def free(self, *parts: Part) -> None:
+        """Lets go of the weights of these parts until they are used again; those that were changed are kept."""
+        weights = weights_of(self.pipeline)
+        if weights is not None:
+            named = {"codec": CODECS, "network": TRANSFORMERS}
+            others = [name for name in self.family.weighed if name not in (*CODECS, *TRANSFORMERS)]
+            weights.close(self.pipeline, [name for part in parts for name in named.get(part, others)])
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
         """The same model with other settings of `SamplingSettings`; what is None stays as it is.
@@ -93,7 +139,7 @@ class PipelineGenerator:
         Raises:
             OutputError: the place cannot be written.
         """
-        with whole_folder(folder) as aside, quiet():
+        with whole_folder(folder) as aside, quiet(), placed(self.pipeline):
             self.pipeline.save_pretrained(aside)
             (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
             for file in sorted(aside.rglob("*.json")):  # the folder of an earlier load says nothing to others
@@ -107,6 +153,10 @@ class PipelineGenerator:
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the model."""
+        weights = weights_of(self.pipeline)
+        if weights is not None:
+            weights.to(self.pipeline, device)
+            return self
         with ExitStack() as stack:
             for part in self._weighed():
                 stack.enter_context(moved(part))
@@ -117,7 +167,7 @@ class PipelineGenerator:
         """What latents, conditions and adapters made with this model depend on; adapters on it are left out."""
         return {
             "name": self.name,
-            "transformer": self.network.identity(),
+            "transformer": self.outline.identity(),
             "autoencoder": self.codec.identity(),
             "text_encoder": self.conditioner.identity(),
             "size": fingerprint(self.settings.model_dump(include={"num_frames", "height", "width"})),

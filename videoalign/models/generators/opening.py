@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,32 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
 from videoalign.errors import ConfigError, ModelError
-from videoalign.models.digest import note_files
 from videoalign.models.generators.families import family_of
 from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings
+from videoalign.models.generators.weights import ATTRIBUTE, UNREADABLE, Source, Weights, module_of, partwise
 from videoalign.models.quiet import no_bars
 
 INDEX_FILE = "model_index.json"
 SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "*/config.json")
 """What is fetched of a hub id to find out whether it can be used at all."""
 
+WEIGHT_KINDS = ("*.safetensors", "*.bin")
+"""Files that hold weights."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def open_pipeline(
-    source: str | Path, values: Mapping[str, Any], *, dtype: torch.dtype
+    source: str | Path, values: Mapping[str, Any], *, dtype: torch.dtype, device: str, offload: str = "none"
 ) -> tuple[DiffusionPipeline, SamplingSettings]:
-    """The pipeline in a folder or of a hub id, and what it samples.
+    """The pipeline in a folder or of a hub id, and what it samples; no weights are read before they are used.
 
     Args:
         source: folder with ``model_index.json``, or ``owner/model`` on the hub.
         values: settings that are to be other than the model's own.
         dtype: precision of transformer and text encoder; the autoencoder stays in float32.
+        device: where it runs.
+        offload: see `weights.Offload`.
 
     Raises:
         ModelError: no such model, or not one of a supported family.
@@ -51,13 +57,25 @@ def open_pipeline(
     family.require_parts(source, configs)
     settings = read_settings(folder, values, family.defaults)
     family.require_legal(Path(source).name, settings, configs)
+    sources = {}
+    for part in weighed:
+        kind = module_of(*index[part])
+        if kind is None:
+            raise _cannot_open(source, f"{INDEX_FILE} names '{'.'.join(map(str, index[part]))}' as its {part}")
+        own = torch.float32 if part == "vae" else dtype
+        sources[part] = Source(kind, own, partial(_fetched, source, folder, part))
+        if folder == Path(source) and not any(file for kind in WEIGHT_KINDS for file in (folder / part).glob(kind)):
+            raise _cannot_open(source, f"{part} holds no weights")
+    others = [f"{part}/*" for part, told in index.items() if isinstance(told, list) and part not in weighed]
     try:
         with quiet():
-            pipeline = family.pipeline.from_pretrained(source, dtype={"vae": torch.float32, "default": dtype})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+            if folder != Path(source):
+                folder = Path(snapshot_download(str(source), allow_patterns=[*SMALL_FILES, *others]))
+            outlines = {part: found.outline(folder / part) for part, found in sources.items()}
+            pipeline = partwise(family.pipeline).from_pretrained(folder, **outlines)
+    except UNREADABLE as error:
         raise _cannot_open(source, error) from None
-    for part in weighed:
-        note_files(getattr(pipeline, part), folder / part)
+    setattr(pipeline, ATTRIBUTE, Weights(str(source), sources, outlines, device, offload))
     return pipeline, settings
 
 
@@ -107,6 +125,16 @@ def _local(source: str | Path) -> Path:
             return Path(snapshot_download(text, allow_patterns=list(SMALL_FILES)))
     except (OSError, ValueError) as error:
         raise _cannot_open(source, error) from None
+
+
+def _fetched(source: str | Path, folder: Path, part: str) -> Path:
+    """The folder of a part with its weights in it, safetensors rather than what is older."""
+    if folder != Path(source):
+        for kind in ("*.safetensors*", "*"):
+            snapshot_download(str(source), allow_patterns=[f"{part}/*.json", f"{part}/{kind}"])
+            if any(file for known in WEIGHT_KINDS for file in (folder / part).glob(known)):
+                break
+    return folder / part
 
 
 def _read(source: str | Path, folder: Path, name: str) -> dict[str, Any]:

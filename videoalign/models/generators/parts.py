@@ -20,7 +20,11 @@ from videoalign.flow.condition import Condition
 from videoalign.models.digest import adapter_digest
 from videoalign.models.generators.identity import part_identity, scheduler_identity, tokenizer_identity
 from videoalign.models.generators.settings import SamplingSettings
+from videoalign.models.generators.weights import open_all, placed, text_encoders
 from videoalign.randomness import fold_in
+
+NO_MATTER = {"known_words_only", "max_text_tokens", "vae_slicing"}
+"""Settings that a clip does not depend on, or that stand in the identity of another part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,22 +80,39 @@ class PipelineCodec(PipelinePart, ABC):
     @torch.no_grad()
     def encode_frames(self, frames: np.ndarray) -> Tensor:
         """Latents as `encode` makes them, of uint8 frames (B, F, H, W, 3) of any size that the autoencoder takes."""
-        vae = self.pipeline.vae
         pixels = torch.from_numpy(frames).permute(0, 4, 1, 2, 3)
-        posterior = vae.encode(pixels.to(vae.device, vae.dtype) / 127.5 - 1).latent_dist
-        return self.normalised(posterior.mode().float())
+        with placed(self.pipeline, "vae"):
+            vae = self._tiled()
+            posterior = vae.encode(pixels.to(self.pipeline._execution_device, vae.dtype) / 127.5 - 1).latent_dist
+            return self.normalised(posterior.mode().float())
 
     @torch.no_grad()
     def decode(self, latents: Tensor, seeds: Sequence[int] | None = None) -> list[Video]:
         """The clips behind normalised latents (B, C, F, H, W), by the very arithmetic of the pipeline's own call."""
-        vae = self.pipeline.vae
-        decoded = self.decoded(latents.to(vae.device, vae.dtype), [0] * len(latents) if seeds is None else seeds)
+        with placed(self.pipeline, "vae"):
+            own = latents.to(self.pipeline._execution_device, self._tiled().dtype)
+            decoded = self.decoded(own, [0] * len(latents) if seeds is None else seeds)
         pixels = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")  # (B, F, H, W, 3)
         return [Video(frames=clip, fps=self.settings.fps) for clip in (pixels * 255).round().astype(np.uint8)]
 
     def identity(self) -> str:
-        """The autoencoder."""
-        return part_identity(self.pipeline.vae)
+        """The autoencoder, and whether it works in tiles."""
+        whole = part_identity(self.pipeline.vae)
+        return fingerprint([whole, "tiled"]) if self.settings.vae_tiling else whole
+
+    def _tiled(self) -> Any:
+        """The autoencoder, set to work in tiles and clip by clip or not."""
+        vae = self.pipeline.vae
+        for asked, on, off in (
+            (self.settings.vae_tiling, "enable_tiling", "disable_tiling"),
+            (self.settings.vae_slicing, "enable_slicing", "disable_slicing"),
+        ):
+            if asked is not None and hasattr(vae, on):
+                getattr(vae, on if asked else off)()
+            elif asked:
+                setting = f"vae_{on.removeprefix('enable_')}"
+                raise ConfigError(f"{setting}: the autoencoder of '{self.name}' cannot do it; leave it out.")
+        return vae
 
     @abstractmethod
     def normalised(self, raw: Tensor) -> Tensor:
@@ -151,7 +172,8 @@ class PipelineConditioner(PipelinePart, ABC):
             DataError: see `check`.
         """
         self.check(prompts)
-        return self.condition(prompts)
+        with placed(self.pipeline, *text_encoders(self.pipeline)):
+            return self.condition(prompts)
 
     def identity(self) -> str:
         """Text encoder, tokenizer and length."""
@@ -295,7 +317,7 @@ class PipelineSampler(PipelinePart, ABC):
             "output_type": "latent",
             "callback_on_step_end": None if on_step is None else _each_step(on_step),
         }
-        with self._scheduler(wrap_scheduler, condition):
+        with placed(self.pipeline), self._scheduler(wrap_scheduler, condition):
             return self.call(condition, negative, noise, settings, **common).float()
 
     def asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
@@ -319,8 +341,9 @@ class PipelineSampler(PipelinePart, ABC):
     def identity(self) -> dict[str, Any]:
         """Scheduler, precision, adapters and settings."""
         pipeline = self.pipeline
+        open_all(pipeline)
         parts = (pipeline.transformer, pipeline.text_encoder, pipeline.vae)
-        own, second = self.settings.model_dump(exclude={"known_words_only", "max_text_tokens"}, exclude_none=True), {}
+        own, second = self.settings.model_dump(exclude=NO_MATTER, exclude_none=True), {}
         if getattr(pipeline, "transformer_2", None) is not None:
             second = {"adapter_2": adapter_digest(pipeline.transformer_2)}
         return {

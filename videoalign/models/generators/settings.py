@@ -56,6 +56,10 @@ class SamplingSettings(Config):
     """Length that text states are padded to."""
     negative_prompt: str = ""
     """What classifier-free guidance leads away from."""
+    vae_tiling: bool | None = None
+    """Let the autoencoder work in tiles of a clip's pictures: less memory, other latents near the seams."""
+    vae_slicing: bool | None = None
+    """Let the autoencoder take one clip at a time: less memory for a batch."""
     known_words_only: bool = False
     """Refuse prompts with a word that the tokenizer does not know, for models with a closed vocabulary."""
 
@@ -69,8 +73,11 @@ class SamplingSettings(Config):
         return SamplingSettings.build_from({**self.model_dump(), **given}) if given else self
 
 
-class ClipShape(Config):
-    """What every command that opens a generator may ask of its clips; default: what the model says."""
+class ModelSettings(Config):
+    """What every command that opens a generator may ask of it, for a hub id as for a folder; default: the model's own.
+
+    A command that samples nothing takes those of sampling as well, so that one file serves all; they decide nothing.
+    """
 
     num_frames: int | None = Field(default=None, gt=0)
     """Frames of a clip; for Wan 1 more than a multiple of 4. What a model cannot make is refused with the nearest."""
@@ -84,10 +91,21 @@ class ClipShape(Config):
     """Length that text states are padded to; longer prompts are refused."""
     embedded_guidance: float | None = Field(default=None, ge=0)
     """Guidance scale that a model which reads it as an input (HunyuanVideo) is told, in training as in sampling."""
+    vae_tiling: bool | None = None
+    """Let the autoencoder work in tiles of a clip's pictures: less memory, other latents near the seams."""
+    vae_slicing: bool | None = None
+    """Let the autoencoder take one clip at a time: less memory for a batch."""
 
-    def shape(self) -> dict[str, Any]:
+    num_steps: int | None = Field(default=None, gt=0)
+    """Sampling steps."""
+    guidance_scale: float | None = Field(default=None, ge=0)
+    """Scale of classifier-free guidance; 1 or less switches it off."""
+    negative_prompt: str | None = None
+    """What classifier-free guidance leads away from."""
+
+    def of_model(self) -> dict[str, Any]:
         """The fields of this class, for `SamplingSettings.changed`."""
-        return {name: getattr(self, name) for name in ClipShape.model_fields}
+        return {name: getattr(self, name) for name in ModelSettings.model_fields}
 
 
 def settings_of_call(pipeline: type, *, names: Mapping[str, str] = CALL_NAMES, **own: Any) -> SamplingSettings:

@@ -59,17 +59,17 @@ class WanCodec(WanPart, PipelineCodec):
 
     def normalised(self, raw: Tensor) -> Tensor:
         """Shifted and scaled by ``latents_mean`` and ``latents_std``."""
-        mean, std = self._moments()
+        mean, std = self._moments(raw.device)
         return (raw - mean) / std
 
     def decoded(self, latents: Tensor, seeds: Sequence[int]) -> Tensor:
         """Pixels in [-1, 1]; no noise is drawn."""
-        mean, std = (moment.to(latents.dtype) for moment in self._moments())
+        mean, std = (moment.to(latents.dtype) for moment in self._moments(latents.device))
         pixels: Tensor = self.pipeline.vae.decode(latents / (1.0 / std) + mean, return_dict=False)[0]
         return pixels
 
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        config, device = self.pipeline.vae.config, self.pipeline.vae.device
+    def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        config = self.pipeline.vae.config
         mean, std = (torch.tensor(values, device=device) for values in (config.latents_mean, config.latents_std))
         return mean.reshape(1, -1, 1, 1, 1), std.reshape(1, -1, 1, 1, 1)
 

@@ -23,7 +23,7 @@ from videoalign.distributed.claim import claim_together
 from videoalign.distributed.trackers import tracking
 from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.models.adapter_files import Adapter, adapter_file_digest
-from videoalign.models.generators.settings import ClipShape
+from videoalign.models.generators.settings import ModelSettings
 from videoalign.models.network_adapters import (
     add_adapters,
     carries_adapter,
@@ -40,7 +40,7 @@ from videoalign.recipes.generator.align_methods import (
     memory_advice,
     method_config,
 )
-from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference
+from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
 from videoalign.recipes.generator.watch import BEST, MEASURE, SampleClips, watched_prompts
 from videoalign.training.alarms import Alarms
 from videoalign.training.averaging import Averaged
@@ -113,12 +113,13 @@ def align(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config, processes = checked(method, config), join()
+    require_whole_layers(generator)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
-    generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
+    generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
     train, held_out = _split(dataset, pairs, rows, config)
     start = starting_adapters(generator, config)
-    if processes.count > 1 and generator.network.device.type != "cpu":
+    if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
     cache = processes.first_then_all(
         lambda: encode(
@@ -265,11 +266,11 @@ class _Run:
 
 def starting_adapters(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | None:
     """The adapters that the settings start from, which must be of this generator, itself without one."""
-    if carries_adapter(generator.network):
+    if carries_adapter(generator.outline):
         raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
     if config.start is None:
         return None
-    return read_adapters(generator.network, config.start, generator.identity())
+    return read_adapters(generator.outline, config.start, generator.identity())
 
 
 class _Kept:
@@ -345,7 +346,7 @@ def _identity(
 ) -> dict[str, Any]:
     return {
         "command": f"align {method}",
-        **config.model_dump(mode="json", exclude={*FREE, *ClipShape.model_fields}),
+        **config.model_dump(mode="json", exclude={*FREE, *ModelSettings.model_fields}),
         "fit": config.fit.identity(processes),
         "start": _start_digest(config),
         "model": generator.identity(),

@@ -16,7 +16,7 @@ from videoalign.data.latents import LatentCache
 from videoalign.data.on_demand import OnDemand
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.losses.flow_dpo import utility
-from videoalign.models.generators.settings import ClipShape
+from videoalign.models.generators.settings import ModelSettings
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import reference_of
 from videoalign.recipes.generator.clip_fit import ClipSettings
@@ -42,7 +42,7 @@ AUTO_BETA, AUTO_TARGET = 500.0, 0.4
 """Where ``beta=auto`` starts, and the mean gradient factor that it aims at unless told otherwise."""
 
 
-class AlignConfig(ClipShape):
+class AlignConfig(ModelSettings):
     """What every method shares."""
 
     fit: FitConfig = FitConfig(num_steps=200, batch_size=16, learning_rate=1e-4, warmup_steps=10)

@@ -73,7 +73,7 @@ def dry_run(
     """
     config = checked(method, config)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
-    generator, rows = generator.changed(config.shape()), dataset.pairs(pairs)
+    generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
     strangers = [row.prompt_id for row in rows if row.prompt_id not in texts]
     if strangers:

@@ -19,9 +19,9 @@ from videoalign.data.dataset import Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.data.on_demand import OnDemand
 from videoalign.distributed import ALONE, Processes
-from videoalign.errors import DataError
+from videoalign.errors import ConfigError, DataError
 from videoalign.models.attention import attention_of
-from videoalign.models.generators.settings import ClipShape
+from videoalign.models.generators.settings import ModelSettings
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.buckets import Buckets
 from videoalign.recipes.generator.clip_fit import ClipFit, ClipSettings
@@ -32,7 +32,7 @@ from videoalign.training.order import by_shape
 Row = TypeVar("Row")
 
 
-class EncodeConfig(ClipSettings, ClipShape):
+class EncodeConfig(ClipSettings, ModelSettings):
     """How latents and reference errors are made."""
 
     reference_draws: int = Field(default=0, ge=0)
@@ -65,7 +65,7 @@ def encode(
 
     Args:
         dataset: holds clips and prompts; what is made stands in its ``latents`` folder.
-        generator: its autoencoder and text encoder are used.
+        generator: its text encoder and then its autoencoder are used, where something is missing, and let go of.
         clip_ids: of the clips, in any order; see `clips_of_pairs`.
         settings: see `ClipSettings`.
         together: two clips each that are compared, whose latents are to be of one shape.
@@ -80,13 +80,14 @@ def encode(
         OutputError: the folder cannot be written.
     """
     settings = settings or ClipSettings()
-    if isinstance(settings, ClipShape):
-        generator = generator.changed(settings.shape())
+    if isinstance(settings, ModelSettings):
+        generator = generator.changed(settings.of_model())
     clips, prompts = _asked(dataset, clip_ids)
     buckets = Buckets(generator, settings, group)
     fits = buckets.choose(clips, together)
     keys = clip_keys(dataset, clips)
     conditions, known = _encode_prompts(dataset, generator, prompts, settings)
+    generator.free("conditioner")
     sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
     stored, waiting = {}, []
     for clip, key in zip(clips, keys, strict=True):
@@ -100,6 +101,7 @@ def encode(
         for _ in range(len(clips) - len(waiting)):
             advance()
         _encode_clips(dataset, buckets, waiting, settings.batch_size, advance)
+    generator.free("codec")
     places = {clip_id: store.place(key) for clip_id, (store, key) in stored.items()}
     return LatentCache(dataset.path / LATENTS_FOLDER, places, known, conditions)
 
@@ -138,6 +140,15 @@ def clips_of_pairs(dataset: Dataset, pairs: Sequence[WinLosePair]) -> list[str]:
                     "and make the pairs again."
                 )
     return clip_ids
+
+
+def require_whole_layers(generator: Generator) -> None:
+    """Raises `ConfigError` for a generator whose layers are kept off the graphics card, which cannot be trained so."""
+    if generator.offload == "sequential":
+        raise ConfigError(
+            "--offload: got 'sequential'; a training keeps the transformer where it runs, so give model, which keeps "
+            "text encoder and autoencoder off the graphics card."
+        )
 
 
 class _FileStores:

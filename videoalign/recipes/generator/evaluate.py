@@ -50,6 +50,7 @@ def evaluate(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    offload: str = "none",
     fresh: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def evaluate(
         config: how many clips and how.
         device: where generators and reward run; see `load_generator`.
         dtype: precision of the generators; see `load_generator`.
+        offload: what of the generators is kept off the graphics card; see `load_generator`.
         fresh: start over where ``out`` holds a run of ours.
         progress: counts clips.
 
@@ -80,7 +82,7 @@ def evaluate(
     config = config or EvaluateConfig()
     texts, referee = read_prompts(prompts), open_judge(judge, device=resolve_place(device, "float32")[0])
     independence = _independence(referee, texts, (base, candidate), config)
-    makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype)
+    makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype, offload=offload)
     settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
     identity = {"command": "evaluate", "prompts": texts, "judge": judge, "settings": settings}
     identity |= {arm: maker.identity() for arm, maker in makers.items()}

@@ -18,7 +18,7 @@ from videoalign.contracts.video import Video
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, INFO_FILE, Dataset, prompt_id_of
 from videoalign.errors import ConfigError, DataError
-from videoalign.models.generators.settings import ClipShape
+from videoalign.models.generators.settings import ModelSettings
 from videoalign.recipes.generator.encode import sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
 from videoalign.sampling.step_check import StepCheck
@@ -38,7 +38,7 @@ FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written; a run that stops makes at most so many again."""
 
 
-class SampleConfig(ClipShape):
+class SampleConfig(ModelSettings):
     """How clips are made."""
 
     per_prompt: int = Field(default=1, gt=0)
@@ -47,17 +47,6 @@ class SampleConfig(ClipShape):
     """Decides the noise of every clip; a clip's noise depends on it, its prompt and its number alone."""
     batch_size: int = Field(default=8, gt=0)
     """Clips made at once."""
-    num_steps: int | None = Field(default=None, gt=0)
-    """Sampling steps; default: the model's own."""
-    guidance_scale: float | None = Field(default=None, ge=0)
-    """Scale of classifier-free guidance; default: the model's own."""
-    negative_prompt: str | None = None
-    """What classifier-free guidance leads away from; default: the model's own."""
-
-    def of_model(self) -> dict[str, Any]:
-        """Those of the settings that stand in place of the model's own."""
-        own = {name: getattr(self, name) for name in ("num_steps", "guidance_scale", "negative_prompt")}
-        return {**self.shape(), **own}
 
 
 class GenerateConfig(SampleConfig):
@@ -108,11 +97,12 @@ def generate(
     if not prompts:
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
     generator.conditioner.check([p.text if isinstance(p, Prompt) else p for p in prompts])
+    identity = clip_identity(generator, wrap_scheduler)
     dataset = out if isinstance(out, Dataset) else _opened(out, info)
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
     name = "+".join(filter(None, (generator.name, variant)))
-    maker = fingerprint([name, clip_identity(generator, wrap_scheduler)])[:8]
+    maker = fingerprint([name, identity])[:8]
     plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
     done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
@@ -184,16 +174,18 @@ def open_generator(
     scale: float = 1.0,
     device: str = "cpu",
     dtype: str = "float32",
+    offload: str = "none",
     settings: Mapping[str, Any] | None = None,
 ) -> PipelineGenerator:
     """A generator by name or path, with an adapter on it where one is given.
 
     Args:
-        model: see `load_generator`, also for device, dtype and settings.
+        model: see `load_generator`, also for device, dtype, offload and settings.
         adapter: folder or file, see `models.adapter_files.read_adapter`.
         scale: strength of the adapter; 1 as trained, 0 the base.
         device: where it runs.
         dtype: precision of transformer and text encoder.
+        offload: what is kept off the graphics card.
         settings: other than the model's own.
 
     Raises:
@@ -203,7 +195,7 @@ def open_generator(
     from videoalign.models.generators import load_generator
     from videoalign.models.network_adapters import load_adapters
 
-    generator = load_generator(model, device=device, dtype=dtype, settings=settings)
+    generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=settings)
     if adapter is not None:
         load_adapters(generator.network, adapter, base=generator.identity(), scale=scale)
     return generator
@@ -243,8 +235,8 @@ def guide_wrapper(
     from videoalign.models.latent_reward import LatentRewardModel
     from videoalign.sampling.guided import RewardGuide
 
-    reward = LatentRewardModel.from_pretrained(guide).to(generator.network.device)
-    for transformer in generator.network.transformers.values():
+    reward = LatentRewardModel.from_pretrained(guide).to(generator.device)
+    for transformer in generator.outline.transformers.values():
         reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
     if weights is None:
         weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}

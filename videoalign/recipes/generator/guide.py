@@ -25,11 +25,11 @@ from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
 from videoalign.errors import DataError, ModelError
 from videoalign.losses.preference import share_labels
-from videoalign.models.generators.settings import ClipShape
+from videoalign.models.generators.settings import ModelSettings
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.clip_fit import ClipSettings
-from videoalign.recipes.generator.encode import encode
+from videoalign.recipes.generator.encode import encode, require_whole_layers
 from videoalign.training.callbacks import Callback
 from videoalign.training.judged_groups import make_groups
 from videoalign.training.loop import FitConfig, Row, count_steps, fit
@@ -47,7 +47,7 @@ DECIDED = (Label.A, Label.B)
 """Verdicts that teach something."""
 
 
-class GuideTrainConfig(ClipShape):
+class GuideTrainConfig(ModelSettings):
     """How a noisy-latent reward is trained."""
 
     fit: FitConfig = FitConfig(num_steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine")
@@ -122,13 +122,15 @@ def train_guide(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config, processes = config or GuideTrainConfig(), join()
+    require_whole_layers(generator)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
-    generator = generator.changed(config.shape())
+    generator = generator.changed(config.of_model())
     progress = progress if processes.is_first else silent
     train, held_out = _split(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
-    if processes.count > 1 and generator.network.device.type != "cpu":
+    if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
     reward = _fresh_reward(dataset, generator, config)
+    generator.free("network")
     together = [(pair.clip_a, pair.clip_b) for pair in train + held_out]
     how: dict[str, Any] = {"together": together, "group": "encode.", "progress": progress}
     cache = processes.first_then_all(lambda: encode(dataset, generator, chain(*together), config.encode, **how))
@@ -312,7 +314,7 @@ def _identity(
 ) -> dict[str, Any]:
     return {
         "command": "guide train",
-        **config.model_dump(mode="json", exclude={"fit", "encode", "learning_rate_head", *ClipShape.model_fields}),
+        **config.model_dump(mode="json", exclude={"fit", "encode", "learning_rate_head", *ModelSettings.model_fields}),
         "fit": config.fit.identity(processes),
         "model": generator.identity(),
         "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),

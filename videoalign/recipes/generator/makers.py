@@ -56,7 +56,9 @@ class Maker:
             return {"given": self.given, **clip_identity(generator)}
 
 
-def open_makers(models: Mapping[str, str], config: SampleConfig, *, device: str, dtype: str) -> dict[str, Maker]:
+def open_makers(
+    models: Mapping[str, str], config: SampleConfig, *, device: str, dtype: str, offload: str = "none"
+) -> dict[str, Maker]:
     """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips; a model that stands several times is opened once.
 
     Raises:
@@ -65,7 +67,7 @@ def open_makers(models: Mapping[str, str], config: SampleConfig, *, device: str,
     """
     parts, options = {arm: split_model(given) for arm, given in models.items()}, config.of_model()
     opened = {
-        name: open_generator(name, device=device, dtype=dtype, settings=options)
+        name: open_generator(name, device=device, dtype=dtype, offload=offload, settings=options)
         for name in dict.fromkeys(name for name, _ in parts.values())
     }
     return {arm: Maker(models[arm], opened[name], adapter) for arm, (name, adapter) in parts.items()}

@@ -1,0 +1,231 @@
+"""The weights of a pipeline's parts: opened when a part is used, there where it runs, and let go of afterwards.
+
+A pipeline is opened with parts that know their settings and shapes but hold no values (torch's ``meta`` device). What
+is asked of weights, as their digest, is read from the files; so a training opens the transformer alone.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import accelerate
+import diffusers
+import torch
+import transformers
+from accelerate.hooks import remove_hook_from_module
+from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
+from torch import nn
+
+from videoalign.errors import ConfigError, ModelError
+from videoalign.models.digest import files_digest, is_as_noted, moved, note_digest, weights_digest
+from videoalign.models.quiet import no_bars
+
+Offload = Literal["none", "model", "sequential"]
+"""What of a model is on the graphics card: all of it; the part that runs; or, much slower, the layer that runs."""
+
+ATTRIBUTE = "_videoalign_weights"
+"""Of a pipeline, where its `Weights` stand."""
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError, SafetensorError)
+"""What libraries raise of files that they cannot read."""
+
+
+def check_offload(offload: str, device: str) -> None:
+    """Checks that a model can be kept off the device that it runs on.
+
+    Raises:
+        ConfigError: an unknown way, or one that changes nothing on this device.
+    """
+    if offload not in get_args(Offload):
+        raise ConfigError(f"--offload: got '{offload}'; wanted {', '.join(get_args(Offload)[:-1])} or sequential.")
+    if offload != "none" and torch.device(device).type == "cpu":
+        raise ConfigError(
+            f"--offload: '{offload}' keeps what does not run off the graphics card, but the model runs on cpu; leave "
+            "it out, or give a graphics card with --device."
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a part comes from."""
+
+    kind: type
+    """Its class, of diffusers or transformers."""
+    dtype: torch.dtype
+    fetch: Callable[[], Path]
+    """The folder with its settings and weights, which may have to be downloaded."""
+
+    def outline(self, folder: Path) -> nn.Module:
+        """The part without values, from the settings in ``folder``."""
+        kind: Any = self.kind
+        with torch.device("meta"):
+            if issubclass(kind, transformers.PreTrainedModel):
+                part = kind(kind.config_class.from_pretrained(folder))
+            else:
+                part = kind.from_config(kind.load_config(folder))
+        return part.eval()  # type: ignore[no-any-return]
+
+    def read(self) -> nn.Module:
+        """The part with its values."""
+        kind: Any = self.kind
+        name = "dtype" if issubclass(kind, transformers.PreTrainedModel) else "torch_dtype"
+        with no_bars():
+            return kind.from_pretrained(self.fetch(), **{name: self.dtype}).eval()  # type: ignore[no-any-return]
+
+
+class Weights:
+    """Of one pipeline, whose parts without values are taken for the closed ones.
+
+    Args:
+        model: what it is called, for messages.
+        sources: of its parts, by their names in it.
+        outlines: the parts without values.
+        device: where it runs.
+        offload: see `Offload`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        sources: Mapping[str, Source],
+        outlines: Mapping[str, nn.Module],
+        device: str | torch.device,
+        offload: str,
+    ) -> None:
+        self.model, self.sources, self.outlines = model, dict(sources), dict(outlines)
+        self.device, self.offload = torch.device(device), offload
+        for name, part in self.outlines.items():
+            note_digest(part, lambda name=name: self._digest(name))  # type: ignore[misc]
+
+    def open(self, pipeline: Any, names: Iterable[str]) -> list[nn.Module]:
+        """The parts of these names, with their weights; read where they are not there yet."""
+        found = []
+        for name in (name for name in names if name in self.sources):
+            if getattr(pipeline, name) is self.outlines[name]:
+                part = self._plain(self.sources[name].read)
+                if self.offload == "none":
+                    part.to(self.device)
+                note_digest(part, lambda name=name: self._digest(name))  # type: ignore[misc]
+                setattr(pipeline, name, part)
+            found.append(getattr(pipeline, name))
+        return found
+
+    def close(self, pipeline: Any, names: Iterable[str]) -> None:
+        """Lets go of the weights of these parts, but for those that are no longer as their files have them."""
+        for name in (name for name in names if name in self.sources):
+            if getattr(pipeline, name) is not self.outlines[name] and is_as_noted(getattr(pipeline, name)):
+                setattr(pipeline, name, self.outlines[name])
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def opened(self, pipeline: Any) -> list[nn.Module]:
+        """The parts that have their weights now."""
+        parts = {name: getattr(pipeline, name) for name in self.outlines}
+        return [part for name, part in parts.items() if part is not self.outlines[name]]
+
+    def to(self, pipeline: Any, device: str | torch.device) -> None:
+        """Moves what is open, and opens the rest there."""
+        self.device = torch.device(device)
+        for part in self.opened(pipeline) if self.offload == "none" else ():
+            with moved(part):
+                part.to(self.device)
+
+    def open_to_stay(self, pipeline: Any, names: Iterable[str]) -> None:
+        """Opens parts for use after use, as in training: where they run, or, layer by layer, where they rest."""
+        for part in self.open(pipeline, names):
+            if self.offload == "model" and next(part.parameters()).device != self.device:
+                with moved(part):
+                    part.to(self.device)
+
+    @contextmanager
+    def offloaded(self, pipeline: Any, parts: list[nn.Module], *, whole: bool) -> Iterator[None]:
+        """While the block runs parts can be called, those that do not run being off the device, as `Offload` says."""
+        if self.offload == "none":
+            yield
+            return
+        before = [next(part.parameters()).device for part in parts]  # on the device where a training goes on after
+        with ExitStack() as stack:
+            for part in parts:
+                stack.enter_context(moved(part))
+            try:
+                self._put(pipeline, parts, whole=whole)
+                yield
+            finally:
+                for part, device in zip(parts, before, strict=True):
+                    remove_hook_from_module(part, recurse=True)
+                    part.to(device)
+
+    def _put(self, pipeline: Any, parts: list[nn.Module], *, whole: bool) -> None:
+        if self.offload == "sequential":
+            for part in parts:  # as enable_sequential_cpu_offload does of a pipeline
+                accelerate.cpu_offload(part, self.device, offload_buffers=bool(part._parameters))
+        elif whole:
+            pipeline.enable_model_cpu_offload(device=self.device)
+        else:
+            for part in parts:
+                part.to(self.device)
+
+    def _digest(self, name: str) -> str:
+        """Of the files; of the values where they are of an old kind."""
+        told = self._plain(lambda: files_digest(self.sources[name].fetch()))
+        return told if told is not None else weights_digest(self._plain(self.sources[name].read))
+
+    def _plain(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except UNREADABLE as error:
+            told = " ".join(str(error).split())[:200]
+            raise ModelError(f"--model: {self.model} cannot be opened as a generator ({told}).") from None
+
+
+def weights_of(pipeline: Any) -> Weights | None:
+    """Those of a pipeline that was opened by its parts; None of one that was given whole."""
+    found: Weights | None = vars(pipeline).get(ATTRIBUTE)
+    return found
+
+
+def partwise(kind: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
+    """The class, under its own name, of pipelines that run where their `Weights` say, whatever part is open."""
+
+    def device(pipeline: Any) -> torch.device:
+        weights = weights_of(pipeline)
+        return torch.device("cpu") if weights is None else weights.device
+
+    return type(kind.__name__, (kind,), {"_execution_device": property(device), "device": property(device)})
+
+
+@contextmanager
+def placed(pipeline: Any, *names: str) -> Iterator[None]:
+    """While the block runs these parts, or without names the pipeline's own call, can be used where they run."""
+    weights = weights_of(pipeline)
+    if weights is None:
+        yield
+        return
+    parts = weights.open(pipeline, names or tuple(weights.sources))
+    with weights.offloaded(pipeline, parts, whole=not names):
+        yield
+
+
+def open_all(pipeline: Any) -> None:
+    """Reads the weights of all parts that are not open."""
+    weights = weights_of(pipeline)
+    if weights is not None:
+        weights.open(pipeline, weights.sources)
+
+
+def text_encoders(pipeline: Any) -> list[str]:
+    """Names of the parts of a pipeline that read prompts, which diffusers calls by one name and a number."""
+    return [name for name in pipeline.components if name.startswith("text_encoder")]
+
+
+def module_of(library: str, name: str) -> type | None:
+    """A class of diffusers or transformers; None for another library's."""
+    found = {"diffusers": diffusers, "transformers": transformers}.get(library)
+    return getattr(found, name, None)
