@@ -1,6 +1,6 @@
 """Memory and time to the first step of an alignment on many pairs, at the latent size of Wan at 480 x 832 x 81.
 
-python benchmarks/many_pairs.py --out /tmp/many_pairs --json runs/many_pairs.json     # 100,000 pairs, some minutes
+python benchmarks/many_pairs.py --out runs/many_pairs --json runs/many_pairs.json     # 100,000 pairs, some minutes
 
 The transformer and the text encoder are tiny, for the figures are of all that is beside the model. Shards of latents
 and texts are sparse files: they have their full size, 1.7 TB, and take next to nothing on the disk. The alignment runs
