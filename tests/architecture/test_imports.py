@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RANKS = {
-    "": 0,
+    "": 9,
     "errors": 0,
     "ties": 0,
     "config": 1,

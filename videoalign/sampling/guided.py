@@ -41,6 +41,7 @@ class RewardGuide:
         strength: float = 1.0,
         *,
         max_ratio: float | None = None,
+        window: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         """
         Args:
@@ -48,6 +49,7 @@ class RewardGuide:
             weights: weight of each dimension, as in {"VQ": 0.5, "MQ": 0.5}; what is absent weighs 0.
             strength: w, at least 0; 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm, above 0; None for no bound.
+            window: first and last of the times t at which it changes anything, from 0 to 1.
 
         Raises:
             ConfigError: an unknown dimension, or a number out of range.
@@ -67,7 +69,10 @@ class RewardGuide:
             )
         if max_ratio is not None and not max_ratio > 0:
             raise ConfigError(f"max_ratio: must be above 0; got {max_ratio}. Leave it out for no bound.")
+        if not 0 <= window[0] < window[1] <= 1:
+            raise ConfigError(f"window: must be two times from 0 to 1, the lower first; got {window}. Use (0.2, 0.9).")
         self.reward = reward
+        self.window = window
         self.weights = {name: float(weights.get(name, 0.0)) for name in reward.dimensions}
         self.strength = float(strength)
         self.max_ratio = max_ratio
@@ -84,13 +89,14 @@ class RewardGuide:
         Raises:
             ModelError: the reward's gradient is not finite.
         """
-        if self.strength == 0 or not any(self.weights.values()) or bool((t >= 1).all()):
+        acts = (t < 1) & (t >= self.window[0]) & (t <= self.window[1])
+        if self.strength == 0 or not any(self.weights.values()) or not bool(acts.any()):
             return velocity
         gradient = self.gradient(x_t, t, condition)
         guided = reward_guided(velocity.float(), gradient, t.float(), self.strength)
         if self.max_ratio is not None:
             guided = _shorten_change(velocity.float(), guided, self.max_ratio)
-        return guided.to(velocity.dtype)
+        return guided.to(velocity.dtype).where(expand_time(acts, velocity), velocity)
 
     def gradient(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Gradient of sum_k w_k r_k with respect to the latents, float32, shape of ``x_t``; see `adjust`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,18 @@ class Family:
     predict: Callable[[Any, Tensor, Tensor, Condition, Mapping[str, float]], Tensor]
     """Of a transformer, latents (B, C, F, H, W), times (B,), a condition and `VelocityNet.constants`: v, in the
     precision of the transformer."""
+    heard: Callable[[Mapping[str, Any], Mapping[str, float]], Condition]
+    """`predict` read backwards: of the arguments of the transformer's call by name and `VelocityNet.constants`, what it
+    was told besides latents and time."""
     targets: Mapping[str, tuple[str, ...]]
     """Ends of the names of the linear layers that are adapted, by the values of ``lora.targets``."""
     trunk: Trunk | None
     """None where a noisy-latent reward cannot start from the transformer."""
+    pack: Callable[[Tensor], Tensor] | None = None
+    """Latents (B, C, F, H, W) as the pipeline keeps them, where that is otherwise."""
+    unpack: Callable[[Tensor, Sequence[int]], Tensor] | None = None
+    """The other way, of packed latents and (F, H, W), which the transformer's call tells as ``num_frames``, ``height``
+    and ``width``."""
     defaults: SamplingSettings
     """What its pipeline samples when nothing is said, in a file beside it or by the user."""
     comfyui_name: Callable[[str], str | None] | None = None
@@ -98,6 +106,7 @@ FAMILIES: dict[str, Family] = {
         sampler=wan.WanSampler,
         transformer=WanTransformer3DModel,
         predict=wan.predict,
+        heard=wan.WanNetwork.heard,
         targets=wan.TARGETS,
         trunk=Trunk(blocks="blocks", head=HEAD, text_width="text_dim"),
         defaults=settings_of_call(WanPipeline),
@@ -115,6 +124,9 @@ FAMILIES: dict[str, Family] = {
         sampler=ltx.LtxSampler,
         transformer=LTXVideoTransformer3DModel,
         predict=ltx.LtxNetwork.predict,
+        heard=ltx.LtxNetwork.heard,
+        pack=ltx.pack,
+        unpack=ltx.unpack,
         targets=ltx.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="caption_channels"),
         defaults=ltx.DEFAULTS,
@@ -131,6 +143,7 @@ FAMILIES: dict[str, Family] = {
         sampler=hunyuan.HunyuanSampler,
         transformer=HunyuanVideoTransformer3DModel,
         predict=hunyuan.HunyuanNetwork.predict,
+        heard=hunyuan.HunyuanNetwork.heard,
         targets=hunyuan.TARGETS,
         trunk=Trunk(
             blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", left_out={"num_single_layers": 0}
@@ -149,6 +162,7 @@ FAMILIES: dict[str, Family] = {
         sampler=mochi.MochiSampler,
         transformer=MochiTransformer3DModel,
         predict=mochi.MochiNetwork.predict,
+        heard=mochi.MochiNetwork.heard,
         targets=mochi.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", last_differs=True),
         defaults=mochi.DEFAULTS,

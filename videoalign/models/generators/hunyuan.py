@@ -158,6 +158,13 @@ class HunyuanNetwork(PipelineNetwork):
         )[0]
         return predicted
 
+    @staticmethod
+    def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
+        """Text, mask, vector and guidance scale of a transformer's call; see `families.Family.heard`."""
+        names = {"text": "encoder_hidden_states", "text_mask": "encoder_attention_mask", "pooled": "pooled_projections"}
+        tensors = {name: told[argument] for name, argument in names.items()}
+        return Condition({**tensors, "guidance": told["guidance"].float() / GUIDANCE_SCALE})
+
 
 class HunyuanSampler(PipelineSampler):
     """A `contracts.generator.Sampler`: the pipeline's own call."""

@@ -163,6 +163,15 @@ class LtxNetwork(PipelineNetwork):
         )[0]
         return unpack(predicted, shape)
 
+    @staticmethod
+    def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
+        """Text, mask and frames per second of a transformer's call; see `families.Family.heard`."""
+        text = told["encoder_hidden_states"]
+        fps = constants["pixels_in_time"] / float(told["rope_interpolation_scale"][0])
+        return Condition(
+            {"text": text, "text_mask": told["encoder_attention_mask"], "fps": text.new_full((len(text),), fps)}
+        )
+
 
 class LtxSampler(PipelineSampler):
     """A `contracts.generator.Sampler`: the pipeline's own call."""

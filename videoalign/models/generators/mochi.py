@@ -145,6 +145,11 @@ class MochiNetwork(PipelineNetwork):
         )[0]
         return -predicted
 
+    @staticmethod
+    def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
+        """Text and mask of a transformer's call; see `families.Family.heard`."""
+        return Condition({"text": told["encoder_hidden_states"], "text_mask": told["encoder_attention_mask"]})
+
 
 class MochiSampler(PipelineSampler):
     """A `contracts.generator.Sampler`: the pipeline's own call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,15 @@ class PackedScheduler:
         """The wrapped scheduler's step, as a tuple."""
         inside = self._unpack(model_output), timestep, self._unpack(sample)
         return (self._pack(self._inner.step(*inside, *args, **{**kwargs, "return_dict": False})[0]),)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._inner)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._inner, memo)
+
+    def __len__(self) -> int:
+        return len(self._inner)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_inner" not in self.__dict__:

@@ -152,6 +152,11 @@ class WanNetwork(nn.Module):
             return part_identity(self.transformer)
         return fingerprint([self.boundary, *map(part_identity, (self.transformer, self.transformer_2))])
 
+    @staticmethod
+    def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
+        """The text of a transformer's call; see `families.Family.heard`."""
+        return Condition({"text": told["encoder_hidden_states"]})
+
 
 class WanSampler(WanPart, PipelineSampler):
     """A `contracts.generator.Sampler`: the pipeline's own call."""

@@ -1,0 +1,187 @@
+"""A reward that steers the own call of every family's pipeline, and leaves it as it was."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+import videoalign
+from tests.models.generators.small_pipelines import SMALL, TEXTS, build
+from videoalign.errors import ConfigError, ModelError
+from videoalign.flow.condition import Condition
+from videoalign.models.generators.families import FAMILIES
+from videoalign.models.generators.generator import PipelineGenerator
+from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.recipes.generator.reward_guidance import RewardGuidance
+from videoalign.sampling.guided import GuidedScheduler, RewardGuide
+
+SEEDS = [3, 4]
+
+
+class Brighter(LatentRewardModel):
+    """Prefers large latents, whatever it is told."""
+
+    def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return x_t.flatten(1).mean(1, keepdim=True)
+
+
+@pytest.fixture(params=SMALL)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def reward_of(pipe: Any, kind: type[LatentRewardModel] = LatentRewardModel) -> LatentRewardModel:
+    constants = PipelineGenerator(pipe).network.constants
+    return kind.from_transformer(pipe.transformer, ["VQ"], num_blocks=1, seed=3, constants=constants).eval()
+
+
+def call(pipe: Any, name: str, scale: float = 3.0) -> Tensor:
+    """The latents that the pipeline's own call returns, as it returns them."""
+    small, sampler = SMALL[name], PipelineGenerator(pipe).sampler
+    settings = small.settings
+    made: Tensor = pipe(
+        prompt=TEXTS,
+        negative_prompt=["", ""],
+        latents=small.laid(torch.stack([sampler.noise(seed) for seed in SEEDS])),
+        num_inference_steps=settings.num_steps,
+        num_frames=settings.num_frames,
+        height=settings.height,
+        width=settings.width,
+        output_type="latent",
+        **{small.guidance: scale, **small.call},
+    ).frames
+    return made.float()
+
+
+def test_without_strength_and_after_it_the_clip_is_the_pipelines_own_to_the_bit(name: str) -> None:
+    pipe = build(name)
+    reward, own, scheduler, config = reward_of(pipe), call(pipe, name), pipe.scheduler, dict(pipe.config)
+    guidance = RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=0.0)
+    assert torch.equal(call(pipe, name), own)
+    guidance.detach()
+    steered = RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
+    assert not torch.equal(call(pipe, name), own)
+    steered.detach()
+    steered.detach()
+    assert pipe.scheduler is scheduler and dict(pipe.config) == config and not pipe.transformer._forward_pre_hooks
+    assert torch.equal(call(pipe, name), own)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_what_the_transformer_is_told_is_what_the_prompts_are_encoded_to(name: str, scale: float) -> None:
+    pipe = build(name)
+    generator, reward = PipelineGenerator(pipe), reward_of(pipe)
+    guide = RewardGuide(reward, {"VQ": 1.0}, 30.0)
+    wanted = generator.sampler.latents(
+        TEXTS, SEEDS, guidance_scale=scale, wrap_scheduler=lambda own, told: GuidedScheduler(own, guide, told)
+    )
+    RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
+    found, unpack = call(pipe, name, scale), FAMILIES[name].unpack
+    found = found if unpack is None else unpack(found, wanted.shape[2:])
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_linear_reward_moves_the_latents_the_way_it_says(name: str) -> None:
+    pipe = build(name)
+    reward = reward_of(pipe, Brighter)
+    means = []
+    for strength in (0.0, 30.0):
+        guidance = RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=strength)
+        means.append(call(pipe, name).flatten(1).mean(1))
+        guidance.detach()
+    assert (means[1] > means[0] + 0.1).all()
+
+
+def test_to_a_pipeline_it_is_the_scheduler_and_its_copies_are_not_steered(name: str) -> None:
+    pipe = build(name)
+    own = pipe.scheduler
+    RewardGuidance.attach(pipe, reward_of(pipe), weights={"VQ": 1.0})
+    scheduler = pipe.scheduler
+    assert inspect.signature(scheduler.set_timesteps) == inspect.signature(own.set_timesteps)
+    assert len(scheduler) == len(own) and scheduler.config is own.config and scheduler.order == own.order
+    for copied in (copy.copy(scheduler), copy.deepcopy(scheduler)):
+        assert type(copied) is type(own) and copied is not own
+
+
+def test_a_window_leaves_the_other_steps_alone() -> None:
+    pipe = build("WanPipeline")
+    velocities: dict[tuple[float, float], list[Tensor]] = {}
+    for window in ((0.0, 1.0), (0.0, 0.7)):
+        guidance = RewardGuidance.attach(pipe, reward_of(pipe), weights={"VQ": 1.0}, strength=30.0, window=window)
+        inner, seen = guidance._inner.step, velocities.setdefault(window, [])
+        guidance._inner.step = lambda v, t, x, *a, keep=seen, own=inner, **k: (
+            keep.append(v.clone()),
+            own(v, t, x, *a, **k),
+        )[1]
+        call(pipe, "WanPipeline")
+        del guidance._inner.step
+        guidance.detach()
+    pipe.scheduler.set_timesteps(SMALL["WanPipeline"].settings.num_steps)
+    acts = (pipe.scheduler.sigmas[:-1] <= 0.7).tolist()
+    assert acts == sorted(acts) and len(set(acts)) == 2
+    first = acts.index(True)
+    assert torch.equal(velocities[0.0, 0.7][0], velocities[0.0, 1.0][0])  # pure noise: nothing in either
+    assert not torch.equal(velocities[0.0, 0.7][first], velocities[0.0, 1.0][first])
+
+
+def test_a_transformer_in_half_precision_is_steered() -> None:
+    pipe = build("WanPipeline")
+    reward = reward_of(pipe, Brighter)
+    pipe.transformer.to(torch.bfloat16)
+    own = call(pipe, "WanPipeline")
+    RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
+    assert (call(pipe, "WanPipeline").flatten(1).mean(1) > own.flatten(1).mean(1)).all()
+
+
+def test_in_a_loop_of_ones_own_it_is_given_the_condition() -> None:
+    pipe = build("WanPipeline")
+    reward, condition = reward_of(pipe), PipelineGenerator(pipe).conditioner.encode(TEXTS)
+    x, v = torch.randn(2, 2, *PipelineGenerator(pipe).codec.latent_shape)
+    made = []
+    for kind in ("ours", "theirs"):
+        pipe.scheduler.set_timesteps(4)
+        guide = RewardGuide(reward, {"VQ": 1.0}, 30.0)
+        guided: Any = GuidedScheduler(pipe.scheduler, guide, condition)
+        if kind == "ours":
+            guided = RewardGuidance(pipe.scheduler, reward, weights={"VQ": 1.0}, strength=30.0, condition=condition)
+        guided.set_begin_index(2)
+        made.append(guided.step(v, guided.timesteps[2], x, return_dict=False)[0])
+    assert torch.equal(*made)
+    scores = reward.score(x, torch.tensor([0.4, 0.6]), condition)
+    assert scores.shape == (2, 1)
+
+
+def test_what_cannot_be_steered_is_refused_by_name() -> None:
+    pipe, other = build("WanPipeline"), build("LTXPipeline")
+    reward, weights = reward_of(pipe), {"VQ": 1.0}
+    with pytest.raises(ModelError, match="made for .*LTXPipeline"):
+        RewardGuidance.attach(other, reward, weights=weights)
+    with pytest.raises(ConfigError, match="no dimension 'MQ'"):
+        RewardGuidance.attach(pipe, reward, weights={"MQ": 1.0})
+    with pytest.raises(ConfigError, match="window"):
+        RewardGuidance.attach(pipe, reward, weights=weights, window=(0.9, 0.2))
+    scheduler = pipe.scheduler
+    pipe.scheduler = DDIMScheduler()
+    with pytest.raises(ModelError, match="DDIMScheduler does not follow a flow"):
+        RewardGuidance.attach(pipe, reward, weights=weights)
+    pipe.scheduler = scheduler
+    assert not pipe.transformer._forward_pre_hooks
+    guidance = RewardGuidance.attach(pipe, reward, weights=weights)
+    with pytest.raises(ModelError, match="steered already"):
+        RewardGuidance.attach(pipe, reward, weights=weights)
+    guidance.set_timesteps(4)
+    x = torch.zeros(1, *PipelineGenerator(pipe).codec.latent_shape)
+    with pytest.raises(ModelError, match="was not heard"):
+        guidance.step(x, guidance.timesteps[0], x)
+
+
+def test_it_is_public() -> None:
+    assert videoalign.RewardGuidance is RewardGuidance
+    with pytest.raises(AttributeError):
+        _ = videoalign.NoSuchName
