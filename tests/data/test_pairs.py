@@ -169,6 +169,7 @@ def test_ties_are_taken_where_they_are_asked_for(tmp_path: Path) -> None:
     taken = make_pairs(dataset, rows, {"VQ": 1.0}, PairsConfig(**plain))
     assert names(taken) == ["p0>p2", "p0>p3", "p0>p1", "p1>p2", "p1>p3"]
     assert {pair.preference for pair in taken} == {1.0}
+    assert taken[0].differences == "VQ=2.1,MQ=-2.1,TA=0"
     tied = make_pairs(dataset, rows, {"VQ": 1.0}, PairsConfig(**plain, ties=0.2, min_margin=1.0))
     assert names(tied) == ["p0>p2", "p0>p3", "p0>p1", "p1>p2", "p1>p3", "p2>p3"]
     assert [pair.preference for pair in tied] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]

@@ -231,11 +231,15 @@ def test_the_best_on_held_out_pairs_is_kept_and_clips_are_made_along_the_way(
     dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:
     split = with_val(dataset, tmp_path / "d")
+    rows = [replace(row, differences="VQ=0.5,MQ=-0.25,TA=0") for row in split.pairs("p")]
+    split.write_pairs("p", rows)
     watch = {"keep": "best", "patience": 2, "sample_every_steps": 2, "sample_prompts": 1}
     fit = FIT.model_copy(update={"validate_every_steps": 1, "num_steps": 30, "learning_rate": 0.03})
     chosen = method_config("dpo")(fit=fit, lora=LoraSettings(rank=4), watch=watch, reference_draws=2, ema=0.5)
     run = align("dpo", split, generator, "p", tmp_path / "a", chosen)
     losses = [row["val/loss"] for row in run.history]
+    last = run.history[-1]
+    assert last["margin_of_VQ"] == last["margin"] == -last["margin_of_MQ"] and "margin_of_TA" not in last
     assert len(losses) < 30 and min(losses[:-2]) <= min(losses[-2:])
     best = load_file(run.adapter / "best.safetensors")
     kept = load_file(run.adapter / "adapter_model.safetensors")

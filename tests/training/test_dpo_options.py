@@ -181,3 +181,14 @@ def test_beta_is_steered_by_the_whole_step_and_survives_a_stop_bit_for_bit(tmp_p
     assert parts.beta == pytest.approx(whole.beta, rel=1e-5)
     for row, other in zip(rows, others, strict=True):
         assert other["loss"] == pytest.approx(row["loss"], rel=1e-4, abs=1e-5)
+
+
+def test_margins_of_dimensions_are_those_of_the_clip_that_is_better_there() -> None:
+    model, examples = Frames(), pairs(3)
+    margins = -torch.log(told(dpo(model), examples)[0].exp() - 1)
+    known = ({"VQ": 1, "MQ": -1}, {"VQ": 1, "MQ": 0}, {})
+    marked = [replace(pair, better=better) for pair, better in zip(examples, known, strict=True)]
+    loss, panel = told(dpo(model), marked)
+    torch.testing.assert_close(loss, told(dpo(model), examples)[0])
+    assert panel["margin_of_VQ"] == pytest.approx(float(margins[:2].mean()), rel=1e-3)
+    assert panel["margin_of_MQ"] == pytest.approx(-float(margins[0]), rel=1e-3)

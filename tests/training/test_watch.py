@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from videoalign.errors import ConfigError
 from videoalign.randomness import Draws
+from videoalign.training import optimizers
 from videoalign.training.alarms import WINDOW_STEPS, Alarms, alarms_of, out_of_patience
 from videoalign.training.averaging import Averaged
 from videoalign.training.loop import FitConfig, fit
@@ -162,3 +164,46 @@ def test_the_rate_falls_along_a_line() -> None:
 
     config = FIT.model_copy(update={"num_steps": 10, "schedule": "linear", "final_rate_share": 0.1})
     assert [rate_factor(step, config) for step in (0, 5, 10)] == pytest.approx([1.0, 0.55, 0.1])
+
+
+class Wrapping(torch.optim.SGD):
+    """Keeps its numbers as bitsandbytes does: moments in a group of their own, and a whole number of steps."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for value in group["params"]:
+                kept = self.state[value]
+                kept["step"] = kept.get("step", 0) + 1
+                kept["moment"] = kept.get("moment", torch.zeros_like(value, dtype=torch.uint8)) + 1
+                value.data -= group["lr"] * kept["moment"] * value.grad
+
+    def state_dict(self) -> dict[str, Any]:
+        found = super().state_dict()
+        return {
+            **found,
+            "state": {
+                key: {"step": kept["step"], "wrapped": {"moment": kept["moment"]}}
+                for key, kept in found["state"].items()
+            },
+        }
+
+
+def test_an_optimizer_that_keeps_groups_and_whole_numbers_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        optimizers.OPTIMIZERS, "adamw8bit", lambda groups, betas, **options: Wrapping(groups, **options)
+    )
+    whole, cut = Pull(), Pull()
+    train(whole, tmp_path / "whole", optimizer="adamw8bit", num_steps=10, learning_rate=1e-3)
+    train(Pull(), tmp_path / "cut", optimizer="adamw8bit", num_steps=4, learning_rate=1e-3)
+    train(cut, tmp_path / "cut", optimizer="adamw8bit", num_steps=10, learning_rate=1e-3)
+    assert torch.equal(cut.value, whole.value)
+
+
+def test_the_8_bit_optimizer_is_asked_for_where_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizers, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"adamw8bit wants the package bitsandbytes, .* pip install"):
+        train(Pull(), tmp_path, optimizer="adamw8bit")

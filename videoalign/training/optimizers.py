@@ -29,12 +29,12 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.op
 
 
 def flat_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """What the optimiser keeps of each parameter, as named tensors; numbers become tensors of no dimension."""
+    """What the optimiser keeps of each parameter, as named tensors; whole numbers become int64 of no dimension."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": torch.as_tensor(value)
         for index, slot in state.items()
-        for name, value in slot.items()
+        for name, value in _unwrapped(slot).items()
         if value is not None
     }
 
@@ -44,5 +44,12 @@ def restore_state(optimizer: torch.optim.Optimizer, flat: dict[str, torch.Tensor
     state: dict[int, dict[str, Any]] = {}
     for key, value in flat.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        whole = value.ndim == 0 and value.dtype == torch.int64
+        state.setdefault(int(index), {})[name] = int(value) if whole else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _unwrapped(slot: dict[str, Any]) -> dict[str, Any]:
+    """The state of a parameter without the groups in it, such as bitsandbytes puts its 8-bit moments in."""
+    inside = {key: one for value in slot.values() if isinstance(value, dict) for key, one in value.items()}
+    return {**{name: value for name, value in slot.items() if not isinstance(value, dict)}, **inside}
