@@ -76,6 +76,7 @@ def test_dpo_goes_on_from_what_sft_made_and_holds_it_as_its_reference(
         )
     with pytest.raises(ModelError, match="holds no adapter"):
         align("dpo", dataset, generator, "p", tmp_path / "x", settings.model_copy(update={"start": tmp_path}))
+    assert not (tmp_path / "x").exists(), "told before a folder is taken"
     with pytest.raises(OutputError, match="differs in start"):
         align("dpo", dataset, generator, "p", tmp_path / "dpo", settings.model_copy(update={"start": run.adapter}))
     load_adapter(generator.network.transformer, first.adapter)

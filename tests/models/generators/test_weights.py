@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from transformers import UMT5EncoderModel
 
+from tests.models.generators.small_pipelines import SMALL, build
 from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
 from videoalign.contracts.video import Video
@@ -171,6 +172,33 @@ def test_parts_that_are_kept_off_make_the_same_latents_conditions_and_clips(
         parts = [getattr(offloaded.pipeline, name) for name in ("vae", "text_encoder", "transformer")]
         assert {value.device.type for part in parts for value in part.parameters()} == {"cpu"}
         assert not any(hasattr(module, "_hf_hook") for part in parts for module in part.modules())
+
+
+@pytest.mark.parametrize("offload", ["none", "sequential"])
+@pytest.mark.parametrize("name", SMALL)
+def test_of_every_family_one_part_works_without_the_others_and_all_make_the_same(
+    name: str, offload: str, tmp_path: Path
+) -> None:
+    whole = PipelineGenerator(build(name), name="tiny")
+    whole.save_pretrained(tmp_path / "tiny")
+    pipeline, settings = open_pipeline(tmp_path / "tiny", {}, dtype=torch.float32, device="cpu", offload=offload)
+    parts = PipelineGenerator(pipeline, settings, "tiny")
+    weights = weights_of(pipeline)
+    assert weights is not None
+    want, got = (generator.conditioner.encode(TEXTS) for generator in (whole, parts))
+    for key, value in want.tensors.items():
+        torch.testing.assert_close(got.tensors[key], value, atol=1e-5, rtol=1e-4)
+    assert all(type(part).__name__.endswith("Model") for part in weights.opened(pipeline)), "text encoders alone"
+    parts.free("conditioner")
+    frames = np.random.default_rng(0).integers(0, 255, (2, *whole.codec.clip_shape, 3), dtype=np.uint8)
+    videos = [Video(each, whole.codec.fps) for each in frames]
+    torch.testing.assert_close(parts.codec.encode(videos), whole.codec.encode(videos), atol=1e-4, rtol=1e-3)
+    assert weights.opened(pipeline) == [pipeline.vae]
+    parts.free("codec")
+    one, other = (generator.sampler.latents(TEXTS, [1, 2], num_steps=2) for generator in (parts, whole))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    for clip, same in zip(parts.codec.decode(one), whole.codec.decode(one), strict=True):
+        assert np.abs(clip.frames.astype(int) - same.frames).max() <= 1
 
 
 def test_a_training_wants_its_layers_where_they_run(dataset: Dataset, model: Path, tmp_path: Path) -> None:

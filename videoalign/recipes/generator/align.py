@@ -265,12 +265,16 @@ class _Run:
 
 
 def starting_adapters(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | None:
-    """The adapters that the settings start from, which must be of this generator, itself without one."""
+    """The adapters that the settings start from, which must be of this generator, itself without one.
+
+    Also tried, before anything is made: that adapters of these settings go onto the network.
+    """
     if carries_adapter(generator.outline):
         raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
-    if config.start is None:
-        return None
-    return read_adapters(generator.outline, config.start, generator.identity())
+    start = None if config.start is None else read_adapters(generator.outline, config.start, generator.identity())
+    add_adapters(generator.outline, config.lora, start=start)
+    drop_adapters(generator.outline)
+    return start
 
 
 class _Kept:
