@@ -223,6 +223,19 @@ def test_samples_of_a_batch_do_not_touch_each_other() -> None:
     assert world.calls == 0
 
 
+def test_every_clip_of_a_batch_can_have_weights_of_its_own() -> None:
+    world, start = GaussianWorld(), noise(3)
+
+    def sample(weights: dict[str, float | list[float]]) -> Tensor:
+        return run(GuidedScheduler(euler(20), RewardGuide(world, weights, 2.0), TEXT), world, start)
+
+    mixed = sample({"up": [0.0, 1.0, 0.5], "down": [0.0, 0.0, 1.0]})
+    for row, wanted in enumerate([sample({}), sample({"up": 1.0}), sample({"down": 0.5})]):
+        torch.testing.assert_close(mixed[row], wanted[row])
+    with pytest.raises(ConfigError, match="up has 2 weights for 3 clips"):
+        sample({"up": [0.0, 1.0]})
+
+
 def test_max_ratio_shortens_the_change_and_keeps_its_direction() -> None:
     world = GaussianWorld(slope=5.0)
     x, v, t = noise(3), noise(3, 1), torch.tensor([0.05, 0.5, 0.95])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,7 +37,7 @@ class RewardGuide:
     def __init__(
         self,
         reward: LatentReward,
-        weights: Mapping[str, float],
+        weights: Mapping[str, float | Sequence[float]],
         strength: float = 1.0,
         *,
         max_ratio: float | None = None,
@@ -46,7 +46,8 @@ class RewardGuide:
         """
         Args:
             reward: scores (B, D) at noisy latents, differentiable in them.
-            weights: weight of each dimension, as in {"VQ": 0.5, "MQ": 0.5}; what is absent weighs 0.
+            weights: weight of each dimension, as in {"VQ": 0.5, "MQ": 0.5}, or one for each of the clips that are
+                sampled together, as in {"VQ": [0.0, 0.5, 1.0]}; what is absent weighs 0.
             strength: w, at least 0; 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm, above 0; None for no bound.
             window: first and last of the times t at which it changes anything, from 0 to 1.
@@ -54,15 +55,14 @@ class RewardGuide:
         Raises:
             ConfigError: an unknown dimension, or a number out of range.
         """
-        for name, weight in weights.items():
+        for name, given in weights.items():
             if name not in reward.dimensions:
                 raise ConfigError(
                     f"weights: the reward has no dimension '{name}'.{did_you_mean(name, reward.dimensions)}"
                 )
-            if not math.isfinite(weight):
-                raise ConfigError(
-                    f"weights: {name} must be a finite number; got {weight}. Use for instance {name}=0.5."
-                )
+            each = list(given) if isinstance(given, Sequence) else [given]
+            if not each or not all(math.isfinite(weight) for weight in each):
+                raise ConfigError(f"weights: {name} must be a finite number; got {given}. Use for instance {name}=0.5.")
         if not (math.isfinite(strength) and strength >= 0):
             raise ConfigError(
                 f"strength: must be a number of at least 0; got {strength}. Use 0 to switch the guide off."
@@ -73,7 +73,7 @@ class RewardGuide:
             raise ConfigError(f"window: must be two times from 0 to 1, the lower first; got {window}. Use (0.2, 0.9).")
         self.reward = reward
         self.window = window
-        self.weights = {name: float(weights.get(name, 0.0)) for name in reward.dimensions}
+        self.weights = {name: _plain(weights.get(name, 0.0)) for name in reward.dimensions}
         self.strength = float(strength)
         self.max_ratio = max_ratio
 
@@ -103,13 +103,25 @@ class RewardGuide:
         with torch.inference_mode(False), torch.enable_grad(), _frozen(self.reward):
             x = x_t.detach().float().clone().requires_grad_(True)
             scores = self.reward.score(x, t.clone(), condition.detach())  # (B, D)
-            weights = scores.new_tensor([self.weights[name] for name in self.reward.dimensions])
-            (gradient,) = torch.autograd.grad((scores * weights).sum(), x)
+            (gradient,) = torch.autograd.grad((scores * self._weights(scores)).sum(), x)
         if not bool(torch.isfinite(gradient).all()):
             raise ModelError(
                 "guide: the latent reward's gradient is not finite. Train it again, or use another strength."
             )
         return gradient
+
+    def _weights(self, scores: Tensor) -> Tensor:
+        """(B, D), those of ``scores``."""
+        columns = []
+        for name in self.reward.dimensions:
+            column = scores.new_tensor(self.weights[name])
+            if column.ndim and len(column) != len(scores):
+                raise ConfigError(
+                    f"weights: {name} has {len(column)} weights for {len(scores)} clips; wanted one number, or one a "
+                    "clip."
+                )
+            columns.append(column.expand(len(scores)))
+        return torch.stack(columns, 1)
 
 
 class GuidedScheduler:
@@ -218,6 +230,10 @@ def _frozen(reward: Any) -> Iterator[None]:
     finally:
         for weight in trained:
             weight.requires_grad_(True)
+
+
+def _plain(weight: float | Sequence[float]) -> float | list[float]:
+    return [float(one) for one in weight] if isinstance(weight, Sequence) else float(weight)
 
 
 def _shorten_change(velocity: Tensor, guided: Tensor, max_ratio: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,7 +37,7 @@ class RewardGuidance(GuidedScheduler):
         scheduler: Any,
         reward: LatentReward,
         *,
-        weights: Mapping[str, float],
+        weights: Mapping[str, float | Sequence[float]],
         strength: float = 1.0,
         max_ratio: float | None = None,
         window: tuple[float, float] = (0.0, 1.0),
@@ -67,7 +67,7 @@ class RewardGuidance(GuidedScheduler):
         pipe: Any,
         reward: LatentRewardModel | str | Path,
         *,
-        weights: Mapping[str, float],
+        weights: Mapping[str, float | Sequence[float]],
         strength: float = 1.0,
         max_ratio: float | None = None,
         window: tuple[float, float] = (0.0, 1.0),
