@@ -150,7 +150,7 @@ class LatentRewardModel(nn.Module):
         Raises:
             ModelError: channels, patch or text width differ.
         """
-        for key in ("in_channels", "patch_size", self.trunk.text_width):
+        for key in (self.trunk.channels, "patch_size", self.trunk.text_width):
             have, want = json.loads(json.dumps(config.get(key))), self.base_config[key]
             if have != want:
                 raise ModelError(
@@ -229,7 +229,7 @@ class LatentRewardModel(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, tokens, width / heads)
 
     def _check_inputs(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
-        channels, text_dim = self.base_config["in_channels"], self.base_config[self.trunk.text_width]
+        channels, text_dim = self.base_config[self.trunk.channels], self.base_config[self.trunk.text_width]
         if x_t.ndim != 5 or x_t.shape[1] != channels or text.ndim != 3 or text.shape[2] != text_dim:
             raise ModelError(
                 f"guide: the latent reward of '{self.base}' reads latents (B, {channels}, F, H, W) and text "

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTXVideo,
     AutoencoderKLMochi,
+    ClassifierFreeGuidance,
     FlowMatchEulerDiscreteScheduler,
+    HunyuanVideo15Pipeline,
+    HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
     LTXPipeline,
@@ -21,7 +25,17 @@ from diffusers import (
 )
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel, T5Config, T5EncoderModel
+from transformers import (
+    ByT5Tokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    LlamaConfig,
+    LlamaModel,
+    Qwen2_5_VLTextConfig,
+    Qwen2_5_VLTextModel,
+    T5Config,
+    T5EncoderModel,
+)
 
 from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline, word_tokenizer
@@ -38,8 +52,8 @@ class Small:
     settings: SamplingSettings
     call: dict[str, Any]
     """Arguments of the pipeline's own call besides prompts, latents and those that all take."""
-    guidance: str = "guidance_scale"
-    """Argument of the scale of classifier-free guidance."""
+    guidance: str | None = "guidance_scale"
+    """Argument of the scale of classifier-free guidance; None where it is that of the pipeline's guider."""
     laid: Callable[[Tensor], Tensor] = lambda x: x
     """Latents (B, C, F, H, W) as the pipeline keeps them."""
     sign: float = 1.0
@@ -165,6 +179,61 @@ def hunyuan() -> HunyuanVideoPipeline:
     )
 
 
+def hunyuan15() -> HunyuanVideo15Pipeline:
+    """Latents (4, 3, 4, 4) of 5 frames of 16 x 16 pixels; guidance by a part of the pipeline."""
+    tokenizer = word_tokenizer(TEXTS, 2000)
+    tokenizer.chat_template = (
+        "{% for turn in messages %}{% for again in range(2 if turn.role == 'system' else 1) %}"
+        "{{ turn.content }} {% endfor %}{% endfor %}"
+    )
+    qwen = Qwen2_5_VLTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]},
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    byt5 = T5Config(vocab_size=384, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, dropout_rate=0.0)
+    vae = AutoencoderKLHunyuanVideo15(
+        latent_channels=4,
+        block_out_channels=(16, 16),
+        layers_per_block=1,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=2,
+        downsample_match_channel=False,
+        upsample_match_channel=False,
+    ).eval()
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        num_refiner_layers=1,
+        text_embed_dim=16,
+        text_embed_2_dim=32,
+        image_embed_dim=12,
+        rope_axes_dim=(4, 6, 6),
+        target_size=64,
+        task_type="t2v",
+    ).eval()
+    return HunyuanVideo15Pipeline(
+        text_encoder=Qwen2_5_VLTextModel(qwen).eval(),
+        tokenizer=tokenizer,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+        text_encoder_2=T5EncoderModel(byt5).eval(),
+        tokenizer_2=ByT5Tokenizer(),
+        guider=ClassifierFreeGuidance(guidance_scale=3.0),
+    )
+
+
 def mochi() -> MochiPipeline:
     """Latents (12, 2, 4, 4) of 7 frames of 32 x 32 pixels; time and velocity run the other way."""
     wide = (32, 32, 32, 32)
@@ -231,6 +300,15 @@ SMALL: dict[str, Small] = {
             "embedded_guidance": 6.0,
             "max_text_tokens": 256,
         },
+    ),
+    "HunyuanVideo15Pipeline": Small(
+        build=hunyuan15,
+        settings=settings(num_frames=5, height=16, width=16, num_steps=2, max_text_tokens=100),
+        call={},
+        guidance=None,
+        wrong_sizes={"num_frames": (12, "num_frames=11 or num_frames=13"), "height": (30, "height=28 or height=32")},
+        wrong_parts=({"in_channels": 4}, "reads 4 channels where the autoencoder makes 4, or two times"),
+        defaults={"num_frames": 121, "num_steps": 50, "guidance_scale": 7.5, "max_text_tokens": 1000},
     ),
     "MochiPipeline": Small(
         build=mochi,

@@ -51,6 +51,15 @@ class Opened:
         """Of `SEEDS`."""
         return torch.stack([self.generator.sampler.noise(seed) for seed in SEEDS])
 
+    def stock(self, scale: float) -> Any:
+        """The pipeline as diffusers opens it; the scale is that of its guider, where it has one."""
+        pipeline = DiffusionPipeline.from_pretrained(self.folder)
+        pipeline.set_progress_bar_config(disable=True)
+        if self.small.guidance is None:
+            pipeline.guider = type(pipeline.guider)(guidance_scale=scale)
+            pipeline.vae.enable_slicing()  # its attention fails on a batch
+        return pipeline
+
     def inputs(self, scale: float, **own: Any) -> dict[str, Any]:
         """All that the stock pipeline's call is given for the clips of `TEXTS` and `SEEDS`."""
         settings = self.small.settings
@@ -61,7 +70,7 @@ class Opened:
             "latents": self.small.laid(self.noise()),
             "num_inference_steps": settings.num_steps,
             "generator": [fold_in(seed, "decode") for seed in SEEDS],
-            self.small.guidance: scale,
+            **({self.small.guidance: scale} if self.small.guidance else {}),
             **shape,
             **self.small.call,
             **own,
@@ -85,8 +94,7 @@ def test_every_family_has_a_small_pipeline() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_our_clip_is_that_of_the_stock_pipelines_own_call(opened: Opened, scale: float) -> None:
-    stock = DiffusionPipeline.from_pretrained(opened.folder)
-    stock.set_progress_bar_config(disable=True)
+    stock = opened.stock(scale)
     inside = stock(**opened.inputs(scale, output_type="latent"))[0]
     ours = opened.generator.sampler.latents(TEXTS, SEEDS, guidance_scale=scale)
     torch.testing.assert_close(opened.small.laid(ours), inside.float(), rtol=0, atol=1e-4)
@@ -98,8 +106,7 @@ def test_our_clip_is_that_of_the_stock_pipelines_own_call(opened: Opened, scale:
 def test_our_velocity_is_what_the_pipelines_own_call_hands_to_its_scheduler(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stock = DiffusionPipeline.from_pretrained(opened.folder)
-    stock.set_progress_bar_config(disable=True)
+    stock = opened.stock(1.0)
     stepped, plain = [], stock.scheduler.step
 
     def step(output: Tensor, timestep: Tensor, sample: Tensor, **options: Any) -> Any:
@@ -208,12 +215,13 @@ def _moments(vae: Any, channels: int) -> tuple[Any, Any]:
 STOCK = """
 import sys, torch
 from diffusers import DiffusionPipeline
+NAME = "pytorch_lora_weights.safetensors"
 for folder in sys.argv[1:]:
     pipe = DiffusionPipeline.from_pretrained(f"{folder}/tiny")
     if hasattr(pipe, "load_lora_weights"):
         pipe.load_lora_weights(f"{folder}/a")
     else:
-        pipe.transformer.load_lora_adapter(f"{folder}/a", prefix="transformer")
+        pipe.transformer.load_lora_adapter(f"{folder}/a", prefix="transformer", weight_name=NAME)
     torch.save(pipe(**torch.load(f"{folder}/inputs.pt"), output_type="latent")[0], f"{folder}/out.pt")
 assert not any(module.startswith("videoalign") for module in sys.modules)
 """
@@ -263,7 +271,7 @@ def test_flow_dpo_separates_a_few_pairs_and_leaves_the_reference_as_it_was(opene
     x, t, condition = opened.noise(), torch.tensor([0.3, 0.8]), generator.conditioner.encode(TEXTS)
     with torch.no_grad():
         before = generator.network(x, t, condition)
-    fit = FitConfig(num_steps=60, batch_size=2, learning_rate=5e-3, warmup_steps=0)
+    fit = FitConfig(num_steps=50, batch_size=2, learning_rate=5e-3, warmup_steps=0)
     times, lora = TimeSettings(law="logit_normal"), LoraSettings(rank=8, targets="attention+ffn")
     config = DpoConfig(fit=fit, beta=500.0, lora=lora, times=times)
     run = align("dpo", dataset, generator, "p", tmp_path / "a", config)
@@ -384,3 +392,20 @@ def test_the_times_of_a_dynamic_schedule_are_shifted_as_its_sampler_shifts_them(
     even, shift = torch.linspace(1, 0.25, 4), generator.sampler.time_shift
     torch.testing.assert_close(torch.tensor(seen[:4]), shift * even / (1 + (shift - 1) * even))
     assert shift > 1.5
+
+
+def test_size_and_scale_of_a_model_are_those_of_its_own_transformer_and_guider(tmp_path: Path) -> None:
+    build("HunyuanVideo15Pipeline").save_pretrained(tmp_path / "tiny")
+    opened = load_generator(tmp_path / "tiny", settings={"num_frames": 9})
+    stock = DiffusionPipeline.from_pretrained(tmp_path / "tiny")
+    size = stock.video_processor.calculate_default_height_width(9, 16, stock.target_size)
+    assert (opened.settings.height, opened.settings.width) == size
+    assert opened.settings.guidance_scale == 3.0
+
+
+def test_steps_are_counted_where_the_call_takes_no_callback() -> None:
+    generator, steps = PipelineGenerator(build("HunyuanVideo15Pipeline"), name="tiny"), []
+    own = generator.pipeline.scheduler
+    generator.sampler.latents(TEXTS, SEEDS, on_step=lambda: steps.append(1))
+    assert len(steps) == 2
+    assert generator.pipeline.scheduler is own

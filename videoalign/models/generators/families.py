@@ -9,6 +9,8 @@ from typing import Any
 
 from diffusers import (
     DiffusionPipeline,
+    HunyuanVideo15Pipeline,
+    HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
     LTXPipeline,
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
-from videoalign.models.generators import hunyuan, ltx, mochi, wan, wan_kinds
+from videoalign.models.generators import hunyuan, hunyuan15, ltx, mochi, wan, wan_kinds
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -38,6 +40,8 @@ class Trunk:
     """List of the blocks, which `depth` counts."""
     head: tuple[str, ...]
     """What has weights behind the last block."""
+    channels: str = "in_channels"
+    """Setting with the number of channels of the latents."""
     depth: str = "num_layers"
     """Setting with the number of blocks."""
     text_width: str
@@ -86,6 +90,8 @@ class Family:
     and ``width``."""
     defaults: SamplingSettings
     """What its pipeline samples when nothing is said, in a file beside it or by the user."""
+    own_settings: Callable[[Configs], Mapping[str, Any]] = lambda configs: {}
+    """Of `Configs`: what one model samples otherwise than ``defaults`` by its own settings."""
     comfyui_name: Callable[[str], str | None] | None = None
     """Of a layer: its name in ComfyUI's adapters, None where it is no layer of the model."""
 
@@ -149,6 +155,23 @@ FAMILIES: dict[str, Family] = {
             blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", left_out={"num_single_layers": 0}
         ),
         defaults=hunyuan.DEFAULTS,
+    ),
+    "HunyuanVideo15Pipeline": Family(
+        pipeline=HunyuanVideo15Pipeline,
+        weighed=hunyuan.WEIGHED_PARTS,
+        require_index=lambda name, index: None,
+        require_parts=hunyuan15.require_hunyuan15_parts,
+        require_legal=hunyuan15.require_hunyuan15_sizes,
+        codec=hunyuan15.Hunyuan15Codec,
+        conditioner=hunyuan15.Hunyuan15Conditioner,
+        network=hunyuan15.Hunyuan15Network,
+        sampler=hunyuan15.Hunyuan15Sampler,
+        transformer=HunyuanVideo15Transformer3DModel,
+        predict=hunyuan15.Hunyuan15Network.predict,
+        targets=hunyuan15.TARGETS,
+        trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", channels="out_channels"),
+        defaults=hunyuan15.DEFAULTS,
+        own_settings=hunyuan15.hunyuan15_settings,
     ),
     "MochiPipeline": Family(
         pipeline=MochiPipeline,

@@ -21,7 +21,8 @@ from videoalign.models.generators.weights import ATTRIBUTE, UNREADABLE, Source, 
 from videoalign.models.quiet import no_bars
 
 INDEX_FILE = "model_index.json"
-SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "*/config.json")
+GUIDER_FILE = "guider/guider_config.json"
+SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "*/config.json", GUIDER_FILE)
 """What is fetched of a hub id to find out whether it can be used at all."""
 
 WEIGHT_KINDS = ("*.safetensors", "*.bin")
@@ -55,7 +56,9 @@ def open_pipeline(
     weighed = [part for part in family.weighed if (index.get(part) or [None])[-1] is not None]
     configs = {part: _read(source, folder, f"{part}/config.json") for part in weighed}
     family.require_parts(source, configs)
-    settings = read_settings(folder, values, family.defaults)
+    if (folder / GUIDER_FILE).is_file():
+        configs["guider"] = _read(source, folder, GUIDER_FILE)
+    settings = read_settings(folder, values, family.defaults.changed(family.own_settings(configs)))
     family.require_legal(Path(source).name, settings, configs)
     sources = {}
     for part in weighed:

@@ -12,19 +12,29 @@ from torch import Tensor
 class PackedScheduler:
     """To a pipeline it is the scheduler that it wraps, which sees what the pipeline steps unpacked."""
 
-    def __init__(self, scheduler: Any, pack: Callable[[Tensor], Tensor], unpack: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        pack: Callable[[Tensor], Tensor],
+        unpack: Callable[[Tensor], Tensor],
+        *,
+        after: Callable[[], object] = lambda: None,
+    ) -> None:
         """
         Args:
             scheduler: steps latents (B, C, F, H, W).
             pack: those to the pipeline's layout.
             unpack: the other way.
+            after: called after every step.
         """
-        self.__dict__.update(_inner=scheduler, _pack=pack, _unpack=unpack)
+        self.__dict__.update(_inner=scheduler, _pack=pack, _unpack=unpack, _after=after)
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor]:
         """The wrapped scheduler's step, as a tuple."""
         inside = self._unpack(model_output), timestep, self._unpack(sample)
-        return (self._pack(self._inner.step(*inside, *args, **{**kwargs, "return_dict": False})[0]),)
+        made = self._pack(self._inner.step(*inside, *args, **{**kwargs, "return_dict": False})[0])
+        self._after()
+        return (made,)
 
     def __copy__(self) -> Any:
         return copy.copy(self._inner)
