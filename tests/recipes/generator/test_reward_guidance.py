@@ -44,7 +44,11 @@ def reward_of(pipe: Any, kind: type[LatentRewardModel] = LatentRewardModel) -> L
 def call(pipe: Any, name: str, scale: float = 3.0) -> Tensor:
     """The latents that the pipeline's own call returns, as it returns them."""
     small, sampler = SMALL[name], PipelineGenerator(pipe).sampler
-    settings = small.settings
+    settings, told = small.settings, dict(small.call)
+    if small.guidance is None:
+        pipe.guider = type(pipe.guider)(guidance_scale=scale)
+    else:
+        told[small.guidance] = scale
     made: Tensor = pipe(
         prompt=TEXTS,
         negative_prompt=["", ""],
@@ -54,7 +58,7 @@ def call(pipe: Any, name: str, scale: float = 3.0) -> Tensor:
         height=settings.height,
         width=settings.width,
         output_type="latent",
-        **{small.guidance: scale, **small.call},
+        **told,
     ).frames
     return made.float()
 

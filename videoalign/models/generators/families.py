@@ -168,6 +168,7 @@ FAMILIES: dict[str, Family] = {
         sampler=hunyuan15.Hunyuan15Sampler,
         transformer=HunyuanVideo15Transformer3DModel,
         predict=hunyuan15.Hunyuan15Network.predict,
+        heard=hunyuan15.Hunyuan15Network.heard,
         targets=hunyuan15.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", channels="out_channels"),
         defaults=hunyuan15.DEFAULTS,

@@ -179,6 +179,13 @@ class Hunyuan15Network(PipelineNetwork):
         )[0]
         return predicted
 
+    @staticmethod
+    def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
+        """Both texts and their masks of a transformer's call; see `families.Family.heard`."""
+        read = {"text": "hidden_states", "text_mask": "attention_mask"}
+        read |= {"glyphs": "hidden_states_2", "glyphs_mask": "attention_mask_2"}
+        return Condition({name: told[f"encoder_{argument}"] for name, argument in read.items()})
+
 
 class Hunyuan15Sampler(PipelineSampler):
     """A `contracts.generator.Sampler`: the pipeline's own call."""
