@@ -285,7 +285,7 @@ def told_right(scores: Tensor, batch: JudgedBatch) -> tuple[Tensor, Tensor]:
 
 
 def pair_accuracy(right: Tensor, decided: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
-    """Share of decided pairs that are told right, per dimension; what has none is absent."""
+    """Share of decided pairs that are predicted correctly, per dimension; what has none is absent."""
     return {
         f"accuracy/{name}": float(right[decided[:, k], k].float().mean())
         for k, name in enumerate(dimensions)
