@@ -118,11 +118,18 @@ class Weights:
 
     def close(self, pipeline: Any, names: Iterable[str]) -> None:
         """Lets go of the weights of these parts, but for those that are no longer as their files have them."""
-        for name in (name for name in names if name in self.sources):
-            if getattr(pipeline, name) is not self.outlines[name] and is_as_noted(getattr(pipeline, name)):
-                setattr(pipeline, name, self.outlines[name])
-        gc.collect()
-        if self.device.type == "cuda":
+        closed = [
+            name
+            for name in names
+            if name in self.sources
+            and getattr(pipeline, name) is not self.outlines[name]
+            and is_as_noted(getattr(pipeline, name))
+        ]
+        for name in closed:
+            setattr(pipeline, name, self.outlines[name])
+        if closed:
+            gc.collect()  # modules refer to themselves
+        if closed and self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def opened(self, pipeline: Any) -> list[nn.Module]:
