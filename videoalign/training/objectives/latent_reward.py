@@ -186,7 +186,7 @@ class LatentRewardObjective:
         return Loss(value + self.contrast_weight * contrast, weight, t.to(device), metrics | shares)
 
     def _contrast(self, gain: Tensor, group: Tensor) -> tuple[Tensor, dict[str, Metric]]:
-        """Each group's mean loss (G,), and shares predicted correctly, of what the own prompt gains (M, contrast dimensions)."""
+        """Each group's mean loss (G,), and shares predicted correctly, of what the own prompt gains (M, dimensions)."""
         num_groups, one = int(group[-1]) + 1, torch.ones_like(gain)
         losses = verdict_loss(gain, label_shares(one), "bt")
         lost, hits, num = (per_group(part, group, num_groups) for part in (losses, (gain > 0).to(gain), one))
@@ -220,7 +220,7 @@ def pair_differences(scores: Tensor, batch: LatentGroupBatch) -> Tensor:
 
 
 def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
-    """Share of decided entries that were predicted correctly, per dimension and per band of t; what has no entry is absent.
+    """Share of decided entries predicted correctly, per dimension and per band of t; what has no entry is absent.
 
     Args:
         right: bool (N, D).
