@@ -144,11 +144,11 @@ def test_a_run_that_stopped_has_the_latents_of_every_clip_in_its_table(
 ) -> None:
     decoded, decode = [], WanCodec.decode
 
-    def stopping(self: WanCodec, latents: Tensor) -> list[Video]:
+    def stopping(self: WanCodec, latents: Tensor, seeds: list[int]) -> list[Video]:
         if len(decoded) == 2:
             raise KeyboardInterrupt
         decoded.append(len(latents))
-        return decode(self, latents)
+        return decode(self, latents, seeds)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(WanCodec, "decode", stopping)
