@@ -77,7 +77,7 @@ def test_without_strength_and_after_it_the_clip_is_the_pipelines_own_to_the_bit(
     assert torch.equal(call(pipe, name), own)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize(("name", "scale"), [*((name, 3.0) for name in SMALL), ("LTXPipeline", 1.0)])
 def test_what_the_transformer_is_told_is_what_the_prompts_are_encoded_to(name: str, scale: float) -> None:
     pipe = build(name)
     generator, reward = PipelineGenerator(pipe), reward_of(pipe)
