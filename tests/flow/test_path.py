@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoalign.flow.path import expand_time, interpolate, velocity
+from videoalign.flow.path import expand_time, interpolate, noise_behind, velocity
 from videoalign.randomness import fold_in
 
 SHAPE = (4, 3, 2, 8, 4)
@@ -53,3 +53,9 @@ def test_each_sample_moves_at_its_own_time() -> None:
 def test_a_time_that_is_not_one_per_sample_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"t must have shape \(4,\)"):
         expand_time(torch.zeros(shape), torch.zeros(SHAPE))
+
+
+@given(times)
+def test_a_velocity_points_back_to_the_noise_it_came_from(t: torch.Tensor) -> None:
+    x_data, x_noise = ends()
+    torch.testing.assert_close(noise_behind(interpolate(x_data, x_noise, t), velocity(x_data, x_noise), t), x_noise)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from videoalign.cli.common import (
     progress,
 )
 
+if TYPE_CHECKING:
+    from videoalign.contracts.generator import Steering
+
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 Adapter = Annotated[
     Path | None,
@@ -37,8 +40,22 @@ AdapterStrength = Annotated[
 Guide = Annotated[
     Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=local_path)
 ]
-Weights = Annotated[str | None, typer.Option("--weights", help="Weight of each dimension of the guide, as in VQ=1.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Weight of each dimension of guide or judge, as in VQ=1.")
+]
 Strength = Annotated[float, typer.Option("--strength", help="How hard the guide pulls; 0 not at all.")]
+Steer = Annotated[
+    str | None,
+    typer.Option(
+        "--steer",
+        metavar="WAY",
+        help="nrg (with --guide, the default), early-best or particles (with --guide), best-of-n (with --judge).",
+    ),
+]
+Judge = Annotated[
+    str | None, typer.Option("--judge", metavar="R", help="VideoReward, or 'oracle', that picks for best-of-n.")
+]
+Candidates = Annotated[int, typer.Option("--candidates", metavar="N", help="Noises that a search tries for a clip.")]
 PerPrompt = Annotated[int | None, typer.Option("--per-prompt", metavar="K", help="Clips of each prompt.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")]
 
@@ -63,6 +80,9 @@ def generate(
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
+    steer: Steer = None,
+    judge: Judge = None,
+    candidates: Candidates = 4,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
@@ -77,7 +97,8 @@ def generate(
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
     place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
-    generator, steering = _open(model, adapter, guide, weights, strength, place)
+    ask = {"steer": steer, "judge": judge, "candidates": candidates, "weights": weights, "strength": strength}
+    generator, steering = _open(model, adapter, guide, ask, place)
     dataset = run(generator, read.texts, out, options, **steering, progress=progress, on_note=print_note)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
@@ -96,6 +117,9 @@ def sample(
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
+    steer: Steer = None,
+    judge: Judge = None,
+    candidates: Candidates = 4,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
@@ -108,30 +132,33 @@ def sample(
 
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
     place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
-    generator, steering = _open(model, adapter, guide, weights, strength, place)
+    ask = {"steer": steer, "judge": judge, "candidates": candidates, "weights": weights, "strength": strength}
+    generator, steering = _open(model, adapter, guide, ask, place)
     for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
         print(path)
 
 
 def _open(
-    model: str,
-    adapter: Path | None,
-    guide: Path | None,
-    weights: str | None,
-    strength: float,
-    place: dict[str, Any],
+    model: str, adapter: Path | None, guide: Path | None, ask: dict[str, Any], place: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """The generator, and how it is steered, as `recipes.generate` takes it."""
     from videoalign.errors import ConfigError
     from videoalign.recipes.generator.generate import guide_wrapper, open_generator, variant_name
+    from videoalign.recipes.generator.searches import GRADIENT, open_search, require_way
 
-    if guide is None and weights is not None:
+    way, reward, weights = ask["steer"], guide or ask["judge"], parse_weights(ask["weights"])
+    if way is not None or reward is not None:
+        way = way or GRADIENT
+        require_way(way, guide=guide is not None, judge=ask["judge"] is not None)
+    elif weights is not None:
         raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")
     if adapter is None and place["scale"] != 1.0:
         raise ConfigError("--adapter-strength: there is no --adapter; give its folder or file.")
     generator = open_generator(model, adapter, **place)
-    parsed = parse_weights(weights)
-    steering: dict[str, Any] = {"variant": variant_name(adapter, guide, parsed, strength, scale=place["scale"])}
-    if guide is not None:
-        steering["wrap_scheduler"] = guide_wrapper(generator, guide, parsed, strength)
-    return generator, steering
+    steering: Steering | None = None
+    if way == GRADIENT:
+        steering = guide_wrapper(generator, reward, weights, ask["strength"])
+    elif way is not None:
+        search = {"candidates": ask["candidates"], "strength": ask["strength"]}
+        steering = open_search(way, generator, reward, weights, **search)
+    return generator, {"variant": variant_name(adapter, steering, scale=place["scale"]), "steering": steering}

@@ -130,12 +130,28 @@ class SchedulerWrapper(Protocol):
         ...
 
 
-class Steering(SchedulerWrapper, Protocol):
-    """A `SchedulerWrapper` whose clips can be told from those of another."""
+class Steering(Protocol):
+    """Another way from prompts and seeds to latents than the sampler's own; its clips can be told from others."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides what it does to a clip, as JSON can hold it."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What to call it in tables and file names."""
+        ...
+
+    @property
+    def searches(self) -> bool:
+        """Whether it tries several noises for a clip, so that more steps need not come nearer to the same clip."""
+        ...
+
+    def latents(
+        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+    ) -> Tensor:
+        """As `Sampler.latents`; a clip depends on its prompt and its seed."""
         ...
 
 

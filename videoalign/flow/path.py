@@ -25,3 +25,8 @@ def interpolate(x_data: Tensor, x_noise: Tensor, t: Tensor) -> Tensor:
 def velocity(x_data: Tensor, x_noise: Tensor) -> Tensor:
     """v = x_noise - x_data, the same at every t."""
     return x_noise - x_data
+
+
+def noise_behind(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
+    """x_noise = x_t + (1 - t) v, the noise that a velocity at x_t (B, ...) and t (B,) points to."""
+    return x_t + (1 - expand_time(t, x_t)) * v

@@ -259,11 +259,11 @@ class _Quickstart:
     def _sample(self, arm: str) -> dict[str, list[list[float]]]:
         """Clips of the held-out prompts, with the same seeds in every arm, and their scores by judge, ordered as
         `_judged_prompts`; VideoReward judges the aligned models and the base alone."""
-        generator, wrap = self.generator, None
+        generator, steering = self.generator, None
         if arm in METHODS:
             generator = open_generator(MODEL, self.folder / "adapters" / arm)
         elif arm in self._guided():
-            wrap = guide_wrapper(generator, self.folder / GUIDE_NAME, self._guided()[arm], self.config.strength)
+            steering = guide_wrapper(generator, self.folder / GUIDE_NAME, self._guided()[arm], self.config.strength)
         options = GenerateConfig(
             per_prompt=self.config.judged_per_prompt,
             seed=self.config.seed + 1,
@@ -272,7 +272,7 @@ class _Quickstart:
             check_steps=False,
         )
         out = self.folder / "arms" / arm
-        made = generate(generator, self.held_out, out, options, variant=arm, wrap_scheduler=wrap)
+        made = generate(generator, self.held_out, out, options, variant=arm, steering=steering)
         judges: list[RewardModel] = [self.oracle]
         if arm not in self._guided():
             judges.append(VideoReward.from_pretrained(self.folder / REWARD_NAME))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from videoalign.contracts.generator import Generator, SchedulerWrapper
+from videoalign.contracts.generator import Generator, Steering
 from videoalign.contracts.records import Prompt
 from videoalign.contracts.video import Video
 from videoalign.randomness import fold_in
@@ -56,7 +56,7 @@ def make_clips(
     *,
     done: Container[str] = (),
     batch_size: int = 8,
-    wrap_scheduler: SchedulerWrapper | None = None,
+    steering: Steering | None = None,
     on_clip: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[ClipPlan, Video, Tensor]]:
     """The planned clips that are not done yet, as they come, each with the latents (C, F, H, W) that it came from.
@@ -66,7 +66,7 @@ def make_clips(
         plans: see `plan_clips`.
         done: clip ids that are passed over.
         batch_size: clips in one call of the generator.
-        wrap_scheduler: see `Sampler.latents`.
+        steering: how to come to latents; by default the sampler's own way.
         on_clip: called for every plan, the ones passed over included.
     """
     waiting = [plan for plan in plans if plan.clip_id not in done]
@@ -75,7 +75,11 @@ def make_clips(
     for begin in range(0, len(waiting), batch_size):
         batch = waiting[begin : begin + batch_size]
         seeds = [plan.seed for plan in batch]
-        latents = generator.sampler.latents([plan.text for plan in batch], seeds, wrap_scheduler=wrap_scheduler)
+        texts = [plan.text for plan in batch]
+        if steering is None:
+            latents = generator.sampler.latents(texts, seeds)
+        else:
+            latents = steering.latents(generator, texts, seeds)
         for plan, video, its_latents in zip(batch, generator.codec.decode(latents, seeds), latents, strict=True):
             yield plan, video, its_latents
             on_clip()

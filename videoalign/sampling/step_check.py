@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from videoalign.contracts.generator import Generator, SchedulerWrapper
+from videoalign.contracts.generator import Generator, Steering
 from videoalign.sampling.generate import ClipPlan
 
 NUM_CHECKED = 2
@@ -39,7 +39,7 @@ class StepCheck:
     def __init__(
         self,
         generator: Generator,
-        wrap_scheduler: SchedulerWrapper | None,
+        steering: Steering | None,
         on_note: Callable[[str], None],
         *,
         wanted: bool,
@@ -48,11 +48,11 @@ class StepCheck:
 
         Args:
             generator: makes the clips.
-            wrap_scheduler: as they are made with it.
+            steering: as they are made with it; none that searches.
             on_note: called with one line where the steps are too coarse.
             wanted: False for no check at all.
         """
-        self.generator, self.wrap_scheduler, self.on_note, self.wanted = generator, wrap_scheduler, on_note, wanted
+        self.generator, self.steering, self.on_note, self.wanted = generator, steering, on_note, wanted
         self.seen: list[tuple[ClipPlan, Tensor]] = []
 
     def after(self, plan: ClipPlan, latents: Tensor) -> None:
@@ -68,12 +68,11 @@ class StepCheck:
             return
         self.wanted = False
         steps = self.generator.sampler.num_steps
-        finer = self.generator.sampler.latents(
-            [plan.text for plan, _ in self.seen],
-            [plan.seed for plan, _ in self.seen],
-            num_steps=2 * steps,
-            wrap_scheduler=self.wrap_scheduler,
-        )
+        texts, seeds = [plan.text for plan, _ in self.seen], [plan.seed for plan, _ in self.seen]
+        if self.steering is None:
+            finer = self.generator.sampler.latents(texts, seeds, num_steps=2 * steps)
+        else:
+            finer = self.steering.latents(self.generator, texts, seeds, num_steps=2 * steps)
         error = step_error(torch.stack([latents for _, latents in self.seen]).to(finer), finer)
         if not error <= COARSE:
             self.on_note(self._note(steps, error))

@@ -167,7 +167,7 @@ def test_an_adapter_is_its_weights_and_its_settings(root: Path) -> None:
 
     def make(scale: float = 1.0) -> Dataset:
         generator = open_generator(model, adapter, scale=scale)
-        return generate(generator, [TEXT], root / "d", QUICK, variant=variant_name(adapter, None, None, 1.0))
+        return generate(generator, [TEXT], root / "d", QUICK, variant=variant_name(adapter, None))
 
     def judge() -> None:
         config = EvaluateConfig(num_steps=1, per_prompt=2)
@@ -204,14 +204,14 @@ def test_a_guide_is_its_weights_and_its_use(root: Path) -> None:
 
     def make(weights: dict[str, float] | None = None, strength: float = 1.0) -> int:
         wrap = guide_wrapper(generator, root / "guide", weights, strength)
-        return len(generate(generator, [TEXT], root / "d", QUICK, variant="guided", wrap_scheduler=wrap).clips())
+        return len(generate(generator, [TEXT], root / "d", QUICK, variant="guided", steering=wrap).clips())
 
     assert (make(), make(), make({"VQ": 1.0}), make(strength=2.0)) == (1, 1, 2, 3)
     assert make(dict.fromkeys(("VQ", "MQ", "TA"), 1 / 3)) == 3  # what None means
     add_to_weights("guide", "model.safetensors")(root)
     assert make() == 4
     with pytest.raises(ConfigError, match="got something without 'identity'"):
-        generate(generator, [TEXT], root / "d", QUICK, wrap_scheduler=lambda scheduler, text: scheduler)  # type: ignore[arg-type]
+        generate(generator, [TEXT], root / "d", QUICK, steering=lambda scheduler, text: scheduler)  # type: ignore[arg-type]
 
 
 def test_precision_is_part_of_a_clips_key(root: Path) -> None:

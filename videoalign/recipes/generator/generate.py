@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from videoalign.flow.condition import Condition
     from videoalign.models.generators.generator import PipelineGenerator
+    from videoalign.models.latent_reward import LatentRewardModel
     from videoalign.sampling.guided import RewardGuide
 
 GUIDE_FILES = ("*.safetensors", "latent_reward.json")
@@ -67,7 +68,7 @@ def generate(
     config: GenerateConfig | None = None,
     *,
     variant: str = "",
-    wrap_scheduler: Steering | None = None,
+    steering: Steering | None = None,
     info: DatasetInfo | None = None,
     progress: Progress = silent,
     on_note: Callable[[str], None] = lambda _: None,
@@ -83,7 +84,7 @@ def generate(
         out: dataset, or its folder, made when absent.
         config: how many and how.
         variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
-        wrap_scheduler: see `Sampler.latents`.
+        steering: see `make_clips`; such as what `guide_wrapper` makes.
         info: dimensions of a new dataset, the default three when absent; one that is there must have the same.
         progress: counts clips.
         on_note: called with what `StepCheck` says of the sampler.
@@ -97,7 +98,7 @@ def generate(
     if not prompts:
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
     generator.conditioner.check([p.text if isinstance(p, Prompt) else p for p in prompts])
-    identity = clip_identity(generator, wrap_scheduler)
+    identity = clip_identity(generator, steering)
     dataset = out if isinstance(out, Dataset) else _opened(out, info)
     records = dataset.own_prompts(prompts)
     dataset.add(prompts=records)
@@ -106,9 +107,11 @@ def generate(
     plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
     done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
-    check = StepCheck(generator, wrap_scheduler, on_note, wanted=config.check_steps and not there)
+    check = StepCheck(
+        generator, steering, on_note, wanted=config.check_steps and not there and not (steering and steering.searches)
+    )
     with progress("generate", len(plans)) as advance:
-        how: dict[str, Any] = {"done": done, "wrap_scheduler": wrap_scheduler, "batch_size": config.batch_size}
+        how: dict[str, Any] = {"done": done, "steering": steering, "batch_size": config.batch_size}
         try:
             for plan, video, latents in make_clips(generator, plans, on_clip=advance, **how):
                 made.append((_store(dataset, plan, video, name), latents))
@@ -136,7 +139,7 @@ def sample(
     config: SampleConfig | None = None,
     *,
     variant: str = "",
-    wrap_scheduler: Steering | None = None,
+    steering: Steering | None = None,
     fresh: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
@@ -152,7 +155,7 @@ def sample(
     generator = generator.changed(config.of_model())
     generator.conditioner.check(prompts)
     records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
-    identity = clip_identity(generator, wrap_scheduler)
+    identity = clip_identity(generator, steering)
     identity["settings"] |= config.model_dump(include={"per_prompt", "seed"})
     identity |= {"command": "sample", "variant": variant, "prompts": list(prompts)}
     folder = claim_folder(out, identity, fresh=fresh)
@@ -161,7 +164,7 @@ def sample(
     done = {clip_id for clip_id, path in paths.items() if path.is_file()}
     with progress("sample", len(plans)) as advance:
         for plan, video, _ in make_clips(
-            generator, plans, done=done, wrap_scheduler=wrap_scheduler, on_clip=advance, batch_size=config.batch_size
+            generator, plans, done=done, steering=steering, on_clip=advance, batch_size=config.batch_size
         ):
             write_video(paths[plan.clip_id], video)
     return [paths[plan.clip_id] for plan in plans]
@@ -203,11 +206,20 @@ def open_generator(
 
 @dataclass(frozen=True)
 class GuideSteering:
-    """Puts a `GuidedScheduler` around a generator's own for one call."""
+    """Samples with a `GuidedScheduler` around the generator's own; a `Steering`."""
 
     guide: RewardGuide
     identity: dict[str, Any]
     """The reward and how it is used."""
+    name: str
+    """Of the reward's folder."""
+    searches = False
+
+    def latents(
+        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+    ) -> Tensor:
+        """See `Steering`."""
+        return generator.sampler.latents(prompts, seeds, num_steps=num_steps, wrap_scheduler=self)
 
     def __call__(self, scheduler: Any, condition: Condition) -> Any:
         """See `SchedulerWrapper`."""
@@ -216,10 +228,24 @@ class GuideSteering:
         return GuidedScheduler(scheduler, self.guide, condition)
 
 
+def open_guide(generator: Generator, guide: str | Path) -> LatentRewardModel:
+    """A noisy-latent reward from its folder, where the generator is.
+
+    Raises:
+        ModelError: no reward there, or one of another generator.
+    """
+    from videoalign.models.latent_reward import LatentRewardModel
+
+    reward = LatentRewardModel.from_pretrained(guide).to(generator.device)
+    for transformer in generator.outline.transformers.values():
+        reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
+    return reward
+
+
 def guide_wrapper(
     generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
 ) -> GuideSteering:
-    """What `Sampler.latents` takes to steer with a noisy-latent reward.
+    """What `generate` takes to steer with a noisy-latent reward, and `Sampler.latents` as ``wrap_scheduler``.
 
     Args:
         generator: that the reward was made for.
@@ -232,49 +258,37 @@ def guide_wrapper(
         ConfigError: an unknown dimension, or a number out of range.
     """
     from videoalign.models.digest import folder_digest
-    from videoalign.models.latent_reward import LatentRewardModel
     from videoalign.sampling.guided import RewardGuide
 
-    reward = LatentRewardModel.from_pretrained(guide).to(generator.device)
-    for transformer in generator.outline.transformers.values():
-        reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
+    reward = open_guide(generator, guide)
     if weights is None:
         weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
     steering = RewardGuide(reward, weights, strength)
     use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
-    return GuideSteering(steering, {"reward": folder_digest(guide, *GUIDE_FILES), **use})
+    identity = {"reward": folder_digest(guide, *GUIDE_FILES), **use}
+    return GuideSteering(steering, identity, Path(guide).resolve().name)
 
 
-def variant_name(
-    adapter: str | Path | None,
-    guide: str | Path | None,
-    weights: Mapping[str, float] | None,
-    strength: float,
-    *,
-    scale: float = 1.0,
-) -> str:
-    """A short name for what was done to a model: the names of adapter and guide with a hash of their files and use.
+def variant_name(adapter: str | Path | None, steering: Steering | None, *, scale: float = 1.0) -> str:
+    """A short name for what was done to a model: the names of adapter and steering with a hash of their files and use.
 
     Empty for a model as it is.
 
     Raises:
         ModelError: no adapter there.
     """
-    from videoalign.models.digest import folder_digest
-
     parts = []
     if adapter is not None:
         from videoalign.models.adapter_files import adapter_file_digest
 
         name = Path(adapter).resolve().name.removesuffix(".safetensors")
         parts.append(f"{name}-{fingerprint([adapter_file_digest(adapter), scale])[:8]}")
-    if guide is not None:
-        use = fingerprint([folder_digest(guide, *GUIDE_FILES), dict(weights) if weights else None, strength])
-        parts.append(f"{Path(guide).resolve().name}-{use[:8]}")
+    if steering is not None:
+        parts.append(f"{steering.name}-{fingerprint(steering.identity)[:8]}")
     return "+".join(parts)
 
 
-def clip_identity(generator: Generator, wrap_scheduler: Steering | None = None) -> dict[str, Any]:
+def clip_identity(generator: Generator, steering: Steering | None = None) -> dict[str, Any]:
     """All that decides a clip besides its prompt and seed: ``model``, ``settings`` and ``guide``.
 
     Raises:
@@ -282,16 +296,16 @@ def clip_identity(generator: Generator, wrap_scheduler: Steering | None = None) 
     """
     model = generator.clip_identity()
     settings = {name: model.pop(name) for name in ("num_steps", "guidance_scale", "negative_prompt", "fps")}
-    return {"model": model, "settings": settings, "guide": _guide_identity(wrap_scheduler)}
+    return {"model": model, "settings": settings, "guide": _guide_identity(steering)}
 
 
-def _guide_identity(wrap_scheduler: Steering | None) -> dict[str, Any] | None:
-    if wrap_scheduler is None:
+def _guide_identity(steering: Steering | None) -> dict[str, Any] | None:
+    if steering is None:
         return None
-    identity: dict[str, Any] | None = getattr(wrap_scheduler, "identity", None)
+    identity: dict[str, Any] | None = getattr(steering, "identity", None)
     if identity is None:
         raise ConfigError(
-            "wrap_scheduler: got something without 'identity', which says what it does to a clip; without it clips "
+            "steering: got something without 'identity', which says what it does to a clip; without it clips "
             "could not be told apart. Give what guide_wrapper makes, or an object with such an attribute."
         )
     return identity

@@ -1,0 +1,75 @@
+"""Searches by name, from the command line and into a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.generator.test_clip_keys import QUICK, TEXT
+from videoalign.cli.main import main
+from videoalign.errors import ConfigError
+from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+from videoalign.recipes.generator.generate import generate, open_generator
+from videoalign.recipes.generator.searches import open_search, require_way
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("searches")
+    generator = small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS.changed({"height": 64, "width": 64}))
+    generator.save_pretrained(root / "model")
+    transformer = generator.network.transformers["transformer"]
+    LatentRewardModel.from_transformer(transformer, ["VQ", "MQ"], num_blocks=1).save_pretrained(root / "guide")
+    return root
+
+
+def test_every_search_and_all_that_decides_it_makes_clips_of_its_own(root: Path) -> None:
+    generator = open_generator(root / "model")
+    asked = (
+        ("early-best", root / "guide", {"candidates": 2}),
+        ("early-best", root / "guide", {"candidates": 3}),
+        ("particles", root / "guide", {"candidates": 2}),
+        ("particles", root / "guide", {"candidates": 2, "strength": 3.0}),
+        ("best-of-n", "oracle", {"candidates": 2}),
+    )
+    for number, (way, reward, options) in enumerate(asked):
+        for _ in range(2):
+            search = open_search(way, generator, reward, {"VQ": 1.0}, **options)
+            dataset = generate(generator, [TEXT], root / "d", QUICK, variant=search.name, steering=search)
+            assert len(dataset.clips()) == number + 1
+        assert dataset.clips()[-1].generator.endswith(way)
+
+
+def test_weights_that_are_left_out_are_equal_and_sum_to_one(root: Path) -> None:
+    generator = open_generator(root / "model")
+    both = {"VQ": 0.5, "MQ": 0.5}
+    for way in ("early-best", "particles"):
+        assert open_search(way, generator, root / "guide", None).identity["weights"] == both
+
+
+def test_the_command_line_samples_by_search_and_refuses_what_does_not_fit(root: Path, capsys) -> None:
+    common = ["sample", "--model", str(root / "model"), "--prompt", TEXT, "num_steps=2", "--out"]
+    guide = ["--guide", str(root / "guide")]
+    assert main([*common, str(root / "s"), "--steer", "early-best", "--candidates", "2", *guide]) == 0
+    assert len(list((root / "s").glob("*.mp4"))) == 1
+    for number, (given, said) in enumerate(
+        (
+            (["--steer", "early"], "--steer: there is no way 'early'; wanted nrg, best-of-n, early-best, particles."),
+            (["--steer", "particles"], "--steer particles: asks a reward, but there is no --guide"),
+            (["--steer", "best-of-n", *guide], "--steer best-of-n: asks a reward, but there is no --judge"),
+            ([*guide, "--judge", "oracle"], "--steer nrg: asks --guide alone; leave --judge out."),
+            (["--steer", "early-best", *guide, "--candidates", "0"], "num: must be at least 1 candidate; got 0"),
+        )
+    ):
+        assert main([*common, str(root / f"bad{number}"), *given]) == 2
+        assert said in capsys.readouterr().err
+        assert not (root / f"bad{number}").exists()
+
+
+def test_a_way_must_have_its_reward() -> None:
+    require_way("nrg", guide=True, judge=False)
+    require_way("best-of-n", guide=False, judge=True)
+    with pytest.raises(ConfigError, match="Did you mean 'particles'"):
+        require_way("particle", guide=True, judge=False)
