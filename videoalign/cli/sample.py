@@ -22,7 +22,7 @@ from videoalign.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from videoalign.contracts.generator import Steering
+    from videoalign.recipes.generator.steering import Steer
 
 Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 Adapter = Annotated[
@@ -44,7 +44,13 @@ Weights = Annotated[
     str | None, typer.Option("--weights", help="Weight of each dimension of guide or judge, as in VQ=1.")
 ]
 Strength = Annotated[float, typer.Option("--strength", help="How hard the guide pulls; 0 not at all.")]
-Steer = Annotated[
+Hold = Annotated[
+    str | None,
+    typer.Option(
+        "--hold", metavar="others", help="Keep what has no weight where the unguided clip has it; twice the time."
+    ),
+]
+SteerOption = Annotated[
     str | None,
     typer.Option(
         "--steer",
@@ -80,7 +86,8 @@ def generate(
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
-    steer: Steer = None,
+    hold: Hold = None,
+    steer: SteerOption = None,
     judge: Judge = None,
     candidates: Candidates = 4,
     device: Device = "auto",
@@ -97,8 +104,8 @@ def generate(
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
     place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
-    ask = {"steer": steer, "judge": judge, "candidates": candidates, "weights": weights, "strength": strength}
-    generator, steering = _open(model, adapter, guide, ask, place)
+    steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
+    generator, steering = _open(model, adapter, steer_as, place)
     dataset = run(generator, read.texts, out, options, **steering, progress=progress, on_note=print_note)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
@@ -117,7 +124,8 @@ def sample(
     guide: Guide = None,
     weights: Weights = None,
     strength: Strength = 1.0,
-    steer: Steer = None,
+    hold: Hold = None,
+    steer: SteerOption = None,
     judge: Judge = None,
     candidates: Candidates = 4,
     device: Device = "auto",
@@ -132,33 +140,34 @@ def sample(
 
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
     place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
-    ask = {"steer": steer, "judge": judge, "candidates": candidates, "weights": weights, "strength": strength}
-    generator, steering = _open(model, adapter, guide, ask, place)
+    steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
+    generator, steering = _open(model, adapter, steer_as, place)
     for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
         print(path)
 
 
-def _open(
-    model: str, adapter: Path | None, guide: Path | None, ask: dict[str, Any], place: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
+def _asked(
+    way: str | None,
+    guide: Path | None,
+    judge: str | None,
+    weights: str | None,
+    strength: float,
+    hold: str | None,
+    candidates: int,
+) -> Steer:
+    from videoalign.recipes.generator.steering import Steer
+
+    how: dict[str, Any] = {"strength": strength, "hold": hold, "candidates": candidates}
+    return Steer(way=way, guide=guide, judge=judge, weights=parse_weights(weights), **how)
+
+
+def _open(model: str, adapter: Path | None, steer: Steer, place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The generator, and how it is steered, as `recipes.generate` takes it."""
     from videoalign.errors import ConfigError
-    from videoalign.recipes.generator.generate import guide_wrapper, open_generator, variant_name
-    from videoalign.recipes.generator.searches import GRADIENT, open_search, require_way
+    from videoalign.recipes.generator.generate import open_generator, variant_name
 
-    way, reward, weights = ask["steer"], guide or ask["judge"], parse_weights(ask["weights"])
-    if way is not None or reward is not None:
-        way = way or GRADIENT
-        require_way(way, guide=guide is not None, judge=ask["judge"] is not None)
-    elif weights is not None:
-        raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")
     if adapter is None and place["scale"] != 1.0:
         raise ConfigError("--adapter-strength: there is no --adapter; give its folder or file.")
     generator = open_generator(model, adapter, **place)
-    steering: Steering | None = None
-    if way == GRADIENT:
-        steering = guide_wrapper(generator, reward, weights, ask["strength"])
-    elif way is not None:
-        search = {"candidates": ask["candidates"], "strength": ask["strength"]}
-        steering = open_search(way, generator, reward, weights, **search)
+    steering = steer.open(generator)
     return generator, {"variant": variant_name(adapter, steering, scale=place["scale"]), "steering": steering}

@@ -100,15 +100,9 @@ class RewardGuide:
 
     def gradient(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Gradient of sum_k w_k r_k with respect to the latents, float32, shape of ``x_t``; see `adjust`."""
-        with torch.inference_mode(False), torch.enable_grad(), _frozen(self.reward):
-            x = x_t.detach().float().clone().requires_grad_(True)
-            scores = self.reward.score(x, t.clone(), condition.detach())  # (B, D)
+        with _differentiable(self.reward, x_t, t, condition) as (x, scores):
             (gradient,) = torch.autograd.grad((scores * self._weights(scores)).sum(), x)
-        if not bool(torch.isfinite(gradient).all()):
-            raise ModelError(
-                "guide: the latent reward's gradient is not finite. Train it again, or use another strength."
-            )
-        return gradient
+        return _finite(gradient)
 
     def _weights(self, scores: Tensor) -> Tensor:
         """(B, D), those of ``scores``."""
@@ -122,6 +116,17 @@ class RewardGuide:
                 )
             columns.append(column.expand(len(scores)))
         return torch.stack(columns, 1)
+
+
+def dimension_gradients(reward: LatentReward, x_t: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+    """Scores (B, D), and the gradient of each dimension's with respect to the latents, float32 (B, D, ...).
+
+    Raises:
+        ModelError: a gradient is not finite.
+    """
+    with _differentiable(reward, x_t, t, condition) as (x, scores):
+        each = [torch.autograd.grad(column.sum(), x, retain_graph=True)[0] for column in scores.unbind(1)]
+    return scores.detach(), _finite(torch.stack(each, 1))
 
 
 class GuidedScheduler:
@@ -216,6 +221,20 @@ def _check_flow(scheduler: Any) -> None:
             f"guide: {type(scheduler).__name__} does not follow a flow (prediction_type {kind}). "
             "Use a flow-matching scheduler, such as FlowMatchEulerDiscreteScheduler."
         )
+
+
+@contextmanager
+def _differentiable(reward: Any, x_t: Tensor, t: Tensor, condition: Condition) -> Iterator[tuple[Tensor, Tensor]]:
+    """Latents in float32 and their scores (B, D) with a graph between them, inside any mode."""
+    with torch.inference_mode(False), torch.enable_grad(), _frozen(reward):
+        x = x_t.detach().float().clone().requires_grad_(True)
+        yield x, reward.score(x, t.clone(), condition.detach())
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    if not bool(torch.isfinite(gradient).all()):
+        raise ModelError("guide: the latent reward's gradient is not finite. Train it again, or use another strength.")
+    return gradient
 
 
 @contextmanager

@@ -24,11 +24,11 @@ from videoalign.recipes.generator.generate import (
     GenerateConfig,
     SampleConfig,
     generate,
-    guide_wrapper,
     open_generator,
     sample,
     variant_name,
 )
+from videoalign.recipes.generator.steering import guide_wrapper
 
 TEXT = "a red circle moves left"
 QUICK = GenerateConfig(num_steps=1)

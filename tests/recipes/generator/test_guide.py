@@ -28,8 +28,8 @@ from videoalign.flow.condition import Condition
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
-from videoalign.recipes.generator.generate import guide_wrapper
 from videoalign.recipes.generator.guide import GuideTrainConfig, labelled_pairs, latent_groups, train_guide
+from videoalign.recipes.generator.steering import guide_wrapper
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.latent_reward import LatentGroup, accuracy_by_noise
 from videoalign.video.files import write_video

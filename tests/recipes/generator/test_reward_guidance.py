@@ -134,6 +134,25 @@ def test_a_window_leaves_the_other_steps_alone() -> None:
     assert not torch.equal(velocities[0.0, 0.7][first], velocities[0.0, 1.0][first])
 
 
+def test_what_has_no_weight_can_be_held() -> None:
+    """A dimension that is another one under a second name cannot rise where that is held."""
+
+    class Twice(Brighter):
+        def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            return super().score(x_t, t, condition).repeat(1, 2)
+
+    pipe = build("WanPipeline")
+    constants = PipelineGenerator(pipe).network.constants
+    reward = Twice.from_transformer(pipe.transformer, ["VQ", "MQ"], num_blocks=1, constants=constants).eval()
+    own = call(pipe, "WanPipeline")
+    guidance = RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0, hold="others")
+    torch.testing.assert_close(call(pipe, "WanPipeline"), own, atol=1e-4, rtol=1e-4)
+    guidance.detach()
+    with pytest.raises(ConfigError, match="hold: got 'all'; wanted 'others'"):
+        RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, hold="all")  # type: ignore[arg-type]
+    assert not pipe.transformer._forward_pre_hooks
+
+
 def test_a_transformer_in_half_precision_is_steered() -> None:
     pipe = build("WanPipeline")
     reward = reward_of(pipe, Brighter)

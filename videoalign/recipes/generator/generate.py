@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +26,7 @@ from videoalign.video.files import write_video
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from videoalign.flow.condition import Condition
     from videoalign.models.generators.generator import PipelineGenerator
-    from videoalign.models.latent_reward import LatentRewardModel
-    from videoalign.sampling.guided import RewardGuide
-
-GUIDE_FILES = ("*.safetensors", "latent_reward.json")
-"""Files of a guide's folder that decide what it does."""
 
 FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written; a run that stops makes at most so many again."""
@@ -84,7 +77,7 @@ def generate(
         out: dataset, or its folder, made when absent.
         config: how many and how.
         variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
-        steering: see `make_clips`; such as what `guide_wrapper` makes.
+        steering: see `make_clips`; such as what `steering.guide_wrapper` makes.
         info: dimensions of a new dataset, the default three when absent; one that is there must have the same.
         progress: counts clips.
         on_note: called with what `StepCheck` says of the sampler.
@@ -204,71 +197,6 @@ def open_generator(
     return generator
 
 
-@dataclass(frozen=True)
-class GuideSteering:
-    """Samples with a `GuidedScheduler` around the generator's own; a `Steering`."""
-
-    guide: RewardGuide
-    identity: dict[str, Any]
-    """The reward and how it is used."""
-    name: str
-    """Of the reward's folder."""
-    searches = False
-
-    def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
-    ) -> Tensor:
-        """See `Steering`."""
-        return generator.sampler.latents(prompts, seeds, num_steps=num_steps, wrap_scheduler=self)
-
-    def __call__(self, scheduler: Any, condition: Condition) -> Any:
-        """See `SchedulerWrapper`."""
-        from videoalign.sampling.guided import GuidedScheduler
-
-        return GuidedScheduler(scheduler, self.guide, condition)
-
-
-def open_guide(generator: Generator, guide: str | Path) -> LatentRewardModel:
-    """A noisy-latent reward from its folder, where the generator is.
-
-    Raises:
-        ModelError: no reward there, or one of another generator.
-    """
-    from videoalign.models.latent_reward import LatentRewardModel
-
-    reward = LatentRewardModel.from_pretrained(guide).to(generator.device)
-    for transformer in generator.outline.transformers.values():
-        reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
-    return reward
-
-
-def guide_wrapper(
-    generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
-) -> GuideSteering:
-    """What `generate` takes to steer with a noisy-latent reward, and `Sampler.latents` as ``wrap_scheduler``.
-
-    Args:
-        generator: that the reward was made for.
-        guide: folder of the reward.
-        weights: by dimension; None weighs all the same, with a sum of 1.
-        strength: see `sampling.guided.RewardGuide`.
-
-    Raises:
-        ModelError: no reward there, or one of another generator.
-        ConfigError: an unknown dimension, or a number out of range.
-    """
-    from videoalign.models.digest import folder_digest
-    from videoalign.sampling.guided import RewardGuide
-
-    reward = open_guide(generator, guide)
-    if weights is None:
-        weights = {name: 1 / len(reward.dimensions) for name in reward.dimensions}
-    steering = RewardGuide(reward, weights, strength)
-    use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
-    identity = {"reward": folder_digest(guide, *GUIDE_FILES), **use}
-    return GuideSteering(steering, identity, Path(guide).resolve().name)
-
-
 def variant_name(adapter: str | Path | None, steering: Steering | None, *, scale: float = 1.0) -> str:
     """A short name for what was done to a model: the names of adapter and steering with a hash of their files and use.
 
@@ -306,7 +234,7 @@ def _guide_identity(steering: Steering | None) -> dict[str, Any] | None:
     if identity is None:
         raise ConfigError(
             "steering: got something without 'identity', which says what it does to a clip; without it clips "
-            "could not be told apart. Give what guide_wrapper makes, or an object with such an attribute."
+            "could not be told apart. Give what steering.guide_wrapper makes, or an object with such an attribute."
         )
     return identity
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from videoalign.contracts.reward import LatentReward
-from videoalign.errors import ModelError
+from videoalign.errors import ConfigError, ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.families import Family, family_of
 from videoalign.models.generators.packed import PackedScheduler
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.sampling.guided import GuidedScheduler, RewardGuide
+from videoalign.sampling.holding import HoldingGuide
 
 
 class RewardGuidance(GuidedScheduler):
@@ -41,6 +42,7 @@ class RewardGuidance(GuidedScheduler):
         strength: float = 1.0,
         max_ratio: float | None = None,
         window: tuple[float, float] = (0.0, 1.0),
+        hold: Literal["others"] | None = None,
         condition: Condition,
     ) -> None:
         """
@@ -51,13 +53,18 @@ class RewardGuidance(GuidedScheduler):
             strength: 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm.
             window: times t at which it acts.
+            hold: ``others`` takes off the gradient what would change the scores of dimensions without weight, step by
+                step; see `HoldingGuide`.
             condition: of the samples to come, a row each; one row serves a batch of any size.
 
         Raises:
             ConfigError: see `RewardGuide`.
             ModelError: the scheduler is not a flow-matching one.
         """
-        guide = RewardGuide(reward, weights, strength, max_ratio=max_ratio, window=window)
+        if hold not in (None, "others"):
+            raise ConfigError(f"hold: got '{hold}'; wanted 'others', or None to let them go.")
+        kind = RewardGuide if hold is None else HoldingGuide
+        guide = kind(reward, weights, strength, max_ratio=max_ratio, window=window)
         super().__init__(scheduler, guide, condition)
         self.__dict__["_ear"] = None
 
@@ -71,6 +78,7 @@ class RewardGuidance(GuidedScheduler):
         strength: float = 1.0,
         max_ratio: float | None = None,
         window: tuple[float, float] = (0.0, 1.0),
+        hold: Literal["others"] | None = None,
     ) -> Self:
         """Steers every call of a pipeline from now on, until `detach`.
 
@@ -85,6 +93,7 @@ class RewardGuidance(GuidedScheduler):
             strength: 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm.
             window: times t at which it acts.
+            hold: as of the class.
 
         Raises:
             ConfigError: see `RewardGuide`.
@@ -99,8 +108,9 @@ class RewardGuidance(GuidedScheduler):
         model = reward if isinstance(reward, LatentRewardModel) else LatentRewardModel.from_pretrained(reward)
         for transformer in transformers:
             model.require_base(type(pipe).__name__, transformer.config)
-        options: dict[str, Any] = {"weights": weights, "strength": strength, "max_ratio": max_ratio, "window": window}
-        made = cls(pipe.scheduler, model.to(transformers[0].device), **options, condition=Condition({}))
+        options: dict[str, Any] = {"strength": strength, "max_ratio": max_ratio, "window": window, "hold": hold}
+        reward = model.to(transformers[0].device)
+        made = cls(pipe.scheduler, reward, weights=weights, **options, condition=Condition({}))
         made.__dict__["_ear"] = ear = _Ear(pipe, family, model, transformers)
         pipe.scheduler = ear.facing(made)
         return made

@@ -12,7 +12,7 @@ from videoalign.errors import ConfigError
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generator.generate import generate, open_generator
-from videoalign.recipes.generator.searches import open_search, require_way
+from videoalign.recipes.generator.steering import Steer
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +27,32 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_search_and_all_that_decides_it_makes_clips_of_its_own(root: Path) -> None:
     generator = open_generator(root / "model")
+    guide, weights = root / "guide", {"VQ": 1.0}
     asked = (
-        ("early-best", root / "guide", {"candidates": 2}),
-        ("early-best", root / "guide", {"candidates": 3}),
-        ("particles", root / "guide", {"candidates": 2}),
-        ("particles", root / "guide", {"candidates": 2, "strength": 3.0}),
-        ("best-of-n", "oracle", {"candidates": 2}),
+        Steer(guide=guide, weights=weights),
+        Steer(guide=guide, weights=weights, hold="others"),
+        Steer(way="early-best", guide=guide, weights=weights, candidates=2),
+        Steer(way="early-best", guide=guide, weights=weights, candidates=3),
+        Steer(way="particles", guide=guide, weights=weights, candidates=2),
+        Steer(way="particles", guide=guide, weights=weights, candidates=2, strength=3.0),
+        Steer(way="best-of-n", judge="oracle", weights=weights, candidates=2),
     )
-    for number, (way, reward, options) in enumerate(asked):
+    for number, steer in enumerate(asked):
         for _ in range(2):
-            search = open_search(way, generator, reward, {"VQ": 1.0}, **options)
-            dataset = generate(generator, [TEXT], root / "d", QUICK, variant=search.name, steering=search)
+            steering = steer.open(generator)
+            assert steering is not None
+            dataset = generate(generator, [TEXT], root / "d", QUICK, variant=steering.name, steering=steering)
             assert len(dataset.clips()) == number + 1
-        assert dataset.clips()[-1].generator.endswith(way)
+        assert dataset.clips()[-1].generator.endswith("guide" if number < 2 else str(steer.way))
+    assert Steer().open(generator) is None
 
 
 def test_weights_that_are_left_out_are_equal_and_sum_to_one(root: Path) -> None:
     generator = open_generator(root / "model")
     both = {"VQ": 0.5, "MQ": 0.5}
-    for way in ("early-best", "particles"):
-        assert open_search(way, generator, root / "guide", None).identity["weights"] == both
+    for way in ("nrg", "early-best", "particles"):
+        steering = Steer(way=way, guide=root / "guide").open(generator)
+        assert steering is not None and steering.identity["weights"] == both
 
 
 def test_the_command_line_samples_by_search_and_refuses_what_does_not_fit(root: Path, capsys) -> None:
@@ -61,6 +67,9 @@ def test_the_command_line_samples_by_search_and_refuses_what_does_not_fit(root: 
             (["--steer", "best-of-n", *guide], "--steer best-of-n: asks a reward, but there is no --judge"),
             ([*guide, "--judge", "oracle"], "--steer nrg: asks --guide alone; leave --judge out."),
             (["--steer", "early-best", *guide, "--candidates", "0"], "num: must be at least 1 candidate; got 0"),
+            ([*guide, "--hold", "all", "--weights", "VQ=1"], "--hold: got 'all'; wanted others, or nothing."),
+            ([*guide, "--hold", "others"], "--hold others: is for --guide with --weights of some dimensions"),
+            ([*guide, "--hold", "others", "--weights", "VQ=1,MQ=1"], "every dimension has a weight"),
         )
     ):
         assert main([*common, str(root / f"bad{number}"), *given]) == 2
@@ -69,7 +78,7 @@ def test_the_command_line_samples_by_search_and_refuses_what_does_not_fit(root: 
 
 
 def test_a_way_must_have_its_reward() -> None:
-    require_way("nrg", guide=True, judge=False)
-    require_way("best-of-n", guide=False, judge=True)
+    assert Steer(guide=Path("guide")).way == "nrg"
+    assert Steer(way="best-of-n", judge="oracle").way == "best-of-n"
     with pytest.raises(ConfigError, match="Did you mean 'particles'"):
-        require_way("particle", guide=True, judge=False)
+        Steer(way="particle", guide=Path("guide"))

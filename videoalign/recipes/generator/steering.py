@@ -1,0 +1,199 @@
+"""Other ways from prompts and seeds to latents than the sampler's own: the pull of a gradient, and searches by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videoalign.contracts.generator import Generator, Steering
+from videoalign.contracts.reward import Guide
+from videoalign.errors import ConfigError, did_you_mean
+from videoalign.flow.condition import Condition
+from videoalign.models.digest import folder_digest
+from videoalign.models.latent_reward import LatentRewardModel
+from videoalign.recipes.judges import open_judge
+from videoalign.sampling.guided import GuidedScheduler, RewardGuide
+from videoalign.sampling.holding import HoldingGuide, PathScores
+from videoalign.sampling.searches import BestOfN, EarlyBest, Particles
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GUIDE_FILES = ("*.safetensors", "latent_reward.json")
+"""Files of a guide's folder that decide what it does."""
+
+GRADIENT = "nrg"
+"""Name of the way that pulls with the gradient of the reward."""
+BY_JUDGE = "best-of-n"
+BY_GUIDE = ("early-best", "particles")
+WAYS = (GRADIENT, BY_JUDGE, *BY_GUIDE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steer:
+    """How clips are steered, as the command line asks for it; by default not at all."""
+
+    way: str | None = None
+    """One of `WAYS`; with a guide `GRADIENT` when nothing is said."""
+    guide: Path | None = None
+    """Folder of a noisy-latent reward."""
+    judge: str | None = None
+    """What `open_judge` takes, for ``best-of-n``."""
+    weights: Mapping[str, float] | None = None
+    """By dimension; None weighs all the same, with a sum of 1."""
+    strength: float = 1.0
+    """Of the gradient and of particles."""
+    hold: str | None = None
+    """``others``: what has no weight stays where the unguided clip has it."""
+    candidates: int = 4
+    """Noises that a search tries for a clip."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: an unknown way, one without its reward or with another, or settings without anything to set.
+        """
+        if self.way is None and (self.guide or self.judge):
+            object.__setattr__(self, "way", GRADIENT)
+        if self.way is not None:
+            self._check_way(self.way)
+        elif self.weights is not None:
+            raise ConfigError("--weights: says how a guide weighs, but there is no --guide; give its folder.")
+        if self.hold not in (None, "others"):
+            raise ConfigError(f"--hold: got '{self.hold}'; wanted others, or nothing.")
+        if self.hold and (self.way != GRADIENT or self.weights is None):
+            raise ConfigError("--hold others: is for --guide with --weights of some dimensions, as in VQ=1.")
+
+    def _check_way(self, way: str) -> None:
+        if way not in WAYS:
+            raise ConfigError(f"--steer: there is no way '{way}'; wanted {', '.join(WAYS)}.{did_you_mean(way, WAYS)}")
+        given = {"--judge": self.judge, "--guide": self.guide}
+        wanted, other = ("--judge", "--guide") if way == BY_JUDGE else ("--guide", "--judge")
+        if not given[wanted]:
+            what = "the folder of a VideoReward, or 'oracle'" if wanted == "--judge" else "what guide train made"
+            raise ConfigError(f"--steer {way}: asks a reward, but there is no {wanted}; give {what}.")
+        if given[other]:
+            raise ConfigError(f"--steer {way}: asks {wanted} alone; leave {other} out.")
+
+    def open(self, generator: Generator) -> Steering | None:
+        """What `generate` takes to steer so; None where nothing is asked for.
+
+        Raises:
+            ModelError: no reward there, or one of another generator.
+            ConfigError: an unknown dimension, or a number out of range.
+        """
+        if self.judge is not None:
+            judge = open_judge(self.judge, device=str(generator.device))
+            return BestOfN(judge, self.weights or _all(judge.dimensions), self.candidates)
+        if self.guide is None:
+            return None
+        if self.way == GRADIENT:
+            made = guide_wrapper if self.hold is None else holding_wrapper
+            return made(generator, self.guide, self.weights, self.strength)
+        guide, digest = open_guide(generator, self.guide), folder_digest(self.guide, *GUIDE_FILES)
+        weights = self.weights or _all(guide.dimensions)
+        if self.way == "early-best":
+            return EarlyBest(guide, weights, self.candidates, digest=digest)
+        return Particles(guide, weights, self.candidates, self.strength, digest=digest)
+
+
+@dataclass(frozen=True)
+class GuideSteering:
+    """Samples with a `GuidedScheduler` around the generator's own; a `Steering`."""
+
+    guide: Guide
+    identity: dict[str, Any]
+    """The reward and how it is used."""
+    name: str
+    """Of the reward's folder."""
+    searches = False
+
+    def latents(
+        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+    ) -> Tensor:
+        """See `Steering`."""
+        return generator.sampler.latents(prompts, seeds, num_steps=num_steps, wrap_scheduler=self)
+
+    def __call__(self, scheduler: Any, condition: Condition) -> Any:
+        """See `SchedulerWrapper`."""
+        return GuidedScheduler(scheduler, self.guide, condition)
+
+
+@dataclass(frozen=True)
+class HoldingSteering:
+    """Samples unguided first, to see the scores on the way, and then holds those without weight at them."""
+
+    reward: LatentRewardModel
+    weights: Mapping[str, float]
+    strength: float
+    identity: dict[str, Any]
+    """The reward and how it is used."""
+    name: str
+    """Of the reward's folder."""
+    searches = False
+
+    def latents(
+        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+    ) -> Tensor:
+        """See `Steering`."""
+        seen = PathScores(self.reward)
+        unguided = GuideSteering(seen, self.identity, self.name)
+        unguided.latents(generator, prompts, seeds, num_steps=num_steps)
+        guide = HoldingGuide(self.reward, self.weights, self.strength, path=seen.scores)
+        return replace(unguided, guide=guide).latents(generator, prompts, seeds, num_steps=num_steps)
+
+
+def guide_wrapper(
+    generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
+) -> GuideSteering:
+    """What `generate` takes to steer with a noisy-latent reward, and `Sampler.latents` as ``wrap_scheduler``.
+
+    Args:
+        generator: that the reward was made for.
+        guide: folder of the reward.
+        weights: by dimension; None weighs all the same, with a sum of 1.
+        strength: see `sampling.guided.RewardGuide`.
+
+    Raises:
+        ModelError: no reward there, or one of another generator.
+        ConfigError: an unknown dimension, or a number out of range.
+    """
+    reward = open_guide(generator, guide)
+    steering = RewardGuide(reward, weights or _all(reward.dimensions), strength)
+    use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
+    identity = {"reward": folder_digest(guide, *GUIDE_FILES), **use}
+    return GuideSteering(steering, identity, Path(guide).resolve().name)
+
+
+def holding_wrapper(
+    generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
+) -> HoldingSteering:
+    """As `guide_wrapper`, for a clip whose dimensions without weight stay where they are; see `HoldingGuide`.
+
+    Raises:
+        ModelError: see `guide_wrapper`.
+        ConfigError: also where every dimension weighs something, so that none is left to hold.
+    """
+    plain, reward = guide_wrapper(generator, guide, weights, strength), open_guide(generator, guide)
+    weights = weights or _all(reward.dimensions)
+    if all(weights.get(name, 0.0) for name in reward.dimensions):
+        raise ConfigError("--hold others: every dimension has a weight, so that no other is left; see --weights.")
+    return HoldingSteering(reward, dict(weights), strength, {**plain.identity, "hold": "others"}, plain.name)
+
+
+def open_guide(generator: Generator, guide: str | Path) -> LatentRewardModel:
+    """A noisy-latent reward from its folder, where the generator is.
+
+    Raises:
+        ModelError: no reward there, or one of another generator.
+    """
+    reward = LatentRewardModel.from_pretrained(guide).to(generator.device)
+    for transformer in generator.outline.transformers.values():
+        reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
+    return reward
+
+
+def _all(dimensions: tuple[str, ...]) -> dict[str, float]:
+    return {name: 1 / len(dimensions) for name in dimensions}
