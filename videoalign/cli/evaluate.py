@@ -73,7 +73,7 @@ def evaluate(
     if as_json:
         print_json(results)
         return
-    _show_win_rates(results["alignment"], results["warnings"])
+    show_win_rates(results["alignment"], results["warnings"])
     for note in (results["judge_note"], results["prompts_note"]):
         if note:
             print(note)
@@ -99,12 +99,13 @@ def quickstart(
     if as_json:
         print_json(results)
         return
-    _show_win_rates(results["alignment"])
+    show_win_rates(results["alignment"])
     _show_guidance(results["guidance"])
     print(f"report: {out / 'report.html'}")
 
 
-def _show_win_rates(alignment: dict[str, dict[str, dict[str, Any]]], warnings: Sequence[str] = ()) -> None:
+def show_win_rates(alignment: dict[str, dict[str, dict[str, Any]]], warnings: Sequence[str] = ()) -> None:
+    """A table of what `compare` gives, a row a method."""
     names = list(next(iter(alignment.values())))
     cells = [
         [method, *(f"{row['win_rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for row in comparison.values())]

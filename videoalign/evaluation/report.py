@@ -115,7 +115,7 @@ def _context(results: Mapping[str, Any], media: ReportMedia) -> dict[str, Any]:
         "guidance_dimensions": [name for name in guidance[0] if name not in ("weights", "details")] if guidance else [],
         "reward": reward,
         "reward_columns": view.reward_columns(reward),
-        "panels": view.curve_panels(media.histories),
+        "panels": [*view.round_panels(results), *view.curve_panels(media.histories)],
         "stages": stages,
         "total_seconds": sum(stages.values()),
         "longest_seconds": max(stages.values(), default=0.0) or 1.0,

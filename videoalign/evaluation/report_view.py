@@ -111,6 +111,31 @@ def weights_text(weights: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight) or "none"
 
 
+def round_panels(results: Mapping[str, Any]) -> list[Panel]:
+    """Charts of a run in rounds: win rates over the base and the teacher's scores, by round; none of another run.
+
+    Args:
+        results: ``rounds`` has a row a round; ``alignment`` is in their order.
+    """
+    rounds, comparisons = results.get("rounds") or [], list(results["alignment"].values())
+    if not rounds:
+        return []
+    wins = {name: [0.5, *(row[name]["win_rate"] for row in comparisons)] for name in comparisons[0]}
+    scores = {name: [row["reward"][name] for row in rounds] for name in rounds[0]["reward"]}
+    told = (
+        ("Wins over the base, by round", "On held-out prompts; round 0 is the base itself.", wins, 0.5),
+        ("Scores by the reward that labels, by round", "Means over the clips that a round begins with.", scores, None),
+    )
+    return [_by_round(title, Markup(escape(caption)), curves, rule) for title, caption, curves, rule in told]
+
+
+def _by_round(title: str, caption: Markup, curves: Mapping[str, Sequence[float]], rule: float | None) -> Panel:
+    lines = [Line(label=name, x=range(len(y)), y=y, colour=colour) for colour, (name, y) in enumerate(curves.items())]
+    ends = "; ".join(f"{line.label} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
+    legend = tuple((Markup(escape(line.label)), line.colour) for line in lines)
+    return Panel(title=title, caption=caption, svg=line_chart(f"{title}. {ends}.", lines, rule=rule), legend=legend)
+
+
 def curve_panels(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Panel]:
     """Charts of training: losses, one a method, then whatever the methods logged of their health.
 

@@ -39,7 +39,12 @@ class LoraSettings(Config):
 
 
 def add_lora(
-    transformer: nn.Module, settings: LoraSettings, *, seed: int = 0, start: Adapter | None = None
+    transformer: nn.Module,
+    settings: LoraSettings,
+    *,
+    seed: int = 0,
+    start: Adapter | None = None,
+    keep_start: bool = True,
 ) -> dict[str, nn.Parameter]:
     """Puts a new adapter on the transformer, which stays the same function until the adapter is trained.
 
@@ -50,8 +55,9 @@ def add_lora(
         transformer: changed in place; all its other weights are frozen.
         settings: size and place.
         seed: draws the first factor of each update; the second starts at zero.
-        start: what the adapter starts from instead; a frozen copy of it stays beside it, and is what `as_reference`
-            goes back to.
+        start: what the adapter starts from instead.
+        keep_start: leave a frozen copy of ``start`` beside the adapter, which `as_reference` goes back to; without it
+            that is the bare transformer.
 
     Returns:
         The adapter's parameters by name, all trainable.
@@ -67,6 +73,7 @@ def add_lora(
     transformer.requires_grad_(False)
     if start is not None:
         _require_like(start, settings, layers)
+    if start is not None and keep_start:
         try:
             _put(transformer, start, REFERENCE)
         except ValueError as error:

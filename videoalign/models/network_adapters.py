@@ -25,7 +25,12 @@ from videoalign.models.lora import (
 
 
 def add_adapters(
-    network: VelocityNet, settings: LoraSettings, *, seed: int = 0, start: Mapping[str, Adapter] | None = None
+    network: VelocityNet,
+    settings: LoraSettings,
+    *,
+    seed: int = 0,
+    start: Mapping[str, Adapter] | None = None,
+    keep_start: bool = True,
 ) -> dict[str, nn.Parameter]:
     """Puts a new adapter on each transformer; see `lora.add_lora`.
 
@@ -34,6 +39,7 @@ def add_adapters(
         settings: size and place of each adapter.
         seed: draws the first factors.
         start: what each adapter starts from instead, by the name of the transformer.
+        keep_start: whether that is what `reference_of` goes back to, rather than the bare network.
 
     Returns:
         The parameters of all adapters by name; where there are several transformers, after the name of theirs.
@@ -50,7 +56,7 @@ def add_adapters(
             if start is not None and part not in start:
                 raise ModelError(f"start: holds no adapter for '{part}', one of the transformers of this model.")
             begin = None if start is None else start[part]
-            added = add_lora(transformer, settings, seed=seed + number, start=begin)
+            added = add_lora(transformer, settings, seed=seed + number, start=begin, keep_start=keep_start)
             found |= {f"{part}.{name}" if several else name: value for name, value in added.items()}
     except VideoAlignError:
         drop_adapters(network)

@@ -37,6 +37,7 @@ from videoalign.recipes.generator.align_methods import (
     AlignConfig,
     Method,
     TrainingSet,
+    keeps_start,
     memory_advice,
     method_config,
 )
@@ -233,7 +234,7 @@ class _Run:
                 num_draws=num_draws,
                 times=self.config.times,
                 dtype=fitting.dtype,
-                start=_start_digest(self.config),
+                start=_start_digest(self.config) if keeps_start(self.config) else "",
                 batch_size=fitting.batch_size,
                 processes=self.processes,
                 progress=progress,
@@ -294,7 +295,8 @@ def new_adapters(
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Fresh adapters while the block runs; the network is bare and in evaluation mode again after it."""
     network = generator.network
-    parameters = add_adapters(network, config.lora, seed=config.fit.seed, start=start)
+    how = {"seed": config.fit.seed, "start": start, "keep_start": keeps_start(config)}
+    parameters = add_adapters(network, config.lora, **how)
     way = {"checkpointing": config.gradient_checkpointing, "compiled": config.compile}
     try:
         network.train(config.lora.dropout > 0)

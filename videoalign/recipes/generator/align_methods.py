@@ -52,7 +52,7 @@ class AlignConfig(ModelSettings):
     """Size and place of the adapter."""
     start: LocalPath | None = None
     """Adapter to start from, as Flow-DPO from what SFT made: a folder or file, of the size and place that ``lora``
-    says. The reference is the model with this adapter on it."""
+    says. The reference is the model with this adapter on it, unless ``reference`` says otherwise."""
     times: TimeSettings = TimeSettings(shift="model")
     """How training times are drawn."""
     encode: ClipSettings = ClipSettings()
@@ -114,6 +114,9 @@ class DpoConfig(AlignConfig):
     safeguard: float | None = Field(default=None, ge=0, le=1)
     """Holds the losers' gradients back, pair by pair, so that no step raises the winner's error (Diffusion-SDPO): at
     least this share of the winner's own descent is kept; its authors take 0.6. Default: off."""
+    reference: Literal["start", "base"] = "start"
+    """What the policy is pulled towards where it starts from an adapter: the model with that adapter on it, or the bare
+    model."""
     schedule: Literal["constant", "squared"] = "constant"
     """``constant``, as the paper recommends, or ``squared`` for beta (1 - t)^2, which lets go where noise is high."""
     reference_draws: int = Field(default=0, ge=0)
@@ -132,6 +135,8 @@ class DpoConfig(AlignConfig):
     @model_validator(mode="after")
     def _all_take_effect(self) -> Self:
         """Settings of a choice that was not made are refused, and so is a choice without its setting."""
+        if self.reference != "start" and self.start is None:
+            raise ConfigError(f"reference: got {self.reference}, which takes effect with start=ADAPTER; leave it out.")
         for name, of, chosen, needed in (
             ("gradient_target", "beta=auto", self.beta == "auto", False),
             ("poly_alpha", "utility=poly", self.utility == "poly", True),
@@ -143,6 +148,11 @@ class DpoConfig(AlignConfig):
             if needed and chosen and value is None:
                 raise ConfigError(f"{name}: got nothing, but {of} needs a number; set {name}=<number>.")
         return self
+
+
+def keeps_start(config: AlignConfig) -> bool:
+    """Whether the reference is the model with the adapter that the training starts from."""
+    return getattr(config, "reference", "start") == "start"
 
 
 def memory_advice(config: AlignConfig) -> str:

@@ -89,7 +89,7 @@ def evaluate(
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
     how = referee, folder, config, seconds, progress
-    arms = {arm: _make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
+    arms = {arm: make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
     write_json(folder / "scores.json", clip_table(arms, referee.dimensions))
     alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
@@ -156,7 +156,7 @@ def shown_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str], num_r
     ]
 
 
-def _make_and_judge(
+def make_and_judge(
     arm: str,
     maker: Maker,
     prompts: Sequence[str],
@@ -166,6 +166,18 @@ def _make_and_judge(
     seconds: dict[str, float],
     progress: Progress,
 ) -> JudgedClips:
+    """The clips of one arm, in ``folder/arm``, and the judge's scores of them; both go on where they were stopped.
+
+    Args:
+        arm: what the model is called in the comparison.
+        maker: the model.
+        prompts: texts.
+        judge: scores the clips.
+        folder: of the comparison.
+        config: how many clips and how.
+        seconds: gets what making and judging took.
+        progress: counts clips.
+    """
     started = time.perf_counter()
     variant = Path(maker.adapter).name if maker.adapter else ""
     options = GenerateConfig(

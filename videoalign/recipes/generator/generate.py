@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from videoalign.models.generators.generator import PipelineGenerator
 
 FLUSH_CLIPS = 64
-"""Clips after which the dataset's table is written; a run that stops makes at most so many again."""
+"""Clips after which the dataset's table is written, at the end of a batch; a run that stops makes at most about so many
+again."""
 
 
 class SampleConfig(ModelSettings):
@@ -109,9 +110,12 @@ def generate(
             for plan, video, latents in make_clips(generator, plans, on_clip=advance, **how):
                 made.append((_store(dataset, plan, video, name), latents))
                 check.after(plan, latents)
-                if len(made) >= FLUSH_CLIPS:
+                if len(made) >= FLUSH_CLIPS and len(made) % config.batch_size == 0:
                     _add(dataset, generator, made, config.keep_latents)
                     made = []
+        except BaseException:  # what is left is then cut into the batches of an unbroken run
+            made = made[: len(made) - len(made) % config.batch_size]
+            raise
         finally:
             _add(dataset, generator, made, config.keep_latents)
     check.finish()
