@@ -234,6 +234,11 @@ class Generator(Protocol):
         """What its latents, conditions and adapters depend on, as short strings."""
         ...
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where others find it: ``source``, a hub id or a name, and ``pipeline``, a class of diffusers."""
+        ...
+
     def clip_identity(self) -> dict[str, Any]:
         """All that decides a clip besides its prompt and seed, adapters included, as JSON can hold it."""
         ...

@@ -18,6 +18,7 @@ from torch import Tensor
 from videoalign.contracts.output import whole_file, write_json
 from videoalign.errors import ModelError
 from videoalign.models.digest import folder_digest
+from videoalign.models.generators.comfyui import stacked_factors
 from videoalign.models.generators.families import FAMILIES, Family
 
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -96,7 +97,8 @@ def write_adapter(folder: str | Path, adapter: Adapter, config: Mapping[str, Any
         folder: made when absent; other files in it stay.
         adapter: what is written.
         config: of peft, with the rank and alpha that the scales follow from.
-        base: `Generator.identity()`; ``name`` and ``transformer`` are what a later load compares.
+        base: `Generator.identity()`, ``name`` and ``transformer`` of which are what a later load compares, and what
+            else is to be known of it, as `Generator.origin`.
 
     Raises:
         OutputError: the place cannot be written.
@@ -109,28 +111,42 @@ def write_adapter(folder: str | Path, adapter: Adapter, config: Mapping[str, Any
     write_json(folder / PEFT_CONFIG, json.loads(json.dumps(settings, default=_plain)))
 
 
-def export_comfyui(path: str | Path, file: str | Path) -> None:
+def export_comfyui(path: str | Path, file: str | Path) -> list[Path]:
     """Writes an adapter for ComfyUI: layers by the names of the model's original code, at full strength at 1.0.
 
     Args:
         path: see `read_adapter`.
-        file: ``.safetensors`` file to make.
+        file: ``.safetensors`` file to make; that of a second transformer stands beside it, with ``_transformer_2`` at
+            the end of its name.
+
+    Returns:
+        The files.
 
     Raises:
-        ModelError: see `read_adapter`; or an adapter of a model whose names in ComfyUI are not known, as all but Wan.
+        ModelError: see `read_adapter`; or an adapter of layers that ComfyUI has no known names for.
         OutputError: the place cannot be written.
     """
+    first, second = Path(file), Path(path) / SECOND_FOLDER
+    places = {first: Path(path)}
+    if second.is_dir():
+        places[first.with_name(f"{first.stem}_{SECOND_FOLDER}{first.suffix}")] = second
+    made = {there: _comfyui_factors(place) for there, place in places.items()}
+    for there, factors in made.items():
+        _save(there, COMFYUI_PREFIX, *factors)
+    return list(made)
+
+
+def _comfyui_factors(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     adapter = read_adapter(path)
     known = {name: family.comfyui_name for name, family in FAMILIES.items() if family.comfyui_name is not None}
-    tried = ({name: rename(name) for name in adapter.down} for rename in known.values())
-    names = next((names for names in tried if None not in names.values()), None)
-    if names is None:
-        raise ModelError(
-            f"adapter: {path} changes '{next(iter(adapter.down))}', and with it layers that ComfyUI has no known names "
-            f"for; wanted an adapter of a {' or '.join(known)}."
-        )
-    parts = ({str(names[name]): value for name, value in part.items()} for part in (adapter.down, adapter.scaled_up()))
-    _save(Path(file), COMFYUI_PREFIX, *parts)
+    for rename in known.values():
+        names = {layer: name for layer in adapter.down if (name := rename(layer)) is not None}
+        if len(names) == len(adapter.down):
+            return stacked_factors(names, adapter.down, adapter.scaled_up())
+    raise ModelError(
+        f"adapter: {path} changes '{next(iter(adapter.down))}', and with it layers that ComfyUI has no known names "
+        f"for; wanted an adapter of a {' or '.join(known)}."
+    )
 
 
 def base_of(path: str | Path) -> dict[str, Any] | None:

@@ -142,6 +142,16 @@ def remove_adapter(transformer: nn.Module) -> None:
     vars(transformer).pop("peft_config", None)
 
 
+def merge_adapter(transformer: nn.Module) -> None:
+    """Adds the adapter's update to the weights that it is on, computed in float32, and takes the adapter off."""
+    with torch.no_grad():
+        for layer in _layers(transformer).values():
+            weight = layer.get_base_layer().weight
+            update = layer.lora_B[ADAPTER].weight.float() @ layer.lora_A[ADAPTER].weight.float()
+            weight.copy_(weight.float() + layer.scaling[ADAPTER] * update)
+    remove_adapter(transformer)
+
+
 def save_adapter(transformer: nn.Module, folder: str | Path, base: Mapping[str, str]) -> None:
     """Writes the adapter into ``folder`` with the identity of its base; see `adapter_files.write_adapter`.
 

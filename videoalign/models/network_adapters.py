@@ -18,6 +18,7 @@ from videoalign.models.lora import (
     as_reference,
     has_adapter,
     load_adapter,
+    merge_adapter,
     remove_adapter,
     require_base,
     save_adapter,
@@ -82,6 +83,12 @@ def drop_adapters(network: VelocityNet) -> None:
     """Takes all adapters off."""
     for transformer in network.transformers.values():
         remove_adapter(transformer)
+
+
+def merge_adapters(network: VelocityNet) -> None:
+    """Puts all adapters into the weights that they are on, at their scale, and takes them off."""
+    for transformer in network.transformers.values():
+        merge_adapter(transformer)
 
 
 def save_adapters(network: VelocityNet, folder: str | Path, base: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from videoalign.cli.main import main
@@ -182,6 +183,34 @@ def test_the_second_round_starts_from_the_first_and_the_reference_is_the_base_or
     }
     assert margins["last"] == pytest.approx([0.0, 0.0], abs=1e-4)
     assert margins["base"][0] == pytest.approx(0.0, abs=1e-4) and abs(margins["base"][1]) > 1e-3
+
+
+def test_an_adapter_has_a_page_that_says_what_it_is_and_how_good(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: Any
+) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(whole[0] / "round-2" / "adapter", adapter)
+    page = ModelCard.load(adapter / "README.md")
+    assert page.data.base_model == "model" and page.data.library_name == "diffusers"
+    assert {"lora", "peft", "align dpo"} <= set(page.data.tags)
+    run, row = json.loads((adapter / "run.json").read_text()), whole[1]["alignment"]["round-2"]["VQ"]
+    for told in (
+        run["pairs"],
+        f"bright, {Bright().digest}, VQ=1,MQ=1",
+        f"| VQ | {row['win_rate']:.2f} |",
+        "](training.png)",
+    ):
+        assert told in page.text
+    assert (adapter / "training.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert str(tmp_path.parent) not in page.text and str(whole[0]) not in page.content
+    assert main(["adapter", "card", str(adapter), "--licence", "apache-2.0"]) == 0
+    again = ModelCard.load(adapter / "README.md")
+    assert again.data.license == "apache-2.0" and "None yet." in again.text
+    (adapter / "README.md").write_text("mine")
+    assert main(["adapter", "card", str(adapter)]) == 2
+    assert main(["adapter", "card", str(tmp_path)]) == 2
+    assert "written by somebody else" in capsys.readouterr().err
+    assert (adapter / "README.md").read_text() == "mine"
 
 
 def test_more_rounds_do_only_what_is_missing_and_other_settings_are_another_run(

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
-from videoalign.models.generators import hunyuan, hunyuan15, ltx, mochi, wan, wan_kinds
+from videoalign.models.generators import comfyui, hunyuan, hunyuan15, ltx, mochi, wan, wan_kinds
+from videoalign.models.generators.comfyui import ComfyName
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -92,8 +93,8 @@ class Family:
     """What its pipeline samples when nothing is said, in a file beside it or by the user."""
     own_settings: Callable[[Configs], Mapping[str, Any]] = lambda configs: {}
     """Of `Configs`: what one model samples otherwise than ``defaults`` by its own settings."""
-    comfyui_name: Callable[[str], str | None] | None = None
-    """Of a layer: its name in ComfyUI's adapters, None where it is no layer of the model."""
+    comfyui_name: Callable[[str], ComfyName] | None = None
+    """Of a layer: what it is called in ComfyUI's adapters; None where that is not known."""
 
 
 HEAD = ("scale_shift_table", "norm_out", "proj_out")
@@ -136,6 +137,7 @@ FAMILIES: dict[str, Family] = {
         targets=ltx.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="caption_channels"),
         defaults=ltx.DEFAULTS,
+        comfyui_name=comfyui.ltx_name,
     ),
     "HunyuanVideoPipeline": Family(
         pipeline=HunyuanVideoPipeline,
@@ -155,6 +157,7 @@ FAMILIES: dict[str, Family] = {
             blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", left_out={"num_single_layers": 0}
         ),
         defaults=hunyuan.DEFAULTS,
+        comfyui_name=comfyui.hunyuan_name,
     ),
     "HunyuanVideo15Pipeline": Family(
         pipeline=HunyuanVideo15Pipeline,
@@ -172,6 +175,7 @@ FAMILIES: dict[str, Family] = {
         targets=hunyuan15.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", channels="out_channels"),
         defaults=hunyuan15.DEFAULTS,
+        comfyui_name=comfyui.hunyuan_name,
         own_settings=hunyuan15.hunyuan15_settings,
     ),
     "MochiPipeline": Family(
@@ -190,6 +194,7 @@ FAMILIES: dict[str, Family] = {
         targets=mochi.TARGETS,
         trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width="text_embed_dim", last_differs=True),
         defaults=mochi.DEFAULTS,
+        comfyui_name=comfyui.mochi_name,
     ),
 }
 """By the class name that ``model_index.json`` tells."""

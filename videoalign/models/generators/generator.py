@@ -173,6 +173,13 @@ class PipelineGenerator:
             "size": fingerprint(self.settings.model_dump(include={"num_frames", "height", "width"})),
         }
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """``source``, its hub id, or its name where it came from a folder; ``pipeline``, the class that it is of."""
+        weights = weights_of(self.pipeline)
+        source = self.name if weights is None or Path(weights.model).exists() else weights.model
+        return {"source": source, "pipeline": type(self.pipeline).__name__}
+
     def clip_identity(self) -> dict[str, Any]:
         """What a clip that the model samples by its settings depends on, besides prompt and seed; adapters count."""
         return {**self.identity(), **self.sampler.identity()}

@@ -42,6 +42,7 @@ from videoalign.recipes.generator.align_methods import (
     method_config,
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
+from videoalign.recipes.generator.model_card import write_model_card
 from videoalign.recipes.generator.watch import BEST, MEASURE, SampleClips, watched_prompts
 from videoalign.training.alarms import Alarms
 from videoalign.training.averaging import Averaged
@@ -146,8 +147,10 @@ def align(
             callbacks.append(SampleClips(generator, watched, folder / "samples", config.watch.sample_every_steps))
         history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
         if processes.is_first:
-            save_adapters(generator.network, folder, generator.identity())
+            save_adapters(generator.network, folder, {**generator.identity(), **generator.origin})
         teachers = processes.first_then_all(lambda: _write_lineage(folder, method, dataset, train, config, processes))
+    if processes.is_first:
+        write_model_card(folder)
     return AlignResult(adapter=folder, history=history, num_pairs=len(train), teachers=teachers)
 
 
@@ -295,8 +298,7 @@ def new_adapters(
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Fresh adapters while the block runs; the network is bare and in evaluation mode again after it."""
     network = generator.network
-    how = {"seed": config.fit.seed, "start": start, "keep_start": keeps_start(config)}
-    parameters = add_adapters(network, config.lora, **how)
+    parameters = add_adapters(network, config.lora, seed=config.fit.seed, start=start, keep_start=keeps_start(config))
     way = {"checkpointing": config.gradient_checkpointing, "compiled": config.compile}
     try:
         network.train(config.lora.dropout > 0)

@@ -33,6 +33,7 @@ from videoalign.recipes.generator.evaluate import clip_table, compare_arms, make
 from videoalign.recipes.generator.generate import clip_identity, generate, open_generator
 from videoalign.recipes.generator.independence import require_independence
 from videoalign.recipes.generator.makers import Maker
+from videoalign.recipes.generator.model_card import write_model_card
 from videoalign.recipes.generator.rounds_settings import RoundsConfig
 from videoalign.recipes.judges import JUDGES, open_judge
 from videoalign.recipes.score import score_dataset
@@ -127,7 +128,7 @@ def _round(
     prompts: Sequence[Prompt],
     generator: PipelineGenerator,
     teacher: RewardModel,
-    start: str | Path | None,
+    start: Path | None,
     config: RoundsConfig,
     progress: Progress,
     say: Callable[[str], None],
@@ -193,6 +194,8 @@ def _judged(
     shown = shown_rows(arms, referee.dimensions, config.num_shown)
     histories = {name: RunLog(folder / name / "adapter" / "log.jsonl").rows() for name in names}
     write_report(folder, {**results, **found}, ReportMedia(comparisons=shown, histories=histories))
+    for name in names:
+        write_model_card(folder / name / "adapter", results={**results, **found}, arm=name)
     return found
 
 
