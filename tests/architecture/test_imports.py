@@ -73,7 +73,7 @@ DOORS = {
     "uvicorn": {"web"},
     "python_multipart": {"web"},
     "pyrate_limiter": {"web"},
-    "prometheus_client": {"web"},
+    "prometheus_client": {"distributed", "web"},
     "httpx": {"web"},
     "sqlalchemy": {"web"},
     "alembic": {"web"},

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from videoalign.cli.common import load_config, parse_names, parse_weights, print_json, print_table, progress
+from videoalign.cli.common import load_config, parse_names, parse_weights, print_json, print_table
+from videoalign.cli.watching import progress
 from videoalign.config import Config
 from videoalign.errors import ConfigError
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from videoalign.cli.main import main
 from videoalign.contracts.records import Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.lineage import Teacher, prompt_hash, read_lineage
-from videoalign.errors import ConfigError, DataError, OutputError, VideoError
+from videoalign.data.rejected import read_rejected
+from videoalign.errors import ConfigError, DataError, ModelError, OutputError, VideoError
 from videoalign.flow.condition import join_conditions
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.wan import WanSampler
@@ -294,3 +297,34 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
         assert told in error, error
         assert len(error.splitlines()) == 1
     assert not (tmp_path / "t").exists()
+
+
+def test_a_generator_opens_again_with_its_settings_and_adapter_and_not_as_another(
+    dataset: Dataset, folder: Path, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    settings = config("sft", fit=FIT.model_copy(update={"num_steps": 1, "warmup_steps": 0}))
+    run = align("sft", dataset, generator, "p", tmp_path / "adapter", settings)
+    adapted = open_generator(folder / "model", run.adapter, scale=0.5).changed({"num_steps": 3})
+    again = pickle.loads(pickle.dumps(adapted.reopener()))()
+    assert again is not adapted and again.clip_identity() == adapted.clip_identity()
+    again.opened = open_generator(folder / "model").opened
+    with pytest.raises(ModelError, match=r"another one here than was sent \(differs in adapter of transformer\)"):
+        again.reopener()()
+    with pytest.raises(ModelError, match="in memory alone"):
+        small_wan_generator(TEXTS, TINY_SIZES).reopener()
+
+
+def test_damaged_clips_may_be_left_out_of_what_is_encoded(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset.path, tmp_path / "d", ignore=shutil.ignore_patterns("latents"))
+    copy, ids = Dataset.open(tmp_path / "d"), clips_of_pairs(dataset, dataset.pairs("p"))
+    broken = next(clip for clip in copy.clips() if clip.clip_id == ids[1])
+    copy.clip_path(broken).write_bytes(b"no video")
+    with pytest.raises(VideoError):
+        encode(copy, generator, ids)
+    cache = encode(copy, generator, ids, max_rejected=0.5)
+    assert cache.clip_ids == {*ids} - {broken.clip_id}
+    assert [(row["stage"], row["clip_id"]) for row in read_rejected(copy.path)] == [("encode model", broken.clip_id)]
+    with pytest.raises(DataError, match="clip_id|are not encoded"):
+        cache.clip(broken.clip_id)

@@ -87,6 +87,6 @@ def test_oracle_and_videoreward_are_what_a_reward_promises_to_be(tiny_base: Path
         assert isinstance(reward, RewardModel)
         assert list(reward.about())[:2] == ["name", "dimensions"]
     clip = Video(np.zeros((4, 8, 8, 3), dtype=np.uint8), 8.0)
-    (refused,) = Oracle().stream_raw([(clip, "a red disc moves left")])
+    (refused,) = Oracle().score_read([(clip, "a red disc moves left")])
     assert isinstance(refused, DataError)
     assert "8x8" in str(refused)

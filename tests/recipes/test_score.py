@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from videoalign.data.dataset import Dataset
 from videoalign.data.pairs import PairsConfig, pairs_of_scores
-from videoalign.errors import DataError, VideoError
+from videoalign.data.rejected import read_rejected
+from videoalign.errors import DataError, ModelError, VideoError
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.settings import Normalisation
@@ -189,3 +192,34 @@ def test_broken_clips_leave_no_scores_but_those_of_the_others_are_kept(folder: P
     rest = counted(folder)
     assert len(score_dataset(rest, dataset)) == NUM_CLIPS
     assert rest.num_scored == 1
+
+
+def test_clips_that_may_be_rejected_are_listed_and_left_out_of_pairs(folder: Path, dataset: Dataset) -> None:
+    broken = dataset.clips()[4]
+    dataset.clip_path(broken).write_bytes(b"no video")
+    with pytest.raises(VideoError, match="1 clips cannot be scored"):
+        score_dataset(counted(folder), dataset)
+    rest = counted(folder)
+    with pytest.raises(DataError, match=r"1 of 24 clips cannot be scored, more than --max-rejected 0.01"):
+        score_dataset(rest, dataset, max_rejected=0.01)
+    rows = score_dataset(rest, dataset, max_rejected=0.05)
+    assert rest.num_scored == 0, "the others were kept by the first run"
+    assert len(rows) == NUM_CLIPS - 1
+    (told,) = read_rejected(dataset.path)
+    assert told["stage"] == "score r" and told["clip_id"] == broken.clip_id and broken.clip_id in told["reason"]
+    made = pairs_of_scores(dataset, "r", config=PairsConfig(strategy="all", split="all"))
+    assert made and broken.clip_id not in {clip for pair in made for clip in (pair.clip_win, pair.clip_lose)}
+
+
+def test_a_reward_opens_again_as_it_was_and_not_as_another(folder: Path, tiny_base: Path) -> None:
+    reward = counted(folder)
+    again = pickle.loads(pickle.dumps(reward.reopener()))()
+    assert type(again) is Counted and again is not reward and again.digest == reward.digest
+    reader = pickle.loads(pickle.dumps(reward.reader))
+    assert len(pickle.dumps(reader)) < 1e6, "without the weights"
+    with torch.no_grad():
+        reward.head.weight.mul_(2)
+    with pytest.raises(ModelError, match="another one than was sent"):
+        reward.reopener()()
+    with pytest.raises(ModelError, match="in memory alone"):
+        VideoReward.from_base(tiny_base).reopener()

@@ -24,8 +24,9 @@ from videoalign.cli.common import (
     parse_weights,
     print_json,
     print_note,
-    progress,
 )
+from videoalign.cli.engine import Address, EngineName, MaxRejected, RaySettings, engine_of
+from videoalign.cli.watching import progress
 
 if TYPE_CHECKING:
     from videoalign.contracts.generator import Generator
@@ -82,6 +83,10 @@ def encode(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
+    max_rejected: MaxRejected = 0.0,
+    engine: EngineName = "local",
+    address: Address = None,
+    ray: RaySettings = None,
     config: ConfigFile = None,
 ) -> None:
     """Turn the clips and prompts of some pairs into latents and what the model reads of prompts, once."""
@@ -97,10 +102,16 @@ def encode(
     if options.reference_draws:
         require_whole_layers(generator)
     together = [(pair.clip_win, pair.clip_lose) for pair in rows]
-    cache = run(folder, generator, clips_of_pairs(folder, rows), options, together=together, progress=progress)
+    how: dict[str, Any] = {"engine": engine_of(engine, address, ray), "progress": progress}
+    clip_ids = clips_of_pairs(folder, rows)
+    cache = run(folder, generator, clip_ids, options, together=together, max_rejected=max_rejected, **how)
+    usable = [pair for pair in rows if {pair.clip_win, pair.clip_lose} <= cache.clip_ids]
+    if len(usable) < len(rows):
+        told = "make the pairs again, which leaves them out"
+        print_note(f"{len(rows) - len(usable)} of {len(rows)} pairs have a clip that was rejected; {told}")
     if options.reference_draws:
         draws, times = options.reference_draws, options.times
-        encode_reference(generator, cache, rows, num_draws=draws, times=times, progress=progress)
+        encode_reference(generator, cache, usable, num_draws=draws, times=times, **how)
     print(f"{cache.folder}: {len(cache.clip_ids)} clips, {len(cache.prompt_ids)} prompts")
 
 

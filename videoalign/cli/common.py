@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from videoalign.cli.watching import WATCHING, log_event
 from videoalign.config import Config
 from videoalign.errors import ConfigError
 from videoalign.video.addresses import require_local
@@ -120,24 +120,12 @@ def parse_names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-@contextmanager
-def progress(name: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr while the block runs, when that is a terminal; call what it yields after each step."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda: bar.advance(task)
-
-
 def print_note(text: str) -> None:
     """What is worth knowing and no mistake, on stderr."""
-    print(f"note: {text}", file=sys.stderr)
+    if WATCHING.log == "json":
+        log_event("note", text=text)
+    else:
+        print(f"note: {text}", file=sys.stderr)
 
 
 def tell_strangers(dataset: Path) -> None:

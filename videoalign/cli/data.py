@@ -21,9 +21,10 @@ from videoalign.cli.common import (
     print_json,
     print_note,
     print_table,
-    progress,
     tell_strangers,
 )
+from videoalign.cli.engine import Address, EngineName, RaySettings, engine_of
+from videoalign.cli.watching import progress
 from videoalign.contracts.records import Aggregation
 
 NewIds = Annotated[
@@ -158,13 +159,17 @@ def check(
         list[str] | None,
         typer.Option("--benchmark-prompts", metavar="FILE", help="Prompts that must not be in the dataset; repeat."),
     ] = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    ray: RaySettings = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for damaged or unplayable clips, duplicates, contradictions and leaks; exit code 2 if there are any."""
     from videoalign.data.check import check_dataset, raise_if_any
     from videoalign.data.dataset import Dataset
 
-    problems = check_dataset(Dataset.open(dataset), progress, benchmark_prompts or ())
+    runs_on = engine_of(engine, address, ray)
+    problems = check_dataset(Dataset.open(dataset), progress, benchmark_prompts or (), engine=runs_on)
     if as_json:
         print_json([problem.as_dict() for problem in problems])
     elif problems:

@@ -22,8 +22,9 @@ from videoalign.cli.common import (
     local_path,
     print_json,
     print_table,
-    progress,
 )
+from videoalign.cli.engine import Address, EngineName, RaySettings, engine_of
+from videoalign.cli.watching import progress
 
 QUICKSTART_FOLDER = Path("runs/quickstart")
 
@@ -59,6 +60,9 @@ def evaluate(
         bool | None,
         typer.Option("--allow-trained-prompts", help="Let prompts have been trained on; tables say so."),
     ] = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    ray: RaySettings = None,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +72,8 @@ def evaluate(
 
     flags = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
     options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed, **flags)
-    place = {"device": device, "dtype": dtype, "offload": offload}
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
+    place["engine"] = engine_of(engine, address, ray)
     results = run(base, candidate, prompts, judge, out, options, **place, fresh=fresh, progress=progress)
     if as_json:
         print_json(results)

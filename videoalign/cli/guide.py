@@ -19,8 +19,8 @@ from videoalign.cli.common import (
     load_config,
     local_path,
     print_json,
-    progress,
 )
+from videoalign.cli.watching import progress
 
 
 def register(app: typer.Typer) -> None:

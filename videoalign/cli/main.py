@@ -12,6 +12,7 @@ import typer
 
 from videoalign import __version__
 from videoalign.cli import adapter, align, annotate, data, evaluate, guide, reward, rounds, sample
+from videoalign.cli.watching import WATCHING, log_event, watch
 from videoalign.errors import ConfigError, VideoAlignError
 
 TOGETHER = (("align",), ("guide", "train"), ("reward", "train"))
@@ -77,7 +78,14 @@ def _require_alone(words: Sequence[str]) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    log: Annotated[
+        str, typer.Option("--log", metavar="text|json", help="How long work tells how far it is, on stderr.")
+    ] = "text",
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Serve metrics of long work for Prometheus at this port.")
+    ] = None,
 ) -> None:
+    watch(log, metrics_port)
     if version:
         print(__version__)
     elif context.invoked_subcommand is None:
@@ -85,7 +93,11 @@ def _root(
 
 
 def _say(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if WATCHING.log == "json":
+        log_event("error", text=line)
+    else:
+        print(f"error: {line}", file=sys.stderr)
     return 2
 
 

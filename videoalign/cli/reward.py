@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,11 +19,12 @@ from videoalign.cli.common import (
     print_json,
     print_note,
     print_table,
-    progress,
 )
+from videoalign.cli.engine import Address, EngineName, MaxRejected, RaySettings, engine_of
 from videoalign.cli.reward_eval import eval_
 from videoalign.cli.reward_probe import probe
 from videoalign.cli.reward_serve import serve
+from videoalign.cli.watching import progress
 from videoalign.errors import ConfigError, VideoError
 from videoalign.video.addresses import path_of
 
@@ -121,6 +122,10 @@ def score(
         Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write the scores there.", parser=local_path)
     ] = None,
     load: Load = None,
+    max_rejected: MaxRejected = 0.0,
+    engine: EngineName = "local",
+    address: Address = None,
+    ray: RaySettings = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the clips of a dataset, stored there, or files; exits 2 when one of them cannot be scored.
@@ -135,11 +140,15 @@ def score(
     if out is not None and out.suffix != ".parquet":
         raise ConfigError(f"--out: got {out}, wanted a name that ends in .parquet; rename it.")
     clips = read_clip_table(table) if table is not None else _named_clips(video or [], prompt or [])
+    if max_rejected and dataset is None:
+        raise ConfigError("--max-rejected: is for --dataset; of files, each that cannot be scored is told.")
+    how: dict[str, Any] = {"engine": engine_of(engine, address, ray), "progress": progress}
     model = open_reward(reward, load)
     if dataset is not None:
-        rows = score_dataset_rows(model, Dataset.open(dataset), name=name, out=out, progress=progress)
+        how |= {"name": name, "max_rejected": max_rejected}
+        rows = score_dataset_rows(model, Dataset.open(dataset), out=out, **how)
     else:
-        rows = score_files(model, clips, out=out, progress=progress)
+        rows = score_files(model, clips, out=out, **how)
     if as_json:
         print_json(rows)
     elif out is None:

@@ -19,8 +19,8 @@ from videoalign.cli.common import (
     open_reward,
     print_json,
     print_table,
-    progress,
 )
+from videoalign.cli.watching import progress
 from videoalign.errors import ConfigError
 from videoalign.evaluation.figures import COMPARISON, groups, of_generators, table
 

@@ -18,8 +18,8 @@ from videoalign.cli.common import (
     open_reward,
     print_json,
     print_table,
-    progress,
 )
+from videoalign.cli.watching import progress
 from videoalign.errors import ModelError
 
 

@@ -21,9 +21,9 @@ from videoalign.cli.common import (
     local_path,
     print_json,
     print_note,
-    progress,
 )
 from videoalign.cli.evaluate import show_win_rates
+from videoalign.cli.watching import progress
 
 
 def register(app: typer.Typer) -> None:

@@ -18,8 +18,9 @@ from videoalign.cli.common import (
     local_path,
     parse_weights,
     print_note,
-    progress,
 )
+from videoalign.cli.engine import Address, EngineName, RaySettings, engine_of
+from videoalign.cli.watching import progress
 
 if TYPE_CHECKING:
     from videoalign.recipes.generator.steering import Steer
@@ -93,6 +94,9 @@ def generate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
+    engine: EngineName = "local",
+    address: Address = None,
+    ray: RaySettings = None,
     config: ConfigFile = None,
 ) -> None:
     """Make clips of many prompts as a dataset; clips that are there are not made again."""
@@ -104,9 +108,11 @@ def generate(
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
     place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
+    runs_on = engine_of(engine, address, ray)
     steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
     generator, steering = _open(model, adapter, steer_as, place)
-    dataset = run(generator, read.texts, out, options, **steering, progress=progress, on_note=print_note)
+    told: dict[str, Any] = {"engine": runs_on, "progress": progress, "on_note": print_note}
+    dataset = run(generator, read.texts, out, options, **steering, **told)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
 

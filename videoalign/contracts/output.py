@@ -18,6 +18,11 @@ from videoalign.contracts.people import Said, said_in
 from videoalign.errors import OutputError
 
 RUN_FILE = "run.json"
+LOCK_FILE, HOLDER_FILE = "run.lock", "run.holder.json"
+"""In a folder while a run is there; see `contracts.holding`."""
+
+PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}\.part(\..+)?")
+"""Names of files that `whole_file` writes aside."""
 
 
 @contextmanager
@@ -102,13 +107,14 @@ def claim_folder(path: str | Path, identity: Mapping[str, Any], *, fresh: bool =
     mark = path / RUN_FILE
     if path.exists() and not path.is_dir():
         raise OutputError(f"--out: {path} is a file; give a folder.")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and (there := [one for one in path.iterdir() if one.name not in (LOCK_FILE, HOLDER_FILE)]):
         if not mark.is_file():
             raise OutputError(f"--out: {path} holds files that are no run of videoalign; give a new or empty folder.")
         have = json.loads(mark.read_text(encoding="utf-8"))
         if fresh:
             require_nothing_said(path, said)
-            shutil.rmtree(path)
+            for one in there:
+                shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
         elif have != want:
             changed = _differing(have, want)
             parts = sorted({name.partition(".")[0] for name in changed})

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
+class Advance(Protocol):
+    """Called as units are done."""
+
+    def __call__(
+        self, count: int = 1, *, rejected: int = 0, read_seconds: float = 0.0, work_seconds: float = 0.0
+    ) -> object:
+        """Takes in ``count`` units, ``rejected`` of which could not be used, and the time that was spent on them."""
+        ...
+
+
 class Progress(Protocol):
-    """``with progress("encode", total=40) as advance: ... advance()``, one call per unit done."""
+    """``with progress("encode", total=40) as advance: ... advance()``, once per unit done or with their number."""
 
-    def __call__(self, name: str, total: int) -> AbstractContextManager[Callable[[], None]]: ...
+    def __call__(self, name: str, total: int) -> AbstractContextManager[Advance]: ...
 
 
-def silent(name: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+def silent(name: str, total: int) -> AbstractContextManager[Advance]:
     """A `Progress` that shows nothing."""
-    return nullcontext(lambda: None)
+
+    def nothing(count: int = 1, *, rejected: int = 0, read_seconds: float = 0.0, work_seconds: float = 0.0) -> None:
+        pass
+
+    return nullcontext(nothing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -58,11 +58,17 @@ class RewardModel(Protocol):
         """Normalised scores, float64 (N, D), higher is better; overall is their mean."""
         ...
 
-    def stream_raw(self, clips: Iterable[tuple[Any, str]]) -> Iterator[np.ndarray | VideoAlignError]:
-        """For each (video, prompt), in order, its raw scores, float64 (D,), or what is wrong with it.
+    @property
+    def reader(self) -> Callable[[tuple[Any, str]], Any]:
+        """Reads a (video, prompt) for `score_read`; it holds no weights and can be sent to other processes.
 
-        A video is whatever `video.sources.read_source` takes; no more of them are held than go through the model soon.
+        A video is whatever `video.sources.read_source` takes. What is wrong with it is raised as `VideoAlignError`.
         """
+        ...
+
+    def score_read(self, read: Sequence[Any]) -> list[np.ndarray | VideoAlignError]:
+        """For each clip as ``reader`` gave it, or what was wrong with it, its raw scores, float64 (D,), or what is
+        wrong with it; all go through the model together."""
         ...
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from videoalign.contracts.engine import IN_PROCESS, Done, Engine, cut
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Role
 from videoalign.contracts.video import unreadable
@@ -18,7 +20,7 @@ from videoalign.data.clip_content import replaced_clips
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.references import reference_at
 from videoalign.data.prompts_file import near_text, read_prompts
-from videoalign.errors import DataError, VideoError
+from videoalign.errors import DataError, VideoAlignError, VideoError
 from videoalign.video.addresses import is_address
 from videoalign.video.files import VideoInfo, probe
 from videoalign.video.playable import TO_MP4, unplayable
@@ -26,6 +28,9 @@ from videoalign.video.playable import TO_MP4, unplayable
 _LABELS = set(Label)
 _SPECIAL = re.compile(r"<\|\w+\|>")
 """Special tokens of Qwen's tokenizers, and those that dimensions are scored at."""
+
+PART = 16
+"""Clips that are looked at together."""
 
 REMEDIES = {
     "broken_clip": "Fetch the file again, or leave its rows out on import with --skip-broken.",
@@ -71,7 +76,11 @@ class Problem:
 
 
 def check_dataset(
-    dataset: Dataset, progress: Progress = silent, benchmark_prompts: Sequence[str | Path] = ()
+    dataset: Dataset,
+    progress: Progress = silent,
+    benchmark_prompts: Sequence[str | Path] = (),
+    *,
+    engine: Engine = IN_PROCESS,
 ) -> list[Problem]:
     """Every problem of a dataset; decodes every frame of every clip, as whoever scores or trains on them will.
 
@@ -85,7 +94,7 @@ def check_dataset(
     belong to another prompt), ``duplicate`` (a rater's verdict stands twice, whichever clip stands first),
     ``contradiction`` (a rater says two things of one pair, not counting second looks that were asked for), ``leak``
     (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so at least, in one of the files
-    of ``benchmark_prompts``).
+    of ``benchmark_prompts``). ``engine`` reads the clips.
 
     Raises:
         DataError: a table of the dataset or a file of prompts cannot be read.
@@ -95,7 +104,7 @@ def check_dataset(
         *_of_prompts(prompts),
         *_of_media(dataset, prompts),
         *_of_benchmarks(prompts, benchmark_prompts),
-        *_of_clips(dataset, prompts, clips, progress),
+        *_of_clips(dataset, prompts, clips, progress, engine),
         *_of_judgements(dataset, clips),
         *(
             Problem("replaced_clip", clip_id, "is not the file, or not of the prompt, that was judged under this id.")
@@ -151,24 +160,27 @@ def _of_media(dataset: Dataset, prompts: list[Prompt]) -> Iterator[Problem]:
                 yield Problem("broken_media", prompt.prompt_id, str(error))
 
 
-def _of_clips(dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progress: Progress) -> Iterator[Problem]:
+def _of_clips(
+    dataset: Dataset, prompts: list[Prompt], clips: list[Clip], progress: Progress, engine: Engine
+) -> Iterator[Problem]:
     splits = {prompt.prompt_id: prompt.split for prompt in prompts}
     seen: dict[str, Clip] = {}
     for clip_id, number in Counter(clip.clip_id for clip in clips).items():
         if number > 1:
             yield Problem("duplicate", clip_id, f"this clip stands {number} times in clips.parquet.")
+    sources = cut([dataset.clip_source(clip) for clip in clips], PART)
     with progress("checking clips", len(clips)) as step:
-        for clip in clips:
-            step()
+        done: Iterator[Done[list[Any]]] = engine.stream(sources, None, _look)
+        looks = (look for part in done for look in part.made)
+        for clip, look in zip(clips, looks, strict=True):
+            step(rejected=int(isinstance(look, VideoAlignError)))
             if clip.prompt_id not in splits:
                 yield Problem("unknown", clip.clip_id, f"its prompt '{clip.prompt_id}' is not in prompts.parquet.")
-            try:
-                info = probe(dataset.clip_source(clip), every_frame=True)
-            except VideoError as error:
-                yield Problem("broken_clip", clip.clip_id, str(error))
+            if isinstance(look, VideoAlignError):
+                yield Problem("broken_clip", clip.clip_id, str(look))
                 continue
+            info, digest = look
             yield from _of_file(clip, info)
-            digest = _digest(dataset, clip)
             first = seen.setdefault(digest, clip)
             if splits.get(first.prompt_id) != splits.get(clip.prompt_id):
                 yield Problem("leak", clip.clip_id, f"is the same file as {first.clip_id}, which is in another split.")
@@ -199,12 +211,13 @@ def _of_file(clip: Clip, info: VideoInfo) -> Iterator[Problem]:
         yield Problem("variable_rate", clip.clip_id, f"its frames are shown unevenly; {info.fps:g} fps is the rate.")
 
 
-def _digest(dataset: Dataset, clip: Clip) -> str:
-    """Hash of the file; of its address, where it is far away."""
-    if "://" in clip.path:
-        return clip.path
-    with dataset.clip_path(clip).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _look(source: str | Path) -> tuple[VideoInfo, str]:
+    """What a file is, every frame decoded, and a hash of it; of its address, where it is far away."""
+    info = probe(source, every_frame=True)
+    if isinstance(source, str):
+        return info, source
+    with source.open("rb") as file:
+        return info, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:

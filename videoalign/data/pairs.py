@@ -14,6 +14,7 @@ from videoalign.config import Config
 from videoalign.contracts.records import HELD_OUT, WinLosePair
 from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset
+from videoalign.data.rejected import read_rejected
 from videoalign.errors import ConfigError, DataError, did_you_mean
 from videoalign.stats.overall import overall, within_deviation
 
@@ -94,7 +95,8 @@ def make_pairs(
     reward: str = "",
     digest: str = "",
 ) -> list[WinLosePair]:
-    """Win-lose pairs within each prompt, in the order of the prompts, the clearest first.
+    """Win-lose pairs within each prompt, in the order of the prompts, the clearest first; clips that stand in
+    ``rejected.parquet`` are left out.
 
     Args:
         dataset: whose clips were scored.
@@ -120,8 +122,9 @@ def make_pairs(
     by_prompt: dict[str, list[str]] = {prompt_id: [] for prompt_id in prompts}
     wanted = [row for row in rows if prompt_of[row["clip_id"]] in by_prompt]
     rewards = combine(wanted, dataset.dimensions, weights, prompt_of if config.units == "within_prompt" else None)
+    rejected = {row["clip_id"] for row in read_rejected(dataset.path)}
     for clip in clips:
-        if clip.prompt_id in by_prompt:
+        if clip.prompt_id in by_prompt and clip.clip_id not in rejected:
             by_prompt[clip.prompt_id].append(clip.clip_id)
     missing = [clip_id for group in by_prompt.values() for clip_id in group if clip_id not in rewards]
     if missing:

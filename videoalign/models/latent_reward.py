@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from videoalign.contracts.output import fingerprint, whole_file, write_json
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
+from videoalign.models.digest import weights_digest
 from videoalign.models.generators.families import FAMILIES, Family, Trunk, family_of_transformer
 
 FORMAT = "videoalign.latent_reward.1"
@@ -36,6 +38,9 @@ class LatentRewardModel(nn.Module):
     turns what it found into a score. The scale is that of a Bradley-Terry reward: only differences mean something, in
     nats.
     """
+
+    folder: Path | None = None
+    """Where it was opened from."""
 
     def __init__(
         self,
@@ -206,7 +211,15 @@ class LatentRewardModel(nn.Module):
                 f"guide: {folder} is damaged ({' '.join(str(error).split())[:160]}). Train it again with: "
                 "videoalign guide train"
             ) from None
+        reward.folder = folder
         return reward.eval()
+
+    def reopener(self) -> Callable[[], LatentRewardModel]:
+        """See `contracts.engine.Reopened`; a reward that stands where ``auto`` puts it here does so there."""
+        if self.folder is None:
+            raise ModelError("guide: it is in memory alone; save it and open it from its folder.")
+        here = next(self.parameters()).device.type
+        return partial(_reopened, self.folder, weights_digest(self), None if here == _auto() else here)
 
     def _tokens(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """What leaves the last of the blocks, (B, N, width), as the generator's own call brings it there."""
@@ -288,3 +301,14 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise ModelError(f"guide: {file} is not of the format {FORMAT}. Train it again with: videoalign guide train")
     return settings
+
+
+def _auto() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _reopened(folder: Path, digest: str, device: str | None) -> LatentRewardModel:
+    reward = LatentRewardModel.from_pretrained(folder)
+    if weights_digest(reward) != digest:
+        raise ModelError(f"guide: {folder} holds another one than was sent; give every machine the same files.")
+    return reward.to(device or _auto())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from videoalign.contracts.engine import IN_PROCESS, Engine
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
 from videoalign.contracts.reward import RewardModel
@@ -53,6 +54,7 @@ def judge_dataset(
     prompts: Sequence[str],
     *,
     keep: Path | None = None,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> JudgedClips:
     """Scores of a dataset's clips, ordered by prompt as given and then by seed, so that two arms match row by row.
@@ -61,7 +63,8 @@ def judge_dataset(
         judge: scores the clips.
         dataset: clips of one model.
         prompts: texts of the prompts that count.
-        keep: see `clip_scores.score_rows`.
+        keep: see `score.score_rows`.
+        engine: runs the judge.
         progress: counts clips.
 
     Raises:
@@ -72,7 +75,7 @@ def judge_dataset(
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts() if prompt.text in index}
     clips = [clip for clip in dataset.clips() if clip.prompt_id in texts]
     clips.sort(key=lambda clip: (index[texts[clip.prompt_id]], clip.seed))
-    rows = score_clips(judge, clips_in(dataset, clips), skip_broken=False, keep=keep, progress=progress)
+    rows = score_clips(judge, clips_in(dataset, clips), max_rejected=0.0, keep=keep, engine=engine, progress=progress)
     scores = [[row.scores[name] for name in judge.dimensions] for row in rows if row.scores is not None]
     return JudgedClips(
         dataset=dataset,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from videoalign.contracts.generator import Generator
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.contracts.reward import RewardModel
@@ -71,6 +72,7 @@ ABOUT = (
 )
 
 
+@held
 def run(
     out: str | Path,
     config: QuickstartConfig | None = None,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Container, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from videoalign.contracts.digests import FileDigests
+from videoalign.contracts.engine import IN_PROCESS, Engine, cut
+from videoalign.contracts.holding import hold_folder
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
@@ -20,6 +22,7 @@ from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key, input_keys
 from videoalign.data.dataset import Dataset
+from videoalign.data.rejected import Rejections, write_rejected
 from videoalign.data.source_table import SourceTable
 from videoalign.data.tables import GrowingTable, write_columns
 from videoalign.errors import DataError, VideoAlignError, VideoError, first_few
@@ -43,8 +46,9 @@ def score_clips(
     reward: RewardModel,
     clips: Sequence[NamedClip],
     *,
-    skip_broken: bool,
+    max_rejected: float,
     keep: Path | None = None,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> list[ClipScore]:
     """Normalised and raw scores of clips; arguments and errors as of `score_rows`.
@@ -53,7 +57,7 @@ def score_clips(
         ModelError: the reward stores no normalisation.
     """
     reward.normalise(np.zeros((0, len(reward.dimensions))))  # what it lacks is found before any work
-    rows = score_rows(reward, clips, skip_broken=skip_broken, keep=keep, progress=progress)
+    rows = score_rows(reward, clips, max_rejected=max_rejected, keep=keep, engine=engine, progress=progress)
     return [clip_score(reward, row) for row in rows]
 
 
@@ -61,8 +65,9 @@ def score_rows(
     reward: RewardModel,
     clips: Sequence[NamedClip],
     *,
-    skip_broken: bool,
+    max_rejected: float,
     keep: Path | None = None,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> list[np.ndarray | VideoAlignError]:
     """For each clip its raw scores, float64 (D,), or what is wrong with it.
@@ -73,16 +78,21 @@ def score_rows(
     Args:
         reward: scores the clips.
         clips: to be scored, in this order; one that stands twice is scored once.
-        skip_broken: report what cannot be scored at its index; else it is an error.
+        max_rejected: largest share of clips that may be reported, at their index, as what cannot be scored.
         keep: folder where scores of each reward are written as they come, and taken from if they are there, by the
             content of clip and prompt. None keeps nothing.
+        engine: runs the model.
         progress: counts clips.
 
     Raises:
-        VideoError: clips that cannot be scored: how many, and their names. Missing ones are found before any work.
+        ConfigError: a share out of range.
+        VideoError: none may be rejected, and some cannot be scored: how many, and their names. Missing ones are found
+            before any work.
+        DataError: more cannot be scored than may be; those that were scored are kept.
         ModelError: the reward cannot score any clip.
     """
-    if not skip_broken:
+    rejections = Rejections("scored", len(clips), max_rejected)
+    if not max_rejected:
         _refuse([(video, f"{video}: no such file.") for video, _ in clips if _is_missing(video)])
     digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
     keys = [_key(video, prompt, digests) for video, prompt in clips]
@@ -90,45 +100,60 @@ def score_rows(
     by_key = dict(zip(keys, clips, strict=True))
     folder = keep / fingerprint(reward.about()) if keep is not None else None
     kept = GrowingTable(folder, reward.dimensions, part=CHUNK)
-    broken: dict[str, VideoAlignError] = {}
-    todo = _todo(list(by_key), kept.rows)
-    with progress("score clips", len(todo)) as advance:
-        results = zip(todo, reward.stream_raw(by_key[key] for key in todo), strict=True)
+    parts = cut(list(by_key), BATCH_SIZE, kept.rows.__contains__)
+    given = ([by_key[key] for key in part] for part in parts)
+    with progress("score clips", sum(map(len, parts))) as advance:
         try:
-            while batch := list(islice(results, BATCH_SIZE)):
-                broken |= {key: row for key, row in batch if isinstance(row, VideoAlignError)}
-                kept.add({key: row for key, row in batch if not isinstance(row, VideoAlignError)})
-                for _ in batch:
-                    advance()
+            for part, done in zip(parts, engine.stream(given, reward.score_read, reward.reader), strict=True):
+                batch = dict(zip(part, done.made, strict=True))
+                wrong = {key: row for key, row in batch.items() if isinstance(row, VideoAlignError)}
+                kept.add({key: row for key, row in batch.items() if not isinstance(row, VideoAlignError)})
+                times = {"read_seconds": done.read_seconds, "work_seconds": done.work_seconds}
+                advance(len(part), rejected=len(wrong), **times)
+                rejections.add(wrong)
         finally:
             kept.close()
-    if not skip_broken:
+    broken = rejections.reasons
+    if not max_rejected:
         _refuse([(video, str(broken[key])) for key, (video, _) in zip(keys, clips, strict=True) if key in broken])
     return [broken[key] if key in broken else kept.rows[key] for key in keys]
 
 
 def score_dataset(
-    reward: RewardModel, dataset: Dataset, *, name: str | None = None, progress: Progress = silent
+    reward: RewardModel,
+    dataset: Dataset,
+    *,
+    name: str | None = None,
+    max_rejected: float = 0.0,
+    engine: Engine = IN_PROCESS,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
 
-    Until all have one, scores stand in ``scores/<name>.part``; a run that stopped goes on from there.
+    Until all have one, scores stand in ``scores/<name>.part``; a run that stopped goes on from there. Clips that cannot
+    be scored, where up to ``max_rejected`` of them may be, have no scores and stand in ``rejected.parquet``.
 
     Returns:
         What `Dataset.scores` gives: ``{clip_id, raw: {dim}, normalised: {dim}, content}`` a clip.
 
     Raises:
-        DataError: the name cannot be one of a file.
-        VideoError: clips that cannot be scored; no scores are stored under the name then.
+        ConfigError: a share out of range.
+        DataError: the name cannot be one of a file, or more clips cannot be scored than may be; see `score_rows`.
+        VideoError: likewise, where none may; no scores are stored under the name then.
         ModelError: the reward stores no normalisation.
     """
     name, clips = name or reward.name, dataset.clips()
     keep, contents = dataset.named_path("scores", name).with_suffix(".part"), input_keys(dataset, clips)
-    scored = score_clips(reward, clips_in(dataset, clips), skip_broken=False, keep=keep, progress=progress)
+    how: dict[str, Any] = {"max_rejected": max_rejected, "keep": keep, "engine": engine, "progress": progress}
+    with hold_folder(keep):
+        scored = score_clips(reward, clips_in(dataset, clips), **how)
     rows = [
         {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores, "content": content}
         for clip, row, content in zip(clips, scored, contents, strict=True)
+        if row.error is None
     ]
+    rejected = {clip.clip_id: row.error for clip, row in zip(clips, scored, strict=True) if row.error is not None}
+    write_rejected(dataset.path, f"score {name}", rejected)
     dataset.write_scores(name, rows, digest=reward.digest)
     shutil.rmtree(keep, ignore_errors=True)
     return rows
@@ -140,6 +165,8 @@ def score_dataset_rows(
     *,
     name: str | None = None,
     out: Path | None = None,
+    max_rejected: float = 0.0,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """`score_dataset`, with rows as `score_files` gives them; ``out`` is for `write_score_table`."""
@@ -147,7 +174,8 @@ def score_dataset_rows(
         require_no_own_table(out)
     texts = {row.prompt_id: row.text for row in dataset.prompts()}
     about = {row.clip_id: {"video": row.path, "prompt": texts[row.prompt_id]} for row in dataset.clips()}
-    scored = score_dataset(reward, dataset, name=name, progress=progress)
+    how: dict[str, Any] = {"max_rejected": max_rejected, "engine": engine, "progress": progress}
+    scored = score_dataset(reward, dataset, name=name, **how)
     rows = [{**about[row["clip_id"]], "scores": row["normalised"], "raw": row["raw"]} for row in scored]
     if out is not None:
         write_score_table(out, reward.dimensions, rows)
@@ -174,7 +202,12 @@ def read_clip_table(location: str | Path) -> list[NamedClip]:
 
 
 def score_files(
-    reward: RewardModel, clips: Sequence[NamedClip], *, out: Path | None = None, progress: Progress = silent
+    reward: RewardModel,
+    clips: Sequence[NamedClip],
+    *,
+    out: Path | None = None,
+    engine: Engine = IN_PROCESS,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Scores clips in files; a broken one is reported at its index.
 
@@ -183,6 +216,7 @@ def score_files(
         clips: (video, prompt) each.
         out: file for `write_score_table`; until all clips have scores, those stand in ``<out>.part`` beside it, and a
             run that stopped, or whose broken clips were mended, goes on from there.
+        engine: runs the model.
         progress: counts clips.
 
     Returns:
@@ -196,7 +230,8 @@ def score_files(
     if out is not None:
         require_no_own_table(out)
     keep = None if out is None else out.with_name(f"{out.name}.part")
-    scored = score_clips(reward, clips, skip_broken=True, keep=keep, progress=progress)
+    with nullcontext() if keep is None else hold_folder(keep):
+        scored = score_clips(reward, clips, max_rejected=1.0, keep=keep, engine=engine, progress=progress)
     rows = []
     for (video, prompt), result in zip(clips, scored, strict=True):
         told = {"error": result.error} if result.error is not None else {}
@@ -222,13 +257,6 @@ def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence
             columns[prefix + name] = float, [None if row[kind] is None else row[kind][name] for row in rows]
     columns["error"] = str, [row.get("error") for row in rows]
     write_columns(Path(out), columns)
-
-
-def _todo(keys: Sequence[str], kept: Container[str]) -> list[str]:
-    """What has no score: first whole batches of an unbroken run, then what is left of the others."""
-    batches = [keys[start : start + BATCH_SIZE] for start in range(0, len(keys), BATCH_SIZE)]
-    batches.sort(key=lambda batch: any(key in kept for key in batch))
-    return [key for batch in batches for key in batch if key not in kept]
 
 
 def _key(video: str | Path, prompt: str, digests: FileDigests) -> str:

@@ -57,7 +57,7 @@ def make_clips(
     done: Container[str] = (),
     batch_size: int = 8,
     steering: Steering | None = None,
-    on_clip: Callable[[], None] = lambda: None,
+    on_clip: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[ClipPlan, Video, Tensor]]:
     """The planned clips that are not done yet, as they come, each with the latents (C, F, H, W) that it came from.
 

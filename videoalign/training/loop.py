@@ -104,7 +104,7 @@ def rate_factor(step: int, config: FitConfig) -> float:
     return config.final_rate_share + (1 - config.final_rate_share) * falling
 
 
-def count_steps(advance: Callable[[], None], on_step: Callable[[Row], None] | None = None) -> Callable[[Row], None]:
+def count_steps(advance: Callable[[], object], on_step: Callable[[Row], None] | None = None) -> Callable[[Row], None]:
     """For `fit`'s ``on_step``: advances a bar once a step, those before a resume included, then calls ``on_step``."""
     shown = 0
 

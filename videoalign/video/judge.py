@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,21 @@ class FrameJudge(ABC):
         """Name and dimensions."""
         return {"name": self.name, "dimensions": list(self.dimensions)}
 
-    def stream_raw(self, clips: Iterable[tuple[VideoSource, str]]) -> Iterator[np.ndarray | VideoAlignError]:
+    @property
+    def reader(self) -> Callable[[tuple[VideoSource, str]], tuple[Video, str]]:
+        """All frames of a clip."""
+        return _read
+
+    def score_read(self, read: Sequence[tuple[Video, str] | VideoAlignError]) -> list[np.ndarray | VideoAlignError]:
         """Scores clip by clip, or what is wrong with it."""
-        for video, prompt in clips:
-            try:
-                yield self.score_videos([read_source(video)], [prompt])[0]
-            except DataError as error:
-                yield error
+        return [one if isinstance(one, VideoAlignError) else self._score(*one) for one in read]
+
+    def _score(self, video: Video, prompt: str) -> np.ndarray | VideoAlignError:
+        try:
+            row: np.ndarray = self.score_videos([video], [prompt])[0]
+        except DataError as error:
+            return error
+        return row
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
         """The scores as they are."""
@@ -63,3 +71,8 @@ class FrameJudge(ABC):
     def verdict_law(self, dimension: str) -> VerdictLaw | None:
         """None: it knows no ties."""
         return None
+
+
+def _read(clip: tuple[VideoSource, str]) -> tuple[Video, str]:
+    video, prompt = clip
+    return read_source(video), prompt

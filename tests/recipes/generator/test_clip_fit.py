@@ -51,7 +51,7 @@ def dataset_of(folder: Path, frames: np.ndarray, fps: float) -> Dataset:
 def shown(dataset: Dataset, generator: PipelineGenerator, **settings: str) -> np.ndarray:
     """Grey levels over 4 of the frames that the model gets of the first clip."""
     fit = ClipFit.of(generator, ClipSettings(**settings))  # type: ignore[arg-type]
-    video = fit.load(dataset, dataset.clips()[0])
+    video = fit.load(dataset.clip_source(dataset.clips()[0]), dataset.clips()[0])
     assert (video.frames.shape, video.fps) == ((9, 32, 32, 3), 8.0)
     return (video.frames.mean((1, 2, 3)) / 4).round()
 

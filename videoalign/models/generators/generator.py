@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ from torch import nn
 from videoalign.contracts.generator import Part, VelocityNet
 from videoalign.contracts.output import fingerprint, whole_folder
 from videoalign.contracts.video import Video
-from videoalign.models.digest import moved
+from videoalign.errors import ModelError
+from videoalign.models.digest import adapter_digest, moved
 from videoalign.models.generators.families import family_of
 from videoalign.models.generators.opening import open_pipeline, quiet, resolve_place
 from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings
@@ -57,6 +59,7 @@ class PipelineGenerator:
         self.codec, self.conditioner = family.codec(*made_of), family.conditioner(*made_of)
         self.sampler = family.sampler(*made_of)
         self._network: tuple[list[Any], VelocityNet] | None = None
+        self.opened: Callable[[], PipelineGenerator] | None = None
 
     @classmethod
     def from_pretrained(
@@ -87,7 +90,10 @@ class PipelineGenerator:
         place, precision = resolve_place(device, dtype)
         check_offload(offload, place)
         pipeline, found = open_pipeline(source, settings or {}, dtype=precision, device=place, offload=offload)
-        return cls(pipeline, found, name or Path(source).name)
+        generator = cls(pipeline, found, name or Path(source).name)
+        how: dict[str, Any] = {"name": name, "dtype": dtype, "device": device, "offload": offload}
+        generator.opened = partial(cls.from_pretrained, source, settings=settings, **how)
+        return generator
 
     @property
     def network(self) -> VelocityNet:
@@ -131,7 +137,20 @@ class PipelineGenerator:
         Raises:
             ConfigError: an unknown setting, or one that the model cannot meet.
         """
-        return type(self)(self.pipeline, self.settings.changed(settings), self.name)
+        other = type(self)(self.pipeline, self.settings.changed(settings), self.name)
+        other.opened = self.opened
+        return other
+
+    def reopener(self) -> Callable[[], PipelineGenerator]:
+        """See `contracts.engine.Reopened`."""
+        if self.opened is None:
+            raise ModelError(f"--model: '{self.name}' is in memory alone; save it and open it from its folder.")
+        return partial(_reopened, self.opened, self.settings, self.sent())
+
+    def sent(self) -> dict[str, str | None]:
+        """What another process must find where it opens the same model."""
+        on = {name: adapter_digest(module) for name, module in self.outline.transformers.items()}
+        return {**self.identity(), **{f"adapter of {name}": value for name, value in on.items() if value is not None}}
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
         """Writes a folder that `from_pretrained` reads; ``half`` stores the weights in float16.
@@ -195,3 +214,19 @@ class PipelineGenerator:
     def _configs(self) -> dict[str, Any]:
         found = {part: getattr(self.pipeline, part, None) for part in self.family.weighed}
         return {part: module.config for part, module in found.items() if module is not None}
+
+
+def _reopened(
+    opened: Callable[[], PipelineGenerator], settings: SamplingSettings, sent: Mapping[str, str | None]
+) -> PipelineGenerator:
+    found = opened()
+    generator = type(found)(found.pipeline, settings, found.name)
+    generator.opened = found.opened
+    have = generator.sent()
+    if have != sent:
+        differs = ", ".join(sorted(name for name in {*have, *sent} if have.get(name) != sent.get(name)))
+        raise ModelError(
+            f"--model: '{generator.name}' is another one here than was sent (differs in {differs}); give every machine "
+            "the same files, and save what was changed after it was opened."
+        )
+    return generator

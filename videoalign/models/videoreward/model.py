@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -13,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from videoalign.contracts.engine import NUM_READERS, InProcess
 from videoalign.contracts.records import DEFAULT_DIMENSIONS, Dimension
-from videoalign.contracts.reward import VerdictLaw
 from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.contracts.used_prompts import UsedPrompts
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError, ModelError, VideoAlignError
-from videoalign.losses.preference import LAWS
 from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward.backbone import (
     ModelInputs,
@@ -34,13 +35,14 @@ from videoalign.models.videoreward.hub import CARD_FILE, model_card, upload
 from videoalign.models.videoreward.loading import load_options
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.prompt import Chat, check_template
-from videoalign.models.videoreward.scoring import BATCH_SIZE, NUM_WORKERS, batches, stream_raw
-from videoalign.models.videoreward.settings import Normalisation, RewardSettings
+from videoalign.models.videoreward.score_laws import ScoreLaws
+from videoalign.models.videoreward.scoring import BATCH_SIZE, PatchReader, batches, score_read
+from videoalign.models.videoreward.settings import RewardSettings
 from videoalign.models.videoreward.start import new_parts
 from videoalign.video.sources import VideoSource
 
 
-class VideoReward(nn.Module):
+class VideoReward(ScoreLaws, nn.Module):
     """A Qwen2-VL, Qwen2.5-VL or Qwen3-VL with a special token per dimension and a bias-free linear head on their last
     hidden states; or, with ``pooling="last"``, with a row of the head per dimension on that of the turn's last token.
 
@@ -49,6 +51,8 @@ class VideoReward(nn.Module):
     """
 
     token_ids: Tensor
+    opened: Callable[[], VideoReward] | None = None
+    """Opens it again, where it came from a folder or the hub."""
 
     def __init__(
         self,
@@ -164,6 +168,8 @@ class VideoReward(nn.Module):
         load = load_options(dtype=dtype, attention=attention, quantise=quantise, device=device)
         parts, name = read_checkpoint(path, revision=revision, load=load), Path(path).resolve().name
         model = cls(parts.backbone, parts.tokenizer, parts.settings, tokens=parts.tokens, head=parts.head, name=name)
+        held: dict[str, Any] = {"dtype": dtype, "attention": attention, "quantise": quantise, "device": device}
+        model.opened = partial(cls.from_pretrained, path, revision=revision, **held)
         return model.eval()
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -188,11 +194,6 @@ class VideoReward(nn.Module):
             self.save_pretrained(folder)
             (folder / CARD_FILE).write_text(model_card(repo_id, self.family.title, self.settings), encoding="utf-8")
             return upload(folder, repo_id, private=private, token=token)
-
-    @property
-    def dimensions(self) -> tuple[str, ...]:
-        """Names of the scores, in order."""
-        return self.settings.names
 
     @property
     def digest(self) -> str:
@@ -295,7 +296,7 @@ class VideoReward(nn.Module):
         prompts: Sequence[str] | str,
         *,
         batch_size: int = BATCH_SIZE,
-        workers: int = NUM_WORKERS,
+        workers: int = NUM_READERS,
     ) -> list[ClipScore]:
         """Normalised and raw scores of clips in any form, order kept; a broken clip is reported at its index.
 
@@ -320,7 +321,7 @@ class VideoReward(nn.Module):
         return list(self.score_stream(pairs, batch_size=batch_size, workers=workers))
 
     def score_stream(
-        self, clips: Iterable[tuple[VideoSource, str]], *, batch_size: int = BATCH_SIZE, workers: int = NUM_WORKERS
+        self, clips: Iterable[tuple[VideoSource, str]], *, batch_size: int = BATCH_SIZE, workers: int = NUM_READERS
     ) -> Iterator[ClipScore]:
         """As `score`, clip by clip from (video, prompt) as they come; holds no more than two batches.
 
@@ -328,72 +329,37 @@ class VideoReward(nn.Module):
             ModelError: no normalisation is stored.
         """
         self.normalisation()
-        for row in stream_raw(self, clips, batch_size=batch_size, workers=workers):
-            yield clip_score(self, row)
+        remaining = iter(clips)
+        parts = iter(lambda: list(islice(remaining, batch_size)), [])
+        for done in InProcess(workers).stream(parts, self.score_read, self.reader):
+            for row in done.made:
+                yield clip_score(self, row)
 
-    def stream_raw(self, clips: Iterable[tuple[VideoSource, str]]) -> Iterator[np.ndarray | VideoAlignError]:
-        """See `scoring.stream_raw`."""
-        return stream_raw(self, clips)
+    @property
+    def reader(self) -> PatchReader:
+        """See `RewardModel.reader`."""
+        return PatchReader(self.processor, self.chat)
+
+    def score_read(self, read: Sequence[Any]) -> list[np.ndarray | VideoAlignError]:
+        """See `scoring.score_read`."""
+        return score_read(self, read)
+
+    def reopener(self) -> Callable[[], VideoReward]:
+        """See `contracts.engine.Reopened`."""
+        if self.opened is None:
+            raise ModelError(f"reward '{self.name}': it is in memory alone; save it and open it from its folder.")
+        return partial(_reopened, self.opened, self.digest)
 
     def check_prompt(self, prompt: str) -> None:
         """See `Chat.check_prompt`."""
         self.chat.check_prompt(prompt)
 
-    def verdict_probabilities(self, raw_a: np.ndarray, raw_b: np.ndarray) -> np.ndarray:
-        """How likely A, a tie and B are, float64 (N, D, 3), from raw scores (N, D) of clips A and B.
 
-        Raises:
-            ModelError: the reward was trained without a law of ties.
-        """
-        ties = self.settings.ties
-        if ties is None:
-            raise ModelError(f"reward '{self.name}': it was trained without ties; train it with loss=btt or davidson.")
-        width = torch.tensor([ties.width[name] for name in self.dimensions], dtype=torch.float64)
-        log_probs = LAWS[ties.law].log_probs(torch.from_numpy(raw_a - raw_b), width)
-        likely: np.ndarray = log_probs.exp().movedim(0, -1).numpy()
-        return likely
-
-    def verdict_law(self, dimension: str) -> VerdictLaw | None:
-        """See `RewardModel.verdict_law`; None where it was trained without a law of ties."""
-        if self.settings.ties is None:
-            return None
-        index, std = self.dimensions.index(dimension), self.normalisation()[dimension].std
-        column = np.eye(len(self.dimensions))[index] * std  # one normalised unit of the dimension, in raw scores
-        return lambda diff: self.verdict_probabilities(np.outer(diff, column), np.zeros(len(column)))[:, index]
-
-    def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """(raw - mean) / std per dimension, (N, D).
-
-        Raises:
-            ModelError: no normalisation is stored.
-        """
-        rows = [self.normalisation()[name] for name in self.dimensions]
-        return (raw - np.array([row.mean for row in rows])) / np.array([row.std for row in rows])
-
-    def normalisation(self) -> dict[str, Normalisation]:
-        """Mean and deviation by dimension.
-
-        Raises:
-            ModelError: none is stored.
-        """
-        if self.settings.normalisation is None:
-            raise ModelError(
-                f"reward '{self.name}': it stores no normalisation; finish its training, or use raw scores."
-            )
-        return self.settings.normalisation
-
-    def set_normalisation(self, raw: np.ndarray) -> None:
-        """Takes mean and deviation from raw scores (N, D) of the validation clips.
-
-        Raises:
-            DataError: fewer than two clips, or a dimension on which all score the same.
-        """
-        std = raw.std(0) if len(raw) else np.zeros(len(self.dimensions))
-        if len(raw) < 2 or not (std > 0).all():
-            raise DataError(
-                f"normalisation: got {len(raw)} clips with deviations {np.round(std, 6).tolist()}; "
-                "wanted two or more clips that differ on every dimension. Hold out more prompts."
-            )
-        values = zip(self.dimensions, raw.mean(0).tolist(), std.tolist(), strict=True)
-        stored = {name: Normalisation(mean=mean, std=deviation) for name, mean, deviation in values}
-        self.settings = self.settings.model_copy(update={"normalisation": stored})
+def _reopened(opened: Callable[[], VideoReward], digest: str) -> VideoReward:
+    reward = opened()
+    if reward.digest != digest:
+        raise ModelError(
+            f"reward '{reward.name}': its folder holds another one than was sent; give every machine the same files, "
+            "and save a reward that was changed after it was opened."
+        )
+    return reward

@@ -1,12 +1,9 @@
-"""Scores of clips, decoded in threads ahead of the model; order is kept, and a broken one is reported at its index."""
+"""From clips in any form to scores: what is read of them, and what goes through the model together."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +12,7 @@ import torch
 
 from videoalign.errors import ModelError, VideoAlignError
 from videoalign.models.videoreward.processing import Patches, VideoProcessor
+from videoalign.models.videoreward.prompt import Chat
 from videoalign.video.limits import UNLIMITED, ClipLimits
 from videoalign.video.sources import VideoSource, read_source
 
@@ -24,18 +22,23 @@ MAX_PATCHES = 20_000
 """Most patches in one forward pass, where more than one clip holds them; four clips of 448 x 448 at 10 frames."""
 MAX_PATCHES_CPU = 5_000
 """The same on a processor, where a pass that does not stay in its caches is slower than two."""
-NUM_WORKERS = min(8, os.cpu_count() or 1)
-"""Threads that decode, each one clip at a time."""
 
 
-class PatchScorer(Protocol):
-    """What is needed of a reward."""
+class ClipReading(Protocol):
+    """What a reward reads clips with."""
 
-    processor: VideoProcessor
+    @property
+    def processor(self) -> VideoProcessor:
+        """Chooses, resizes and cuts frames."""
+        ...
 
     def check_prompt(self, prompt: str) -> None:
         """Raises `DataError` for a prompt that cannot be read."""
         ...
+
+
+class PatchScorer(ClipReading, Protocol):
+    """What a reward scores them with."""
 
     def score_patches(self, clips: Sequence[Patches], prompts: Sequence[str], *, batch_size: int = ...) -> np.ndarray:
         """Raw scores, float64 (N, D)."""
@@ -43,7 +46,7 @@ class PatchScorer(Protocol):
 
 
 def read_clip(
-    reward: PatchScorer, video: VideoSource, prompt: str, *, threads: int = 1, limits: ClipLimits = UNLIMITED
+    reward: ClipReading, video: VideoSource, prompt: str, *, threads: int = 1, limits: ClipLimits = UNLIMITED
 ) -> Patches:
     """What the reward reads of a clip.
 
@@ -59,33 +62,31 @@ def read_clip(
     )
 
 
-def stream_raw(
-    reward: PatchScorer,
-    clips: Iterable[tuple[VideoSource, str]],
-    *,
-    batch_size: int = BATCH_SIZE,
-    workers: int = NUM_WORKERS,
-) -> Iterator[np.ndarray | VideoAlignError]:
-    """For each (video, prompt), in order, its raw scores, float64 (D,), or what is wrong with it.
+@dataclass(frozen=True)
+class PatchReader:
+    """Reads clips for a reward, without its weights; see `contracts.reward.RewardModel.reader`."""
 
-    While the model runs on one batch, ``workers`` threads decode the next; no more than two batches are held.
-    """
-    remaining = iter(clips)
-    pool = ThreadPoolExecutor(workers)
-    reading: deque[tuple[Future[Patches], str]] = deque()
+    processor: VideoProcessor
+    chat: Chat
 
-    def read_on() -> None:
-        for video, prompt in islice(remaining, 2 * batch_size - len(reading)):
-            reading.append((pool.submit(read_clip, reward, video, prompt), prompt))
+    def __call__(self, clip: tuple[VideoSource, str]) -> tuple[Patches, str]:
+        """What the reward reads of a (video, prompt); see `read_clip` for the errors."""
+        video, prompt = clip
+        return read_clip(self, video, prompt), prompt
 
-    try:
-        read_on()
-        while reading:
-            taken = [reading.popleft() for _ in range(min(batch_size, len(reading)))]
-            read_on()
-            yield from _scored(reward, [(_outcome(future), prompt) for future, prompt in taken])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    def check_prompt(self, prompt: str) -> None:
+        """See `Chat.check_prompt`."""
+        self.chat.check_prompt(prompt)
+
+
+def score_read(
+    reward: PatchScorer, read: Sequence[tuple[Patches, str] | VideoAlignError]
+) -> list[np.ndarray | VideoAlignError]:
+    """See `contracts.reward.RewardModel.score_read`."""
+    whole = [one for one in read if not isinstance(one, VideoAlignError)]
+    scores = reward.score_patches([clip for clip, _ in whole], [text for _, text in whole], batch_size=len(read))
+    rows = iter(scores)
+    return [one if isinstance(one, VideoAlignError) else finite(next(rows)) for one in read]
 
 
 def batches(clips: Sequence[Patches], batch_size: int, device: torch.device) -> Iterator[slice]:
@@ -99,24 +100,6 @@ def batches(clips: Sequence[Patches], batch_size: int, device: torch.device) -> 
             start, patches = index, len(clip.values)
     if clips:
         yield slice(start, len(clips))
-
-
-def _outcome(future: Future[Patches]) -> Patches | VideoAlignError:
-    try:
-        return future.result()
-    except VideoAlignError as error:
-        return error
-
-
-def _scored(
-    reward: PatchScorer, read: Sequence[tuple[Patches | VideoAlignError, str]]
-) -> Iterator[np.ndarray | VideoAlignError]:
-    whole = [(clip, prompt) for clip, prompt in read if isinstance(clip, Patches)]
-    rows = iter(
-        reward.score_patches([clip for clip, _ in whole], [prompt for _, prompt in whole], batch_size=len(read))
-    )
-    for clip, _ in read:
-        yield finite(next(rows)) if isinstance(clip, Patches) else clip
 
 
 def finite(row: np.ndarray) -> np.ndarray | ModelError:

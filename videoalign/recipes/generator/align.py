@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from videoalign.contracts.generator import Generator
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, WinLosePair
@@ -74,6 +75,7 @@ class AlignResult:
     """What labelled them; with the hashes of their prompts it also stands in ``lineage.json`` beside the adapter."""
 
 
+@held
 def align(
     method: str,
     dataset: Dataset,

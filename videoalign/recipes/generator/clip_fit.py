@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,6 @@ from videoalign.config import Config
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import Clip
 from videoalign.contracts.video import Video
-from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.video.files import read_video
 
@@ -114,8 +114,8 @@ class ClipFit:
             f"Give clips of {self.fps:g}, set fps of the model,{way}."
         )
 
-    def load(self, dataset: Dataset, clip: Clip) -> Video:
-        """A clip as the generator works in it.
+    def load(self, source: str | Path, clip: Clip) -> Video:
+        """The clip in a file, or at an address, as the generator works in it.
 
         Raises:
             VideoError: it is missing or damaged.
@@ -131,7 +131,7 @@ class ClipFit:
             indices = self._nearest(num_frames, fps) if "fps" in changes else range(num_frames)
             return list(indices[: self.num_frames])
 
-        video = read_video(dataset.clip_source(clip), choose)
+        video = read_video(source, choose)
         height, width = video.frames.shape[1:3]
         if (height, width) != (clip.height, clip.width):
             raise _replaced(clip, f"{width}x{height} pixels", f"{clip.width}x{clip.height}")

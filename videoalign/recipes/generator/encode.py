@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from videoalign.contracts.engine import IN_PROCESS, Engine, cut, raise_wrong
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.progress import Advance, Progress, silent
 from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.clip_content import clip_keys, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.data.on_demand import OnDemand
+from videoalign.data.rejected import Rejections, write_rejected
 from videoalign.distributed import ALONE, Processes
-from videoalign.errors import ConfigError, DataError
+from videoalign.errors import ConfigError, DataError, VideoAlignError
+from videoalign.flow.condition import Condition
 from videoalign.models.attention import attention_of
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.buckets import Buckets
-from videoalign.recipes.generator.clip_fit import ClipFit, ClipSettings
-from videoalign.training.objectives.dpo import fixed_draws, reference_errors
+from videoalign.recipes.generator.clip_fit import ClipSettings
+from videoalign.recipes.generator.encode_work import EncodeClips, EncodePrompts, MakeReference, WaitingClip
+from videoalign.training.objectives.dpo import fixed_draws
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
 from videoalign.training.order import by_shape
-
-Row = TypeVar("Row")
 
 
 class EncodeConfig(ClipSettings, ModelSettings):
@@ -56,6 +57,8 @@ def encode(
     *,
     together: Iterable[tuple[str, str]] = (),
     group: str = "",
+    max_rejected: float = 0.0,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> LatentCache:
     """The latents of some clips and the conditions of their prompts; what is there is not made again.
@@ -70,13 +73,16 @@ def encode(
         settings: see `ClipSettings`.
         together: two clips each that are compared, whose latents are to be of one shape.
         group: what the user's command has them in, as ``encode.``, for messages.
+        max_rejected: largest share of clips that may be missing or damaged; those stand in ``rejected.parquet`` and
+            have no latents.
+        engine: runs text encoder and autoencoder; other machines must see the clips under the same path.
         progress: counts clips.
 
     Raises:
         DataError: no clips, an unknown one, or one of another rate, length or size than the generator's that
             ``settings`` do not say what to do with; or two that are compared and cannot be of one shape.
         ConfigError: a bucket that the model cannot work in.
-        VideoError: a clip that is missing or damaged.
+        VideoError: a clip that is missing or damaged, where none may be.
         OutputError: the folder cannot be written.
     """
     settings = settings or ClipSettings()
@@ -86,7 +92,7 @@ def encode(
     buckets = Buckets(generator, settings, group)
     fits = buckets.choose(clips, together)
     keys = clip_keys(dataset, clips)
-    conditions, known = _encode_prompts(dataset, generator, prompts, settings)
+    conditions, known = _encode_prompts(dataset, generator, prompts, settings, engine)
     generator.free("conditioner")
     sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
     stored, waiting = {}, []
@@ -95,14 +101,19 @@ def encode(
         change = fit.changes(clip)
         by_sampler = settings.sampler_latents and not change and key in sampled
         stored[clip.clip_id] = (sampled if by_sampler else of_files.of(change)), key
-        if key not in stored[clip.clip_id][0]:
-            waiting.append(_Waiting(clip, key, stored[clip.clip_id][0], fit))
+        waiting.append(WaitingClip(clip, dataset.clip_source(clip), key, stored[clip.clip_id][0].group, fit))
+    stores = {store.group: store for store, _ in stored.values()}
+    rejections = Rejections("encoded", len(clips), max_rejected)
+    alike = by_shape(waiting, [one.fit.shape for one in waiting])
+    parts = [
+        part for rows in alike for part in cut(rows, settings.batch_size, lambda one: one.key in stores[one.group])
+    ]
     with progress("encode", len(clips)) as advance:
-        for _ in range(len(clips) - len(waiting)):
-            advance()
-        _encode_clips(dataset, buckets, waiting, settings.batch_size, advance)
+        advance(len(clips) - sum(map(len, parts)))
+        _encode_clips(generator, parts, stores, rejections, engine, advance)
     generator.free("codec")
-    places = {clip_id: store.place(key) for clip_id, (store, key) in stored.items()}
+    write_rejected(dataset.path, f"encode {generator.name}", {key: str(why) for key, why in rejections.reasons.items()})
+    places = {key: store.place(name) for key, (store, name) in stored.items() if key not in rejections.reasons}
     return LatentCache(dataset.path / LATENTS_FOLDER, places, known, conditions)
 
 
@@ -216,6 +227,7 @@ def encode_reference(
     start: str = "",
     batch_size: int = 16,
     processes: Processes = ALONE,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> list[PairReference]:
     """The generator's errors on ``num_draws`` fixed draws of every pair, one after another, kept beside the latents.
@@ -236,6 +248,7 @@ def encode_reference(
         start: digest of the adapter that the generator carries, empty for none; it is part of what the reference is.
         batch_size: pairs in one forward pass.
         processes: those that make them together; all must call it.
+        engine: runs the transformer; other machines must see the latents under the same path.
         progress: counts pairs, of several processes those of the first.
 
     Raises:
@@ -248,30 +261,24 @@ def encode_reference(
     store = TensorStore(cache.folder, "reference", about)
     keys = [_pair_key(cache, pair) for pair in pairs]
     seeds = {key: fold_in(0, fingerprint(["reference", drawn])[:12], key).initial_seed() for key in keys}
-    waiting = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in store}
-    device = generator.network.device
+    asked = dict(zip(keys, pairs, strict=True))
+    alike = by_shape(list(asked), pair_shapes(cache, asked.values()))
+    parts = [part for some in alike for part in cut(some, min(batch_size, SHARD_CLIPS), store.__contains__)]
+    pair_examples(cache, list(asked.values()))  # refuses what cannot be read before anything is made
     processes.wait()  # all have seen what is missing before any of it is made
-    with progress("reference", len(keys)) as advance:
-        for _ in range(len(keys) - len(waiting)):
-            advance()
-        shapes = pair_shapes(cache, waiting.values())
-        shards = [part for alike in by_shape(list(waiting), shapes) for part in _parts(alike, SHARD_CLIPS)]
-        for some in shards[processes.rank :: processes.count]:
-            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-                made = reference_errors(
-                    generator.network,
-                    pair_examples(cache, [waiting[key] for key in some]),
-                    seeds=[seeds[key] for key in some],
-                    num_draws=num_draws,
-                    times=times,
-                    batch_size=batch_size,
-                    device=device,
-                )
-            whole = torch.stack([made.errors_win, made.errors_lose], dim=2)
-            frames = torch.stack([made.frames_win, made.frames_lose], dim=2)
-            store.add(dict(zip(some, torch.cat([whole[..., None], frames], dim=3), strict=True)))  # (P, K, 2, 1 + F)
-            for _ in some:
-                advance()
+    work, read = MakeReference(generator, num_draws, times, dtype), partial(_read_pair, cache)
+    own = parts[processes.rank :: processes.count]
+    waiting: dict[str, Tensor] = {}
+    with progress("reference", len(asked)) as advance:
+        advance(len(asked) - sum(map(len, parts)))
+        given = ([(asked[key], seeds[key]) for key in part] for part in own)
+        for part, done in zip(own, engine.stream(given, work, read), strict=True):
+            waiting |= dict(zip(part, done.made, strict=True))
+            advance(len(part), read_seconds=done.read_seconds, work_seconds=done.work_seconds)
+            if len(waiting) >= SHARD_CLIPS:
+                store.add(waiting)
+                waiting = {}
+        store.add(waiting)
     processes.wait()
     store = TensorStore(cache.folder, "reference", about)  # with what the other processes made
     errors = read_stored(store.place(key) for key in keys)
@@ -281,6 +288,11 @@ def encode_reference(
         t, noise_seeds = fixed_draws(seeds[key], num_draws, times)
         found.append(PairReference(t, noise_seeds, win[:, 0], lose[:, 0], win[:, 1:], lose[:, 1:]))
     return found
+
+
+def _read_pair(cache: LatentCache, given: tuple[WinLosePair, int]) -> tuple[PairExample, int]:
+    pair, seed = given
+    return pair_examples(cache, [pair])[0], seed
 
 
 def _about_draws(generator: Generator, num_draws: int, times: TimeSettings, dtype: str, start: str) -> dict[str, Any]:
@@ -319,45 +331,51 @@ def _about_clips(generator: Generator, source: str) -> dict[str, str]:
 
 
 def _encode_prompts(
-    dataset: Dataset, generator: Generator, prompts: Sequence[Prompt], settings: ClipSettings
+    dataset: Dataset, generator: Generator, prompts: Sequence[Prompt], settings: ClipSettings, engine: Engine
 ) -> tuple[ConditionStore, dict[str, Stored]]:
     """The store of the generator's conditions, and where those of the prompts stand in it."""
     conditioner = generator.conditioner
     about = {"text_encoder": conditioner.identity()}
     store = ConditionStore(dataset.path / LATENTS_FOLDER, about, conditioner.names, conditioner.lengths)
     keys = {prompt.prompt_id: fingerprint(prompt.text) for prompt in prompts}
-    waiting = list(dict.fromkeys(p.text for p in prompts if keys[p.prompt_id] not in store))
-    for shard in _parts(waiting, SHARD_CLIPS):
-        rows = [row for batch in _parts(shard, settings.batch_size) for row in conditioner.encode(batch).split()]
-        store.add(dict(zip(map(fingerprint, shard), rows, strict=True)))
+    conditioner.check([prompt.text for prompt in prompts])
+    texts = list(dict.fromkeys(prompt.text for prompt in prompts))
+    parts = cut(texts, settings.batch_size, lambda text: fingerprint(text) in store)
+    made: dict[str, Condition] = {}
+    for part, done in zip(parts, engine.stream(parts, EncodePrompts(generator)), strict=True):
+        made |= dict(zip(map(fingerprint, part), done.made, strict=True))
+        if len(made) >= SHARD_CLIPS:
+            store.add(made)
+            made = {}
+    store.add(made)
     return store, {prompt_id: store.place(key) for prompt_id, key in keys.items()}
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """A clip to be encoded, and where its latents go."""
-
-    clip: Clip
-    key: str
-    store: TensorStore
-    fit: ClipFit
-
-
 def _encode_clips(
-    dataset: Dataset, buckets: Buckets, clips: Sequence[_Waiting], batch_size: int, advance: Callable[[], None]
+    generator: Generator,
+    parts: Sequence[Sequence[WaitingClip]],
+    stores: Mapping[str, TensorStore],
+    rejections: Rejections,
+    engine: Engine,
+    advance: Advance,
 ) -> None:
-    for shard in _parts(clips, SHARD_CLIPS):
-        made: dict[str, tuple[TensorStore, dict[str, Tensor]]] = {}
-        for alike in by_shape(shard, [waiting.fit.shape for waiting in shard]):
-            for batch in _parts(alike, batch_size):
-                videos = [waiting.fit.load(dataset, waiting.clip) for waiting in batch]
-                latents = buckets.codecs[batch[0].fit].encode(videos)
-                for waiting, value in zip(batch, latents.cpu(), strict=True):
-                    made.setdefault(waiting.store.group, (waiting.store, {}))[1][waiting.key] = value
-                    advance()
-        for store, tensors in made.values():
-            store.add(tensors)
+    """Encodes and stores; what is wrong with a clip is raised, or kept where some may be rejected."""
+    made: dict[str, dict[str, Tensor]] = {group: {} for group in stores}
+    for part, done in zip(parts, engine.stream(parts, EncodeClips(generator), WaitingClip.read), strict=True):
+        wrong: dict[str, VideoAlignError] = {}
+        for waiting, value in zip(part, done.made, strict=True):
+            if isinstance(value, VideoAlignError):
+                wrong[waiting.clip.clip_id] = value if rejections.most else raise_wrong(value)
+            else:
+                made[waiting.group][waiting.key] = value
+        advance(len(part), rejected=len(wrong), read_seconds=done.read_seconds, work_seconds=done.work_seconds)
+        rejections.add(wrong)
+        if sum(map(len, made.values())) >= SHARD_CLIPS:
+            _store(stores, made)
+    _store(stores, made)
 
 
-def _parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
-    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+def _store(stores: Mapping[str, TensorStore], made: Mapping[str, dict[str, Tensor]]) -> None:
+    for group, tensors in made.items():
+        stores[group].add(tensors)
+        tensors.clear()

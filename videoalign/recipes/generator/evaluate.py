@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
+from videoalign.contracts.engine import IN_PROCESS, Engine
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.reward import RewardModel
@@ -40,6 +42,7 @@ class EvaluateConfig(SampleConfig):
     """Let prompts be among those that an arm was trained on; every table then says so."""
 
 
+@held
 def evaluate(
     base: str,
     candidate: str,
@@ -52,6 +55,7 @@ def evaluate(
     dtype: str = "float32",
     offload: str = "none",
     fresh: bool = False,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Compares two generators and writes ``results.json``, ``scores.json`` and ``report.html`` into ``out``.
@@ -67,6 +71,7 @@ def evaluate(
         dtype: precision of the generators; see `load_generator`.
         offload: what of the generators is kept off the graphics card; see `load_generator`.
         fresh: start over where ``out`` holds a run of ours.
+        engine: runs generators and judge; other machines must see ``out`` under the same path.
         progress: counts clips.
 
     Returns:
@@ -88,7 +93,7 @@ def evaluate(
     identity |= {arm: maker.identity() for arm, maker in makers.items()}
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
-    how = referee, folder, config, seconds, progress
+    how = referee, folder, config, seconds, progress, engine
     arms = {arm: make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
     write_json(folder / "scores.json", clip_table(arms, referee.dimensions))
     alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
@@ -165,6 +170,7 @@ def make_and_judge(
     config: EvaluateConfig,
     seconds: dict[str, float],
     progress: Progress,
+    engine: Engine = IN_PROCESS,
 ) -> JudgedClips:
     """The clips of one arm, in ``folder/arm``, and the judge's scores of them; both go on where they were stopped.
 
@@ -177,6 +183,7 @@ def make_and_judge(
         config: how many clips and how.
         seconds: gets what making and judging took.
         progress: counts clips.
+        engine: runs model and judge.
     """
     started = time.perf_counter()
     variant = Path(maker.adapter).name if maker.adapter else ""
@@ -184,9 +191,10 @@ def make_and_judge(
         **config.model_dump(include=set(SampleConfig.model_fields)), keep_latents=False, check_steps=False
     )
     with maker.ready() as generator:
-        dataset = generate(generator, prompts, folder / arm, options, variant=variant, progress=progress)
+        run: dict[str, Any] = {"engine": engine, "progress": progress}
+        dataset = generate(generator, prompts, folder / arm, options, variant=variant, **run)
     made = time.perf_counter()
-    judged = judge_dataset(judge, dataset, prompts, keep=folder / "scores" / arm, progress=progress)
+    judged = judge_dataset(judge, dataset, prompts, keep=folder / "scores" / arm, **run)
     seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}
     return judged
 

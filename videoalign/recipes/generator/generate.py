@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from videoalign.contracts.engine import IN_PROCESS, Engine, cut
 from videoalign.contracts.generator import Generator, Steering
+from videoalign.contracts.holding import held, hold_folder
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
@@ -20,13 +24,16 @@ from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.recipes.generator.encode import sampler_store
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
-from videoalign.sampling.step_check import StepCheck
+from videoalign.sampling.step_check import NUM_CHECKED, StepCheck
 from videoalign.video.files import write_video
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from videoalign.models.generators.generator import PipelineGenerator
+
+RUNS_FOLDER = "runs"
+"""Of a dataset: keeps two runs from making the same clips at once; gone when they are made."""
 
 FLUSH_CLIPS = 64
 """Clips after which the dataset's table is written, at the end of a batch; a run that stops makes at most about so many
@@ -64,6 +71,7 @@ def generate(
     variant: str = "",
     steering: Steering | None = None,
     info: DatasetInfo | None = None,
+    engine: Engine = IN_PROCESS,
     progress: Progress = silent,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
@@ -80,6 +88,7 @@ def generate(
         variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
         steering: see `make_clips`; such as what `steering.guide_wrapper` makes.
         info: dimensions of a new dataset, the default three when absent; one that is there must have the same.
+        engine: runs the model; where that is on other machines, they must see ``out`` under the same path.
         progress: counts clips.
         on_note: called with what `StepCheck` says of the sampler.
 
@@ -101,25 +110,50 @@ def generate(
     plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
     done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
-    check = StepCheck(
-        generator, steering, on_note, wanted=config.check_steps and not there and not (steering and steering.searches)
-    )
-    with progress("generate", len(plans)) as advance:
-        how: dict[str, Any] = {"done": done, "steering": steering, "batch_size": config.batch_size}
+    parts = cut(plans, config.batch_size, lambda plan: plan.clip_id in done)
+    wanted = config.check_steps and not there and not (steering and steering.searches)
+    checked = [plan.clip_id for plan in plans[:NUM_CHECKED]] if wanted else []
+    work = _MakeClips(generator, steering, dataset.path, name, config.keep_latents, tuple(checked))
+    same = fingerprint([plan.clip_id for plan in plans])[:8]
+    with hold_folder(dataset.path / RUNS_FOLDER / f"generate-{same}"), progress("generate", len(plans)) as advance:
+        advance(len(plans) - sum(map(len, parts)))
         try:
-            for plan, video, latents in make_clips(generator, plans, on_clip=advance, **how):
-                made.append((_store(dataset, plan, video, name), latents))
-                check.after(plan, latents)
-                if len(made) >= FLUSH_CLIPS and len(made) % config.batch_size == 0:
+            for finished in engine.stream(parts, work):
+                clips, notes = finished.made
+                made += clips
+                advance(len(clips), work_seconds=finished.work_seconds)
+                for note in notes:
+                    on_note(note)
+                if len(made) >= FLUSH_CLIPS:
                     _add(dataset, generator, made, config.keep_latents)
                     made = []
-        except BaseException:  # what is left is then cut into the batches of an unbroken run
-            made = made[: len(made) - len(made) % config.batch_size]
-            raise
         finally:
             _add(dataset, generator, made, config.keep_latents)
-    check.finish()
     return dataset
+
+
+@dataclass(frozen=True)
+class _MakeClips:
+    """Makes planned clips and writes their files; gives their records with latents, and notes of the step check."""
+
+    generator: Generator
+    steering: Steering | None
+    folder: Path
+    name: str
+    keep_latents: bool
+    checked: tuple[str, ...]
+    """Ids of clips that are made again in twice the steps."""
+
+    def __call__(self, plans: Sequence[ClipPlan]) -> tuple[list[tuple[Clip, Tensor]], list[str]]:
+        made, notes = [], list[str]()
+        check = StepCheck(self.generator, self.steering, notes.append, wanted=bool(self.checked))
+        for plan, video, latents in make_clips(self.generator, plans, batch_size=len(plans), steering=self.steering):
+            clip = _write_clip(self.folder, plan, video, self.name)
+            made.append((clip, latents.cpu() if self.keep_latents else latents.new_empty(0).cpu()))
+            if plan.clip_id in self.checked:
+                check.after(plan, latents)
+        check.finish()
+        return made, notes
 
 
 def _opened(out: str | Path, info: DatasetInfo | None) -> Dataset:
@@ -129,6 +163,7 @@ def _opened(out: str | Path, info: DatasetInfo | None) -> Dataset:
     return Dataset.create(out, info or DatasetInfo(), exist_ok=True)
 
 
+@held
 def sample(
     generator: Generator,
     prompts: Sequence[str],
@@ -198,6 +233,8 @@ def open_generator(
     generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=settings)
     if adapter is not None:
         load_adapters(generator.network, adapter, base=generator.identity(), scale=scale)
+        place: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "settings": settings}
+        generator.opened = partial(open_generator, model, str(adapter), scale=scale, **place)
     return generator
 
 
@@ -243,9 +280,9 @@ def _guide_identity(steering: Steering | None) -> dict[str, Any] | None:
     return identity
 
 
-def _store(dataset: Dataset, plan: ClipPlan, video: Video, name: str) -> Clip:
+def _write_clip(folder: Path, plan: ClipPlan, video: Video, name: str) -> Clip:
     path = f"{CLIP_FOLDER}/{plan.clip_id}.mp4"
-    write_video(dataset.path / path, video)
+    write_video(folder / path, video)
     num_frames, height, width, _ = video.frames.shape
     return Clip(
         clip_id=plan.clip_id,

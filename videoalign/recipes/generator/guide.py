@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from videoalign.contracts.generator import Generator
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Label
@@ -87,6 +88,7 @@ class GuideTrainResult:
     """On pairs of the ``val`` prompts, keys as in `training.objectives.latent_reward`; empty where there are none."""
 
 
+@held
 def train_guide(
     dataset: Dataset,
     generator: Generator,

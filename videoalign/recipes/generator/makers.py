@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from videoalign.contracts.generator import Generator
 from videoalign.errors import ConfigError
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.network_adapters import drop_adapters, load_adapters
 from videoalign.recipes.generator.generate import SampleConfig, clip_identity, open_generator
 from videoalign.video.addresses import is_address
@@ -32,7 +34,7 @@ class Maker:
 
     given: str
     """How it was asked for."""
-    generator: Generator
+    generator: PipelineGenerator
     adapter: str | None
 
     @contextmanager
@@ -44,9 +46,13 @@ class Maker:
         """
         if self.adapter is not None:
             load_adapters(self.generator.network, self.adapter, base=self.generator.identity())
+        opened = self.generator.opened
         try:
+            if self.adapter is not None and opened is not None:
+                self.generator.opened = partial(_opened_with, opened, self.adapter)
             yield self.generator
         finally:
+            self.generator.opened = opened
             if self.adapter is not None:
                 drop_adapters(self.generator.network)
 
@@ -54,6 +60,12 @@ class Maker:
         """All that decides its clips; see `clip_identity`."""
         with self.ready() as generator:
             return {"given": self.given, **clip_identity(generator)}
+
+
+def _opened_with(opened: Callable[[], PipelineGenerator], adapter: str) -> PipelineGenerator:
+    generator = opened()
+    load_adapters(generator.network, adapter, base=generator.identity())
+    return generator
 
 
 def open_makers(

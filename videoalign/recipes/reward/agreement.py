@@ -88,7 +88,7 @@ def evaluate_on(
     clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
     named, tables, broken = clips_in(dataset, clips), list[dict[str, dict[str, float]]](), dict[str, str]()
     for one in rewards:
-        rows = score_clips(one, named, skip_broken=how.skip_broken, keep=keep, progress=progress)
+        rows = score_clips(one, named, max_rejected=float(how.skip_broken), keep=keep, progress=progress)
         broken |= {clip.clip_id: row.error for clip, row in zip(clips, rows, strict=True) if row.error is not None}
         tables.append(
             {

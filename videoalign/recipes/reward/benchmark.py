@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import claim_folder, fingerprint, whole_file, write_json
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
@@ -65,6 +66,7 @@ class Target:
         return False
 
 
+@held
 def benchmark(
     reward: RewardModel,
     target: Target,

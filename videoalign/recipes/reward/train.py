@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
 from videoalign.data.clip_content import clip_keys
@@ -48,6 +49,7 @@ class RewardTrainResult:
     """Pairs it was trained on."""
 
 
+@held
 def train_reward(
     dataset: Dataset,
     base: str,
@@ -102,7 +104,7 @@ def train_reward(
         history = _fit(objective, reward, lessons, config, folder, count_steps(advance, on_step), processes)
     merge_lora(reward.eval())
     clips = clips_in(dataset, lessons.normalised_on)
-    reward.set_normalisation(np.array(score_rows(reward, clips, skip_broken=False, progress=progress)))
+    reward.set_normalisation(np.array(score_rows(reward, clips, max_rejected=0.0, progress=progress)))
     used = joined_use(
         reward.settings.used_prompts,
         is_reward(base),

@@ -1,0 +1,150 @@
+"""Bulk work on two Ray nodes leaves the files of one process, also where a worker and a node are lost on the way.
+
+Skipped where Ray is not installed: ``pip install "videoalign[cluster]"`` brings it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from videoalign.contracts.digests import file_digest
+from videoalign.contracts.engine import IN_PROCESS, Engine
+from videoalign.contracts.records import WinLosePair
+from videoalign.data.check import check_dataset
+from videoalign.data.dataset import Dataset
+from videoalign.distributed.engines import RayOptions, open_engine
+from videoalign.errors import ConfigError, ModelError, ServerError
+from videoalign.recipes.generator.encode import encode, encode_reference
+from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator
+from videoalign.recipes.judges import open_judge
+from videoalign.recipes.score import score_dataset
+from videoalign.training.objectives.flow import TimeSettings
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'videoalign[cluster]'")
+
+PROMPTS = ["a red circle moves left", "a blue square moves right", "a green triangle moves up"]
+QUICK = GenerateConfig(per_prompt=4, num_steps=3, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes, each with processes and an address of its own."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    small = {"num_cpus": 2, "object_store_memory": 128 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    made.second = made.add_node(**small)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def engine(cluster: Any) -> Engine:
+    return open_engine("ray", address=cluster.address, options=RayOptions(actors=2))
+
+
+def walk(out: Path, engine: Engine) -> Dataset:
+    """Clips, scores, latents and reference errors."""
+    notes: list[str] = []
+    dataset = generate(open_generator("sprites"), PROMPTS, out, QUICK, engine=engine, on_note=notes.append)
+    assert len(notes) == 1 and "num_steps=3" in notes[0], "the check of steps is done where the model is"
+    score_dataset(open_judge("oracle"), dataset, engine=engine)
+    ids: dict[str, list[str]] = {}
+    for clip in dataset.clips():
+        ids.setdefault(clip.prompt_id, []).append(clip.clip_id)
+    told = {"reward_win": 1.0, "reward_lose": 0.0}
+    pairs = [WinLosePair(prompt_id=key, clip_win=some[0], clip_lose=some[1], **told) for key, some in ids.items()]
+    generator = open_generator("sprites")
+    cache = encode(dataset, generator, [key for some in ids.values() for key in some], engine=engine)
+    encode_reference(generator, cache, pairs, num_draws=2, times=TimeSettings(), batch_size=2, engine=engine)
+    assert check_dataset(dataset, engine=engine) == []
+    return dataset
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every artefact by its name; what is remembered of files' times is none."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != "digests.json")
+    return {str(file.relative_to(folder)): file_digest(file) for file in files}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return contents(walk(tmp_path_factory.mktemp("alone") / "d", IN_PROCESS).path)
+
+
+def test_two_nodes_leave_the_files_of_one_process(engine: Engine, alone: dict[str, str], tmp_path: Path) -> None:
+    assert contents(walk(tmp_path / "d", engine).path) == alone
+
+
+def workers() -> list[psutil.Process]:
+    """Processes that hold a model."""
+    running = psutil.process_iter(["cmdline"])
+    return [one for one in running if "MapWorker" in " ".join(one.info["cmdline"] or [])]
+
+
+def when(is_time: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:
+    def wait() -> None:
+        end = time.monotonic() + 120
+        while not is_time() and time.monotonic() < end:
+            time.sleep(0.05)
+        action()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_worker_and_then_a_node_that_are_killed_lose_nothing_and_repeat_nothing(
+    cluster: Any, engine: Engine, alone: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "d"
+
+    def clips(number: int) -> Callable[[], bool]:
+        return lambda: len(list(out.glob("clips/*.mp4"))) >= number
+
+    killed: list[int] = []
+
+    def kill_worker() -> None:
+        victim = workers()[0]
+        victim.send_signal(signal.SIGKILL)
+        killed.append(victim.pid)
+
+    threads = [
+        when(clips(2), kill_worker),
+        when(clips(6), lambda: (cluster.remove_node(cluster.second, allow_graceful=False), killed.append(0))),
+    ]
+    dataset = generate(open_generator("sprites"), PROMPTS, out, QUICK, engine=engine)
+    for thread in threads:
+        thread.join()
+    assert len(killed) == 2
+    made = contents(dataset.path)
+    assert made == {name: digest for name, digest in alone.items() if name in made}
+    assert sum(name.startswith("clips/") for name in made) == len(dataset.clips()) == 12
+
+
+def test_what_is_wrong_where_the_model_is_ends_as_an_error_of_ours(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = open_generator("sprites")
+    monkeypatch.setattr(type(generator), "sent", lambda self: {**self.identity(), "transformer": "another"})
+    with pytest.raises(ModelError, match="another one here than was sent"):
+        generate(generator, PROMPTS[:1], tmp_path / "d", QUICK, engine=engine)
+
+
+def test_an_address_where_nothing_answers_is_told(cluster: Any) -> None:
+    ray.shutdown()
+    with pytest.raises(ServerError, match="no Ray cluster answers at 127.0.0.1:1"):
+        open_engine("ray", address="127.0.0.1:1")
+    with pytest.raises(ConfigError, match="lower actors"):
+        open_engine("ray", options=RayOptions(actors=3, max_actors=2))
