@@ -61,8 +61,8 @@ TIMED = ("seconds", "versions", "finished")
 """Keys of results that tell of the run and not of what it made."""
 
 
-def build_world(folder: Path) -> None:
-    """A generator, a reward, their data: random, as small as they come."""
+def build_world(folder: Path, *, adapter: bool) -> None:
+    """A generator, a reward, their data and, where it is wanted, an adapter: random, as small as they come."""
     small_wan_generator([*TEXTS, HELD_OUT], TINY_SIZES, settings=TINY_SETTINGS, name="model").save_pretrained(
         folder / "model"
     )
@@ -90,6 +90,8 @@ def build_world(folder: Path) -> None:
     known = dict.fromkeys(reward.dimensions, Normalisation(mean=0.0, std=1.0))
     reward.settings = reward.settings.model_copy(update={"normalisation": known})
     reward.save_pretrained(folder / "reward")
+    if not adapter:
+        return
     sft = "align sft data --model model --pairs p --out start lora.rank=2 fit.num_steps=1 fit.warmup_steps=0"
     os.chdir(folder)
     assert main([*sft.split(), "watch.tracker=none"]) == 0
@@ -203,7 +205,7 @@ def go(num_kills: int, *, each: bool, seed: int, only: Sequence[str] = ()) -> di
     with tempfile.TemporaryDirectory() as place:
         world = Path(place) / "world"
         world.mkdir()
-        forked(lambda: build_world(world), Path(place) / "log")
+        forked(lambda: build_world(world, adapter="evaluate" in names), Path(place) / "log")
         trials = {name: Trial(world, name, rng) for name in names}
         while (waiting := [n for n in names if hits[n] < num_kills]) if each else sum(hits.values()) < num_kills:
             for name in waiting if each else sorted(names, key=lambda one: (hits[one], trials[one].seconds)):

@@ -97,7 +97,9 @@ def open_reward(reward: str | Path, load: Sequence[str] | None) -> RewardModel:
     return open_judge(reward, **load_config(LoadOptions, None, load).model_dump())
 
 
-def parse_weights(text: str | None) -> dict[str, float] | None:
+def parse_weights(
+    text: str | None, *, option: str = "--weights", example: str = "VQ=1,MQ=0.5"
+) -> dict[str, float] | None:
     """``VQ=1,MQ=0.5`` as a dictionary; None stays None, which means the same weight for every dimension.
 
     Raises:
@@ -111,7 +113,7 @@ def parse_weights(text: str | None) -> dict[str, float] | None:
         try:
             weights[name] = float(value if name else "")
         except ValueError:
-            raise ConfigError(f"--weights: '{part}' must look like NAME=NUMBER, as in VQ=1,MQ=0.5.") from None
+            raise ConfigError(f"{option}: '{part}' must look like NAME=NUMBER, as in {example}.") from None
     return weights
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from videoalign import __version__
-from videoalign.cli import adapter, align, annotate, data, evaluate, guide, reward, rounds, sample
+from videoalign.cli import adapter, align, annotate, data, evaluate, guide, plan, reward, rounds, sample
 from videoalign.cli.watching import WATCHING, log_event, watch
 from videoalign.errors import ConfigError, VideoAlignError
 
@@ -29,7 +29,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback(invoke_without_command=True)(_root)
-    for module in (data, annotate, sample, reward, align, rounds, guide, adapter, evaluate):
+    for module in (data, annotate, sample, reward, align, rounds, guide, adapter, evaluate, plan):
         module.register(app)
     return app
 

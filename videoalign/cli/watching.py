@@ -38,9 +38,10 @@ def watch(log: str, metrics_port: int | None) -> None:
     Raises:
         ConfigError: an unknown form of log, no package for metrics, or a port that cannot be had.
     """
+    WATCHING.log, WATCHING.metrics = "text", None
     if log not in ("text", "json"):
         raise ConfigError(f"--log: got '{log}', wanted text or json.")
-    WATCHING.log, WATCHING.metrics = log, None
+    WATCHING.log = log
     if metrics_port is not None:
         from videoalign.distributed.metrics import serve_metrics
 
@@ -97,6 +98,7 @@ class Count:
         return {
             "work": self.name,
             "done": self.done,
+            "made": self.done - self.before,
             "total": self.total,
             "rejected": self.rejected,
             "per_second": round(self.rate, 4),

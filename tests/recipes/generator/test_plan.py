@@ -1,0 +1,56 @@
+"""A plan multiplies what one clip takes; what was measured and what was computed stand apart."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from videoalign.contracts.records import DatasetInfo, Prompt
+from videoalign.data.dataset import Dataset
+from videoalign.errors import ConfigError, DataError
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
+from videoalign.recipes.generator.plan import PlanConfig, measured_seconds, plan_dataset
+
+TEXT = "a red circle moves left"
+
+
+def test_hours_bytes_and_money_follow_from_units(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d", DatasetInfo())
+    generator = small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS, name="tiny")
+    with pytest.raises(DataError, match="holds no prompts"):
+        plan_dataset(dataset, generator)
+    dataset.add(prompts=[Prompt(prompt_id=f"p{n}", text=f"{TEXT}{' ' * n}") for n in range(3)])
+    sampling = {"guidance_scale": 4.0, "num_steps": 10}
+    options = {"per_prompt": 4, "pairs_per_prompt": 2, "tflops": 1e-6, "utilisation": 0.5, "price": 2.0, **sampling}
+    config = PlanConfig.model_validate({**options, "epochs": 2, "reference_draws": 3, "clip_megabytes": 1})
+    rows = {row.work: row for row in plan_dataset(dataset, generator, config, measured={"score": 3600.0})}
+    assert rows["reference"].operations is not None
+    forward = rows["reference"].operations / 6
+    assert forward > 0
+    assert rows["generate"].operations == forward * 10 * 2 and rows["align"].operations == 6 * forward
+    assert [rows[name].units for name in ("generate", "reference", "align")] == [12, 6, 12]
+    for row in rows.values():
+        if row.operations is not None:
+            assert row.computed_hours == pytest.approx(row.units * row.operations / (1e6 * 0.5 * 3600))
+    assert rows["score"].computed_hours is None and rows["score"].measured_hours == 12 and rows["score"].money == 24
+    assert rows["encode"].computed_hours is rows["encode"].measured_hours is rows["encode"].money is None
+    assert rows["generate"].bytes == 12 * (1e6 + 4 * prod(generator.codec.latent_shape))
+    without = config.model_copy(update={"reference_draws": 0})
+    live = {row.work: row for row in plan_dataset(dataset, generator, without)}
+    assert live["align"].operations == 8 * forward and live["reference"].operations == 0
+    with pytest.raises(ConfigError, match="there is no stage 'clips'"):
+        plan_dataset(dataset, generator, config, measured={"clips": 1.0})
+
+
+def test_seconds_are_those_that_a_log_tells(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    end = {"event": "end", "work": "generate", "made": 4, "work_seconds": 20.0}
+    lines = [{"event": "begin", "work": "generate"}, end, {**end, "made": 1, "work_seconds": 10.0}]
+    log.write_text("words of others\n" + "\n".join(map(json.dumps, lines)))
+    assert measured_seconds(log) == {"generate": 6.0}
+    log.write_text(json.dumps({**end, "made": 0}))
+    with pytest.raises(DataError, match="no work came to an end"):
+        measured_seconds(log)

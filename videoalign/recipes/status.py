@@ -1,0 +1,111 @@
+"""What a dataset or a run holds, what is under way in it, and what it waits for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videoalign.contracts.holding import Holder, holder_of
+from videoalign.contracts.output import RUN_FILE
+from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.rejected import read_rejected
+from videoalign.data.tables import read_table
+from videoalign.errors import DataError
+
+ENDS = ("adapter_model.safetensors", "latent_reward.json", "results.json", "result.json", "model/reward.json")
+"""Files that a run ends with."""
+
+
+@dataclass
+class Status:
+    """Of one folder."""
+
+    what: str
+    """``dataset``, or the command of a run."""
+    done: dict[str, int | str] = field(default_factory=dict)
+    """What is there, by name."""
+    running: dict[str, Holder] = field(default_factory=dict)
+    """Runs that are in it now."""
+    waits_for: list[str] = field(default_factory=list)
+    """What is missing, and the command that makes it; empty where nothing is."""
+
+
+def folder_status(folder: str | Path) -> Status:
+    """What is known of a folder from its files alone.
+
+    Raises:
+        DataError: neither a dataset nor a run.
+    """
+    folder = Path(folder)
+    if (folder / INFO_FILE).is_file():
+        return _of_dataset(Dataset.open(folder))
+    if (folder / RUN_FILE).is_file():
+        return _of_run(folder)
+    raise DataError(f"{folder}: holds neither a dataset ({INFO_FILE}) nor a run ({RUN_FILE}); give the folder of one.")
+
+
+def _of_dataset(dataset: Dataset) -> Status:
+    clips, folder = dataset.clips(), dataset.path
+    there = sum(clip.path.find("://") > 0 or dataset.clip_path(clip).is_file() for clip in clips)
+    status = Status("dataset", {"prompts": len(dataset.prompts()), "clips": len(clips)})
+    if there < len(clips):
+        status.waits_for.append(f"{len(clips) - there} clips whose files are missing; make or fetch them again")
+    for name in dataset.names("scores"):
+        status.done[f"scores {name}"] = number = len(dataset.scores(name))
+        rejected = sum(row["stage"] == f"score {name}" for row in read_rejected(folder))
+        if number + rejected < len(clips):
+            missing = len(clips) - number - rejected
+            status.waits_for.append(f"scores {name} of {missing} clips; videoalign reward score --dataset")
+    for part in sorted((folder / "scores").glob("*.part")):
+        kept = sum(_rows(one) for one in part.iterdir() if one.is_dir())
+        status.waits_for.append(f"scores {part.stem}: {kept} of {len(clips)} are kept; the same command goes on")
+    for name in dataset.names("pairs"):
+        status.done[f"pairs {name}"] = len(dataset.pairs(name))
+    for stage in sorted({row["stage"] for row in read_rejected(folder)}):
+        status.done[f"rejected by {stage}"] = sum(row["stage"] == stage for row in read_rejected(folder))
+    status.running = dict(_held(folder))
+    return status
+
+
+def _of_run(folder: Path) -> Status:
+    identity = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    status = Status(str(identity.get("command", "a run")))
+    log = folder / "log.jsonl"
+    if log.is_file():
+        rows = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+        total = _steps(identity)
+        last = json.loads(rows[-1])["step"] if rows else 0
+        status.done["steps"] = f"{last:g} of {total}" if total else f"{last:g}"
+    for inner in sorted(folder.iterdir()):
+        if (inner / INFO_FILE).is_file():
+            status.done[f"clips {inner.name}"] = len(Dataset.open(inner).clips())
+    stages = sorted((folder / "stages").glob("*.json"))
+    if stages:
+        status.done["stages"] = len(stages)
+    ended = [name for name in ENDS if (folder / name).is_file()]
+    status.running = dict(_held(folder))
+    if ended:
+        status.done["ended with"] = ended[0]
+    elif not status.running:
+        status.waits_for.append("its end; the same command goes on")
+    return status
+
+
+def _held(folder: Path) -> Iterator[tuple[str, Holder]]:
+    """Runs that are in a folder or in one of those that its work is held by."""
+    for place in (folder, *sorted(folder.glob("runs/*")), *sorted(folder.glob("scores/*.part"))):
+        holder = holder_of(place)
+        if holder is not None:
+            yield ("this folder" if place == folder else str(place.relative_to(folder))), holder
+
+
+def _rows(folder: Path) -> int:
+    return sum(read_table(file).num_rows for file in folder.glob("*.parquet"))
+
+
+def _steps(identity: dict[str, Any]) -> int | None:
+    number = (identity.get("fit") or {}).get("num_steps")
+    return None if number is None else int(number)
