@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from videoalign.contracts.holding import held
 from videoalign.contracts.output import claim_folder, fingerprint, write_json
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, Prompt
@@ -50,6 +51,7 @@ NO_JUDGE = (
 )
 
 
+@held
 def rounds(
     dataset: Dataset,
     model: str,
