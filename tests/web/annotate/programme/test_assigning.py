@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from videoalign.data.dataset import Dataset
-from videoalign.web.annotate.programme.programme import COUNTED_SECONDS
+from videoalign.web.annotate.programme.programme import COUNTED_SECONDS, FEW_PAIRS, Totals
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Said
 
 Open = Callable[..., Any]
@@ -276,6 +276,21 @@ def test_the_progress_of_a_rater_who_works_alone_says_nothing_of_what_a_pair_is_
         assert after["total"] - before["total"] in (0, 1) or after["done"] == after["total"]
     assert rater.next()["progress"] == {"done": judged, "total": judged}
     assert abs(judged - totals.pop()) < 8
+
+
+def test_many_pairs_are_counted_once_in_a_while_for_everybody_and_few_always() -> None:
+    """Counting reads every pair, and would do so at every verdict of every rater."""
+    for many, wanted in ((FEW_PAIRS, 2), (FEW_PAIRS - 1, 6)):
+        totals, counts = Totals(), 0
+
+        def count(many: int = many) -> dict[str, int]:
+            nonlocal counts
+            counts += 1
+            return {"open": many - 1, "gold": 1}
+
+        for now in (100.0, 100.0, 105.0, 109.9, 110.0, 115.0):
+            assert totals.pairs(now, count) == {"open": many - 1, "gold": 1}
+        assert counts == wanted
 
 
 def test_an_open_tab_without_anybody_holds_its_pairs_for_a_while_only(

@@ -144,9 +144,11 @@ def _progress(
         if person.role == PersonRole.ADJUDICATOR:
             waiting = connection.execute(_DISPUTED, {"person": person.id}).scalar_one()
             return int(done + num_held + waiting)
+        states = desk.totals.pairs(desk.now(), lambda: {row.state: row.pairs for row in connection.execute(_STATES)})
         found = connection.execute(_REACH, {"person": person.id}).one()
-        pairs = found.given + max(0, found.open - found.seen)
-        return int(found.tested + pairs + _extras(desk, pairs, found.gold) - found.skipped)
+        pairs = found.given + max(0, states.get(PairState.OPEN, 0) - found.seen)
+        extras = _extras(desk, pairs, states.get(PairState.GOLD, 0) - found.in_test)
+        return int(found.tested + pairs + extras - found.skipped)
 
     total = desk.totals.of(person.id, desk.now(), count)
     if room is not None:
@@ -192,12 +194,12 @@ _REACH = (
         _sum(Assignment.round == 0, Pair.state == PairState.OPEN).label("seen"),
         _sum(Assignment.state == Work.SKIPPED, ~_TEST).label("skipped"),
         _sum(Assignment.state == Work.SUBMITTED, _TEST).label("tested"),
-        (_PAIRS.where(Pair.state == PairState.GOLD).scalar_subquery() - _sum(_TEST)).label("gold"),
-        _PAIRS.where(Pair.state == PairState.OPEN).scalar_subquery().label("open"),
+        _sum(_TEST).label("in_test"),
     )
     .select_from(Assignment)
     .join(Pair, Pair.id == Assignment.pair_id)
     .where(Assignment.person_id == bindparam("person"), Assignment.state != Work.EXPIRED)
 )
-"""Pairs to rate that somebody was given, pairs now open that they saw, those that they skipped, their qualification,
-the gold that was not in it, and all open pairs: nothing here depends on whether a pair that they hold is gold."""
+"""Pairs to rate that somebody was given, pairs now open that they saw, those that they skipped, what they judged of
+their qualification and all of it: nothing here depends on whether a pair that they hold is gold."""
+_STATES = select(Pair.state, func.count().label("pairs")).group_by(Pair.state)

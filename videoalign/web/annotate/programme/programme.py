@@ -43,6 +43,8 @@ SERVER_SETTINGS = {
 
 COUNTED_SECONDS = 10.0
 """How long the total that a rater sees may lag behind what the others have taken."""
+FEW_PAIRS = 1000
+"""So many pairs are counted faster than it is worth remembering."""
 
 
 class Matchups:
@@ -68,6 +70,15 @@ class Totals:
 
     def __init__(self) -> None:
         self._counted: dict[int, tuple[float, int]] = {}
+        self._pairs: tuple[float, dict[str, int]] = (-COUNTED_SECONDS, {})
+
+    def pairs(self, now: float, count: Callable[[], dict[str, int]]) -> dict[str, int]:
+        """How many pairs of the programme are in each state. Counting reads all of them, so that many are counted anew
+        where the last count is older than `COUNTED_SECONDS`, for all people together; few at once."""
+        at, states = self._pairs
+        if sum(states.values()) < FEW_PAIRS or not 0 <= now - at < COUNTED_SECONDS:
+            self._pairs = at, states = now, count()
+        return states
 
     def of(self, person_id: int, now: float, count: Callable[[], int]) -> int:
         """The total of a person, counted anew where the last count is older than `COUNTED_SECONDS`."""
