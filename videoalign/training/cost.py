@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,21 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+
+
+def _of_tensors(formula: Callable[..., int]) -> Callable[..., int]:
+    """A formula of torch's own that takes tensors, marked so that the counter hands it these."""
+    marked: Any = partial(formula)
+    marked._get_raw = True
+    return marked  # type: ignore[no-any-return]
+
+
+ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_tensors(sdpa_flop),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _of_tensors(sdpa_backward_flop),
+}
+"""Attention as a processor computes it, of which torch's counter does not know."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ def step_cost(
     network: Iterable[Tensor],
     *,
     bytes_of_moment: int = 4,
+    mode: FakeTensorMode | None = None,
 ) -> StepCost:
     """Runs a step on tensors that have shapes and no numbers.
 
@@ -48,19 +64,33 @@ def step_cost(
         trained: the parameters that get gradients.
         network: all weights.
         bytes_of_moment: of one number of an optimiser's moment: 4, or 1 for 8 bits.
+        mode: that the network was made in, where its weights have no numbers either.
     """
     trained, network = list(trained), list(network)
-    counter, held = FlopCounterMode(display=False), _Held()
+    counter, held = FlopCounterMode(display=False, custom_mapping=ON_CPU), _Held()
     for watched in (counter, held):  # one after the other, for the counter keeps tensors alive
-        with FakeTensorMode(allow_non_fake_inputs=True), watched:
+        with mode or FakeTensorMode(allow_non_fake_inputs=True), watched:
             torch.autograd.grad(loss(), trained, allow_unused=True)
     numbers = sum(value.numel() for value in trained)
     return StepCost(
         operations=int(counter.get_total_flops()),
-        weights_bytes=sum({value.untyped_storage().data_ptr(): _size(value) for value in network}.values()),
+        weights_bytes=sum({value.untyped_storage()._cdata: _size(value) for value in network}.values()),
         optimizer_bytes=sum(map(_size, trained)) + 2 * bytes_of_moment * numbers,
         activations_bytes=held.most,
     )
+
+
+def without_numbers(module: nn.Module, mode: FakeTensorMode) -> None:
+    """Puts tensors of the mode in the place of a module's own, which may be on torch's ``meta`` device."""
+    with mode:
+        for part in module.modules():
+            for name, value in part._parameters.items():
+                if value is not None:
+                    empty = torch.empty(value.shape, dtype=value.dtype)
+                    part._parameters[name] = nn.Parameter(empty, requires_grad=value.requires_grad)
+            for name, buffer in part._buffers.items():
+                if buffer is not None:
+                    part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
 class _Held(TorchDispatchMode):

@@ -43,6 +43,9 @@ def test_a_merged_model_is_base_and_adapter_and_opens_in_diffusers(kind: str, tm
     ]
     assert main(words) == 0
     assert main(words) == 2, "a folder that is there is not written over"
+    assert main(["adapter", "export", str(tmp_path / "a"), "--out", str(tmp_path / "c.safetensors")]) == 0
+    exported = sorted(file.name for file in tmp_path.glob("c*.safetensors"))
+    assert exported == ["c.safetensors", "c_transformer_2.safetensors"][: len(generator.network.transformers)]
     stock, merged = DiffusionPipeline.from_pretrained(tmp_path / "whole"), open_generator(tmp_path / "whole")
     assert type(stock).__name__ == type(generator.pipeline).__name__
     base = open_generator(tmp_path / "base")
