@@ -12,7 +12,7 @@ import pytest
 
 wait_until = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["wait_until"]
 
-STYLES = Path(__file__).parents[2] / "videoalign/web/annotate/static/app.css"
+STYLES = Path(__file__).parents[2] / "videoalign/web/static/app.css"
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 BOX = "e => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }"
 UNNAMED = """() => [...document.querySelectorAll('#pair button, #pair input, #pair textarea, #pair select')].filter(e =>

@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from videoalign import __version__
-from videoalign.cli import adapter, align, annotate, data, evaluate, guide, plan, reward, rounds, sample
-from videoalign.cli.watching import WATCHING, log_event, watch
+from videoalign.cli import adapter, align, annotate, cli, data, evaluate, from, guide, plan, reward, rounds, sample, studio, videoalign, watching
 from videoalign.errors import ConfigError, VideoAlignError
 
 TOGETHER = (("align",), ("guide", "train"), ("reward", "train"))
@@ -29,7 +28,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback(invoke_without_command=True)(_root)
-    for module in (data, annotate, sample, reward, align, rounds, guide, adapter, evaluate, plan):
+    for module in (data, annotate, sample, studio, reward, align, rounds, guide, adapter, evaluate, plan):
         module.register(app)
     return app
 

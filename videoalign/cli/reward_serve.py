@@ -33,7 +33,8 @@ def serve(
         from videoalign.models.videoreward import VideoReward
         from videoalign.models.videoreward.loading import LoadOptions
         from videoalign.web.score.server import serve_reward
-        from videoalign.web.score.settings import ServeSettings, read_tokens
+        from videoalign.web.score.settings import ServeSettings
+        from videoalign.web.tokens import read_tokens
     except ModuleNotFoundError as error:
         raise ConfigError(f"reward serve: {error.name} is missing; pip install 'videoalign[web]'.") from None
 

@@ -1,4 +1,4 @@
-"""Shares of clips or pairs, with intervals that hold where rows of one prompt resemble each other."""
+"""Shares of clips or pairs, with intervals that hold where rows of one prompt resemble each other, and means."""
 
 from __future__ import annotations
 
@@ -41,6 +41,29 @@ def share(
         raise ValueError("values must be in [0, 1]")
     sums = sum_by_cluster(np.stack([values, np.ones(len(values))], axis=1), list(names))
     return share_of_sums(sums[:, 0], sums[:, 1], level=level)
+
+
+def mean_interval(values: ArrayLike, *, level: float = LEVEL) -> Estimate:
+    """The mean of numbers with Student's t interval, which holds for few of them where they are near normal.
+
+    Args:
+        values: independent of each other, (N,).
+        level: share of such intervals that hold the true mean, in (0, 1).
+
+    Returns:
+        nan at both ends for a single value, which tells nothing about how far others lie.
+
+    Raises:
+        ValueError: no values.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1 or not len(found):
+        raise ValueError(f"values must be (N,), at least one; got {found.shape}")
+    value, num = float(found.mean()), len(found)
+    if num < 2:
+        return Estimate(value, math.nan, math.nan)
+    half = float(stdtrit(num - 1, (1 + level) / 2) * found.std(ddof=1)) / math.sqrt(num)
+    return Estimate(value, value - half, value + half)
 
 
 def share_of_sums(counted: ArrayLike, totals: ArrayLike, *, level: float = LEVEL) -> Estimate:

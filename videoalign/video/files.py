@@ -124,25 +124,41 @@ def read_video(
         return Video(np.stack([frames[index] for index in wanted]), scan.fps)
 
 
-def write_video(path: str | Path, video: Video, *, crf: int = 14) -> None:
-    """Writes a clip in mp4 that browsers play, whole or not at all; the same frames always give the same bytes.
+def write_video(path: str | Path, video: Video, *, crf: int = 14, note: str = "") -> None:
+    """Writes a clip in mp4 that browsers play, whole or not at all; see `encode_video`.
+
+    Args:
+        path: ends in ``.mp4``.
+        video: frames and rate.
+        crf: see `encode_video`.
+        note: see `encode_video`.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    content = encode_video(video, crf=crf, note=note)
+    with whole_file(path) as aside:
+        aside.write_bytes(content)
+
+
+def encode_video(video: Video, *, crf: int = 14, note: str = "") -> bytes:
+    """A clip as an mp4 file that browsers play; the same frames always give the same bytes.
 
     Colour is stored at half resolution (yuv420p), since few browsers show another. H.264 knows even sizes only in that
     format, so a clip with an odd side is written as VP9, which keeps its size; nothing is padded or cropped.
 
     Args:
-        path: ends in ``.mp4``.
         video: frames and rate.
         crf: 0 (lossless within the pixel format) to 51 (worst).
-
-    Raises:
-        OutputError: the disk is full or the place cannot be written.
+        note: a text that the file carries in its metadata, as ``comment``; see `read_note`.
     """
     height, width = video.frames.shape[1:3]
     even = height % 2 == 0 and width % 2 == 0
     codec, options = ("libx264", _X264) if even else ("libvpx-vp9", _VP9)
     buffer = io.BytesIO()
     with av.open(buffer, mode="w", format="mp4") as container:
+        if note:
+            container.metadata["comment"] = note
         rate = Fraction(video.fps).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options={"crf": str(crf), **options})
         assert isinstance(stream, av.video.stream.VideoStream)
@@ -151,8 +167,22 @@ def write_video(path: str | Path, video: Video, *, crf: int = 14) -> None:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
-    with whole_file(path) as aside:
-        aside.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def read_note(clip: Encoded, *, limits: ClipLimits = UNLIMITED) -> str:
+    """The text that a clip carries in its metadata as ``comment``; empty where it carries none.
+
+    Args:
+        clip: a path, an address that fsspec reads, or the bytes of a file.
+        limits: how large the clip may be.
+
+    Raises:
+        VideoError: missing, truncated or not a video.
+        LimitError: the clip is over the limits.
+    """
+    with opened(clip, limits) as file:
+        return file.container.metadata.get("comment", "")
 
 
 _X264 = {"threads": "1", "x264-params": "mbtree=0"}

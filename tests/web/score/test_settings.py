@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from videoalign.errors import ConfigError
-from videoalign.web.score.settings import ServeSettings, read_tokens, require_safe
+from videoalign.web.score.settings import ServeSettings
+from videoalign.web.tokens import read_tokens, require_safe
 
 
 def test_tokens_come_from_the_file_or_else_from_the_environment(

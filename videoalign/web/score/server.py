@@ -14,7 +14,8 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.web.listening import Server, config, listen
 from videoalign.web.score.app import build_app
 from videoalign.web.score.service import ScoreService
-from videoalign.web.score.settings import ServeSettings, require_safe
+from videoalign.web.score.settings import ServeSettings
+from videoalign.web.tokens import require_safe
 
 LINGER_SECONDS = 0.5
 """How long a connection that was just taken may take to send its request once the server listens no more."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,12 +27,14 @@ from videoalign.web.annotate.http import (
     rating,
 )
 from videoalign.web.annotate.http.pace import Paces
-from videoalign.web.annotate.http.security import Guarded, Rooted, require_same_site
+from videoalign.web.annotate.http.security import Rooted, require_same_site
 from videoalign.web.annotate.programme.programme import Desk
 from videoalign.web.annotate.programme.worked_out import Figures
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import DatabaseGone
 from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
+from videoalign.web.guarding import Guarded
+from videoalign.web.pages import static_files
 from videoalign.web.refusals import Refusal, refusal_of_http
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def create_app(desk: Desk, hosts: Sequence[str] = ("*",)) -> FastAPI:
     app.add_exception_handler(Exception, _failed)
     for part in PARTS:
         app.include_router(part.router)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent.with_name("static")), name="static")
+    app.mount("/static", static_files(Path(__file__).parents[1]), name="static")
     return app
 
 

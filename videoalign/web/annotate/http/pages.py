@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
@@ -26,13 +25,11 @@ from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.people import Visitor
 from videoalign.web.annotate.programme.programme import Desk
 from videoalign.web.annotate.storage.tables import PersonRole
+from videoalign.web.pages import environment
 from videoalign.web.refusals import Refusal
 
 router = APIRouter(default_response_class=HTMLResponse)
-# Everything is escaped; by itself Starlette would escape by the ending of a file, and .jinja is none that it knows.
-_environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent.with_name("templates")), autoescape=True
-)
+_environment = environment(Path(__file__).parents[1])
 templates = Jinja2Templates(env=_environment)
 _environment.filters["when"] = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 HOME = {PersonRole.ADMIN: "/admin", PersonRole.RATER: "/rate", PersonRole.ADJUDICATOR: "/adjudicate"}

@@ -3,7 +3,8 @@
  * heart beats only while somebody is there: after a change, a move of the pointer, a key, or while the clips play.
  */
 
-import { api, Refused } from "./api.js";
+import { api } from "./api.js";
+import { Refused } from "./asking.js";
 
 const DELAY = 700; // milliseconds after the last change
 const LONGEST = 15_000; // milliseconds between two heartbeats

@@ -1,6 +1,7 @@
 /* The rating page: asks for a pair, shows it, takes the judgement, and goes on to the next one. */
 
-import { api, Outbox, Refused, Store } from "./api.js";
+import { api, Outbox } from "./api.js";
+import { Refused, Store } from "./asking.js";
 import { Controls } from "./controls.js";
 import { Drafts } from "./drafts.js";
 import { fillGuideline } from "./guideline.js";

@@ -18,8 +18,8 @@ function nameOf({ key, shiftKey, ctrlKey, metaKey }) {
 }
 
 /**
- * Obeys `groups`, a list of `{ title, keys: [{ keys, says, does, everywhere? }] }`, where `everywhere` works while
- * writing too. `enabled()` tells whether keys other than those are wanted.
+ * Obeys `groups`, a list of `{ title, keys: [{ keys, says, does, everywhere?, shown? }] }`: `does` is given the key,
+ * `everywhere` works while writing too, `shown` are the keys that the page names where those are many. `enabled()` tells whether keys other than those are wanted.
  */
 export function obeyKeys(groups, enabled) {
   const actions = new Map(groups.flatMap((group) => group.keys.flatMap((row) => row.keys.map((key) => [key, row]))));
@@ -32,7 +32,7 @@ export function obeyKeys(groups, enabled) {
     if (!row || (!row.everywhere && !isFree(activeElement, name, enabled))) return;
     if (event.repeat && !row.repeats) return event.preventDefault();
     event.preventDefault();
-    row.does();
+    row.does(name);
   });
   releaseAfterPointer();
 }
@@ -67,7 +67,7 @@ export function showKeys(root, groups) {
     const heading = document.createElement("h3");
     heading.textContent = title;
     const list = document.createElement("dl");
-    for (const { keys: names, says } of keys) {
+    for (const { keys: obeyed, shown: names = obeyed, says } of keys) {
       const term = document.createElement("dt");
       for (const name of names) {
         const key = document.createElement("kbd");

@@ -1,0 +1,210 @@
+"""One clip: sampled, watched while it is, scored, written."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from videoalign.contracts.generator import Generator
+from videoalign.contracts.scores import clip_score
+from videoalign.contracts.video import Video
+from videoalign.errors import DataError
+from videoalign.models.network_adapters import drop_adapters, load_adapters
+from videoalign.sampling.generate import clip_seed
+from videoalign.sampling.watching import Glance
+from videoalign.video.files import encode_video
+from videoalign.web.studio.methods import METHODS
+from videoalign.web.studio.opening import Opened
+from videoalign.web.studio.recipe import Recipe
+
+SAMPLE_FOLDER = "clips"
+"""Where the command that makes a clip again puts it."""
+
+
+class Point(BaseModel):
+    """What the guide thinks of a clip on its way."""
+
+    step: int
+    """From 1."""
+    t: float
+    """In [0, 1]; 1 is noise."""
+    scores: dict[str, float]
+    """By dimension; only differences between clips at one time mean something."""
+
+
+class Made(BaseModel):
+    """A clip that was made, as its file says it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["videoalign.studio.1"] = "videoalign.studio.1"
+    recipe: Recipe
+    """How it was made."""
+    made_with: dict[str, str | None]
+    """See `Opened.made_with`."""
+    scores: dict[str, float] | None
+    """The judge's, by dimension; None where there is none, or it cannot score the clip."""
+    unscored: str | None
+    """Why the judge could not score the clip."""
+    curve: list[Point]
+    """What the guide thought of it on its way; empty without one."""
+    seconds: float
+    """That it took to make."""
+    fps: float
+    num_frames: int
+    width: int
+    height: int
+    command: str
+    """Makes it again."""
+    python: str
+    """The same in Python."""
+
+
+class Watch:
+    """Is told how a clip comes along."""
+
+    def step(self, number: int, of: int) -> None:
+        """A step, from 1, is being taken; whatever is raised here gives the clip up."""
+
+    def point(self, point: Point) -> None:
+        """The guide was asked."""
+
+    def preview(self, encode: Callable[[], bytes]) -> None:
+        """The clip can be looked at as an mp4 file."""
+
+
+@contextmanager
+def prepared(opened: Opened, recipe: Recipe) -> Iterator[Generator]:
+    """The generator with the adapter and the steps of a recipe, while the block runs."""
+    generator = opened.generator.changed({"num_steps": recipe.num_steps})
+    if recipe.adapter is not None:
+        place = opened.sources.adapters[recipe.adapter]
+        load_adapters(generator.network, place, base=generator.identity(), scale=recipe.scale)
+    try:
+        yield generator
+    finally:
+        if recipe.adapter is not None:
+            drop_adapters(generator.network)
+
+
+def make(opened: Opened, recipe: Recipe, watch: Watch, *, with_preview: bool) -> tuple[Made, bytes]:
+    """A clip and its file, which carries what is known of it as its note.
+
+    Args:
+        opened: what it is made with.
+        recipe: as `Recipe.plain` has it.
+        watch: is told how it comes along.
+        with_preview: whether it is decoded on its way.
+
+    Raises:
+        DataError: the model cannot read the prompt.
+        ModelError: the adapter cannot be used, or the guide's gradient is not finite.
+    """
+    begin, curve = time.perf_counter(), list[Point]()
+    seed = clip_seed(recipe.seed, recipe.prompt, 0)
+    with prepared(opened, recipe) as generator:
+        steps = generator.sampler.num_steps
+        glances = _spread(opened.settings.num_glances, steps)
+        previews = _spread(opened.settings.num_previews, steps) - {steps} if with_preview else set()
+        number = 0
+
+        def on_step(glance: Glance) -> None:
+            nonlocal number
+            number += 1
+            watch.step(number, steps)
+            if number in glances and opened.reward is not None and float(glance.t[0]) < 1:
+                curve.append(_asked(opened, glance, number))
+                watch.point(curve[-1])
+            if number in previews:
+                latents = glance.expected()
+                watch.preview(lambda: encode_video(generator.codec.decode(latents, [seed])[0]))
+
+        with torch.no_grad():
+            latents = METHODS[recipe.method].draw(opened, generator, recipe, seed, on_step)
+            video = generator.codec.decode(latents, [seed])[0]
+    scores, unscored = _judged(opened, video, recipe.prompt)
+    num_frames, height, width, _ = video.frames.shape
+    made = Made(
+        recipe=recipe,
+        made_with=opened.made_with,
+        scores=scores,
+        unscored=unscored,
+        curve=curve,
+        seconds=round(time.perf_counter() - begin, 3),
+        fps=video.fps,
+        num_frames=num_frames,
+        width=width,
+        height=height,
+        command=command(opened, recipe),
+        python=python(opened, recipe),
+    )
+    return made, encode_video(video, note=made.model_dump_json())
+
+
+def command(opened: Opened, recipe: Recipe) -> str:
+    """The line for a shell that makes a clip again, frame for frame."""
+    words = ["videoalign", "sample", "--model", opened.sources.model]
+    if recipe.adapter is not None:
+        words += ["--adapter", str(opened.sources.adapters[recipe.adapter]), "--adapter-strength", repr(recipe.scale)]
+    words += METHODS[recipe.method].options(opened, recipe)
+    for name, value in opened.place.items():
+        words += [f"--{name}", value] if value not in ("auto", "none") else []
+    prompt = [f"--prompt={recipe.prompt}"] if recipe.prompt.startswith("-") else ["--prompt", recipe.prompt]
+    words += [*prompt, "--seed", str(recipe.seed), "--out", SAMPLE_FOLDER]
+    return shlex.join([*words, *(f"{name}={value}" for name, value in _sampling(opened, recipe).items())])
+
+
+def python(opened: Opened, recipe: Recipe) -> str:
+    """The same in Python."""
+    adapter = "" if recipe.adapter is None else f", {str(opened.sources.adapters[recipe.adapter])!r}"
+    scale = "" if recipe.adapter is None else f", scale={recipe.scale!r}"
+    place = "".join(f", {name}={value!r}" for name, value in opened.place.items())
+    wrap = METHODS[recipe.method].lines(opened, recipe)
+    settings = ", ".join([f"seed={recipe.seed}", *(f"{k}={v!r}" for k, v in _sampling(opened, recipe).items())])
+    steered = ", wrap_scheduler=wrap" if wrap else ""
+    return "\n".join(
+        [
+            f"from videoalign.recipes.generator.generate import {'guide_wrapper, ' if wrap else ''}"
+            "open_generator, sample, SampleConfig",
+            "",
+            f"generator = open_generator({opened.sources.model!r}{adapter}{scale}{place})",
+            *wrap,
+            f"sample(generator, [{recipe.prompt!r}], {SAMPLE_FOLDER!r}, SampleConfig({settings}){steered})",
+        ]
+    )
+
+
+def _sampling(opened: Opened, recipe: Recipe) -> dict[str, object]:
+    """The settings of the model that are other than its own."""
+    given = {name: value for name, value in opened.settings.of_model().items() if value is not None}
+    return given | ({} if recipe.num_steps is None else {"num_steps": recipe.num_steps})
+
+
+def _spread(number: int, steps: int) -> set[int]:
+    """So many steps, evenly spread, the last among them where ``number`` is above 0; previews fall between."""
+    return {round(steps * (k + 1) / number) for k in range(min(number, steps))} if number else set()
+
+
+def _asked(opened: Opened, glance: Glance, step: int) -> Point:
+    assert opened.reward is not None
+    with torch.no_grad():
+        row = opened.reward.score(glance.x_t.float(), glance.t.float(), glance.condition)[0].tolist()
+    return Point(step=step, t=float(glance.t[0]), scores=dict(zip(opened.dimensions, row, strict=True)))
+
+
+def _judged(opened: Opened, video: Video, prompt: str) -> tuple[dict[str, float] | None, str | None]:
+    """The judge's scores, or why there are none."""
+    if opened.judge is None:
+        return None, None
+    (row,) = opened.judge.stream_raw([(encode_video(video), prompt)])
+    if isinstance(row, DataError):
+        return None, str(row)
+    if isinstance(row, Exception):
+        raise row
+    return clip_score(opened.judge, row).scores, None
