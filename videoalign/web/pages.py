@@ -1,4 +1,4 @@
-"""What pages of our servers are made of: each has ``static`` and ``templates`` of its own, and all share two folders."""
+"""What pages of our servers are made of: each has ``static`` and ``templates`` of its own, and all share two more."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ async def studio_of(request: Request) -> Studio:
 InStudio = Annotated[Studio, Depends(studio_of)]
 
 
-async def require_visitor(request: Request, studio: InStudio) -> Visitor:
+async def require_session(request: Request, studio: InStudio) -> Visitor:
     """Whoever asks.
 
     Raises:
@@ -137,7 +137,7 @@ async def require_visitor(request: Request, studio: InStudio) -> Visitor:
     return visitor
 
 
-AnyVisitor = Annotated[Visitor, Depends(require_visitor)]
+AnyVisitor = Annotated[Visitor, Depends(require_session)]
 
 
 @router.get("/")
@@ -276,14 +276,12 @@ def _state(studio: Studio, visitor: Visitor, job: Job) -> dict[str, Any]:
     """A job as its owner sees it."""
     state = job.snapshot()
     state["before"] = studio.queue.before(job) if job.state == "waiting" else 0
-    grid, recipes = job.about.get("grid"), job.about.get("recipes")
-    if grid is not None:
+    if job.kind == "grid":
+        grid: Grid = job.about["grid"]
         visitor.keys.update(grid.made)
-        asked = grid.asked.model_dump(mode="json")
-        return {**state, "grid": {"asked": asked, "points": grid.points()}}
-    recipes = recipes or []
-    seeds = ", ".join(str(recipe.seed) for recipe in recipes)
-    settings = {**recipes[0].model_dump(mode="json"), "seed": seeds}
+        return {**state, "grid": {"asked": grid.asked.model_dump(mode="json"), "points": grid.points()}}
+    recipes: list[Recipe] = job.about["recipes"]
+    settings = {**recipes[0].model_dump(mode="json"), "seed": ", ".join(str(recipe.seed) for recipe in recipes)}
     return {**state, "settings": settings, "comparison": studio.shown(visitor, recipes)}
 
 

@@ -111,7 +111,7 @@ def make(opened: Opened, recipe: Recipe, watch: Watch, *, with_preview: bool) ->
     with prepared(opened, recipe) as generator:
         steps = generator.sampler.num_steps
         glances = _spread(opened.settings.num_glances, steps)
-        previews = _spread(opened.settings.num_previews, steps) - {steps} if with_preview else set()
+        previews = _spread(opened.settings.num_previews + 1, steps) - {steps} if with_preview else set()
         number = 0
 
         def on_step(glance: Glance) -> None:
@@ -187,8 +187,9 @@ def _sampling(opened: Opened, recipe: Recipe) -> dict[str, object]:
 
 
 def _spread(number: int, steps: int) -> set[int]:
-    """So many steps, evenly spread, the last among them where ``number`` is above 0; previews fall between."""
-    return {round(steps * (k + 1) / number) for k in range(min(number, steps))} if number else set()
+    """So many of the steps, evenly spread, the last among them; all of them where there are fewer."""
+    number = min(number, steps)
+    return {round(steps * (k + 1) / number) for k in range(number)}
 
 
 def _asked(opened: Opened, glance: Glance, step: int) -> Point:

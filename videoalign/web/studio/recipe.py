@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from videoalign.web.text import Lines
 
@@ -84,3 +84,11 @@ class AskedGrid(Settings):
     """Two dimensions of the guide, whose weights go from 0 to 1."""
     num_points: int = Field(9, ge=5)
     """Points in all: four corners, the middle, and then where the plot of the scores is emptiest."""
+
+    @model_validator(mode="after")
+    def _has_two_axes(self) -> AskedGrid:
+        if self.axes[0] == self.axes[1]:
+            raise ValueError("axes must be two different dimensions")
+        if self.method == UNSTEERED:
+            raise ValueError(f"method must be one that reads weights, not '{UNSTEERED}'")
+        return self
