@@ -1,4 +1,4 @@
-"""How long a comparison in the studio takes: base and steered clips of some seeds, from the request to the last score."""
+"""How long a comparison in the studio takes: base and steered clips of some seeds, to the last score."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     place = {"device": "cpu", "dtype": "float32", "offload": "none"}
     opened = open_sources(sources_of_run(arguments.run), StudioSettings(), place)
-    weights = {name: 1.0 for name in opened.dimensions[:2]}
+    weights = dict.fromkeys(opened.dimensions[:2], 1.0)
     asked = {"prompt": opened.prompts[0], "seeds": list(range(arguments.seeds)), "weights": weights, "strength": 2.0}
     with tempfile.TemporaryDirectory() as folder:
         studio = Studio(opened, Cache(Path(folder), 2**30))

@@ -32,12 +32,6 @@ def noise_behind(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
     return x_t + (1 - expand_time(t, x_t)) * v
 
 
-def data_from_velocity(v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """x_data = x_t - t v, as a velocity that stays the same to the end would lead to.
-
-    Args:
-        v: velocity x_noise - x_data, (B, ...).
-        x_t: where it was taken, same shape.
-        t: times in [0, 1], (B,).
-    """
+def data_ahead(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
+    """x_data = x_t - t v, the data that a velocity at x_t (B, ...) and t (B,) points away from."""
     return x_t - expand_time(t, x_t) * v

@@ -43,7 +43,7 @@ def test_every_seed_has_both_clips_their_scores_and_how_they_came_about(compared
         assert row["base"]["recipe"]["method"] == "none"
         assert row["steered"]["recipe"]["weights"] == {"VQ": 1.0}
         assert row["base"]["recipe"]["seed"] == row["steered"]["recipe"]["seed"] == row["seed"]
-        assert [point["step"] for point in row["steered"]["curve"]] == [2, 3]  # the first step is of pure noise
+        assert [point["step"] for point in row["steered"]["curve"]] == [1, 2, 3]
 
 
 def test_the_difference_has_students_interval_over_seeds(visitor: Any, compared: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ def test_a_dropped_clip_brings_every_setting_back(visitor: Any, opened: Any) -> 
     clip = visitor.make(**asked, seeds=[2])["rows"][0]["steered"]
     found = visitor.http.post("/api/dropped", content=visitor.get(clip["url"]).content).json()
     assert found["notes"] == []
-    assert found["recipe"] == {"prompt": PROMPT, "method": "guided", "seed": 2, **asked}
+    assert found["recipe"] == {"prompt": PROMPT, "method": "guided", "seed": 2, "candidates": 4, **asked}
     base = visitor.make(seeds=[2])["rows"][0]["base"]
     found = visitor.http.post("/api/dropped", content=visitor.get(base["url"]).content).json()
     assert found["recipe"]["method"] == "none"

@@ -21,6 +21,9 @@ from videoalign.web.studio.recipe import Recipe
 PROMPT = "a red circle moves left"
 RECIPES = {
     "guided": Recipe(prompt=PROMPT, seed=3, weights={"VQ": 1.0, "MQ": -0.5}, strength=4.0),
+    "held": Recipe(prompt=PROMPT, seed=3, method="held", weights={"VQ": 1.0}, strength=4.0),
+    "early-best": Recipe(prompt=PROMPT, seed=3, method="early-best", weights={"VQ": 1.0}, candidates=3),
+    "particles": Recipe(prompt=PROMPT, seed=3, method="particles", weights={"MQ": 1.0}, candidates=3, strength=4.0),
     "base": Recipe(prompt=PROMPT, seed=3, method="none", num_steps=2),
     "adapter": Recipe(prompt=PROMPT, seed=3, weights={"MQ": 1.0}, adapter="bright", scale=0.5),
 }
@@ -49,7 +52,7 @@ def test_the_command_makes_the_same_frames(
     assert str(clip_seed(3, PROMPT, 0)) in path.name
 
 
-@pytest.mark.parametrize("name", ["guided", "adapter"])
+@pytest.mark.parametrize("name", ["particles", "adapter"])
 def test_the_python_makes_the_same_frames(
     clips: dict[str, tuple[Made, bytes]], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,10 +90,9 @@ def test_whoever_looks_on_changes_nothing_and_sees_every_step(
     made, content = make(opened, RECIPES["guided"].plain(), Looking(), with_preview=True)
     assert np.array_equal(frames(content), frames(clips["guided"][1]))
     assert Looking.steps == [(1, 3), (2, 3), (3, 3)]
-    (preview,) = Looking.previews
-    assert frames(preview).shape == frames(content).shape
+    assert [frames(preview).shape for preview in Looking.previews] == [frames(content).shape] * 2
     times = [point.t for point in made.curve]
-    assert times == sorted(times, reverse=True) and all(0 < t < 1 for t in times)
+    assert times == sorted(times, reverse=True) and times[0] < 1 and times[-1] == 0
     assert set(made.curve[0].scores) == {"VQ", "MQ"}
 
 

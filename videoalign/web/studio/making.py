@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -15,11 +16,13 @@ from videoalign.contracts.generator import Generator
 from videoalign.contracts.scores import clip_score
 from videoalign.contracts.video import Video
 from videoalign.errors import DataError
+from videoalign.flow.path import data_ahead
 from videoalign.models.network_adapters import drop_adapters, load_adapters
+from videoalign.recipes.generator.steering import BY_GUIDE, GRADIENT, Steer
 from videoalign.sampling.generate import clip_seed
-from videoalign.sampling.watching import Glance
+from videoalign.sampling.watched import StepTaken
 from videoalign.video.files import encode_video
-from videoalign.web.studio.methods import METHODS
+from videoalign.web.studio.methods import METHODS, WatchedGenerator
 from videoalign.web.studio.opening import Opened
 from videoalign.web.studio.recipe import Recipe
 
@@ -108,26 +111,34 @@ def make(opened: Opened, recipe: Recipe, watch: Watch, *, with_preview: bool) ->
     """
     begin, curve = time.perf_counter(), list[Point]()
     seed = clip_seed(recipe.seed, recipe.prompt, 0)
-    with prepared(opened, recipe) as generator:
+    with prepared(opened, recipe) as generator, ExitStack() as turn, torch.no_grad():
         steps = generator.sampler.num_steps
+        of = round(METHODS[recipe.method].runs * steps)
         glances = _spread(opened.settings.num_glances, steps)
         previews = _spread(opened.settings.num_previews + 1, steps) - {steps} if with_preview else set()
         number = 0
 
-        def on_step(glance: Glance) -> None:
+        def after(taken: StepTaken) -> None:
             nonlocal number
             number += 1
-            watch.step(number, steps)
-            if number in glances and opened.reward is not None and float(glance.t[0]) < 1:
-                curve.append(_asked(opened, glance, number))
+            watch.step(min(number, of), of)
+            if taken.number == 1:
+                curve.clear()  # of a search, the last sampling is the clip's
+            if taken.number in glances and opened.reward is not None:
+                curve.append(_asked(opened, taken))
                 watch.point(curve[-1])
-            if number in previews:
-                latents = glance.expected()
+            if taken.number in previews:
+                latents = data_ahead(taken.x_t[:1], taken.velocity[:1], taken.t[:1])
                 watch.preview(lambda: encode_video(generator.codec.decode(latents, [seed])[0]))
 
-        with torch.no_grad():
-            latents = METHODS[recipe.method].draw(opened, generator, recipe, seed, on_step)
-            video = generator.codec.decode(latents, [seed])[0]
+        turn.enter_context(opened.reading)  # until the prompt is read
+        watched: Any = WatchedGenerator(generator, after, turn.close)
+        steering = METHODS[recipe.method].steering(opened, recipe)
+        if steering is None:
+            latents = watched.sampler.latents([recipe.prompt], [seed])
+        else:
+            latents = steering.latents(watched, [recipe.prompt], [seed])
+        video = generator.codec.decode(latents, [seed])[0]
     scores, unscored = _judged(opened, video, recipe.prompt)
     num_frames, height, width, _ = video.frames.shape
     made = Made(
@@ -152,7 +163,7 @@ def command(opened: Opened, recipe: Recipe) -> str:
     words = ["videoalign", "sample", "--model", opened.sources.model]
     if recipe.adapter is not None:
         words += ["--adapter", str(opened.sources.adapters[recipe.adapter]), "--adapter-strength", repr(recipe.scale)]
-    words += METHODS[recipe.method].options(opened, recipe)
+    words += _steer_words(METHODS[recipe.method].steer(opened, recipe))
     for name, value in opened.place.items():
         words += [f"--{name}", value] if value not in ("auto", "none") else []
     prompt = [f"--prompt={recipe.prompt}"] if recipe.prompt.startswith("-") else ["--prompt", recipe.prompt]
@@ -165,19 +176,28 @@ def python(opened: Opened, recipe: Recipe) -> str:
     adapter = "" if recipe.adapter is None else f", {str(opened.sources.adapters[recipe.adapter])!r}"
     scale = "" if recipe.adapter is None else f", scale={recipe.scale!r}"
     place = "".join(f", {name}={value!r}" for name, value in opened.place.items())
-    wrap = METHODS[recipe.method].lines(opened, recipe)
+    steer = METHODS[recipe.method].steer(opened, recipe)
     settings = ", ".join([f"seed={recipe.seed}", *(f"{k}={v!r}" for k, v in _sampling(opened, recipe).items())])
-    steered = ", wrap_scheduler=wrap" if wrap else ""
-    return "\n".join(
-        [
-            f"from videoalign.recipes.generator.generate import {'guide_wrapper, ' if wrap else ''}"
-            "open_generator, sample, SampleConfig",
-            "",
-            f"generator = open_generator({opened.sources.model!r}{adapter}{scale}{place})",
-            *wrap,
-            f"sample(generator, [{recipe.prompt!r}], {SAMPLE_FOLDER!r}, SampleConfig({settings}){steered})",
-        ]
-    )
+    lines = ["from videoalign.recipes.generator.generate import SampleConfig, open_generator, sample"]
+    if steer is not None:
+        lines.append("from videoalign.recipes.generator.steering import Steer")
+    lines += ["", f"generator = open_generator({opened.sources.model!r}{adapter}{scale}{place})"]
+    if steer is not None:
+        given = {name: value for name, value in vars(steer).items() if value != getattr(Steer(), name)}
+        words = ", ".join(f"{name}={(str(v) if isinstance(v, Path) else v)!r}" for name, v in given.items())
+        lines.append(f"steering = Steer({words}).open(generator)")
+    how = f"SampleConfig({settings}){', steering=steering' if steer is not None else ''}"
+    return "\n".join([*lines, f"sample(generator, [{recipe.prompt!r}], {SAMPLE_FOLDER!r}, {how})"])
+
+
+def _steer_words(steer: Steer | None) -> list[str]:
+    if steer is None:
+        return []
+    weights = ",".join(f"{name}={weight!r}" for name, weight in (steer.weights or {}).items())
+    words = ["--steer", str(steer.way)] if steer.way != GRADIENT else []
+    words += ["--guide", str(steer.guide), "--weights", weights, "--strength", repr(steer.strength)]
+    words += ["--hold", steer.hold] if steer.hold else []
+    return words + (["--candidates", str(steer.candidates)] if steer.way in BY_GUIDE else [])
 
 
 def _sampling(opened: Opened, recipe: Recipe) -> dict[str, object]:
@@ -192,11 +212,10 @@ def _spread(number: int, steps: int) -> set[int]:
     return {round(steps * (k + 1) / number) for k in range(number)}
 
 
-def _asked(opened: Opened, glance: Glance, step: int) -> Point:
+def _asked(opened: Opened, taken: StepTaken) -> Point:
     assert opened.reward is not None
-    with torch.no_grad():
-        row = opened.reward.score(glance.x_t.float(), glance.t.float(), glance.condition)[0].tolist()
-    return Point(step=step, t=float(glance.t[0]), scores=dict(zip(opened.dimensions, row, strict=True)))
+    row = opened.reward.score(taken.moved[:1], taken.t_next[:1], taken.condition.rows(slice(1)))[0].tolist()
+    return Point(step=taken.number, t=float(taken.t_next[0]), scores=dict(zip(opened.dimensions, row, strict=True)))
 
 
 def _judged(opened: Opened, video: Video, prompt: str) -> tuple[dict[str, float] | None, str | None]:

@@ -16,9 +16,11 @@ from videoalign.contracts.output import RUN_FILE, fingerprint
 from videoalign.contracts.reward import RewardModel
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.adapter_files import adapter_file_digest
+from videoalign.models.digest import folder_digest
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.lora import require_base
-from videoalign.recipes.generator.generate import guide_wrapper, open_generator
+from videoalign.recipes.generator.generate import open_generator
+from videoalign.recipes.generator.steering import GUIDE_FILES, open_guide
 from videoalign.recipes.judges import open_judge
 from videoalign.recipes.quickstart_settings import GUIDE_NAME, METHODS, MODEL
 from videoalign.web.studio.recipe import UNSTEERED, Recipe
@@ -104,11 +106,11 @@ class Opened:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that decides a clip and its scores besides its recipe."""
-        guide = None if self.sources.guide is None else guide_wrapper(self.generator, self.sources.guide, None, 0.0)
+        guide = self.sources.guide
         return {
             "version": __version__,
             "model": self.generator.clip_identity(),
-            "guide": None if guide is None else guide.identity["reward"],
+            "guide": None if guide is None else folder_digest(guide, *GUIDE_FILES),
             "judge": None if self.judge is None else self.judge.digest,
             "adapters": {name: adapter_file_digest(place) for name, place in self.sources.adapters.items()},
         }
@@ -137,9 +139,7 @@ def open_sources(sources: Sources, settings: StudioSettings, place: Mapping[str,
     generator = open_generator(sources.model, **how)
     reward: LatentRewardModel | None = None
     if sources.guide is not None:
-        found = guide_wrapper(generator, sources.guide, None, 0.0).guide.reward
-        assert isinstance(found, LatentRewardModel)
-        reward = found.requires_grad_(False)
+        reward = open_guide(generator, sources.guide).requires_grad_(False)
     for adapter in sources.adapters.values():
         if not adapter.exists():
             raise ModelError(f"--adapter: there is nothing at {adapter}; give a folder that align made.")

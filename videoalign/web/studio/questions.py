@@ -7,21 +7,23 @@ from typing import Any
 from videoalign.errors import DataError, did_you_mean
 from videoalign.web.refusals import Refusal
 from videoalign.web.studio.making import Made
-from videoalign.web.studio.methods import METHODS
+from videoalign.web.studio.methods import known_methods
 from videoalign.web.studio.opening import Opened
 from videoalign.web.studio.recipe import UNSTEERED, Settings
 
 
 def about(opened: Opened) -> dict[str, Any]:
     """What the page must know before anything is made."""
-    methods = {name: row for name, row in METHODS.items() if opened.reward is not None or not row.needs_guide}
     return {
         "model": opened.sources.model,
         "guide": None if opened.sources.guide is None else str(opened.sources.guide),
         "judge": None if opened.judge is None else opened.judge.name,
         "dimensions": list(opened.dimensions),
         "judged": [] if opened.judge is None else list(opened.judge.dimensions),
-        "methods": [{"name": name, "title": row.title, "says": row.says} for name, row in methods.items()],
+        "methods": [
+            {"name": name, "title": row.title, "says": row.says, "searches": row.searches}
+            for name, row in known_methods(opened).items()
+        ],
         "adapters": list(opened.sources.adapters),
         "prompts": list(opened.prompts),
         "num_steps": opened.generator.sampler.num_steps,
@@ -44,13 +46,17 @@ def require_possible(opened: Opened, asked: Settings) -> None:
         raise Refusal(413, "too_large", f"seeds: got {seeds}, at most {limits.max_seeds} are taken (max_seeds).")
     if (asked.num_steps or 1) > limits.max_steps:
         raise Refusal(422, "bad_request", f"num_steps: got {asked.num_steps}, at most {limits.max_steps} (max_steps).")
-    known = [name for name, row in METHODS.items() if opened.reward is not None or not row.needs_guide]
+    known = known_methods(opened)
     if asked.method not in known:
         raise Refusal(422, "bad_request", f"method: there is no '{asked.method}'.{did_you_mean(asked.method, known)}")
     for name in (*asked.weights, *getattr(asked, "axes", ())):
         if name not in opened.dimensions:
             near = did_you_mean(name, opened.dimensions) if opened.dimensions else " There is no guide."
             raise Refusal(422, "bad_request", f"weights: the guide has no dimension '{name}'.{near}")
+    weighted = {name for name, weight in asked.weights.items() if weight} | set(getattr(asked, "axes", ()))
+    if asked.method == "held" and weighted >= set(opened.dimensions):
+        reason = "weights: every dimension has one, so that none is left to hold; set one to 0, or take 'guided'."
+        raise Refusal(422, "bad_request", reason)
     if asked.adapter is not None and asked.adapter not in opened.sources.adapters:
         near = did_you_mean(asked.adapter, opened.sources.adapters) if opened.sources.adapters else " There is none."
         raise Refusal(422, "bad_request", f"adapter: there is no '{asked.adapter}'.{near}")
@@ -75,7 +81,7 @@ def settings_of(opened: Opened, made: Made) -> dict[str, Any]:
     if recipe.adapter is not None and recipe.adapter not in opened.sources.adapters:
         notes.append(f"there is no adapter '{recipe.adapter}' here")
         changes["adapter"] = None
-    if METHODS.get(recipe.method) is None or (METHODS[recipe.method].needs_guide and opened.reward is None):
+    if recipe.method not in known_methods(opened):
         notes.append(f"'{recipe.method}' cannot be done here")
         changes["method"] = UNSTEERED
     return {"recipe": recipe.model_copy(update=changes).model_dump(mode="json"), "notes": notes}

@@ -11,6 +11,8 @@ from videoalign.web.text import Lines
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
+SEARCHES = {"early-best", "particles"}
+"""Methods that try several noises."""
 UNSTEERED = "none"
 """The method that leaves the generator alone."""
 
@@ -32,6 +34,8 @@ class Settings(BaseModel):
     """Name of one of the studio's adapters; None for the model as it is."""
     scale: float = Field(1.0, ge=-10, le=10, allow_inf_nan=False)
     """How much of the adapter is used: 1 as trained, 0 the model as it is."""
+    candidates: int = Field(4, ge=1, le=64)
+    """Noises that a search tries."""
     num_steps: int | None = Field(None, ge=1)
     """Sampling steps; None takes the model's own number."""
 
@@ -53,6 +57,8 @@ class Recipe(Settings):
         changes: dict[str, Any] = {"weights": weights}
         if self.method == UNSTEERED or not weights or self.strength == 0:
             changes |= {"method": UNSTEERED, "weights": {}, "strength": 0.0}
+        if changes.get("method", self.method) not in SEARCHES:
+            changes["candidates"] = Recipe.model_fields["candidates"].default
         if self.adapter is None or self.scale == 0:
             changes |= {"adapter": None, "scale": 1.0}
         return self.model_copy(update=changes)

@@ -114,6 +114,7 @@ export class SettingsForm extends EventTarget {
     const method = this.#about.methods.find(({ name }) => name === $("method").value);
     $("method-says").textContent = method?.says ?? "";
     $("sliders").hidden = $("method").value === UNSTEERED;
+    $("candidates-field").hidden = !method?.searches;
     $("scale-slider").hidden = $("adapter").value === "";
   }
 
@@ -129,6 +130,7 @@ export class SettingsForm extends EventTarget {
     if (seeds.length > max_seeds) return `These are ${seeds.length} seeds; at most ${max_seeds} are compared at once.`;
     if ($("steps").validity.badInput || (steps && !(Number.isInteger(Number(steps)) && Number(steps) >= 1 && Number(steps) <= max_steps)))
       return `Steps are a whole number from 1 to ${max_steps}.`;
+    if (!/^[1-9]\d?$/.test($("candidates").value) || Number($("candidates").value) > 64) return "Candidates are a whole number from 1 to 64.";
     return "";
   }
 
@@ -142,31 +144,19 @@ export class SettingsForm extends EventTarget {
       strength: this.#strength.value,
       adapter: $("adapter").value || null,
       scale: this.#scale.value,
+      candidates: Number($("candidates").value),
       num_steps: $("steps").value ? Number($("steps").value) : null,
     };
   }
 
-  /** Whether a clip is as these settings make it, its seed left aside. */
-  isOf({ prompt, weights, strength, adapter, num_steps }) {
-    const own = this.settings;
-    const same = (one, other) => Math.abs((one ?? 0) - (other ?? 0)) < 1e-6;
-    return own.prompt === prompt && own.adapter === adapter && own.num_steps === num_steps && same(own.strength, strength)
-      && Object.keys(own.weights).every((name) => same(own.weights[name], weights[name]));
-  }
-
-  set weights(weights) {
-    $("method").value = this.#about.methods[0].name;
-    for (const [name, slider] of this.#weights) slider.value = weights[name] ?? 0;
-    this.#changed("change");
-  }
-
   /** Brings back the settings of a clip. */
-  restore({ prompt, seed, method, weights, strength, adapter, scale, num_steps }) {
+  restore({ prompt, seed, method, weights, strength, adapter, scale, candidates, num_steps }) {
     $("prompt").value = prompt;
     $("seeds").value = String(seed);
     $("method").value = method;
     for (const [name, slider] of this.#weights) slider.value = weights[name] ?? 0;
     if (method !== UNSTEERED) this.#strength.value = strength;
+    $("candidates").value = candidates;
     $("adapter").value = adapter ?? "";
     this.#scale.value = scale;
     $("steps").value = num_steps ?? "";

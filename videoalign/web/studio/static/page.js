@@ -194,11 +194,12 @@ async function makeGrid() {
   if (form.fault) return warn(form.fault);
   const axes = [$("axis-x").value, $("axis-y").value];
   if (axes[0] === axes[1]) return warn("A grid needs two different dimensions: choose another one across or up.");
-  const { method, ...settings } = form.settings;
+  const { settings } = form;
   try {
     await jobs.cancel("grid");
     hush();
-    const asked = { ...settings, method: about.methods[0].name, axes, num_points: Number($("points").value) };
+    if (settings.method === "none") settings.method = about.methods[0].name;
+    const asked = { ...settings, axes, num_points: Number($("points").value) };
     jobs.take((await ask("/api/grid", asked)).job);
   } catch (problem) {
     warn(sentence(problem));
