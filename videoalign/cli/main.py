@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from videoalign import __version__
-from videoalign.cli import adapter, align, annotate, cli, data, evaluate, from, guide, plan, reward, rounds, sample, studio, videoalign, watching
+from videoalign.cli import adapter, align, annotate, data, evaluate, guide, plan, reward, rounds, sample, studio
+from videoalign.cli.watching import WATCHING, log_event, watch
 from videoalign.errors import ConfigError, VideoAlignError
 
 TOGETHER = (("align",), ("guide", "train"), ("reward", "train"))
