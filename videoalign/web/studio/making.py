@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.scores import clip_score
 from videoalign.contracts.video import Video
-from videoalign.errors import DataError
+from videoalign.errors import DataError, VideoAlignError
 from videoalign.flow.path import data_ahead
 from videoalign.models.network_adapters import drop_adapters, load_adapters
 from videoalign.recipes.generator.steering import BY_GUIDE, GRADIENT, Steer
@@ -222,9 +222,13 @@ def _judged(opened: Opened, video: Video, prompt: str) -> tuple[dict[str, float]
     """The judge's scores, or why there are none."""
     if opened.judge is None:
         return None, None
-    (row,) = opened.judge.stream_raw([(encode_video(video), prompt)])
+    try:
+        read = opened.judge.reader((encode_video(video), prompt))
+    except DataError as error:
+        return None, str(error)
+    (row,) = opened.judge.score_read([read])
     if isinstance(row, DataError):
         return None, str(row)
-    if isinstance(row, Exception):
+    if isinstance(row, VideoAlignError):
         raise row
     return clip_score(opened.judge, row).scores, None
