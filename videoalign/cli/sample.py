@@ -112,7 +112,7 @@ def generate(
     steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
     generator, steering = _open(model, adapter, steer_as, place)
     told: dict[str, Any] = {"engine": runs_on, "progress": progress, "on_note": print_note}
-    dataset = run(generator, read.texts, out, options, **steering, **told)
+    dataset = run(generator, read.prompts, out, options, **steering, **told)
     print(f"{dataset.path}: {len(dataset.prompts())} prompts, {len(dataset.clips())} clips")
 
 
@@ -123,6 +123,10 @@ def sample(
         Path, typer.Option("--out", metavar="DIR", help="Folder of the mp4 files to make.", parser=local_path)
     ],
     settings: Overrides = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="FILE", help="Picture that the clips begin from, for an image-to-video model."),
+    ] = None,
     per_prompt: PerPrompt = None,
     seed: SeedOption = None,
     adapter: Adapter = None,
@@ -141,14 +145,16 @@ def sample(
     fresh: Fresh = False,
 ) -> None:
     """Make clips of a prompt to look at."""
+    from videoalign.data.prompts_file import beside_picture
     from videoalign.recipes.generator.generate import SampleConfig
     from videoalign.recipes.generator.generate import sample as run
 
+    asked = prompt if image is None else [beside_picture(text, image) for text in prompt]
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
     place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
     steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
     generator, steering = _open(model, adapter, steer_as, place)
-    for path in run(generator, prompt, out, options, **steering, fresh=fresh, progress=progress):
+    for path in run(generator, asked, out, options, **steering, fresh=fresh, progress=progress):
         print(path)
 
 

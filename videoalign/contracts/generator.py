@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from videoalign.contracts.records import Asked
 from videoalign.contracts.video import Video
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ class Conditioner(Protocol):
         """`Condition.lengths` of its conditions."""
         ...
 
-    def check(self, prompts: Sequence[str]) -> None:
-        """Raises `DataError` for a prompt that the model cannot read; cheap, before anything is made."""
+    def check(self, prompts: Sequence[Asked]) -> None:
+        """Raises `DataError` for a prompt that the model cannot read, or that lacks a picture which it needs or has one
+        which it does not read, and `VideoError` for a picture that cannot be read; before anything is made."""
         ...
 
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode(self, prompts: Sequence[Asked]) -> Condition:
         """A row for each prompt; raises as `check` does."""
         ...
 
@@ -149,7 +151,7 @@ class Steering(Protocol):
         ...
 
     def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """As `Sampler.latents`; a clip depends on its prompt and its seed."""
         ...
@@ -175,7 +177,7 @@ class Sampler(Protocol):
 
     def latents(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Asked],
         seeds: Sequence[int],
         *,
         num_steps: int | None = None,
@@ -188,7 +190,7 @@ class Sampler(Protocol):
         The noise of a clip depends on its seed alone, not on its batch.
 
         Args:
-            prompts: one text per clip.
+            prompts: one per clip.
             seeds: one per clip.
             num_steps: sampling steps; the model's own by default.
             guidance_scale: of classifier-free guidance; the model's own by default.

@@ -141,6 +141,20 @@ class Prompt:
     """1 once ``data split`` has put it into its split, where it stays; 0 for one that is new, or when unknown."""
 
 
+Asked = str | Prompt
+"""What a generator is asked for: a text, or a prompt whose ``media`` is a place that can be read as it stands."""
+
+
+def text_of(asked: Asked) -> str:
+    """The text of it."""
+    return asked if isinstance(asked, str) else asked.text
+
+
+def media_of(asked: Asked) -> str:
+    """The picture or clip beside the text; empty where there is none."""
+    return "" if isinstance(asked, str) else asked.media
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clip:
     """``clips.parquet``."""

@@ -21,7 +21,6 @@ from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.references import reference_at
 from videoalign.data.prompts_file import near_text, read_prompts
 from videoalign.errors import DataError, VideoAlignError, VideoError
-from videoalign.video.addresses import is_address
 from videoalign.video.files import VideoInfo, probe
 from videoalign.video.playable import TO_MP4, unplayable
 
@@ -153,9 +152,8 @@ def _of_benchmarks(prompts: list[Prompt], files: Sequence[str | Path]) -> Iterat
 def _of_media(dataset: Dataset, prompts: list[Prompt]) -> Iterator[Problem]:
     for prompt in prompts:
         if prompt.media:
-            place = prompt.media if is_address(prompt.media) else str(dataset.path / prompt.media)
             try:
-                reference_at(place)
+                reference_at(dataset.asked(prompt).media)
             except VideoError as error:
                 yield Problem("broken_media", prompt.prompt_id, str(error))
 

@@ -10,7 +10,7 @@ import fsspec
 
 from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.records import Clip, Judgement
+from videoalign.contracts.records import Asked, Clip, Judgement, media_of, text_of
 from videoalign.data.tables import read_columns
 from videoalign.errors import DataError, VideoError, first_few
 from videoalign.video.addresses import is_address, plain_place
@@ -59,6 +59,18 @@ def clip_keys(dataset: Dataset, clips: Iterable[Clip]) -> list[str]:
     keys = [content_key(dataset.clip_source(clip), digests) for clip in clips]
     digests.save()
     return keys
+
+
+def asked_keys(dataset: Dataset, asked: Iterable[Asked]) -> list[str]:
+    """What stands for all that a generator reads of what it is asked for: the text, and the content of a picture.
+
+    Raises:
+        VideoError: a picture that is missing or cannot be read.
+    """
+    digests = FileDigests(dataset.path / DIGESTS_FILE)
+    rows = [(text_of(one), content_key(place, digests) if (place := media_of(one)) else "") for one in asked]
+    digests.save()
+    return [fingerprint([text, picture] if picture else text) for text, picture in rows]
 
 
 def input_keys(dataset: Dataset, clips: Sequence[Clip]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +36,7 @@ from videoalign.data.judgements.whole_pairs import whole_pairs
 from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
 from videoalign.errors import DataError, OutputError, did_you_mean
+from videoalign.video.addresses import is_address
 from videoalign.video.files import Choose, read_video
 
 INFO_FILE = "dataset.json"
@@ -231,6 +233,11 @@ class Dataset:
         """
         if name not in self.dimensions:
             raise DataError(f"{what}: unknown dimension '{name}'.{did_you_mean(name, self.dimensions)}")
+
+    def asked(self, prompt: Prompt) -> Prompt:
+        """A prompt of the dataset with what it is asked with, if anything, at a place that can be read as it stands."""
+        place = prompt.media if is_address(prompt.media) or not prompt.media else str(self.path / prompt.media)
+        return replace(prompt, media=place)
 
     def clip_path(self, clip: Clip) -> Path:
         """Where the file of a clip is."""

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PICTURE, IMAGE = "picture", "image"
+"""Tensors of a picture that is asked with beside a text: what stands in latents, and states of an encoder."""
+
 
 @dataclass(frozen=True, eq=False)
 class Condition:
@@ -65,6 +68,11 @@ class Condition:
         if len(self) not in (1, num):
             raise ValueError(f"a condition of {len(self)} rows cannot serve {num} clips")
         return self._each(lambda value: value.expand(num, *value.shape[1:]))
+
+    def beside(self, other: Condition) -> Condition:
+        """This text beside the picture of ``other``, where there is one."""
+        pictures = {name: value for name, value in other.tensors.items() if name in (PICTURE, IMAGE)}
+        return Condition({**self.tensors, **pictures}, self.lengths)
 
     def to(self, *target: Any, **options: Any) -> Condition:
         """As `torch.Tensor.to`, for each tensor."""

@@ -153,10 +153,12 @@ class LatentRewardModel(nn.Module):
             config: settings of its transformer.
 
         Raises:
-            ModelError: channels, patch or text width differ.
+            ModelError: channels, patch, or width of text or picture differ.
         """
-        for key in (self.trunk.channels, "patch_size", self.trunk.text_width):
-            have, want = json.loads(json.dumps(config.get(key))), self.base_config[key]
+        for key in dict.fromkeys(
+            (self.trunk.channels, "in_channels", "patch_size", self.trunk.text_width, "image_dim")
+        ):
+            have, want = json.loads(json.dumps(config.get(key))), self.base_config.get(key)
             if have != want:
                 raise ModelError(
                     f"guide: this latent reward was made for '{self.base}' ({key} {want}); '{name}' has {key} {have}. "
@@ -259,9 +261,9 @@ _COPY = "transformer."
 def _family(transformer: str, base: str) -> tuple[Family, Trunk]:
     family = family_of_transformer(transformer)
     if family is None or family.trunk is None:
-        known = " or ".join(family.transformer.__name__ for family in FAMILIES.values() if family.trunk is not None)
+        kinds = dict.fromkeys(one.transformer.__name__ for one in FAMILIES.values() if one.trunk is not None)
         of = f", as that of '{base}'" if base else ""
-        raise ModelError(f"guide: a noisy-latent reward starts from a {known}; got {transformer}{of}.")
+        raise ModelError(f"guide: a noisy-latent reward starts from a {' or '.join(kinds)}; got {transformer}{of}.")
     return family, family.trunk
 
 
@@ -283,8 +285,6 @@ def _shallow(family: Family, trunk: Trunk, config: Mapping[str, Any], num_blocks
 def _check_shape(config: Mapping[str, Any], trunk: Trunk, dimensions: Sequence[str], num_blocks: int) -> None:
     if not dimensions or len(set(dimensions)) != len(dimensions):
         raise ModelError(f"guide: a latent reward needs one or more different dimensions; got {list(dimensions)}.")
-    if config.get("image_dim") is not None:
-        raise ModelError("guide: latent rewards read text-to-video transformers; this one also wants an image.")
     depth = int(config[trunk.depth])
     if not 1 <= num_blocks <= depth:
         raise ModelError(f"guide: num_blocks must be 1 to {depth}, the depth of the generator; got {num_blocks}.")

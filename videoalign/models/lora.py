@@ -226,7 +226,7 @@ def _targets(transformer: nn.Module, settings: LoraSettings) -> tuple[str, ...]:
     """Ends of the names of the layers that the settings ask for, as the transformer's family states them."""
     family = family_of_transformer(type(transformer).__name__)
     if family is None:
-        known = ", ".join(family.transformer.__name__ for family in FAMILIES.values())
+        known = ", ".join(dict.fromkeys(family.transformer.__name__ for family in FAMILIES.values()))
         raise ModelError(f"lora.targets: adapters go onto a {known}; got a {type(transformer).__name__}.")
     return family.targets[settings.targets]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from videoalign.contracts.generator import Generator
+from videoalign.contracts.records import Asked, text_of
 from videoalign.contracts.reward import LatentReward, RewardModel
 from videoalign.errors import ConfigError, ModelError, did_you_mean
 from videoalign.flow.path import expand_time, noise_behind
@@ -50,14 +51,14 @@ class BestOfN:
         return {"search": self.name, "reward": self.reward.digest, "weights": dict(self.weights), "num": self.num}
 
     def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """See `Steering`."""
         weights = np.array([self.weights.get(name, 0.0) for name in self.reward.dimensions])
 
         def made(candidates: Sequence[int]) -> tuple[Tensor, Tensor]:
             latents = generator.sampler.latents(prompts, candidates, num_steps=num_steps)
-            scores = self.reward.score_videos(generator.codec.decode(latents, candidates), prompts)
+            scores = self.reward.score_videos(generator.codec.decode(latents, candidates), list(map(text_of, prompts)))
             return latents, torch.from_numpy(np.asarray(scores) @ weights)
 
         found = [made(candidates) for candidates in _by_number(seeds, self.num)]
@@ -97,7 +98,7 @@ class EarlyBest:
         return {"search": self.name, **about}
 
     def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """See `Steering`."""
         candidates = _by_number(seeds, self.num)
@@ -109,7 +110,7 @@ class EarlyBest:
         return generator.sampler.latents(prompts, chosen, num_steps=num_steps)
 
     def _early(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], num_steps: int | None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], num_steps: int | None
     ) -> Tensor:
         """Scores (B,) after the first steps; the rest of them is not taken."""
         seen: list[Tensor] = []
@@ -168,7 +169,7 @@ class Particles:
         return {"search": self.name, **about, "looks": list(self.looks), "fresh": self.fresh}
 
     def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """See `Steering`."""
         if self.num == 1:
@@ -177,7 +178,7 @@ class Particles:
             [self._clip(generator, prompt, seed, num_steps) for prompt, seed in zip(prompts, seeds, strict=True)]
         )
 
-    def _clip(self, generator: Generator, prompt: str, seed: int, num_steps: int | None) -> Tensor:
+    def _clip(self, generator: Generator, prompt: Asked, seed: int, num_steps: int | None) -> Tensor:
         population = Population(self, seed)
         latents = generator.sampler.latents(
             [prompt] * self.num,

@@ -57,7 +57,8 @@ class StepCheck:
 
     def after(self, plan: ClipPlan, latents: Tensor) -> None:
         """Takes in a clip with its latents (C, F, H, W); once there are `NUM_CHECKED` they are looked at."""
-        if self.wanted:
+        is_beside = not self.seen or plan.media == self.seen[0][0].media  # they are made again in one call
+        if self.wanted and is_beside:
             self.seen.append((plan, latents))
             if len(self.seen) == NUM_CHECKED:
                 self.finish()
@@ -68,11 +69,11 @@ class StepCheck:
             return
         self.wanted = False
         steps = self.generator.sampler.num_steps
-        texts, seeds = [plan.text for plan, _ in self.seen], [plan.seed for plan, _ in self.seen]
+        asked, seeds = [plan.asked for plan, _ in self.seen], [plan.seed for plan, _ in self.seen]
         if self.steering is None:
-            finer = self.generator.sampler.latents(texts, seeds, num_steps=2 * steps)
+            finer = self.generator.sampler.latents(asked, seeds, num_steps=2 * steps)
         else:
-            finer = self.steering.latents(self.generator, texts, seeds, num_steps=2 * steps)
+            finer = self.steering.latents(self.generator, asked, seeds, num_steps=2 * steps)
         error = step_error(torch.stack([latents for _, latents in self.seen]).to(finer), finer)
         if not error <= COARSE:
             self.on_note(self._note(steps, error))

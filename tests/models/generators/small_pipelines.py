@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKLHunyuanVideo,
@@ -22,13 +24,19 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     MochiPipeline,
     MochiTransformer3DModel,
+    WanImageToVideoPipeline,
+    WanTransformer3DModel,
 )
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+from PIL import Image
 from torch import Tensor
 from transformers import (
     ByT5Tokenizer,
+    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
     LlamaConfig,
     LlamaModel,
     Qwen2_5_VLTextConfig,
@@ -37,6 +45,8 @@ from transformers import (
     T5EncoderModel,
 )
 
+from videoalign.contracts.records import Asked
+from videoalign.data.prompts_file import beside_picture
 from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline, word_tokenizer
 
@@ -66,6 +76,25 @@ class Small:
     """Settings of a transformer that the family refuses, and what it says."""
     defaults: dict[str, Any] = field(default_factory=dict)
     """What a hub id without settings of ours samples."""
+    picture: bool = False
+    """Clips begin from a picture."""
+
+    def ask(self, folder: Path, texts: Sequence[str] = TEXTS, *, seed: int = 0) -> list[Asked]:
+        """What our generator is asked for; the picture, where there is one, is in the folder."""
+        return [beside_picture(text, str(picture_in(folder, seed))) for text in texts] if self.picture else list(texts)
+
+    def shown(self, folder: Path) -> dict[str, Any]:
+        """What the pipeline's own call is given for the picture of `ask`."""
+        return {"image": Image.open(picture_in(folder))} if self.picture else {}
+
+
+def picture_in(folder: Path, seed: int = 0) -> Path:
+    """A file of coloured squares."""
+    place = folder / f"picture-{seed}.png"
+    if not place.is_file():
+        squares = np.random.default_rng(seed).integers(0, 256, (3, 5, 3), dtype=np.uint8)
+        Image.fromarray(squares.repeat(8, 0).repeat(8, 1)).save(place)
+    return place
 
 
 def tokens_of(x: Tensor) -> Tensor:
@@ -92,6 +121,24 @@ def t5(width: int = 16) -> T5EncoderModel:
 def moments(channels: int) -> tuple[Tensor, Tensor]:
     """A mean and a deviation for each channel of the latents."""
     return torch.linspace(-0.5, 0.5, channels), torch.linspace(0.5, 2.0, channels)
+
+
+def wan_image(boundary: float | None = None) -> WanImageToVideoPipeline:
+    """Latents (12, 3, 4, 4) of 9 frames of 32 x 32 pixels; as Wan 2.1 I2V, or with a boundary as Wan 2.2 I2V A14B."""
+    parts = small_wan_pipeline(TEXTS, TINY_SIZES, settings=TINY_SETTINGS).components
+    clip = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=8, patch_size=4
+    )
+    own = {name: value for name, value in parts["transformer"].config.items() if not name.startswith("_")}
+    config = {**own, "in_channels": 28}
+    if boundary is None:
+        config |= {"image_dim": 16, "added_kv_proj_dim": 32}
+    parts |= {"transformer": WanTransformer3DModel.from_config(config).eval(), "boundary_ratio": boundary}
+    if boundary is not None:
+        return WanImageToVideoPipeline(**{**parts, "transformer_2": WanTransformer3DModel.from_config(config).eval()})
+    size = {"height": 8, "width": 8}
+    processor = CLIPImageProcessor(size=size, crop_size=size)
+    return WanImageToVideoPipeline(**parts, image_encoder=CLIPVisionModel(clip).eval(), image_processor=processor)
 
 
 def ltx() -> LTXPipeline:
@@ -274,6 +321,15 @@ SMALL: dict[str, Small] = {
         wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=13"), "height": (40, "height=32 or height=48")},
         wrong_parts=({"in_channels": 28}, "reads 28 channels where the autoencoder makes 12"),
         defaults={"num_frames": 81, "height": 480, "width": 832, "num_steps": 50, "guidance_scale": 5.0, "fps": 16.0},
+    ),
+    "WanImageToVideoPipeline": Small(
+        build=wan_image,
+        settings=TINY_SETTINGS,
+        call={"max_sequence_length": 8},
+        picture=True,
+        wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=13"), "height": (40, "height=32 or height=48")},
+        wrong_parts=({"in_channels": 12}, "reads 12 channels where the autoencoder makes 12, or 28 with a picture"),
+        defaults={"num_frames": 81, "height": 480, "width": 832, "num_steps": 50, "guidance_scale": 5.0},
     ),
     "LTXPipeline": Small(
         build=ltx,

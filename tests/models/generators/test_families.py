@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from tests.models.generators.small_pipelines import SMALL, TEXTS, Small, build
-from videoalign.contracts.records import WinLosePair
+from videoalign.contracts.records import Asked, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, ModelError
 from videoalign.flow.path import interpolate
@@ -47,6 +47,10 @@ class Opened:
     folder: Path
     generator: PipelineGenerator
 
+    def ask(self, *texts: str) -> list[Asked]:
+        """What our generator is asked for."""
+        return self.small.ask(self.folder, texts or TEXTS)
+
     def noise(self) -> Tensor:
         """Of `SEEDS`."""
         return torch.stack([self.generator.sampler.noise(seed) for seed in SEEDS])
@@ -70,6 +74,7 @@ class Opened:
             "latents": self.small.laid(self.noise()),
             "num_inference_steps": settings.num_steps,
             "generator": [fold_in(seed, "decode") for seed in SEEDS],
+            **self.small.shown(self.folder),
             **({self.small.guidance: scale} if self.small.guidance else {}),
             **shape,
             **self.small.call,
@@ -96,10 +101,10 @@ def test_every_family_has_a_small_pipeline() -> None:
 def test_our_clip_is_that_of_the_stock_pipelines_own_call(opened: Opened, scale: float) -> None:
     stock = opened.stock(scale)
     inside = stock(**opened.inputs(scale, output_type="latent"))[0]
-    ours = opened.generator.sampler.latents(TEXTS, SEEDS, guidance_scale=scale)
+    ours = opened.generator.sampler.latents(opened.ask(), SEEDS, guidance_scale=scale)
     torch.testing.assert_close(opened.small.laid(ours), inside.float(), rtol=0, atol=1e-4)
     frames = stock(**opened.inputs(scale, output_type="np"))[0]
-    for theirs, clip in zip(frames, opened.generator.sample(TEXTS, SEEDS, guidance_scale=scale), strict=True):
+    for theirs, clip in zip(frames, opened.generator.sample(opened.ask(), SEEDS, guidance_scale=scale), strict=True):
         assert np.abs((theirs * 255).round() - clip.frames.astype(int)).max() <= 1
 
 
@@ -115,7 +120,7 @@ def test_our_velocity_is_what_the_pipelines_own_call_hands_to_its_scheduler(
 
     monkeypatch.setattr(stock.scheduler, "step", step)
     stock(**opened.inputs(1.0, output_type="latent"))
-    condition, small = opened.generator.conditioner.encode(TEXTS), opened.small
+    condition, small = opened.generator.conditioner.encode(opened.ask()), opened.small
     ours, shape = [], opened.generator.codec.latent_shape
     for output, timestep, sample in stepped:
         t = timestep / 1000 if small.sign > 0 else 1 - timestep / 1000
@@ -145,10 +150,10 @@ def test_a_network_that_knows_the_answer_has_no_error_and_the_pipeline_ends_at_t
 
     monkeypatch.setattr(opened.generator.network.transformer, "forward", knows)
     t = torch.tensor([0.3, 0.9])
-    condition = opened.generator.conditioner.encode(TEXTS)
+    condition = opened.generator.conditioner.encode(opened.ask())
     v = opened.generator.network(interpolate(data, noise, t), t, condition)
     torch.testing.assert_close(v, noise - data, rtol=1e-6, atol=1e-6)
-    made = opened.generator.sampler.latents(TEXTS, SEEDS, guidance_scale=1.0, num_steps=4)
+    made = opened.generator.sampler.latents(opened.ask(), SEEDS, guidance_scale=1.0, num_steps=4)
     torch.testing.assert_close(made, data, rtol=0, atol=1e-2)
 
 
@@ -163,20 +168,20 @@ def test_the_transformer_is_told_the_time_of_its_family(opened: Opened, monkeypa
     monkeypatch.setattr(transformer, "forward", forward)
     t = torch.tensor([0.25, 0.5])
     with torch.no_grad():
-        opened.generator.network(opened.noise(), t, opened.generator.conditioner.encode(TEXTS))
+        opened.generator.network(opened.noise(), t, opened.generator.conditioner.encode(opened.ask()))
     torch.testing.assert_close(told[0].float(), opened.small.told(t))
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(opened: Opened) -> None:
     generator, x, t = opened.generator, opened.noise(), torch.tensor([0.3, 0.8])
-    texts = [TEXTS[0], "a"]
+    texts = opened.ask(TEXTS[0], "a")
     with torch.no_grad():
         both = generator.network(x, t, generator.conditioner.encode(texts))
         for row in range(2):
             one = slice(row, row + 1)
             alone = generator.network(x[one], t[one], generator.conditioner.encode(texts[one]).split()[0])
             torch.testing.assert_close(alone, both[one], rtol=1e-4, atol=1e-5)
-        other = generator.network(x, t, generator.conditioner.encode([TEXTS[0], TEXTS[1]]))
+        other = generator.network(x, t, generator.conditioner.encode(opened.ask()))
     assert (other - both)[1].abs().max() > 1e-4, "the text counts"
 
 
@@ -233,18 +238,18 @@ def test_stock_diffusers_samples_with_our_adapters_what_we_sample(tmp_path: Path
     for name in SMALL:
         opened = open_small(name, tmp_path / name)
         generator, folder = opened.generator, tmp_path / name
-        plain = generator.sampler.latents(TEXTS, SEEDS)
+        plain = generator.sampler.latents(opened.ask(), SEEDS)
         parameters = add_adapters(generator.network, LoraSettings(rank=3, alpha=5, targets="attention+ffn"))
         draws = torch.Generator().manual_seed(7)
         with torch.no_grad():
             for value in parameters.values():
                 value.copy_(0.2 * torch.randn(value.shape, generator=draws))
         save_adapters(generator.network, folder / "a", generator.identity())
-        made = generator.sampler.latents(TEXTS, SEEDS)
+        made = generator.sampler.latents(opened.ask(), SEEDS)
         assert (made - plain).abs().max() > 0.01
         drop_adapters(generator.network)
         load_adapters(generator.network, folder / "a", base=generator.identity())
-        torch.testing.assert_close(generator.sampler.latents(TEXTS, SEEDS), made, rtol=0, atol=1e-4)
+        torch.testing.assert_close(generator.sampler.latents(opened.ask(), SEEDS), made, rtol=0, atol=1e-4)
         inputs = opened.inputs(opened.small.settings.guidance_scale)
         torch.save({key: value for key, value in inputs.items() if key != "generator"}, folder / "inputs.pt")
         ours[folder] = opened.small.laid(made)
@@ -259,7 +264,7 @@ def test_stock_diffusers_samples_with_our_adapters_what_we_sample(tmp_path: Path
 def test_flow_dpo_separates_a_few_pairs_and_leaves_the_reference_as_it_was(opened: Opened, tmp_path: Path) -> None:
     generator = opened.generator
     options = GenerateConfig(per_prompt=2, num_steps=2, guidance_scale=1.0, check_steps=False)
-    dataset = generate(generator, TEXTS, tmp_path / "d", options)
+    dataset = generate(generator, opened.ask(), tmp_path / "d", options)
     by_prompt: dict[str, list[str]] = {}
     for clip in dataset.clips():
         by_prompt.setdefault(clip.prompt_id, []).append(clip.clip_id)
@@ -268,7 +273,7 @@ def test_flow_dpo_separates_a_few_pairs_and_leaves_the_reference_as_it_was(opene
         for key, (a, b) in by_prompt.items()
     ]
     dataset.write_pairs("p", pairs)
-    x, t, condition = opened.noise(), torch.tensor([0.3, 0.8]), generator.conditioner.encode(TEXTS)
+    x, t, condition = opened.noise(), torch.tensor([0.3, 0.8]), generator.conditioner.encode(opened.ask())
     with torch.no_grad():
         before = generator.network(x, t, condition)
     fit = FitConfig(num_steps=50, batch_size=2, learning_rate=5e-3, warmup_steps=0)
@@ -294,7 +299,7 @@ def test_a_reward_reads_the_generators_own_tokens_and_steers_it(opened: Opened, 
     )
     made.save_pretrained(tmp_path)
     reward = LatentRewardModel.from_pretrained(tmp_path)
-    x, t, condition = opened.noise(), torch.tensor([0.3, 0.8]), generator.conditioner.encode(TEXTS)
+    x, t, condition = opened.noise(), torch.tensor([0.3, 0.8]), generator.conditioner.encode(opened.ask())
     seen: dict[str, Tensor] = {}
     trunk = FAMILIES[opened.name].trunk
     assert trunk is not None
@@ -310,9 +315,9 @@ def test_a_reward_reads_the_generators_own_tokens_and_steers_it(opened: Opened, 
     for strength in (0.0, 30.0):
         guide = RewardGuide(reward, {"VQ": 1.0}, strength)
         latents[strength] = generator.sampler.latents(
-            TEXTS, SEEDS, wrap_scheduler=lambda scheduler, told, g=guide: GuidedScheduler(scheduler, g, told)
+            opened.ask(), SEEDS, wrap_scheduler=lambda scheduler, told, g=guide: GuidedScheduler(scheduler, g, told)
         )
-    torch.testing.assert_close(latents[0.0], generator.sampler.latents(TEXTS, SEEDS), rtol=0, atol=1e-5)
+    torch.testing.assert_close(latents[0.0], generator.sampler.latents(opened.ask(), SEEDS), rtol=0, atol=1e-5)
     with torch.no_grad():
         plain, steered = (reward.score(made, torch.full((2,), 0.05), condition)[:, 0] for made in latents.values())
     assert (steered > plain).all()
@@ -353,6 +358,6 @@ def test_identities_change_with_what_decides_them(opened: Opened) -> None:
     reads_fps = "fps" in generator.conditioner.names
     assert (slower.conditioner.identity() != generator.conditioner.identity()) == reads_fps
     assert slower.clip_identity() != generator.clip_identity()
-    condition = generator.conditioner.encode(TEXTS)
+    condition = generator.conditioner.encode(opened.ask())
     assert tuple(condition.tensors) == generator.conditioner.names
     assert dict(condition.lengths) == dict(generator.conditioner.lengths)

@@ -48,7 +48,7 @@ def without_weights(model: Path) -> None:
     ("changes", "says"),
     [
         ({"_class_name": "LTXConditionPipeline"}, "is an LTXConditionPipeline; wanted a WanPipeline or LTXPipeline"),
-        ({"_class_name": "WanImageToVideoPipeline"}, "is a WanImageToVideoPipeline; wanted a WanPipeline"),
+        ({"_class_name": "WanVideoToVideoPipeline"}, "is a WanVideoToVideoPipeline; wanted a WanPipeline"),
         ({"_class_name": "WanVACEPipeline"}, "is a WanVACEPipeline; wanted a WanPipeline"),
         ({"_class_name": "CogVideoXPipeline"}, "is a CogVideoXPipeline; wanted a WanPipeline"),
         ({"_class_name": "AnimateDiffPipeline"}, "is an AnimateDiffPipeline; wanted a WanPipeline"),

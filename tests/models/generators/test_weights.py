@@ -186,17 +186,20 @@ def test_of_every_family_one_part_works_without_the_others_and_all_make_the_same
     parts = PipelineGenerator(pipeline, settings, "tiny")
     weights = weights_of(pipeline)
     assert weights is not None
-    want, got = (generator.conditioner.encode(TEXTS) for generator in (whole, parts))
+    asked = SMALL[name].ask(tmp_path)
+    want, got = (generator.conditioner.encode(asked) for generator in (whole, parts))
     for key, value in want.tensors.items():
         torch.testing.assert_close(got.tensors[key], value, atol=1e-5, rtol=1e-4)
-    assert all(type(part).__name__.endswith("Model") for part in weights.opened(pipeline)), "text encoders alone"
+    encoders = [part for part in weights.opened(pipeline) if part is not pipeline.vae]
+    assert all(type(part).__module__.startswith("transformers.") for part in encoders), "what encodes alone"
+    assert SMALL[name].picture == (pipeline.vae in weights.opened(pipeline))
     parts.free("conditioner")
     frames = np.random.default_rng(0).integers(0, 255, (2, *whole.codec.clip_shape, 3), dtype=np.uint8)
     videos = [Video(each, whole.codec.fps) for each in frames]
     torch.testing.assert_close(parts.codec.encode(videos), whole.codec.encode(videos), atol=1e-4, rtol=1e-3)
     assert weights.opened(pipeline) == [pipeline.vae]
     parts.free("codec")
-    one, other = (generator.sampler.latents(TEXTS, [1, 2], num_steps=2) for generator in (parts, whole))
+    one, other = (generator.sampler.latents(asked, [1, 2], num_steps=2) for generator in (parts, whole))
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
     for clip, same in zip(parts.codec.decode(one), whole.codec.decode(one), strict=True):
         assert np.abs(clip.frames.astype(int) - same.frames).max() <= 1

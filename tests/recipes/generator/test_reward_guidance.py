@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,8 @@ from videoalign.recipes.generator.reward_guidance import RewardGuidance
 from videoalign.sampling.guided import GuidedScheduler, RewardGuide
 
 SEEDS = [3, 4]
+FOLDER = Path(tempfile.mkdtemp())
+"""Of pictures."""
 
 
 class Brighter(LatentRewardModel):
@@ -58,6 +62,7 @@ def call(pipe: Any, name: str, scale: float = 3.0) -> Tensor:
         height=settings.height,
         width=settings.width,
         output_type="latent",
+        **small.shown(FOLDER),
         **told,
     ).frames
     return made.float()
@@ -83,7 +88,10 @@ def test_what_the_transformer_is_told_is_what_the_prompts_are_encoded_to(name: s
     generator, reward = PipelineGenerator(pipe), reward_of(pipe)
     guide = RewardGuide(reward, {"VQ": 1.0}, 30.0)
     wanted = generator.sampler.latents(
-        TEXTS, SEEDS, guidance_scale=scale, wrap_scheduler=lambda own, told: GuidedScheduler(own, guide, told)
+        SMALL[name].ask(FOLDER),
+        SEEDS,
+        guidance_scale=scale,
+        wrap_scheduler=lambda own, told: GuidedScheduler(own, guide, told),
     )
     RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
     found, unpack = call(pipe, name, scale), FAMILIES[name].unpack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     MochiPipeline,
     MochiTransformer3DModel,
+    WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
 )
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
-from videoalign.models.generators import comfyui, hunyuan, hunyuan15, ltx, mochi, wan, wan_kinds
+from videoalign.models.generators import comfyui, hunyuan, hunyuan15, ltx, mochi, wan, wan_image, wan_kinds
 from videoalign.models.generators.comfyui import ComfyName
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 
@@ -100,6 +102,8 @@ class Family:
 HEAD = ("scale_shift_table", "norm_out", "proj_out")
 """What diffusers calls the parts behind the blocks of most transformers."""
 
+WAN_TRUNK = Trunk(blocks="blocks", head=HEAD, channels="out_channels", text_width="text_dim")
+
 FAMILIES: dict[str, Family] = {
     "WanPipeline": Family(
         pipeline=WanPipeline,
@@ -115,7 +119,7 @@ FAMILIES: dict[str, Family] = {
         predict=wan.predict,
         heard=wan.WanNetwork.heard,
         targets=wan.TARGETS,
-        trunk=Trunk(blocks="blocks", head=HEAD, text_width="text_dim"),
+        trunk=WAN_TRUNK,
         defaults=settings_of_call(WanPipeline),
         comfyui_name=wan.comfyui_name,
     ),
@@ -144,7 +148,7 @@ FAMILIES: dict[str, Family] = {
         weighed=hunyuan.WEIGHED_PARTS,
         require_index=lambda name, index: None,
         require_parts=hunyuan.require_hunyuan_parts,
-        require_legal=hunyuan.require_hunyuan_sizes,
+        require_legal=partial(hunyuan.require_hunyuan_sizes, step=hunyuan.PIPELINE_STEP),
         codec=hunyuan.HunyuanCodec,
         conditioner=hunyuan.HunyuanConditioner,
         network=hunyuan.HunyuanNetwork,
@@ -164,7 +168,7 @@ FAMILIES: dict[str, Family] = {
         weighed=hunyuan.WEIGHED_PARTS,
         require_index=lambda name, index: None,
         require_parts=hunyuan15.require_hunyuan15_parts,
-        require_legal=hunyuan15.require_hunyuan15_sizes,
+        require_legal=hunyuan.require_hunyuan_sizes,
         codec=hunyuan15.Hunyuan15Codec,
         conditioner=hunyuan15.Hunyuan15Conditioner,
         network=hunyuan15.Hunyuan15Network,
@@ -196,6 +200,24 @@ FAMILIES: dict[str, Family] = {
         defaults=mochi.DEFAULTS,
         comfyui_name=comfyui.mochi_name,
     ),
+    "WanImageToVideoPipeline": Family(
+        pipeline=WanImageToVideoPipeline,
+        weighed=wan_image.WEIGHED_PARTS,
+        require_index=wan_kinds.require_image_index,
+        require_parts=wan_kinds.require_image_parts,
+        require_legal=wan_kinds.require_legal,
+        codec=wan.WanCodec,
+        conditioner=wan_image.WanImageConditioner,
+        network=wan_image.WanImageNetwork,
+        sampler=wan_image.WanImageSampler,
+        transformer=WanTransformer3DModel,
+        predict=wan.predict,
+        heard=wan_image.WanImageNetwork.heard,
+        targets=wan.TARGETS,
+        trunk=WAN_TRUNK,
+        defaults=settings_of_call(WanImageToVideoPipeline),
+        comfyui_name=wan.comfyui_name,
+    ),
 }
 """By the class name that ``model_index.json`` tells."""
 
@@ -219,7 +241,8 @@ def family_of(name: str | Path, pipeline_class: str) -> Family:
 
 
 def family_of_transformer(transformer: str) -> Family | None:
-    """The family whose transformer is of the class of this name."""
+    """The family whose transformer is of the class of this name; of several, whose rows then say the same of it, the
+    first."""
     return next((family for family in FAMILIES.values() if family.transformer.__name__ == transformer), None)
 
 

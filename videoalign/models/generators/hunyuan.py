@@ -22,12 +22,14 @@ from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.identity import part_identity, tokenizer_identity
 from videoalign.models.generators.parts import (
+    TEXT_ARGUMENTS,
     PipelineCodec,
     PipelineConditioner,
     PipelineNetwork,
-    PipelineSampler,
     masked,
+    told_in_call,
 )
+from videoalign.models.generators.pipeline_call import PipelineSampler
 from videoalign.models.generators.settings import CALL_NAMES, SamplingSettings, settings_of_call
 from videoalign.models.generators.sizes import require_sizes
 
@@ -76,14 +78,16 @@ def require_hunyuan_parts(name: str | Path, configs: Mapping[str, Mapping[str, A
         )
 
 
-def require_hunyuan_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks frames, height and width; see `sizes.require_sizes`.
+def require_hunyuan_sizes(
+    name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]], *, step: int = 1
+) -> None:
+    """Checks frames, height and width, which the pipeline wants in multiples of ``step``; see `sizes.require_sizes`.
 
     Raises:
         ConfigError: the model cannot work in them.
     """
     vae = configs["vae"]
-    step = math.lcm(vae["spatial_compression_ratio"] * configs["transformer"]["patch_size"], PIPELINE_STEP)
+    step = math.lcm(vae["spatial_compression_ratio"] * configs["transformer"]["patch_size"], step)
     require_sizes(name, settings, time=vae["temporal_compression_ratio"], down=step, right=step)
 
 
@@ -177,21 +181,11 @@ class HunyuanSampler(PipelineSampler):
         self, condition: Condition, negative: Condition | None, noise: Tensor, settings: SamplingSettings, **common: Any
     ) -> Tensor:
         """Latents as the pipeline's own call leaves them."""
-        away: dict[str, Any] = {}
-        if negative is not None:
-            away = {
-                "negative_prompt_embeds": negative["text"],
-                "negative_prompt_attention_mask": negative["text_mask"],
-                "negative_pooled_prompt_embeds": negative["pooled"],
-            }
         made: Tensor = self.pipeline(
-            prompt_embeds=condition["text"],
-            prompt_attention_mask=condition["text_mask"],
-            pooled_prompt_embeds=condition["pooled"],
             latents=noise,
             guidance_scale=float(condition["guidance"][0]),
             true_cfg_scale=settings.guidance_scale,
-            **away,
+            **told_in_call(condition, negative, {**TEXT_ARGUMENTS, "pooled": "pooled_prompt_embeds"}),
             **common,
         ).frames
         return made

@@ -24,9 +24,14 @@ from videoalign.flow.condition import Condition
 from videoalign.models.generators.hunyuan import ADDED, ATTENTION, HunyuanCodec
 from videoalign.models.generators.identity import part_identity, tokenizer_identity
 from videoalign.models.generators.packed import PackedScheduler
-from videoalign.models.generators.parts import PipelineConditioner, PipelineNetwork, PipelineSampler, masked
+from videoalign.models.generators.parts import (
+    PipelineConditioner,
+    PipelineNetwork,
+    masked,
+    told_in_call,
+)
+from videoalign.models.generators.pipeline_call import PipelineSampler
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
-from videoalign.models.generators.sizes import require_sizes
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "attention": (*ATTENTION, *ADDED),
@@ -75,17 +80,6 @@ def require_hunyuan15_parts(name: str | Path, configs: Mapping[str, Mapping[str,
             f"--model: the transformer of {name} reads {config.get('in_channels')} channels where the autoencoder "
             f"makes {channels}, or two times; wanted a text-to-video model, such as HunyuanVideo 1.5 T2V."
         )
-
-
-def require_hunyuan15_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks frames, height and width; see `sizes.require_sizes`.
-
-    Raises:
-        ConfigError: the model cannot work in them.
-    """
-    vae = configs["vae"]
-    step = vae["spatial_compression_ratio"] * configs["transformer"]["patch_size"]
-    require_sizes(name, settings, time=vae["temporal_compression_ratio"], down=step, right=step)
 
 
 class Hunyuan15Codec(HunyuanCodec):
@@ -198,12 +192,9 @@ class Hunyuan15Sampler(PipelineSampler):
         self, condition: Condition, negative: Condition | None, noise: Tensor, settings: SamplingSettings, **common: Any
     ) -> Tensor:
         """Latents as the pipeline's own call leaves them."""
-        told = {"": condition} if negative is None else {"": condition, "negative_": negative}
-        texts = {
-            f"{prefix}prompt_embeds{ending}": one[name]
-            for prefix, one in told.items()
-            for ending, name in (("", "text"), ("_mask", "text_mask"), ("_2", "glyphs"), ("_mask_2", "glyphs_mask"))
-        }
+        endings = {"text": "", "text_mask": "_mask", "glyphs": "_2", "glyphs_mask": "_mask_2"}
+        names = {name: f"prompt_embeds{ending}" for name, ending in endings.items()}
+        texts = told_in_call(condition, negative, names)
         pipeline, after = self.pipeline, common.pop("callback_on_step_end")
         if after is not None:
             pipeline.scheduler = PackedScheduler(

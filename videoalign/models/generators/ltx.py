@@ -22,12 +22,14 @@ from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.packed import PackedScheduler
 from videoalign.models.generators.parts import (
+    TEXT_ARGUMENTS,
     PipelineCodec,
     PipelineConditioner,
     PipelineNetwork,
-    PipelineSampler,
     masked,
+    told_in_call,
 )
+from videoalign.models.generators.pipeline_call import PipelineSampler
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 from videoalign.models.generators.sizes import require_sizes
 from videoalign.randomness import fold_in
@@ -212,19 +214,11 @@ class LtxSampler(PipelineSampler):
         self, condition: Condition, negative: Condition | None, noise: Tensor, settings: SamplingSettings, **common: Any
     ) -> Tensor:
         """Latents as the pipeline's own call leaves them, unpacked."""
-        away: dict[str, Any] = {}
-        if negative is not None:
-            away = {
-                "negative_prompt_embeds": negative["text"],
-                "negative_prompt_attention_mask": negative["text_mask"],
-            }
         made = self.pipeline(
-            prompt_embeds=condition["text"],
-            prompt_attention_mask=condition["text_mask"],
             latents=pack(noise),
             frame_rate=settings.fps,
             guidance_scale=settings.guidance_scale,
-            **away,
+            **told_in_call(condition, negative, TEXT_ARGUMENTS),
             **common,
         ).frames
         return unpack(made, noise.shape[2:])

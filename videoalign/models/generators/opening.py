@@ -28,6 +28,9 @@ SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "*/config.json", GUIDER_FILE)
 WEIGHT_KINDS = ("*.safetensors", "*.bin")
 """Files that hold weights."""
 
+IN_FLOAT32 = ("vae", "image_encoder")
+"""Parts that are read in float32 whatever is asked for, as diffusers' own examples do."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -65,7 +68,7 @@ def open_pipeline(
         kind = module_of(*index[part])
         if kind is None:
             raise _cannot_open(source, f"{INDEX_FILE} names '{'.'.join(map(str, index[part]))}' as its {part}")
-        own = torch.float32 if part == "vae" else dtype
+        own = torch.float32 if part in IN_FLOAT32 else dtype
         sources[part] = Source(kind, own, partial(_fetched, source, folder, part))
         if folder == Path(source) and not any(file for kind in WEIGHT_KINDS for file in (folder / part).glob(kind)):
             raise _cannot_open(source, f"{part} holds no weights")

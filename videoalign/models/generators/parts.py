@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videoalign.contracts.generator import Conditioner, SchedulerWrapper
 from videoalign.contracts.output import fingerprint
+from videoalign.contracts.records import Asked, media_of, text_of
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, DataError
 from videoalign.flow.condition import Condition
-from videoalign.models.digest import adapter_digest
-from videoalign.models.generators.identity import part_identity, scheduler_identity, tokenizer_identity
+from videoalign.models.generators.identity import part_identity, tokenizer_identity
 from videoalign.models.generators.settings import SamplingSettings
-from videoalign.models.generators.weights import open_all, placed, text_encoders
-from videoalign.randomness import fold_in
+from videoalign.models.generators.weights import placed, text_encoders
 
-NO_MATTER = {"known_words_only", "max_text_tokens", "vae_slicing"}
-"""Settings that a clip does not depend on, or that stand in the identity of another part."""
+TEXT_ARGUMENTS = {"text": "prompt_embeds", "text_mask": "prompt_attention_mask"}
+"""What the calls of many pipelines name a text and its mask; see `told_in_call`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +43,20 @@ class PipelinePart:
         """(C, F, H, W) of the latents of one clip."""
         (channels, time, space), settings = self.compression, self.settings
         return channels, (settings.num_frames - 1) // time + 1, settings.height // space, settings.width // space
+
+    def tiled_vae(self) -> Any:
+        """The autoencoder, set to work in tiles and clip by clip or not."""
+        vae = self.pipeline.vae
+        for asked, on, off in (
+            (self.settings.vae_tiling, "enable_tiling", "disable_tiling"),
+            (self.settings.vae_slicing, "enable_slicing", "disable_slicing"),
+        ):
+            if asked is not None and hasattr(vae, on):
+                getattr(vae, on if asked else off)()
+            elif asked:
+                setting = f"vae_{on.removeprefix('enable_')}"
+                raise ConfigError(f"{setting}: the autoencoder of '{self.name}' cannot do it; leave it out.")
+        return vae
 
 
 class PipelineCodec(PipelinePart, ABC):
@@ -82,7 +93,7 @@ class PipelineCodec(PipelinePart, ABC):
         """Latents as `encode` makes them, of uint8 frames (B, F, H, W, 3) of any size that the autoencoder takes."""
         pixels = torch.from_numpy(frames).permute(0, 4, 1, 2, 3)
         with placed(self.pipeline, "vae"):
-            vae = self._tiled()
+            vae = self.tiled_vae()
             posterior = vae.encode(pixels.to(self.pipeline._execution_device, vae.dtype) / 127.5 - 1).latent_dist
             return self.normalised(posterior.mode().float())
 
@@ -90,7 +101,7 @@ class PipelineCodec(PipelinePart, ABC):
     def decode(self, latents: Tensor, seeds: Sequence[int] | None = None) -> list[Video]:
         """The clips behind normalised latents (B, C, F, H, W), by the very arithmetic of the pipeline's own call."""
         with placed(self.pipeline, "vae"):
-            own = latents.to(self.pipeline._execution_device, self._tiled().dtype)
+            own = latents.to(self.pipeline._execution_device, self.tiled_vae().dtype)
             decoded = self.decoded(own, [0] * len(latents) if seeds is None else seeds)
         pixels = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")  # (B, F, H, W, 3)
         return [Video(frames=clip, fps=self.settings.fps) for clip in (pixels * 255).round().astype(np.uint8)]
@@ -99,20 +110,6 @@ class PipelineCodec(PipelinePart, ABC):
         """The autoencoder, and whether it works in tiles."""
         whole = part_identity(self.pipeline.vae)
         return fingerprint([whole, "tiled"]) if self.settings.vae_tiling else whole
-
-    def _tiled(self) -> Any:
-        """The autoencoder, set to work in tiles and clip by clip or not."""
-        vae = self.pipeline.vae
-        for asked, on, off in (
-            (self.settings.vae_tiling, "enable_tiling", "disable_tiling"),
-            (self.settings.vae_slicing, "enable_slicing", "disable_slicing"),
-        ):
-            if asked is not None and hasattr(vae, on):
-                getattr(vae, on if asked else off)()
-            elif asked:
-                setting = f"vae_{on.removeprefix('enable_')}"
-                raise ConfigError(f"{setting}: the autoencoder of '{self.name}' cannot do it; leave it out.")
-        return vae
 
     @abstractmethod
     def normalised(self, raw: Tensor) -> Tensor:
@@ -144,36 +141,55 @@ class PipelineConditioner(PipelinePart, ABC):
     def condition(self, prompts: Sequence[str]) -> Condition:
         """Of prompts that `check` has let pass."""
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check(self, prompts: Sequence[Asked]) -> None:
         """Checks that the model can read every prompt; it is tokenised and no more.
 
         Raises:
-            DataError: a text longer than the model reads or, where the model says so, with words it does not know.
+            DataError: a text longer than the model reads or, where the model says so, with words it does not know; or a
+                picture beside a text, of a model that reads none.
         """
+        self.check_texts([text_of(prompt) for prompt in prompts])
+        self.check_pictures(prompts)
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """`check` of texts alone."""
         tokenizer, limit = self.pipeline.tokenizer, self.settings.max_text_tokens
-        for prompt in prompts:
-            tokens = self.tokens(prompt)
+        for text in texts:
+            tokens = self.tokens(text)
             if len(tokens) > limit:
                 raise DataError(
-                    f"prompt: '{prompt[:60]}' has {len(tokens)} tokens; '{self.name}' reads {limit}. Shorten it."
+                    f"prompt: '{text[:60]}' has {len(tokens)} tokens; '{self.name}' reads {limit}. Shorten it."
                 )
             if self.settings.known_words_only and tokenizer.unk_token_id in tokens:
                 words = " ".join(tokenizer.decode([t]) if t != tokenizer.unk_token_id else "?" for t in tokens[:-1])
                 raise DataError(
-                    f"prompt: '{prompt[:60]}' has words that '{self.name}' does not know; it reads '{words}'. "
+                    f"prompt: '{text[:60]}' has words that '{self.name}' does not know; it reads '{words}'. "
                     "Use words of its world."
                 )
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def check_pictures(self, prompts: Sequence[Asked]) -> None:
+        """`check` of what stands beside the texts."""
+        for prompt in filter(media_of, prompts):
+            raise DataError(
+                f"prompt: '{text_of(prompt)[:60]}' is asked with {media_of(prompt)}, but '{self.name}' reads no "
+                "picture; give an image-to-video model, or leave the picture out (media=null on import)."
+            )
+
+    def encode(self, prompts: Sequence[Asked]) -> Condition:
         """A row for each prompt, zeros after the end of each text.
 
         Raises:
             DataError: see `check`.
         """
         self.check(prompts)
+        return self.encode_texts([text_of(prompt) for prompt in prompts])
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Condition:
+        """A row for each text, of what stands in a condition for it alone; raises as `check` does."""
+        self.check_texts(texts)
         with placed(self.pipeline, *text_encoders(self.pipeline)):
-            return self.condition(prompts)
+            return self.condition(texts)
 
     def identity(self) -> str:
         """Text encoder, tokenizer and length."""
@@ -185,6 +201,20 @@ def masked(text: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """``text`` (B, L, D) and ``text_mask`` (B, L) of a condition, zero where no network looks."""
     kept = mask.bool()
     return {"text": text * kept[..., None], "text_mask": kept}
+
+
+def told_in_call(condition: Condition, negative: Condition | None, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Arguments of a pipeline's call for its prompts, and beside them for what guidance leads away from.
+
+    Args:
+        condition: a row for each clip.
+        negative: likewise; None without guidance.
+        names: arguments of the call by the names of tensors; those of ``negative`` begin with ``negative_``.
+    """
+    told = {argument: condition[name] for name, argument in names.items()}
+    if negative is not None:
+        told |= {f"negative_{argument}": negative[name] for name, argument in names.items()}
+    return told
 
 
 class PipelineNetwork(nn.Module, ABC):
@@ -219,155 +249,3 @@ class PipelineNetwork(nn.Module, ABC):
     def identity(self) -> str:
         """The transformer without adapters."""
         return part_identity(self.transformer)
-
-
-class PipelineSampler(PipelinePart, ABC):
-    """A `contracts.generator.Sampler`: the pipeline's own call."""
-
-    @abstractmethod
-    def conditioner(self, settings: SamplingSettings) -> Conditioner:
-        """What encodes the prompts of a call with these settings."""
-
-    @abstractmethod
-    def call(
-        self, condition: Condition, negative: Condition | None, noise: Tensor, settings: SamplingSettings, **common: Any
-    ) -> Tensor:
-        """Latents (B, C, F, H, W) that the pipeline's own call ends with.
-
-        Args:
-            condition: a row for each clip.
-            negative: likewise, what classifier-free guidance leads away from; None without guidance.
-            noise: (B, C, F, H, W).
-            settings: of the call.
-            common: arguments of the call that all families take.
-        """
-
-    @property
-    def least_steps(self) -> int:
-        """Steps that the pipeline's schedule needs."""
-        return 1
-
-    def facing(self, scheduler: Any) -> Any:
-        """A wrapped scheduler, which works in the latents of the house, as the pipeline can call it."""
-        return scheduler
-
-    @property
-    def time_shift(self) -> float:
-        """Sigma shift s t / (1 + (s - 1) t) of the times that it samples at.
-
-        Raises:
-            ConfigError: the shift is no one number: it depends on the size of a clip, or there is more to it.
-        """
-        config = self.pipeline.scheduler.config
-        shift = config.get("flow_shift", config.get("shift", 1.0))
-        bends = ("use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-        found = [name for name in (*bends, "shift_terminal", "invert_sigmas") if config.get(name)]
-        if found or shift is None:
-            raise ConfigError(
-                f"times.shift: the scheduler of '{self.name}' has {found[0] if found else 'no shift'}, so its times "
-                "follow no one shift; set times.shift to a number."
-            )
-        return float(shift)
-
-    @property
-    def scheduler_name(self) -> str:
-        """Class of the scheduler and its shift, as in ``UniPCMultistepScheduler, flow_shift 3``."""
-        config = self.pipeline.scheduler.config
-        told = [f"{name} {config[name]:g}" for name in ("flow_shift", "shift") if config.get(name) is not None]
-        return ", ".join([type(self.pipeline.scheduler).__name__, *told])
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of a clip."""
-        return self.settings.num_steps
-
-    def noise(self, seed: int) -> Tensor:
-        """The noise (C, F, H, W) that a clip of this seed starts from, float32 on the CPU."""
-        return torch.randn(self.latent_shape, generator=fold_in(seed, "noise"))
-
-    def latents(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        *,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        wrap_scheduler: SchedulerWrapper | None = None,
-        on_step: Callable[[], None] | None = None,
-    ) -> Tensor:
-        """Latents float32 (B, C, F, H, W); see `contracts.generator.Sampler`.
-
-        Raises:
-            ConfigError: a number of steps below 1, or a negative scale.
-            DataError: a prompt that the text encoder cannot read; see `PipelineConditioner.check`.
-        """
-        settings = self.asked(num_steps, guidance_scale)
-        if len(prompts) != len(seeds):
-            raise ValueError(f"one seed per prompt: got {len(prompts)} prompts and {len(seeds)} seeds")
-        conditioner, negative = self.conditioner(settings), None
-        condition = conditioner.encode(prompts)
-        if settings.guidance_scale > 1:
-            negative = conditioner.encode([settings.negative_prompt]).expand(len(prompts))
-        noise = torch.stack([self.noise(seed) for seed in seeds])
-        common: dict[str, Any] = {
-            "num_frames": settings.num_frames,
-            "height": settings.height,
-            "width": settings.width,
-            "num_inference_steps": settings.num_steps,
-            "output_type": "latent",
-            "callback_on_step_end": None if on_step is None else _each_step(on_step),
-        }
-        with placed(self.pipeline), self._scheduler(wrap_scheduler, condition):
-            return self.call(condition, negative, noise, settings, **common).float()
-
-    def asked(self, num_steps: int | None, guidance_scale: float | None) -> SamplingSettings:
-        """The settings with some changed.
-
-        Raises:
-            ConfigError: fewer steps than the sampler takes, or a negative scale.
-        """
-        if (num_steps is not None and num_steps < 1) or (guidance_scale is not None and guidance_scale < 0):
-            raise ConfigError(
-                f"num_steps: got {num_steps}, guidance_scale: got {guidance_scale}; wanted at least 1 and 0."
-            )
-        settings = self.settings.changed({"num_steps": num_steps, "guidance_scale": guidance_scale})
-        if settings.num_steps < self.least_steps:
-            raise ConfigError(
-                f"num_steps: got {settings.num_steps}; the sampler of '{self.name}' takes at least {self.least_steps}. "
-                f"Set num_steps={self.least_steps}."
-            )
-        return settings
-
-    def identity(self) -> dict[str, Any]:
-        """Scheduler, precision, adapters and settings."""
-        pipeline = self.pipeline
-        open_all(pipeline)
-        parts = (pipeline.transformer, pipeline.text_encoder, pipeline.vae)
-        own, second = self.settings.model_dump(exclude=NO_MATTER, exclude_none=True), {}
-        if getattr(pipeline, "transformer_2", None) is not None:
-            second = {"adapter_2": adapter_digest(pipeline.transformer_2)}
-        return {
-            "scheduler": scheduler_identity(pipeline.scheduler),
-            "dtype": "/".join(str(part.dtype).removeprefix("torch.") for part in parts),
-            "adapter": adapter_digest(pipeline.transformer),
-            **second,
-            **own,
-        }
-
-    @contextmanager
-    def _scheduler(self, wrap: SchedulerWrapper | None, condition: Condition) -> Iterator[None]:
-        own = self.pipeline.scheduler
-        try:
-            if wrap is not None:
-                self.pipeline.scheduler = self.facing(wrap(own, condition))
-            yield
-        finally:
-            self.pipeline.scheduler = own
-
-
-def _each_step(action: Callable[[], None]) -> Callable[..., dict[str, Any]]:
-    def after(pipeline: Any, step: int, timestep: Tensor, state: dict[str, Any]) -> dict[str, Any]:
-        action()
-        return state
-
-    return after

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from videoalign.contracts.output import fingerprint
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.identity import part_identity
-from videoalign.models.generators.parts import PipelineCodec, PipelineConditioner, PipelinePart, PipelineSampler
+from videoalign.models.generators.parts import PipelineCodec, PipelineConditioner, PipelinePart
+from videoalign.models.generators.pipeline_call import PipelineSampler
 from videoalign.models.generators.settings import SamplingSettings
 
 WEIGHED_PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
@@ -183,7 +184,12 @@ class WanSampler(WanPart, PipelineSampler):
 def predict(transformer: Any, x_t: Tensor, t: Tensor, condition: Condition, constants: Mapping[str, float]) -> Tensor:
     """v by one transformer, in its precision; see `families.Family.predict`."""
     dtype, told = transformer.dtype, t * constants["time_scale"]
-    predicted: Tensor = transformer(x_t.to(dtype), told, condition["text"].to(dtype), return_dict=False)[0]
+    x, more = x_t.to(dtype), {}
+    if "picture" in condition.tensors:  # of an image-to-video model, see `wan_image`
+        x = torch.cat([x, condition["picture"].to(dtype)], dim=1)
+    if "image" in condition.tensors:
+        more["encoder_hidden_states_image"] = condition["image"].to(dtype)
+    predicted: Tensor = transformer(x, told, condition["text"].to(dtype), **more, return_dict=False)[0]
     return predicted
 
 

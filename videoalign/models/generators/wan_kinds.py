@@ -16,17 +16,18 @@ PIPELINE_STEP = 16
 
 
 def require_index(name: str | Path, index: Mapping[str, Any]) -> None:
-    """Checks by ``model_index.json`` that a WanPipeline has its transformer, and a second one only with a boundary.
+    """Checks by ``model_index.json`` that a Wan pipeline has its transformer, and a second one only with a boundary.
 
     Raises:
         ModelError: it has not.
     """
+    kind = index.get("_class_name", "WanPipeline")
     first, second = ((index.get(part) or [None])[-1] is not None for part in ("transformer", "transformer_2"))
     if not first:
-        raise ModelError(f"--model: {name} is a WanPipeline without its transformer; wanted a whole model.")
+        raise ModelError(f"--model: {name} is a {kind} without its transformer; wanted a whole model.")
     if second and index.get("boundary_ratio") is None:
         raise ModelError(
-            f"--model: {name} is a WanPipeline of two transformers without boundary_ratio, which says where one ends; "
+            f"--model: {name} is a {kind} of two transformers without boundary_ratio, which says where one ends; "
             f"write it into model_index.json (0.875 for Wan 2.2 A14B)."
         )
 
@@ -44,6 +45,45 @@ def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) ->
             more = "an image" if got == wanted else f"{got} channels where the autoencoder makes {wanted}"
             raise ModelError(
                 f"--model: the transformer of {name} reads {more}; wanted a text-to-video model, such as Wan 2.1 T2V."
+            )
+
+
+def require_image_index(name: str | Path, index: Mapping[str, Any]) -> None:
+    """As `require_index`, of a pipeline that reads a picture.
+
+    Raises:
+        ModelError: also where it takes the picture for the first latent frame itself, as that of Wan 2.2 TI2V.
+    """
+    require_index(name, index)
+    if index.get("expand_timesteps"):
+        raise ModelError(
+            f"--model: {name} is a WanImageToVideoPipeline with expand_timesteps, as of Wan 2.2 TI2V, whose first "
+            "latent frame is no noise; it is worked with from a text alone, as a WanPipeline."
+        )
+
+
+def require_image_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that the transformers read latents, as many of one picture and a mask, and that there is what makes them.
+
+    Raises:
+        ModelError: they read something else.
+    """
+    channels, time = configs["vae"].get("z_dim", 0), configs["vae"].get("scale_factor_temporal", 0)
+    for config in (configs[part] for part in ("transformer", "transformer_2") if part in configs):
+        got = config.get("in_channels")
+        if got != 2 * channels + time:
+            raise ModelError(
+                f"--model: the transformer of {name} reads {got} channels where the autoencoder makes {channels}, or "
+                f"{2 * channels + time} with a picture and its mask; wanted an image-to-video model, as Wan 2.1 I2V."
+            )
+        if config.get("pos_embed_seq_len") is not None:
+            raise ModelError(
+                f"--model: the transformer of {name} reads a first and a last picture; wanted one that reads the first "
+                "alone, such as Wan 2.1 I2V."
+            )
+        if config.get("image_dim") is not None and "image_encoder" not in configs:
+            raise ModelError(
+                f"--model: {name} lacks the image_encoder that its transformer reads; wanted a whole model."
             )
 
 

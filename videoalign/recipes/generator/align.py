@@ -44,6 +44,7 @@ from videoalign.recipes.generator.align_methods import (
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
 from videoalign.recipes.generator.model_card import write_model_card
+from videoalign.recipes.generator.pictures import asked_of
 from videoalign.recipes.generator.watch import BEST, MEASURE, SampleClips, watched_prompts
 from videoalign.training.alarms import Alarms
 from videoalign.training.averaging import Averaged
@@ -139,7 +140,7 @@ def align(
     identity = _identity(method, config, generator, train, cache, processes)
     folder = claim_together(out, identity, processes, fresh=fresh)
     run = _Run(method, METHODS[method], generator, config, cache, processes)
-    watched = watched_prompts(dataset.prompts(), config.watch.sample_prompts)
+    watched = asked_of(generator, dataset, watched_prompts(dataset.prompts(), config.watch.sample_prompts))
     with (
         new_adapters(generator, config, start) as parameters,
         tracking(config.watch.tracker if processes.is_first else "none", folder, identity) as trackers,

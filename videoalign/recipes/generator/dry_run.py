@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from videoalign.contracts.generator import Generator
+from videoalign.contracts.records import Asked
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.randomness import Draws, fold_in
 from videoalign.recipes.generator.align import checked, new_adapters, starting_adapters
 from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, DpoConfig, RwrConfig
+from videoalign.recipes.generator.pictures import asked_of
 from videoalign.training.cost import StepCost, step_cost
 from videoalign.training.loop import FitConfig, fit, precision
 from videoalign.training.objectives.dpo import DpoObjective
@@ -74,11 +76,12 @@ def dry_run(
     config = checked(method, config)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    strangers = [row.prompt_id for row in rows if row.prompt_id not in texts]
+    prompts = {prompt.prompt_id: prompt for prompt in dataset.prompts()}
+    strangers = [row.prompt_id for row in rows if row.prompt_id not in prompts]
     if strangers:
         raise DataError(f"pairs: prompt '{strangers[0]}' is not in {dataset.path}; make the pairs again.")
-    examples = _examples(generator, config, [texts[row.prompt_id] for row in rows[: config.fit.batch_size]])
+    first = [prompts[row.prompt_id] for row in rows[: config.fit.batch_size]]
+    examples = _examples(generator, config, asked_of(generator, dataset, first))
     start = starting_adapters(generator, config)
     with new_adapters(generator, config, start) as parameters:
         objective = METHODS[method].objective(generator, parameters, config)
@@ -92,10 +95,10 @@ def dry_run(
         )
 
 
-def _examples(generator: Generator, config: AlignConfig, texts: Sequence[str]) -> list[Any]:
-    """An example for each text, as the method takes them."""
-    conditions, shape = generator.conditioner.encode(texts).split(), generator.codec.latent_shape
-    latents = torch.randn(2, len(texts), *shape, generator=fold_in(0, "dry run"))
+def _examples(generator: Generator, config: AlignConfig, prompts: Sequence[Asked]) -> list[Any]:
+    """An example for each prompt, as the method takes them."""
+    conditions, shape = generator.conditioner.encode(prompts).split(), generator.codec.latent_shape
+    latents = torch.randn(2, len(prompts), *shape, generator=fold_in(0, "dry run"))
     if isinstance(config, RwrConfig):
         return [ClipExample(latents=x, condition=y) for x, y in zip(latents[0], conditions, strict=True)]
     pairs = [PairExample(win=w, lose=x, condition=y) for w, x, y in zip(*latents, conditions, strict=True)]

@@ -14,20 +14,21 @@ from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Advance, Progress, silent
 from videoalign.contracts.records import Clip, Prompt, WinLosePair
-from videoalign.data.clip_content import clip_keys, input_key
+from videoalign.data.clip_content import asked_keys, clip_keys, input_key
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.data.on_demand import OnDemand
 from videoalign.data.rejected import Rejections, write_rejected
 from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, DataError, VideoAlignError
-from videoalign.flow.condition import Condition
+from videoalign.flow.condition import PICTURE, Condition
 from videoalign.models.attention import attention_of
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.buckets import Buckets
 from videoalign.recipes.generator.clip_fit import ClipSettings
 from videoalign.recipes.generator.encode_work import EncodeClips, EncodePrompts, MakeReference, WaitingClip
+from videoalign.recipes.generator.pictures import asked_of
 from videoalign.training.objectives.dpo import fixed_draws
 from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings
 from videoalign.training.order import by_shape
@@ -81,13 +82,15 @@ def encode(
     Raises:
         DataError: no clips, an unknown one, or one of another rate, length or size than the generator's that
             ``settings`` do not say what to do with; or two that are compared and cannot be of one shape.
-        ConfigError: a bucket that the model cannot work in.
+        ConfigError: a bucket that the model cannot work in, or any for a model that reads pictures.
         VideoError: a clip that is missing or damaged, where none may be.
         OutputError: the folder cannot be written.
     """
     settings = settings or ClipSettings()
     if isinstance(settings, ModelSettings):
         generator = generator.changed(settings.of_model())
+    if settings.buckets and PICTURE in generator.conditioner.names:
+        raise ConfigError(f"{group}buckets: '{generator.name}' reads pictures in one size; leave it out.")
     clips, prompts = _asked(dataset, clip_ids)
     buckets = Buckets(generator, settings, group)
     fits = buckets.choose(clips, together)
@@ -337,18 +340,20 @@ def _encode_prompts(
     conditioner = generator.conditioner
     about = {"text_encoder": conditioner.identity()}
     store = ConditionStore(dataset.path / LATENTS_FOLDER, about, conditioner.names, conditioner.lengths)
-    keys = {prompt.prompt_id: fingerprint(prompt.text) for prompt in prompts}
-    conditioner.check([prompt.text for prompt in prompts])
-    texts = list(dict.fromkeys(prompt.text for prompt in prompts))
-    parts = cut(texts, settings.batch_size, lambda text: fingerprint(text) in store)
+    asked = asked_of(generator, dataset, prompts)
+    keys = asked_keys(dataset, asked)
+    conditioner.check(asked)
+    by_key = dict(zip(keys, asked, strict=True))
+    parts = cut(list(by_key), settings.batch_size, store.__contains__)
+    told = [[by_key[key] for key in part] for part in parts]
     made: dict[str, Condition] = {}
-    for part, done in zip(parts, engine.stream(parts, EncodePrompts(generator)), strict=True):
-        made |= dict(zip(map(fingerprint, part), done.made, strict=True))
+    for part, done in zip(parts, engine.stream(told, EncodePrompts(generator)), strict=True):
+        made |= dict(zip(part, done.made, strict=True))
         if len(made) >= SHARD_CLIPS:
             store.add(made)
             made = {}
     store.add(made)
-    return store, {prompt_id: store.place(key) for prompt_id, key in keys.items()}
+    return store, {prompt.prompt_id: store.place(key) for prompt, key in zip(prompts, keys, strict=True)}
 
 
 def _encode_clips(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videoalign.contracts.engine import raise_wrong
 from videoalign.contracts.generator import Generator
-from videoalign.contracts.records import Clip
+from videoalign.contracts.records import Asked, Clip
 from videoalign.contracts.video import Video
 from videoalign.errors import VideoAlignError
 from videoalign.flow.condition import Condition
@@ -22,12 +22,12 @@ from videoalign.training.objectives.flow import PairExample, TimeSettings
 
 @dataclass(frozen=True)
 class EncodePrompts:
-    """Texts to conditions, a row each."""
+    """Prompts to conditions, a row each."""
 
     generator: Generator
 
-    def __call__(self, texts: Sequence[str]) -> list[Condition]:
-        return self.generator.conditioner.encode(texts).split()
+    def __call__(self, prompts: Sequence[Asked]) -> list[Condition]:
+        return self.generator.conditioner.encode(prompts).split()
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from videoalign.contracts.engine import IN_PROCESS, Engine
 from videoalign.contracts.holding import held
 from videoalign.contracts.output import claim_folder, write_json
 from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.records import Asked, text_of
 from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import read_lineage
-from videoalign.data.prompts_file import read_prompts
+from videoalign.data.prompts_file import read_prompt_file
 from videoalign.errors import DataError
 from videoalign.evaluation.compare import compare, headline
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
@@ -26,6 +27,7 @@ from videoalign.models.generators.opening import resolve_place
 from videoalign.recipes.generator.generate import GenerateConfig, SampleConfig, generate
 from videoalign.recipes.generator.independence import Independence, require_independence
 from videoalign.recipes.generator.makers import Maker, open_makers, split_model
+from videoalign.recipes.generator.pictures import prompt_names
 from videoalign.recipes.judges import JUDGES, JudgedClips, judge_dataset, open_judge
 
 
@@ -63,7 +65,7 @@ def evaluate(
     Args:
         base: name, folder or hub id of a generator.
         candidate: the same, or ``MODEL:ADAPTER`` with the folder of an adapter behind the colon.
-        prompts: file of prompts, see `read_prompts`; none that an arm's adapter was trained on.
+        prompts: file of prompts, see `read_prompt_file`; none that an arm's adapter was trained on.
         judge: ``oracle`` for the sprite world, or the folder of a VideoReward that taught neither adapter.
         out: output folder; a run that stopped goes on there.
         config: how many clips and how.
@@ -85,16 +87,17 @@ def evaluate(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config = config or EvaluateConfig()
-    texts, referee = read_prompts(prompts), open_judge(judge, device=resolve_place(device, "float32")[0])
+    asked, referee = read_prompt_file(prompts).prompts, open_judge(judge, device=resolve_place(device, "float32")[0])
+    texts = list(map(text_of, asked))
     independence = _independence(referee, texts, (base, candidate), config)
     makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype, offload=offload)
     settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
-    identity = {"command": "evaluate", "prompts": texts, "judge": judge, "settings": settings}
+    identity = {"command": "evaluate", "prompts": prompt_names(asked), "judge": judge, "settings": settings}
     identity |= {arm: maker.identity() for arm, maker in makers.items()}
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
     how = referee, folder, config, seconds, progress, engine
-    arms = {arm: make_and_judge(arm, maker, texts, *how) for arm, maker in makers.items()}
+    arms = {arm: make_and_judge(arm, maker, asked, *how) for arm, maker in makers.items()}
     write_json(folder / "scores.json", clip_table(arms, referee.dimensions))
     alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
     given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
@@ -164,7 +167,7 @@ def shown_rows(arms: Mapping[str, JudgedClips], dimensions: Sequence[str], num_r
 def make_and_judge(
     arm: str,
     maker: Maker,
-    prompts: Sequence[str],
+    prompts: Sequence[Asked],
     judge: RewardModel,
     folder: Path,
     config: EvaluateConfig,
@@ -194,7 +197,7 @@ def make_and_judge(
         run: dict[str, Any] = {"engine": engine, "progress": progress}
         dataset = generate(generator, prompts, folder / arm, options, variant=variant, **run)
     made = time.perf_counter()
-    judged = judge_dataset(judge, dataset, prompts, keep=folder / "scores" / arm, **run)
+    judged = judge_dataset(judge, dataset, list(map(text_of, prompts)), keep=folder / "scores" / arm, **run)
     seconds |= {f"{arm} clips": made - started, f"{arm} judging": time.perf_counter() - made}
     return judged
 

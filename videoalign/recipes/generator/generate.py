@@ -16,13 +16,14 @@ from videoalign.contracts.generator import Generator, Steering
 from videoalign.contracts.holding import held, hold_folder
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip, DatasetInfo, Prompt
+from videoalign.contracts.records import Asked, Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, INFO_FILE, Dataset, prompt_id_of
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.recipes.generator.encode import sampler_store
+from videoalign.recipes.generator.pictures import own_pictures, prompt_names
 from videoalign.sampling.generate import ClipPlan, make_clips, plan_clips
 from videoalign.sampling.step_check import NUM_CHECKED, StepCheck
 from videoalign.video.files import write_video
@@ -64,7 +65,7 @@ class GenerateConfig(SampleConfig):
 
 def generate(
     generator: Generator,
-    prompts: Sequence[str | Prompt],
+    prompts: Sequence[Asked],
     out: str | Path | Dataset,
     config: GenerateConfig | None = None,
     *,
@@ -82,7 +83,8 @@ def generate(
 
     Args:
         generator: makes the clips.
-        prompts: texts, or prompts with their split.
+        prompts: texts, or prompts with their split and, at places that can be read as they stand, their pictures, which
+            are copied into the dataset.
         out: dataset, or its folder, made when absent.
         config: how many and how.
         variant: what to call what was done to the model, such as the name of an adapter; it joins the model's name.
@@ -94,20 +96,21 @@ def generate(
 
     Raises:
         DataError: no prompts, or one that the model cannot read; nothing is written then.
+        VideoError: a picture that cannot be read; likewise.
         OutputError: ``out`` cannot be written.
     """
     config = config or GenerateConfig()
     generator = generator.changed(config.of_model())
     if not prompts:
         raise DataError("--prompts: got 0 prompts; wanted at least 1.")
-    generator.conditioner.check([p.text if isinstance(p, Prompt) else p for p in prompts])
+    generator.conditioner.check(prompts)
     identity = clip_identity(generator, steering)
     dataset = out if isinstance(out, Dataset) else _opened(out, info)
-    records = dataset.own_prompts(prompts)
+    records = own_pictures(dataset, dataset.own_prompts(prompts))
     dataset.add(prompts=records)
     name = "+".join(filter(None, (generator.name, variant)))
     maker = fingerprint([name, identity])[:8]
-    plans = plan_clips(records, config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
+    plans = plan_clips(list(map(dataset.asked, records)), config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
     done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
     parts = cut(plans, config.batch_size, lambda plan: plan.clip_id in done)
@@ -166,7 +169,7 @@ def _opened(out: str | Path, info: DatasetInfo | None) -> Dataset:
 @held
 def sample(
     generator: Generator,
-    prompts: Sequence[str],
+    prompts: Sequence[Asked],
     out: str | Path,
     config: SampleConfig | None = None,
     *,
@@ -181,15 +184,16 @@ def sample(
 
     Raises:
         DataError: a prompt that the model cannot read; nothing is written then.
+        VideoError: a picture that cannot be read; likewise.
         OutputError: ``out`` belongs to another run or cannot be written.
     """
     config = config or SampleConfig()
     generator = generator.changed(config.of_model())
     generator.conditioner.check(prompts)
-    records = [Prompt(prompt_id=prompt_id_of(text), text=text) for text in prompts]
+    records = [Prompt(prompt_id=prompt_id_of(one), text=one) if isinstance(one, str) else one for one in prompts]
     identity = clip_identity(generator, steering)
     identity["settings"] |= config.model_dump(include={"per_prompt", "seed"})
-    identity |= {"command": "sample", "variant": variant, "prompts": list(prompts)}
+    identity |= {"command": "sample", "variant": variant, "prompts": prompt_names(prompts)}
     folder = claim_folder(out, identity, fresh=fresh)
     plans = plan_clips(records, config.per_prompt, config.seed, "")
     paths = {plan.clip_id: folder / f"{_slug(plan.text)}-{plan.seed}.mp4" for plan in plans}

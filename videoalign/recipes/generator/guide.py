@@ -215,18 +215,19 @@ def latent_groups(
         text: tuple(every[place] for place in places)
         for text, places in zip(by_text, near_prompts(every, config.contrast_prompts).tolist(), strict=True)
     }
+    names = {prompt_id: prompt_id for prompt_id in conditions}  # one text may be asked with several pictures
     alike = by_shape(pairs, [cache.shape(pair.clip_a) for pair in pairs])
     groups = [
-        group for part in alike for group in make_groups(part, texts, dataset.dimensions, max_clips=config.max_clips)
+        group for part in alike for group in make_groups(part, names, dataset.dimensions, max_clips=config.max_clips)
     ]
     return [
         LatentGroup(
             latents=OnDemand(len(group.clip_ids), partial(_latents, cache, group.clip_ids)),
             shape=cache.shape(group.clip_ids[0]),
-            condition=by_text[group.prompt],
+            condition=conditions[group.prompt],
             pairs=group.pairs,
             labels=share_labels(group.shares),
-            others=near[group.prompt],
+            others=tuple(other.beside(conditions[group.prompt]) for other in near[texts[group.prompt]]),
             clip_ids=group.clip_ids,
         )
         for group in groups

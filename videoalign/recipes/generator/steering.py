@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoalign.contracts.generator import Generator, Steering
+from videoalign.contracts.records import Asked
 from videoalign.contracts.reward import Guide
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.flow.condition import Condition
@@ -111,7 +112,7 @@ class GuideSteering:
     searches = False
 
     def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """See `Steering`."""
         return generator.sampler.latents(prompts, seeds, num_steps=num_steps, wrap_scheduler=self)
@@ -135,7 +136,7 @@ class HoldingSteering:
     searches = False
 
     def latents(
-        self, generator: Generator, prompts: Sequence[str], seeds: Sequence[int], *, num_steps: int | None = None
+        self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """See `Steering`."""
         seen = PathScores(self.reward)

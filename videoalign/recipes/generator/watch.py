@@ -11,7 +11,7 @@ from pydantic import Field
 from videoalign.config import Config
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import plain_errors
-from videoalign.contracts.records import Prompt
+from videoalign.contracts.records import Asked, Prompt
 from videoalign.distributed.trackers import TrackerName
 from videoalign.errors import ConfigError
 from videoalign.training.alarms import out_of_patience
@@ -58,9 +58,9 @@ class WatchConfig(Config):
 class SampleClips:
     """A callback that writes a clip of each of some prompts now and then: ``step-00000050/<n>.mp4``."""
 
-    def __init__(self, generator: Generator, prompts: Sequence[Prompt], folder: Path, every: int) -> None:
+    def __init__(self, generator: Generator, prompts: Sequence[Asked], folder: Path, every: int) -> None:
         self.generator, self.folder, self.every = generator, folder, every
-        self.texts = [prompt.text for prompt in prompts]
+        self.prompts = list(prompts)
 
     def after_step(self, step: int, row: Mapping[str, float]) -> None:
         """Samples where it is time; the network trains on as it was."""
@@ -70,7 +70,7 @@ class SampleClips:
         was_training = network.training
         try:
             network.train(False)
-            latents = self.generator.sampler.latents(self.texts, range(len(self.texts)))
+            latents = self.generator.sampler.latents(self.prompts, range(len(self.prompts)))
             videos = self.generator.codec.decode(latents)
         finally:
             network.train(was_training)
