@@ -18,7 +18,7 @@ from torch import Tensor
 from videoalign.contracts.output import whole_file, write_json
 from videoalign.errors import ModelError
 from videoalign.models.digest import folder_digest
-from videoalign.models.generators.comfyui import stacked_factors
+from videoalign.models.generators.comfyui import hunyuan_name, stacked_factors
 from videoalign.models.generators.families import FAMILIES, Family
 
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -141,7 +141,7 @@ def _comfyui_factors(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     known = {name: family.comfyui_name for name, family in FAMILIES.items() if family.comfyui_name is not None}
     for rename in known.values():
         names = {layer: name for layer in adapter.down if (name := rename(layer)) is not None}
-        if len(names) == len(adapter.down):
+        if len(names) == len(adapter.down) and not (rename is hunyuan_name and _may_be_sd3(adapter)):
             return stacked_factors(names, adapter.down, adapter.scaled_up())
     raise ModelError(
         f"adapter: {path} changes '{next(iter(adapter.down))}', and with it layers that ComfyUI has no known names "
@@ -161,6 +161,11 @@ def _absent(path: Path) -> ModelError:
         f"--adapter: {path} holds no adapter; wanted a folder with {PEFT_FILE} and {PEFT_CONFIG}, one with "
         f"{DIFFUSERS_FILE}, or a .safetensors file."
     )
+
+
+def _may_be_sd3(adapter: Adapter) -> bool:
+    """Whether all layers are of those that Stable Diffusion 3 and HunyuanVideo call by the same names."""
+    return all(layer.startswith("transformer_blocks.") for layer in adapter.down)
 
 
 def _save(file: Path, prefix: str, down: Mapping[str, Tensor], up: Mapping[str, Tensor]) -> None:

@@ -228,7 +228,7 @@ class LatentRewardModel(nn.Module):
         seen: list[Tensor] = []
 
         def keep(block: nn.Module, inputs: Any, out: Any) -> None:
-            seen.append(out[0] if isinstance(out, tuple) else out)
+            seen.append(out[self.trunk.tokens_at] if isinstance(out, tuple) else out)
             torch.set_grad_enabled(False)  # what comes behind is thrown away, so nothing of it is kept for a gradient
 
         last: Any = getattr(self.transformer, self.trunk.blocks)[-1]
@@ -244,7 +244,8 @@ class LatentRewardModel(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, tokens, width / heads)
 
     def _check_inputs(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
-        channels, text_dim = self.base_config[self.trunk.channels], self.base_config[self.trunk.text_width]
+        channels, text_dim = (int(self.base_config[key]) for key in (self.trunk.channels, self.trunk.text_width))
+        channels //= self.trunk.latents
         if x_t.ndim != 5 or x_t.shape[1] != channels or text.ndim != 3 or text.shape[2] != text_dim:
             raise ModelError(
                 f"guide: the latent reward of '{self.base}' reads latents (B, {channels}, F, H, W) and text "

@@ -1,4 +1,4 @@
-"""Keeps the progress bars of transformers from breaking those of the command line."""
+"""Keeps what transformers shows by itself from breaking what the command line shows."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def no_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def no_notes() -> Iterator[None]:
+    """Only errors of transformers are told inside the block."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import (
+    AutoencoderKL,
     AutoencoderKLHunyuanVideo,
     AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTXVideo,
     AutoencoderKLMochi,
     ClassifierFreeGuidance,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     HunyuanVideo15Pipeline,
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
@@ -24,6 +27,8 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     MochiPipeline,
     MochiTransformer3DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     WanImageToVideoPipeline,
     WanTransformer3DModel,
 )
@@ -35,6 +40,7 @@ from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModel,
     LlamaConfig,
@@ -78,6 +84,13 @@ class Small:
     """What a hub id without settings of ours samples."""
     picture: bool = False
     """Clips begin from a picture."""
+    still: bool = False
+    """Clips are stills, of which the call is told no frames."""
+
+    def size(self) -> dict[str, int]:
+        """What the call is told of it."""
+        told = {"height": self.settings.height, "width": self.settings.width}
+        return told if self.still else {"num_frames": self.settings.num_frames, **told}
 
     def ask(self, folder: Path, texts: Sequence[str] = TEXTS, *, seed: int = 0) -> list[Asked]:
         """What our generator is asked for; the picture, where there is one, is in the folder."""
@@ -116,6 +129,20 @@ def t5(width: int = 16) -> T5EncoderModel:
             feed_forward_proj="gated-gelu",
         )
     ).eval()
+
+
+CLIP_TEXT = CLIPTextConfig(
+    vocab_size=len(word_tokenizer(TEXTS)),
+    hidden_size=8,
+    intermediate_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    projection_dim=8,
+    pad_token_id=0,
+    bos_token_id=0,
+    eos_token_id=1,
+)
+"""A CLIP that knows the words of `TEXTS`."""
 
 
 def moments(channels: int) -> tuple[Tensor, Tensor]:
@@ -191,17 +218,6 @@ def hunyuan() -> HunyuanVideoPipeline:
         bos_token_id=None,
         eos_token_id=1,
     )
-    clip = CLIPTextConfig(
-        vocab_size=len(word_tokenizer(TEXTS)),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        projection_dim=8,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
     transformer = HunyuanVideoTransformer3DModel(
         in_channels=4,
         out_channels=4,
@@ -221,7 +237,7 @@ def hunyuan() -> HunyuanVideoPipeline:
         transformer=transformer,
         vae=AutoencoderKLHunyuanVideo(latent_channels=4, **blocks).eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-        text_encoder_2=CLIPTextModel(clip).eval(),
+        text_encoder_2=CLIPTextModel(CLIP_TEXT).eval(),
         tokenizer_2=word_tokenizer(TEXTS, 77),
     )
 
@@ -307,6 +323,80 @@ def mochi() -> MochiPipeline:
     )
 
 
+def still_vae() -> AutoencoderKL:
+    """Latents (4, 8, 8) of 16 x 16 pixels, shifted and scaled."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        latent_channels=4,
+        norm_num_groups=4,
+        scaling_factor=0.7,
+        shift_factor=0.2,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    ).eval()
+
+
+def sd3() -> StableDiffusion3Pipeline:
+    """Stills of 16 x 16 pixels; two CLIPs and a T5."""
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=3,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=32,
+        pooled_projection_dim=16,
+        pos_embed_max_size=16,
+    ).eval()
+    tokenizer = word_tokenizer(TEXTS, MAX_TOKENS)
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=still_vae(),
+        text_encoder=CLIPTextModelWithProjection(CLIP_TEXT).eval(),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(CLIP_TEXT).eval(),
+        tokenizer_2=tokenizer,
+        text_encoder_3=t5(32),
+        tokenizer_3=tokenizer,
+    )
+
+
+def flux() -> FluxPipeline:
+    """Stills of 16 x 16 pixels; a transformer that is told the time itself and a guidance scale."""
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=8,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    ).eval()
+    return FluxPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=still_vae(),
+        text_encoder=CLIPTextModel(CLIP_TEXT).eval(),
+        tokenizer=word_tokenizer(TEXTS, MAX_TOKENS),
+        text_encoder_2=t5(),
+        tokenizer_2=word_tokenizer(TEXTS, MAX_TOKENS),
+    )
+
+
+def squares(x: Tensor) -> Tensor:
+    """(B, C, 1, H, W) as (B, H W / 4, 4 C), each token two by two latents of every channel."""
+    size, channels, _, height, width = x.shape
+    parts = x.reshape(size, channels, height // 2, 2, width // 2, 2)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(size, height * width // 4, 4 * channels)
+
+
 def settings(**own: Any) -> SamplingSettings:
     """Nine frames of 64 x 64 pixels in three steps with guidance, but for what is told."""
     values = {"fps": 8, "num_frames": 9, "height": 64, "width": 64, "num_steps": 3, "guidance_scale": 3.0}
@@ -375,6 +465,38 @@ SMALL: dict[str, Small] = {
         wrong_sizes={"num_frames": (9, "num_frames=7 or num_frames=13"), "height": (40, "height=32 or height=48")},
         wrong_parts=({"in_channels": 16}, "reads 16 channels where the autoencoder makes 12"),
         defaults={"num_frames": 19, "height": 480, "width": 848, "num_steps": 64, "guidance_scale": 4.5},
+    ),
+    "StableDiffusion3Pipeline": Small(
+        build=sd3,
+        settings=settings(num_frames=2, height=16, width=16),
+        call={"max_sequence_length": MAX_TOKENS},
+        laid=lambda x: x[:, :, 0],
+        still=True,
+        wrong_sizes={
+            "num_frames": (9, "num_frames=2"),
+            "height": (18, "height=16 or height=20"),
+            "width": (68, "width=64"),
+        },
+        wrong_parts=({"in_channels": 9}, "reads 9 channels where the autoencoder makes 4"),
+        defaults={"num_frames": 2, "height": 1024, "width": 1024, "num_steps": 28, "guidance_scale": 7.0},
+    ),
+    "FluxPipeline": Small(
+        build=flux,
+        settings=settings(num_frames=2, height=16, width=16, embedded_guidance=4.0),
+        call={"guidance_scale": 4.0, "max_sequence_length": MAX_TOKENS},
+        guidance="true_cfg_scale",
+        laid=squares,
+        told=lambda t: t,
+        still=True,
+        wrong_sizes={"num_frames": (1, "num_frames=2"), "width": (18, "width=16 or width=20")},
+        wrong_parts=({"in_channels": 24}, "reads 24 channels where 2 x 2 latents of the autoencoder have 16"),
+        defaults={
+            "height": 1024,
+            "num_steps": 28,
+            "guidance_scale": 1.0,
+            "embedded_guidance": 3.5,
+            "max_text_tokens": 512,
+        },
     ),
 }
 

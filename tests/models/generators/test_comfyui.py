@@ -60,7 +60,9 @@ def rows_of(layer: str, theirs: str, made: Tensor, outputs: int) -> Tensor:
     return torch.cat(made.chunk(2)[::-1]) if theirs.endswith(".w1") else made
 
 
-@pytest.mark.parametrize("family", sorted({*SMALL} & {*FAMILIES} - {"WanPipeline"}))
+@pytest.mark.parametrize(
+    "family", sorted(name for name in SMALL if name != "WanPipeline" and FAMILIES[name].comfyui_name is not None)
+)
 @pytest.mark.parametrize("targets", ["attention", "attention+ffn"])
 def test_every_layer_moves_in_comfyui_as_it_does_here(family: str, targets: str, tmp_path: Path) -> None:
     transformer = SMALL[family].build().transformer
@@ -84,6 +86,14 @@ def test_every_layer_moves_in_comfyui_as_it_does_here(family: str, targets: str,
         seen.add(key)
     assert seen == theirs
     assert set(NAMES.get(family, {})) <= set(adapter.down) or targets == "attention"
+
+
+def test_an_adapter_of_stable_diffusion_3_is_not_taken_for_one_of_hunyuanvideo(tmp_path: Path) -> None:
+    transformer = SMALL["StableDiffusion3Pipeline"].build().transformer
+    add_lora(transformer, LoraSettings(rank=3))
+    save_adapter(transformer, tmp_path / "a", BASE)
+    with pytest.raises(ModelError, match="no known names"):
+        export_comfyui(tmp_path / "a", tmp_path / "b.safetensors")
 
 
 def test_layers_that_comfyui_does_not_know_are_refused(tmp_path: Path) -> None:

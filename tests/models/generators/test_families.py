@@ -16,7 +16,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from tests.models.generators.small_pipelines import SMALL, TEXTS, Small, build
+from tests.models.generators.small_pipelines import SMALL, TEXTS, Small, build, wan_image
 from videoalign.contracts.records import Asked, WinLosePair
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, ModelError
@@ -27,6 +27,7 @@ from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import add_adapters, drop_adapters, load_adapters, reference_of, save_adapters
+from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import DpoConfig
@@ -67,7 +68,6 @@ class Opened:
     def inputs(self, scale: float, **own: Any) -> dict[str, Any]:
         """All that the stock pipeline's call is given for the clips of `TEXTS` and `SEEDS`."""
         settings = self.small.settings
-        shape = {"num_frames": settings.num_frames, "height": settings.height, "width": settings.width}
         return {
             "prompt": TEXTS,
             "negative_prompt": ["", ""] if scale > 1 else None,
@@ -76,15 +76,16 @@ class Opened:
             "generator": [fold_in(seed, "decode") for seed in SEEDS],
             **self.small.shown(self.folder),
             **({self.small.guidance: scale} if self.small.guidance else {}),
-            **shape,
+            **self.small.size(),
             **self.small.call,
             **own,
         }
 
 
-def open_small(name: str, root: Path) -> Opened:
+def open_small(name: str, root: Path, pipeline: Any = None) -> Opened:
     folder = root / "tiny"
-    PipelineGenerator(build(name), name="tiny").save_pretrained(folder)
+    made = PipelineGenerator(build(name) if pipeline is None else pipeline, SMALL[name].settings, "tiny")
+    made.save_pretrained(folder)
     return Opened(name, SMALL[name], folder, load_generator(folder))
 
 
@@ -198,7 +199,9 @@ def test_latents_are_the_autoencoders_own_and_come_back_as_its_own_decoding(open
     assert latents.shape[1:] == codec.latent_shape
     pixels = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     with torch.no_grad():
-        raw = vae.encode(pixels).latent_dist.mode()
+        still = opened.small.still
+        raw = vae.encode(pixels[:, :, 0] if still else pixels).latent_dist.mode()
+    raw = raw[:, :, None] - vae.config.shift_factor if still else raw
     mean, std = (torch.as_tensor(part) for part in _moments(vae, raw.shape[1]))
     scale = getattr(vae.config, "scaling_factor", 1.0)
     moved = (raw - mean.reshape(1, -1, 1, 1, 1)) * scale / std.reshape(1, -1, 1, 1, 1)
@@ -218,8 +221,9 @@ def _moments(vae: Any, channels: int) -> tuple[Any, Any]:
 
 
 STOCK = """
-import sys, torch
+import os, sys, torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 NAME = "pytorch_lora_weights.safetensors"
 for folder in sys.argv[1:]:
     pipe = DiffusionPipeline.from_pretrained(f"{folder}/tiny")
@@ -227,7 +231,12 @@ for folder in sys.argv[1:]:
         pipe.load_lora_weights(f"{folder}/a")
     else:
         pipe.transformer.load_lora_adapter(f"{folder}/a", prefix="transformer", weight_name=NAME)
-    torch.save(pipe(**torch.load(f"{folder}/inputs.pt"), output_type="latent")[0], f"{folder}/out.pt")
+    if os.path.isdir(f"{folder}/a/transformer_2"):
+        pipe.load_lora_weights(f"{folder}/a/transformer_2", load_into_transformer_2=True)
+    inputs = torch.load(f"{folder}/inputs.pt")
+    if "image" in inputs:
+        inputs["image"] = Image.open(inputs["image"])
+    torch.save(pipe(**inputs, output_type="latent")[0], f"{folder}/out.pt")
 assert not any(module.startswith("videoalign") for module in sys.modules)
 """
 """A process of somebody who has diffusers alone."""
@@ -235,9 +244,12 @@ assert not any(module.startswith("videoalign") for module in sys.modules)
 
 def test_stock_diffusers_samples_with_our_adapters_what_we_sample(tmp_path: Path) -> None:
     ours: dict[Path, Tensor] = {}
-    for name in SMALL:
-        opened = open_small(name, tmp_path / name)
-        generator, folder = opened.generator, tmp_path / name
+    two = small_wan_pipeline(TEXTS, TINY_SIZES.model_copy(update={"boundary": 0.6}), settings=TINY_SETTINGS, seed=1)
+    experts = {"WanPipeline": two, "WanImageToVideoPipeline": wan_image(boundary=0.6)}
+    for name, pipeline in [*((name, None) for name in SMALL), *experts.items()]:
+        folder = tmp_path / f"{name}{'' if pipeline is None else '-2'}"
+        opened = open_small(name, folder, pipeline)
+        generator = opened.generator
         plain = generator.sampler.latents(opened.ask(), SEEDS)
         parameters = add_adapters(generator.network, LoraSettings(rank=3, alpha=5, targets="attention+ffn"))
         draws = torch.Generator().manual_seed(7)
@@ -251,6 +263,7 @@ def test_stock_diffusers_samples_with_our_adapters_what_we_sample(tmp_path: Path
         load_adapters(generator.network, folder / "a", base=generator.identity())
         torch.testing.assert_close(generator.sampler.latents(opened.ask(), SEEDS), made, rtol=0, atol=1e-4)
         inputs = opened.inputs(opened.small.settings.guidance_scale)
+        inputs |= {"image": inputs["image"].filename} if "image" in inputs else {}
         torch.save({key: value for key, value in inputs.items() if key != "generator"}, folder / "inputs.pt")
         ours[folder] = opened.small.laid(made)
     script = tmp_path / "stock.py"
@@ -304,7 +317,8 @@ def test_a_reward_reads_the_generators_own_tokens_and_steers_it(opened: Opened, 
     trunk = FAMILIES[opened.name].trunk
     assert trunk is not None
     first = getattr(transformer, trunk.blocks)[0]
-    handle = first.register_forward_hook(lambda *a: seen.update(theirs=a[2][0] if isinstance(a[2], tuple) else a[2]))
+    at = trunk.tokens_at
+    handle = first.register_forward_hook(lambda *a: seen.update(theirs=a[2][at] if isinstance(a[2], tuple) else a[2]))
     reward.norm.register_forward_pre_hook(lambda _, inputs: seen.update(ours=inputs[0]))
     with torch.no_grad():
         generator.network(x, t, condition)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,23 +152,7 @@ def test_a_stopped_run_ends_with_the_weights_of_the_unbroken_one_and_another_sta
     assert not carries_adapter(generator.network)
 
 
-STOCK = """
-import sys, torch
-from diffusers import WanPipeline
-model, adapter, inputs, out = sys.argv[1:]
-pipe = WanPipeline.from_pretrained(model, dtype=torch.float32)
-pipe.load_lora_weights(adapter)
-pipe.load_lora_weights(f"{adapter}/transformer_2", load_into_transformer_2=True)
-x, text = torch.load(inputs)
-with torch.no_grad():
-    made = [part(x, torch.tensor([time]), text, return_dict=False)[0]
-            for part, time in ((pipe.transformer, 800.0), (pipe.transformer_2, 300.0))]
-assert not any(module.startswith("videoalign") for module in sys.modules)
-torch.save(made, out)
-"""
-
-
-def test_stock_diffusers_reads_both_adapters(generator: PipelineGenerator, tmp_path: Path) -> None:
+def test_both_adapters_are_written_and_read(generator: PipelineGenerator, tmp_path: Path) -> None:
     generator.save_pretrained(tmp_path / "model")
     parameters = add_adapters(generator.network, LoraSettings(rank=4), seed=2)
     assert {name.partition(".")[0] for name in parameters} == {"transformer", "transformer_2"}
@@ -179,16 +161,8 @@ def test_stock_diffusers_reads_both_adapters(generator: PipelineGenerator, tmp_p
             value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(7)))
     save_adapters(generator.network, tmp_path / "a", generator.identity())
     x, condition = latents(generator, 1), generator.conditioner.encode(TEXTS[:1])
-    torch.save([x, condition["text"]], tmp_path / "inputs.pt")
     with torch.no_grad():
         want = [generator.network(x, torch.tensor([time]), condition) for time in (0.8, 0.3)]
-    script = tmp_path / "stock.py"
-    script.write_text(STOCK)
-    words = [tmp_path / name for name in ("model", "a", "inputs.pt", "out.pt")]
-    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for ours, theirs in zip(want, torch.load(tmp_path / "out.pt"), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     digest = adapter_file_digest(tmp_path / "a")
     opened = open_generator(tmp_path / "model", tmp_path / "a")
     with torch.no_grad():

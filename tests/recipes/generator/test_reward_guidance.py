@@ -58,13 +58,11 @@ def call(pipe: Any, name: str, scale: float = 3.0) -> Tensor:
         negative_prompt=["", ""],
         latents=small.laid(torch.stack([sampler.noise(seed) for seed in SEEDS])),
         num_inference_steps=settings.num_steps,
-        num_frames=settings.num_frames,
-        height=settings.height,
-        width=settings.width,
+        **small.size(),
         output_type="latent",
         **small.shown(FOLDER),
         **told,
-    ).frames
+    )[0]
     return made.float()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from diffusers import (
     DiffusionPipeline,
+    FluxTransformer2DModel,
     HunyuanVideo15Pipeline,
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
@@ -18,7 +19,7 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     MochiPipeline,
     MochiTransformer3DModel,
-    WanImageToVideoPipeline,
+    SD3Transformer2DModel,
     WanPipeline,
     WanTransformer3DModel,
 )
@@ -27,9 +28,22 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
-from videoalign.models.generators import comfyui, hunyuan, hunyuan15, ltx, mochi, wan, wan_image, wan_kinds
+from videoalign.models.generators import (
+    comfyui,
+    flux,
+    hunyuan,
+    hunyuan15,
+    ltx,
+    mochi,
+    sd3,
+    stills,
+    wan,
+    wan_image,
+    wan_kinds,
+)
 from videoalign.models.generators.comfyui import ComfyName
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
+from videoalign.models.generators.stock import FluxPipeline, StableDiffusion3Pipeline, WanImageToVideoPipeline
 
 Configs = Mapping[str, Mapping[str, Any]]
 """Settings of the parts of a pipeline, by their name in it."""
@@ -44,11 +58,15 @@ class Trunk:
     head: tuple[str, ...]
     """What has weights behind the last block."""
     channels: str = "in_channels"
-    """Setting with the number of channels of the latents."""
+    """Setting with the number of channels of the latents, or of a token of them."""
+    latents: int = 1
+    """Latents in a token."""
     depth: str = "num_layers"
     """Setting with the number of blocks."""
     text_width: str
     """Setting with the width of ``text`` of a condition."""
+    tokens_at: int = 0
+    """Which of the tensors that a block gives holds the tokens, where it gives several."""
     last_differs: bool = False
     """Whether the last block is built otherwise than those before it."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -89,8 +107,11 @@ class Family:
     pack: Callable[[Tensor], Tensor] | None = None
     """Latents (B, C, F, H, W) as the pipeline keeps them, where that is otherwise."""
     unpack: Callable[[Tensor, Sequence[int]], Tensor] | None = None
-    """The other way, of packed latents and (F, H, W), which the transformer's call tells as ``num_frames``, ``height``
-    and ``width``."""
+    """The other way, of packed latents and (F, H, W)."""
+    shape_told: Callable[[Mapping[str, Any]], Sequence[int]] = lambda told: [
+        int(told[name]) for name in ("num_frames", "height", "width")
+    ]
+    """(F, H, W) of the latents of a transformer's call, of its arguments by name; asked where latents are packed."""
     defaults: SamplingSettings
     """What its pipeline samples when nothing is said, in a file beside it or by the user."""
     own_settings: Callable[[Configs], Mapping[str, Any]] = lambda configs: {}
@@ -217,6 +238,58 @@ FAMILIES: dict[str, Family] = {
         trunk=WAN_TRUNK,
         defaults=settings_of_call(WanImageToVideoPipeline),
         comfyui_name=wan.comfyui_name,
+    ),
+    "StableDiffusion3Pipeline": Family(
+        pipeline=StableDiffusion3Pipeline,
+        weighed=sd3.WEIGHED_PARTS,
+        require_index=lambda name, index: None,
+        require_parts=sd3.require_sd3_parts,
+        require_legal=sd3.require_sd3_sizes,
+        codec=stills.StillCodec,
+        conditioner=sd3.Sd3Conditioner,
+        network=sd3.Sd3Network,
+        sampler=sd3.Sd3Sampler,
+        transformer=SD3Transformer2DModel,
+        predict=sd3.Sd3Network.predict,
+        heard=sd3.Sd3Network.heard,
+        pack=stills.pack_still,
+        unpack=stills.unpack_still,
+        shape_told=lambda told: (1, *told["hidden_states"].shape[2:]),
+        targets=sd3.TARGETS,
+        trunk=Trunk(
+            blocks="transformer_blocks", head=HEAD, text_width="joint_attention_dim", tokens_at=1, last_differs=True
+        ),
+        defaults=sd3.DEFAULTS,
+        own_settings=sd3.sd3_settings,
+    ),
+    "FluxPipeline": Family(
+        pipeline=FluxPipeline,
+        weighed=flux.WEIGHED_PARTS,
+        require_index=lambda name, index: None,
+        require_parts=flux.require_flux_parts,
+        require_legal=partial(stills.require_still_sizes, patch=flux.PATCH),
+        codec=stills.StillCodec,
+        conditioner=flux.FluxConditioner,
+        network=flux.FluxNetwork,
+        sampler=flux.FluxSampler,
+        transformer=FluxTransformer2DModel,
+        predict=flux.FluxNetwork.predict,
+        heard=flux.FluxNetwork.heard,
+        pack=flux.pack,
+        unpack=flux.unpack,
+        shape_told=flux.shape_told,
+        targets=flux.TARGETS,
+        trunk=Trunk(
+            blocks="transformer_blocks",
+            head=HEAD,
+            latents=flux.PATCH**2,
+            text_width="joint_attention_dim",
+            tokens_at=1,
+            left_out={"num_single_layers": 0},
+        ),
+        defaults=flux.DEFAULTS,
+        comfyui_name=comfyui.hunyuan_name,
+        own_settings=flux.flux_settings,
     ),
 }
 """By the class name that ``model_index.json`` tells."""

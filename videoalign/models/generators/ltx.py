@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from diffusers import LTXPipeline
-from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor
 
 from videoalign.contracts.output import fingerprint
@@ -29,7 +28,7 @@ from videoalign.models.generators.parts import (
     masked,
     told_in_call,
 )
-from videoalign.models.generators.pipeline_call import PipelineSampler
+from videoalign.models.generators.pipeline_call import PipelineSampler, dynamic_shift
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 from videoalign.models.generators.sizes import require_sizes
 from videoalign.randomness import fold_in
@@ -187,19 +186,7 @@ class LtxSampler(PipelineSampler):
         Raises:
             ConfigError: see `PipelineSampler.time_shift`.
         """
-        config = self.pipeline.scheduler.config
-        if not config.get("use_dynamic_shifting") or config.get("time_shift_type") != "exponential":
-            return super().time_shift
-        tokens = math.prod(self.latent_shape[1:])
-        return math.exp(
-            calculate_shift(
-                tokens,
-                config.get("base_image_seq_len", 256),
-                config.get("max_image_seq_len", 4096),
-                config.get("base_shift", 0.5),
-                config.get("max_shift", 1.15),
-            )
-        )
+        return dynamic_shift(self.pipeline.scheduler.config, math.prod(self.latent_shape[1:])) or super().time_shift
 
     @property
     def least_steps(self) -> int:

@@ -94,8 +94,8 @@ class PipelineCodec(PipelinePart, ABC):
         pixels = torch.from_numpy(frames).permute(0, 4, 1, 2, 3)
         with placed(self.pipeline, "vae"):
             vae = self.tiled_vae()
-            posterior = vae.encode(pixels.to(self.pipeline._execution_device, vae.dtype) / 127.5 - 1).latent_dist
-            return self.normalised(posterior.mode().float())
+            told = pixels.to(self.pipeline._execution_device, vae.dtype) / 127.5 - 1
+            return self.normalised(self.raw(vae, told).float())
 
     @torch.no_grad()
     def decode(self, latents: Tensor, seeds: Sequence[int] | None = None) -> list[Video]:
@@ -103,8 +103,18 @@ class PipelineCodec(PipelinePart, ABC):
         with placed(self.pipeline, "vae"):
             own = latents.to(self.pipeline._execution_device, self.tiled_vae().dtype)
             decoded = self.decoded(own, [0] * len(latents) if seeds is None else seeds)
-        pixels = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")  # (B, F, H, W, 3)
-        return [Video(frames=clip, fps=self.settings.fps) for clip in (pixels * 255).round().astype(np.uint8)]
+        pixels = (self.shown(decoded) * 255).round().astype(np.uint8)
+        return [Video(frames=clip, fps=self.settings.fps) for clip in pixels]
+
+    def raw(self, vae: Any, pixels: Tensor) -> Tensor:
+        """The autoencoder's own latents (B, C, F, H, W) of pixels (B, 3, F, H, W) in [-1, 1]."""
+        made: Tensor = vae.encode(pixels).latent_dist.mode()
+        return made
+
+    def shown(self, decoded: Tensor) -> np.ndarray:
+        """Frames (B, F, H, W, 3) in [0, 1] of `decoded`."""
+        made: np.ndarray = self.pipeline.video_processor.postprocess_video(decoded, output_type="np")
+        return made
 
     def identity(self) -> str:
         """The autoencoder, and whether it works in tiles."""
@@ -203,7 +213,7 @@ def masked(text: Tensor, mask: Tensor) -> dict[str, Tensor]:
     return {"text": text * kept[..., None], "text_mask": kept}
 
 
-def told_in_call(condition: Condition, negative: Condition | None, names: Mapping[str, str]) -> dict[str, Tensor]:
+def told_in_call(condition: Condition, negative: Condition | None, names: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of a pipeline's call for its prompts, and beside them for what guidance leads away from.
 
     Args:
@@ -211,7 +221,7 @@ def told_in_call(condition: Condition, negative: Condition | None, names: Mappin
         negative: likewise; None without guidance.
         names: arguments of the call by the names of tensors; those of ``negative`` begin with ``negative_``.
     """
-    told = {argument: condition[name] for name, argument in names.items()}
+    told: dict[str, Any] = {argument: condition[name] for name, argument in names.items()}
     if negative is not None:
         told |= {f"negative_{argument}": negative[name] for name, argument in names.items()}
     return told

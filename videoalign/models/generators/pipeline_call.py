@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor
 
 from videoalign.contracts.generator import SchedulerWrapper
@@ -167,6 +169,14 @@ class PipelineSampler(PipelinePart, ABC):
             yield
         finally:
             self.pipeline.scheduler = own
+
+
+def dynamic_shift(config: Mapping[str, Any], tokens: int) -> float | None:
+    """The sigma shift of a schedule that grows with the tokens of a clip; None where it does not."""
+    if not config.get("use_dynamic_shifting") or config.get("time_shift_type") != "exponential":
+        return None
+    names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+    return math.exp(calculate_shift(tokens, *(config[name] for name in names)))
 
 
 def _each_step(action: Callable[[], None]) -> Callable[..., dict[str, Any]]:

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from diffusers import WanImageToVideoPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from videoalign.errors import DataError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.identity import part_identity
 from videoalign.models.generators.settings import SamplingSettings
+from videoalign.models.generators.stock import WanImageToVideoPipeline
 from videoalign.models.generators.wan import WEIGHED_PARTS as WAN_PARTS
 from videoalign.models.generators.wan import WanConditioner, WanNetwork, WanPart, WanSampler
 from videoalign.models.generators.weights import placed

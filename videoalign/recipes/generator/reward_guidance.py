@@ -170,7 +170,7 @@ class _Ear:
     def _shape(self) -> torch.Size:
         """(F, H, W) of the latents of the last call."""
         if self.told is not None:
-            self.shape = torch.Size(int(self.told[name]) for name in ("num_frames", "height", "width"))
+            self.shape = torch.Size(self.family.shape_told(self.told))
         return self.shape
 
     def close(self, scheduler: Any) -> None:
