@@ -122,7 +122,7 @@ class FluxNetwork(PipelineNetwork):
         height, width = shape[1] // PATCH, shape[2] // PATCH
         places = FluxPipeline._prepare_latent_image_ids(len(x_t), height, width, x_t.device, dtype)
         predicted = transformer(
-            hidden_states=pack(x_t.to(dtype)),
+            hidden_states=pack_squares(x_t.to(dtype)),
             timestep=(t * scale).to(dtype) / scale,
             encoder_hidden_states=text,
             pooled_projections=condition["pooled"].to(dtype),
@@ -131,7 +131,7 @@ class FluxNetwork(PipelineNetwork):
             **told,
             return_dict=False,
         )[0]
-        return unpack(predicted, shape)
+        return unpack_squares(predicted, shape)
 
     @staticmethod
     def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
@@ -165,23 +165,23 @@ class FluxSampler(StillSampler):
         told = told_in_call(condition, negative, names)
         if "guidance" in condition.tensors:
             told["guidance_scale"] = float(condition["guidance"][0])
-        made = self.stills(pack(noise), true_cfg_scale=settings.guidance_scale, **told, **common)
-        return unpack(made, noise.shape[2:])
+        made = self.stills(pack_squares(noise), true_cfg_scale=settings.guidance_scale, **told, **common)
+        return unpack_squares(made, noise.shape[2:])
 
     def facing(self, scheduler: Any) -> Any:
         """One that is given packed latents."""
         shape = torch.Size(self.latent_shape[1:])
-        return PackedScheduler(scheduler, pack, lambda tokens: unpack(tokens, shape))
+        return PackedScheduler(scheduler, pack_squares, lambda tokens: unpack_squares(tokens, shape))
 
 
-def pack(latents: Tensor) -> Tensor:
+def pack_squares(latents: Tensor) -> Tensor:
     """Latents (B, C, 1, H, W) as tokens (B, H W / 4, 4 C)."""
     size, channels, _, height, width = latents.shape
     made: Tensor = FluxPipeline._pack_latents(latents, size, channels, height, width)
     return made
 
 
-def unpack(tokens: Tensor, shape: Sequence[int]) -> Tensor:
+def unpack_squares(tokens: Tensor, shape: Sequence[int]) -> Tensor:
     """Tokens (B, H W / 4, 4 C) as latents (B, C, 1, H, W) of this (1, H, W)."""
     made: Tensor = FluxPipeline._unpack_latents(tokens, shape[1], shape[2], 1)
     return made[:, :, None]
