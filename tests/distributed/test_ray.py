@@ -40,7 +40,7 @@ def cluster() -> Iterator[Any]:
     """Two nodes, each with processes and an address of its own."""
     from ray.cluster_utils import Cluster
 
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}  # Ray's own 15 starves on a busy machine
     small = {"num_cpus": 2, "object_store_memory": 128 * 2**20}
     made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
     made.second = made.add_node(**small)
