@@ -3,7 +3,7 @@
     python tests/faults/kill.py --kills 30 --each
 
 Every command is run once unbroken, in a copy of a small world, and its time is taken. Then, in fresh copies, it is
-killed at moments that are even over that time, up to three times in a row, and run to its end. Commands are forked from
+killed at moments that are even over that time, up to five times in a row, and run to its end. Commands are forked from
 a process that has loaded everything, so that a kill costs what the command does and no more.
 """
 
@@ -210,7 +210,7 @@ def go(num_kills: int, *, each: bool, seed: int, only: Sequence[str] = ()) -> di
         while (waiting := [n for n in names if hits[n] < num_kills]) if each else sum(hits.values()) < num_kills:
             for name in waiting if each else sorted(names, key=lambda one: (hits[one], trials[one].seconds)):
                 left = num_kills - hits[name] if each else num_kills - sum(hits.values())
-                hits[name] += trials[name].kill(min(left, 3 if each else 2)) if left > 0 else 0
+                hits[name] += trials[name].kill(min(left, 3 if each else 5)) if left > 0 else 0
     for name in names:
         told = f"killed {hits[name]} times, equal to an unbroken run of {trials[name].seconds:.2f} s"
         sys.stdout.write(f"{name}: {told}\n")
