@@ -27,7 +27,7 @@ with hold_folder(sys.argv[1]):
 """
 
 RACES = """
-import sys, os
+import sys, os, time
 from pathlib import Path
 from videoalign.contracts.holding import hold_folder
 from videoalign.errors import OutputError
@@ -35,18 +35,19 @@ out, inside = Path(sys.argv[1]), Path(sys.argv[2])
 won = refused = 0
 print("ready", flush=True)
 sys.stdin.readline()
-while won + refused < 100:
+while won < 8 or won + refused < 100:
     try:
         with hold_folder(out):
             os.close(os.open(inside, os.O_CREAT | os.O_EXCL))  # fails where another one is in
             won += 1
-            if won % 10 == 5 and len(sys.argv) > 3:
+            if won == 5 and len(sys.argv) > 3:
                 inside.unlink()
                 os.kill(os.getpid(), 9)
             inside.unlink()
     except OutputError as error:
         assert "is in use by another run" in str(error), error
         refused += 1
+        time.sleep(0.002)
 print(won, refused, flush=True)
 """
 
@@ -86,10 +87,12 @@ def test_races_and_kills_never_let_two_in(tmp_path: Path) -> None:
         assert one.stdin is not None
         one.stdin.write("\n")
         one.stdin.flush()
-    ends = [one.communicate(timeout=100) for one in racers]
+    ends = [one.communicate(timeout=100) for one in racers[::-1]][
+        ::-1
+    ]  # a dead one that nobody waited for counts as there
     assert [one.returncode for one in racers] == [0, 0, -signal.SIGKILL], ends
     for won, refused in (map(int, told.split()) for told, _ in ends[:2]):
-        assert won + refused == 100 and won > 0
+        assert won + refused >= 100 and won >= 8
     with hold_folder(out):
         pass
 

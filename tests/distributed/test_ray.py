@@ -129,6 +129,7 @@ def test_a_worker_and_then_a_node_that_are_killed_lose_nothing_and_repeat_nothin
         thread.join()
     assert len(killed) == 2
     made = contents(dataset.path)
+    made.pop("latents/latents.json")  # tells of all latents, and here are those of the sampler alone
     assert made == {name: digest for name, digest in alone.items() if name in made}
     assert sum(name.startswith("clips/") for name in made) == len(dataset.clips()) == 12
 

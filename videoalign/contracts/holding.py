@@ -71,7 +71,6 @@ def hold_folder(path: str | Path) -> Iterator[None]:
         return
     made = [one for one in (path, *path.parents) if not one.exists()]
     with plain_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
         lease = _taken(path)
         try:
             if (path / HOLDER_FILE).exists():  # its run was killed
@@ -104,16 +103,23 @@ def holder_of(path: str | Path) -> Holder | None:
 def _taken(path: Path) -> SoftFileLease:
     mark = path / LOCK_FILE
     lease = SoftFileLease(mark, lease_duration=LEASE_SECONDS)
-    for wait in (0.0, 1.2 * LEASE_SECONDS):  # whether one that was silent is heard of again
+    wait = 0.0
+    while True:
         try:
+            path.mkdir(parents=True, exist_ok=True)
             lease.acquire(timeout=wait)
+        except (FileExistsError, FileNotFoundError):  # a run that made nothing took the folder away again
+            if path.is_file():
+                raise
+            time.sleep(0.01)
+            continue
         except Timeout:
             if not wait and _silent(mark):
+                wait = 1.2 * LEASE_SECONDS  # whether it is heard of again
                 continue
             told = f"is in use by another run ({_told(path)})"
             raise OutputError(f"{path} {told}; wait for it, stop it, or give another folder.") from None
         return lease
-    raise AssertionError
 
 
 def _sweep(path: Path) -> None:
