@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from videoalign.cli.main import main
-from videoalign.contracts.output import fingerprint
+from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, fingerprint
 from videoalign.contracts.records import DatasetInfo, Prompt
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import Dataset, prompt_id_of
@@ -85,6 +85,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataset
 
 
+mark = shutil.ignore_patterns(HOLDER_FILE, LOCK_FILE)
+"""Of a run that is there: a process that was killed is not."""
+
+
 class Snapshots:
     """A progress that copies the output folder at some counts: what a process that is killed there leaves behind."""
 
@@ -93,10 +97,12 @@ class Snapshots:
 
     @contextmanager
     def __call__(self, name: str, total: int) -> Iterator[Callable[[], None]]:
-        def advance() -> None:
-            self.counts[name] = self.counts.get(name, 0) + 1
-            if (name, self.counts[name]) in self.at:
-                shutil.copytree(self.out, self.at[name, self.counts[name]])
+        def advance(num: int = 1, **told: float) -> None:
+            before = self.counts.get(name, 0)
+            self.counts[name] = before + num
+            for count in range(before + 1, before + num + 1):
+                if (name, count) in self.at:
+                    shutil.copytree(self.out, self.at[name, count], ignore=mark)
 
         yield advance
 
