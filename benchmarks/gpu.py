@@ -18,14 +18,13 @@ from typing import Any
 import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from videoalign.flow.condition import Condition
 from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_adapter
+from videoalign.training.cost import StepCost, cost_of_objective
 from videoalign.training.loop import FitConfig, fit
-from videoalign.training.objective import Objective
 from videoalign.training.objectives.dpo import DpoObjective
-from videoalign.training.objectives.flow import PairExample, PairReference, TimeSettings, collate_pairs
+from videoalign.training.objectives.flow import FlowObjective, PairExample, PairReference, TimeSettings, collate_pairs
 from videoalign.training.objectives.sft import SftObjective
 
 NUM_TRAIN_TIMESTEPS = 1000
@@ -127,11 +126,18 @@ class Bench:
         out = self.transformer(x_t.to(dtype), t * NUM_TRAIN_TIMESTEPS, text.to(dtype), return_dict=False)[0]
         return out.float()
 
-    def objective(self, method: str) -> Objective:
+    def objective(self, method: str) -> FlowObjective:
         if method == "sft":
             return SftObjective(self.velocity, self.parameters, TimeSettings())
         reference = lambda: as_reference(self.transformer)  # noqa: E731
         return DpoObjective(self.velocity, self.parameters, TimeSettings(), reference, beta=500.0)
+
+    def cost(self, method: str) -> StepCost:
+        """What a step takes, told from shapes."""
+        pairs = examples(self.shape, 1)
+        batch = collate_pairs(with_reference(pairs) if method == "dpo cached" else pairs)
+        config = FitConfig(batch_size=1, dtype="bfloat16")
+        return cost_of_objective(self.objective(method), batch, config, self.transformer.parameters())
 
     def steps(
         self, method: str, num_steps: int, on_step: Callable[[dict[str, float]], None] | None = None
@@ -158,29 +164,8 @@ class Bench:
         return [row["seconds"] for row in rows]
 
 
-def operations(shape: Shape, rank: int) -> dict[str, int]:
-    """Operations of a step by method, recomputation included, counted on the meta device, which holds no memory."""
-    transformer = random_transformer(shape, torch.device("meta"), torch.bfloat16)
-    add_lora(transformer.train(), LoraSettings(rank=rank, alpha=2 * rank), seed=0)
-    clip, text, t = (
-        torch.zeros(1, *size, device="meta", dtype=torch.bfloat16) for size in (shape.latents, shape.text, ())
-    )
-    counts = {}
-    for name, gradients in (("forward", False), ("training", True)):
-        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(gradients):
-            out = transformer(clip, t, text, return_dict=False)[0]
-            if gradients:
-                out.float().square().mean().backward()
-        counts[name] = int(counter.get_total_flops())
-    return {
-        "sft": counts["training"],
-        "dpo cached": 2 * counts["training"],
-        "dpo live": 2 * counts["training"] + 2 * counts["forward"],
-    }
-
-
-def measure(bench: Bench, method: str, *, num_steps: int, rate: float, operations: int) -> dict[str, Any]:
-    """Median seconds of a step, peak memory and share of the measured matrix rate."""
+def measure(bench: Bench, method: str, cost: StepCost, *, num_steps: int, rate: float) -> dict[str, Any]:
+    """Median seconds of a step, peak memory, measured and told from shapes, and share of the measured matrix rate."""
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = sorted(bench.steps(method, num_steps)[1:])
@@ -190,8 +175,9 @@ def measure(bench: Bench, method: str, *, num_steps: int, rate: float, operation
         "seconds_per_step": middle,
         "steps": len(seconds),
         "peak_memory_gib": peak,
-        "operations_per_step": operations,
-        "share_of_matrix_rate": operations / middle / rate,
+        "told_memory_gib": cost.bytes / 2**30,
+        "operations_per_step": cost.operations,
+        "share_of_matrix_rate": cost.operations / middle / rate,
     }
 
 
@@ -212,15 +198,15 @@ def main() -> None:
     for shape in options.shapes.split(","):
         if time.perf_counter() - begin > options.seconds:
             break
-        counted = operations(SHAPES[shape], options.rank)
         bench = Bench(SHAPES[shape], device, options.rank)
         for method in options.methods.split(","):
             if time.perf_counter() - begin > options.seconds:
                 break
+            cost = bench.cost(method)
             for compiled in (False, True) if on_card and method == "sft" else (on_card,):
                 if compiled:
                     bench.transformer.compile_repeated_blocks()
-                found = measure(bench, method, num_steps=options.steps + 1, rate=rate, operations=counted[method])
+                found = measure(bench, method, cost, num_steps=options.steps + 1, rate=rate)
                 print(json.dumps({"shape": shape, "method": method, "compiled": compiled, **found}), flush=True)
         remove_adapter(bench.transformer)
         del bench

@@ -1,20 +1,22 @@
-"""Alignment and the latent reward in two processes, by the variables that torchrun and accelerate set."""
+"""Alignment and the latent reward in several processes, by the variables that torchrun and accelerate set."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
+import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 
 from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
+from videoalign.distributed import join
+from videoalign.errors import ConfigError
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generator.generate import GenerateConfig, generate
 from videoalign.training.checkpoint import RunLog
@@ -28,6 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("together")
     generator = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, name="tiny")
     generator.save_pretrained(root / "model")
+    experts = TINY_SIZES.model_copy(update={"boundary": 0.7})
+    small_wan_generator(TEXTS, experts, settings=TINY_SETTINGS, name="tiny").save_pretrained(root / "experts")
     dataset = generate(generator, TEXTS, root / "data", GenerateConfig(per_prompt=4, num_steps=1, keep_latents=False))
     clips = [clip.clip_id for clip in dataset.clips()]
     prompts = [clip.prompt_id for clip in dataset.clips()]
@@ -47,37 +51,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def variables(rank: int, count: int, port: int) -> dict[str, str]:
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return {name: str(value) for name, value in told.items()}
+HERE = Path(__file__).parent
+launch = runpy.run_path(str(HERE / "launching.py"))["launch"]
 
 
-TOGETHER = "import json, sys; from videoalign.cli.main import main; sys.exit(sum(map(main, json.load(sys.stdin))))"
-
-
-def run_two(*commands: list[str]) -> str:
-    """Commands one after another in the same two processes, for these take long to start; what they printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", TOGETHER],
-            env={**os.environ, **variables(rank, 2, port), "CUDA_VISIBLE_DEVICES": ""},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in started:
-        process.stdin.write(json.dumps(commands))
-        process.stdin.close()
-        process.stdin = None
-    told = [process.communicate(timeout=600) for process in started]
-    assert [process.returncode for process in started] == [0, 0], "".join(err[-2000:] for _, err in told)
-    return "".join(out for out, _ in told)
+def told_by(config: str) -> dict[str, str]:
+    """What ``accelerate launch`` tells processes of a file in examples/accelerate, by its own code."""
+    file = HERE.parents[1] / "examples" / "accelerate" / config
+    words = ["--config_file", str(file), "-m", "videoalign.cli.main", "align"]
+    args, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
+    found = prepare_multi_gpu_env(args)
+    return {name: value for name, value in found.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
 
 
 def run_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -85,6 +69,9 @@ def run_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(words) == 0
     return capsys.readouterr().out
 
+
+ALONE: dict[str, str] = {}
+"""What torchrun tells besides the number of processes."""
 
 FIT = ["fit.num_steps=4", "fit.learning_rate=3e-3", "fit.warmup_steps=1", "fit.save_every_steps=2"]
 
@@ -94,6 +81,21 @@ def align(folder: Path, draws: int) -> list[str]:
     return [*words, "lora.rank=4", "beta=50", f"reference_draws={draws}", "--out"]
 
 
+LONG = ["fit.num_steps=20", "fit.learning_rate=5e-4", "fit.warmup_steps=2", "beta=50", "ema=0.5"]
+
+
+def align_long(folder: Path, kind: str, *more: str) -> list[str]:
+    """Twenty steps of eight pairs: an adapter against the live reference, or all weights against the cached one."""
+    what = {"lora": ["lora.rank=4"], "full": ["train=full", "reference_draws=3"]}[kind]
+    words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p", *LONG]
+    return [*words, *what, *more, "--out"]
+
+
+def align_two_experts(folder: Path) -> list[str]:
+    words = ["align", "sft", str(folder / "data"), "--model", str(folder / "experts"), "--pairs", "p", "train=full"]
+    return [*words, "fit.num_steps=3", "fit.learning_rate=1e-3", "fit.warmup_steps=0", "--out"]
+
+
 def train_guide(folder: Path) -> list[str]:
     words = ["guide", "train", str(folder / "data"), "--model", str(folder / "model"), "--reward", "judge", *FIT]
     return [*words, "--out"]
@@ -101,9 +103,102 @@ def train_guide(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def told(folder: Path) -> str:
-    """What two processes printed that made ``two-0``, ``two-2`` and ``guide-two``."""
-    aligned = [[*align(folder, draws), str(folder / f"two-{draws}"), "fit.batch_size=2"] for draws in (0, 2)]
-    return run_two(*aligned, [*train_guide(folder), str(folder / "guide-two"), "fit.batch_size=1"])
+    """What two processes printed that made all that is named ``two``, ``copies`` and ``shared``."""
+    shared = told_by("fsdp2.yaml")
+    aligned = [(ALONE, [*align(folder, draws), str(folder / f"two-{draws}"), "fit.batch_size=2"]) for draws in (0, 2)]
+    guide = (ALONE, [*train_guide(folder), str(folder / "guide-two"), "fit.batch_size=1"])
+    copies = (told_by("ddp.yaml"), [*align_long(folder, "lora"), str(folder / "copies-lora"), "fit.batch_size=4"])
+    lora = (shared, [*align_long(folder, "lora"), str(folder / "shared-lora"), "fit.batch_size=4"])
+    half = ["fit.batch_size=4", "fit.num_steps=10"]
+    full = (shared, [*align_long(folder, "full"), str(folder / "shared-full"), *half])
+    experts = (shared, [*align_two_experts(folder), str(folder / "shared-experts"), "fit.batch_size=1"])
+    return launch(2, [*aligned, guide, copies, lora, full, experts], folder)
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, told: str) -> dict[str, Path]:
+    """The same in one process, where latents and reference errors are those that two have made."""
+    made = {kind: folder / f"alone-{kind}" for kind in ("lora", "full", "experts")}
+    for kind in ("lora", "full"):
+        assert main([*align_long(folder, kind), str(made[kind]), "fit.batch_size=8"]) == 0
+    assert main([*align_two_experts(folder), str(made["experts"]), "fit.batch_size=2"]) == 0
+    return made
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    files = [*out.glob("adapter_model.safetensors"), *out.glob("transformer*/diffusion_pytorch_model.safetensors")]
+    return {f"{file.parent.name}.{name}": value for file in sorted(files) for name, value in load_file(file).items()}
+
+
+def gap(one: Path, other: Path) -> float:
+    mine, wanted = ({n.partition(".")[2]: v for n, v in weights(out).items()} for out in (one, other))
+    assert mine.keys() == wanted.keys() and len(mine) > 10
+    return max(float((mine[name] - value).abs().max()) for name, value in wanted.items())
+
+
+@pytest.mark.parametrize("way", ["copies", "shared"])
+def test_two_processes_end_twenty_steps_of_an_adapter_as_one_does(
+    folder: Path, alone: dict[str, Path], way: str
+) -> None:
+    """With copies and with FSDP2; their times, noise and live reference are drawn at every step."""
+    out = folder / f"{way}-lora"
+    assert gap(out, alone["lora"]) < 1e-5
+    rows, wanted = (RunLog(place / "log.jsonl").rows() for place in (out, alone["lora"]))
+    for row, other in zip(rows, wanted, strict=True):
+        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_two_processes_saved_of_shared_weights_goes_on_in_one_and_in_four(
+    folder: Path, alone: dict[str, Path], tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(folder / "shared-full", folder / f"on-{count}"))
+    words = [*align_long(folder, "full"), str(out), f"fit.batch_size={8 // count}"]
+    if count == 1:
+        assert main(words) == 0
+    else:
+        launch(count, [(told_by("fsdp2.yaml"), words)], tmp_path)
+    assert [row["step"] for row in RunLog(out / "log.jsonl").rows()] == list(range(1, 21))
+    assert gap(out, alone["full"]) < 1e-5
+    config = json.loads((out / "transformer" / "config.json").read_text())
+    assert config["_class_name"] == "WanTransformer3DModel"
+
+
+def test_two_experts_of_which_a_process_may_see_one_train_as_in_one_process(
+    folder: Path, alone: dict[str, Path]
+) -> None:
+    assert gap(folder / "shared-experts", alone["experts"]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "config", sorted(file.name for file in (HERE.parents[1] / "examples" / "accelerate").iterdir())
+)
+def test_files_for_accelerate_are_read_and_accepted(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in told_by(config).items():
+        monkeypatch.setenv(name, value)
+    assert join(may_share_weights=True).count == 1
+    if config == "fsdp2.yaml":
+        with pytest.raises(ConfigError, match="distributed_type: got FSDP, which 'align' alone can do"):
+            join()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "bf16", r"mixed_precision: accelerate says 'bf16'.* set fit.dtype=bfloat16"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "gradient_accumulation_steps: .* fit.accumulate_steps"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "distributed_type: got DEEPSPEED, which is not supported; wanted"),
+        ("FSDP_VERSION", "1", "fsdp_version: got 1; wanted 2"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "fsdp_activation_checkpointing: .* gradient_checkpointing=true"),
+    ],
+)
+def test_what_a_launcher_sets_and_would_not_take_effect_is_refused(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, told in (told_by("fsdp2.yaml") | {variable: value}).items():
+        monkeypatch.setenv(name, told)
+    with pytest.raises(ConfigError, match=message):
+        join(may_share_weights=True)
 
 
 @pytest.mark.parametrize("draws", [0, 2])

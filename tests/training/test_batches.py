@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from videoalign.distributed import Processes
 from videoalign.training.batches import parts_of_step, read_ahead
 
 SHAPES = {0: (9, 32), 1: (5, 64), 2: (9, 32), 3: (9, 64), 4: (5, 64)}
@@ -17,7 +18,7 @@ ORDER = [2, 1, 4, 0, 3, 3, 1, 2]
 def test_examples_keep_their_places_however_a_step_is_cut_and_a_part_holds_one_shape(
     batch_size: int, count: int
 ) -> None:
-    parts = [parts_of_step(7, ORDER, batch_size, SHAPES.__getitem__, rank, count) for rank in range(count)]
+    parts = [parts_of_step(7, ORDER, batch_size, SHAPES.__getitem__, Processes(rank, count)) for rank in range(count)]
     placed = {place: index for some in parts for part in some for place, index in zip(part.places, part.indices)}  # noqa: B905
     assert [placed[place] for place in range(8)] == [1, 4, 1, 2, 0, 2, 3, 3]
     for some in parts:

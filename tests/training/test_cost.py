@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from videoalign.models.lora import LoraSettings, add_lora, as_reference
@@ -13,6 +14,14 @@ from videoalign.randomness import Draws
 from videoalign.training.cost import step_cost
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import PairExample, TimeSettings, collate_pairs
+
+
+def test_attention_counts_on_the_processor_too() -> None:
+    """Two products forwards and five backwards, of 2 x 3 heads, 8 x 8 places and 16 channels each."""
+    q = torch.nn.Parameter(torch.randn(2, 3, 8, 16))
+    told = step_cost(lambda: functional.scaled_dot_product_attention(q, q, q).sum(), [q], [q])
+    assert told.operations == 7 * 2 * (2 * 3 * 8 * 8 * 16)
+
 
 TEXTS = ["a red circle moves left", "a blue square moves right"]
 

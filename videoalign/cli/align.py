@@ -120,7 +120,7 @@ def align(
     dataset: Folder,
     model: Model,
     pairs: PairsName,
-    out: Annotated[Path, typer.Option("--out", metavar="A", help="Adapter folder to make.", parser=local_path)],
+    out: Annotated[Path, typer.Option("--out", metavar="A", help="Folder to make.", parser=local_path)],
     settings: Overrides = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -132,7 +132,7 @@ def align(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train an adapter on pairs; a run that stopped goes on where it was."""
+    """Train an adapter, or all weights, on pairs; a run that stopped goes on where it was."""
     from videoalign.data.dataset import Dataset
     from videoalign.distributed import join
     from videoalign.models.generators import load_generator
@@ -142,7 +142,8 @@ def align(
     options = load_config(method_config(method), config, settings)
     folder = Dataset.open(dataset)
     folder.pairs(pairs)
-    join()  # each of several processes takes its graphics card before it opens the model
+    join(may_share_weights=True)  # each of several processes takes its graphics card before it opens the model
+    dtype = "float32" if dtype == "auto" and options.train == "full" else dtype
     generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=options.of_model())
     if dry_run:
         _tell_dry_run(method, folder, generator, pairs, options, as_json=as_json)

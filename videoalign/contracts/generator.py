@@ -7,6 +7,7 @@ Everywhere t = 0 is data, t = 1 is noise, x_t = (1 - t) x_data + t x_noise and v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from videoalign.contracts.records import Asked
@@ -213,6 +214,11 @@ class Generator(Protocol):
         ...
 
     @property
+    def folder(self) -> Path | None:
+        """Where its files are; None where it was not opened from any."""
+        ...
+
+    @property
     def codec(self) -> Codec:
         """Pixels and latents."""
         ...
@@ -268,6 +274,19 @@ class Generator(Protocol):
         """What is on the graphics card: all (``none``), the part that runs (``model``), the layer (``sequential``)."""
         ...
 
-    def free(self, *parts: Part) -> None:
-        """Lets go of the weights of these parts, which are read again when they are used, where that can be done."""
+    def free(self, *parts: Part, changed: bool = False) -> None:
+        """Lets go of the weights of these parts, which are read again when they are used, where that can be done.
+
+        Weights that were changed are kept; with ``changed`` they too are let go of, and are as they were opened again.
+        """
+        ...
+
+    def save_pretrained(
+        self, folder: str | Path, *, transformers: Mapping[str, Mapping[str, Tensor]] | None = None
+    ) -> None:
+        """Writes a folder that diffusers opens; ``transformers`` are weights, by name, in place of the network's own.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
         ...

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,6 +72,27 @@ def whole_folder(path: str | Path, *, said: Said = said_in) -> Iterator[Path]:
                 os.replace(aside, path)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def files_of_folder(folder: str | Path, *, last: str) -> Iterator[Path]:
+    """A folder to fill, whose files and folders move into ``folder``, beside others there, when the block ends well.
+
+    The file ``last`` is what makes the others count: an old one is removed before anything moves, and the new one moves
+    after all others.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    folder = Path(folder)
+    with plain_errors(folder), tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as made:
+        aside = Path(made)
+        yield aside
+        (folder / last).unlink(missing_ok=True)
+        for part in sorted(aside.iterdir(), key=lambda part: part.name == last):
+            if (folder / part.name).is_dir():
+                shutil.rmtree(folder / part.name)
+            os.replace(part, folder / part.name)
 
 
 def require_nothing_said(path: Path, said: Said = said_in) -> None:

@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, PeftConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from videoalign.config import Config
 from videoalign.errors import ConfigError, ModelError
@@ -21,6 +21,8 @@ from videoalign.models.generators.families import FAMILIES, family_of_transforme
 from videoalign.randomness import fold_in
 
 ADAPTER = "default"
+SIDES = "lora_A", "lora_B"
+"""What peft calls the factors of an update, the first and the second."""
 REFERENCE = "reference"
 """Name of the frozen copy that an adapter which another one was started from leaves; see `add_lora`."""
 
@@ -117,20 +119,16 @@ def as_reference(transformer: nn.Module) -> Iterator[None]:
         for layer in _layers(transformer).values()
         if not layer.disable_adapters and REFERENCE not in layer.active_adapters
     ]
-    trainable = [value for value in adapter_parameters(transformer).values() if value.requires_grad]
     try:
         for layer in layers:
             if REFERENCE in layer.lora_A:
-                layer.set_adapter(REFERENCE, inference_mode=True)
+                layer._active_adapter = [REFERENCE]
             else:
-                layer.enable_adapters(False)
+                layer._disable_adapters = True
         yield
-    finally:
+    finally:  # peft's own switches also freeze, which a sharded parameter takes over for good
         for layer in layers:
-            layer.enable_adapters(True)
-            layer.set_adapter(ADAPTER, inference_mode=True)
-        for value in trainable:
-            value.requires_grad_(True)
+            layer._disable_adapters, layer._active_adapter = False, [ADAPTER]
 
 
 def remove_adapter(transformer: nn.Module) -> None:
@@ -152,22 +150,27 @@ def merge_adapter(transformer: nn.Module) -> None:
     remove_adapter(transformer)
 
 
-def save_adapter(transformer: nn.Module, folder: str | Path, base: Mapping[str, str]) -> None:
+def save_adapter(
+    transformer: nn.Module, folder: str | Path, base: Mapping[str, str], *, state: Mapping[str, Tensor] | None = None
+) -> None:
     """Writes the adapter into ``folder`` with the identity of its base; see `adapter_files.write_adapter`.
 
     Args:
         transformer: carries the adapter.
         folder: made when absent; other files in it stay.
         base: `Generator.identity()`.
+        state: values for `adapter_parameters`, as where each process holds a part of them; by default their own.
 
     Raises:
         OutputError: the place cannot be written.
     """
     config: PeftConfig = vars(transformer)["peft_config"][ADAPTER]
     layers = {name: layer for name, layer in _layers(transformer).items() if ADAPTER in layer.lora_A}
+    tensors = adapter_parameters(transformer) if state is None else state
+    down, up = ({name: tensors[f"{name}.{side}.{ADAPTER}.weight"].detach() for name in layers} for side in SIDES)
     adapter = Adapter(
-        down={name: layer.lora_A[ADAPTER].weight.detach() for name, layer in layers.items()},
-        up={name: layer.lora_B[ADAPTER].weight.detach() for name, layer in layers.items()},
+        down=down,
+        up=up,
         scale={name: float(layer.scaling[ADAPTER]) for name, layer in layers.items()},
     )
     write_adapter(folder, adapter, config.to_dict(), base)

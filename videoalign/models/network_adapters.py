@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from videoalign.contracts.generator import VelocityNet
 from videoalign.errors import ModelError, VideoAlignError
@@ -91,17 +91,30 @@ def merge_adapters(network: VelocityNet) -> None:
         merge_adapter(transformer)
 
 
-def save_adapters(network: VelocityNet, folder: str | Path, base: Mapping[str, str]) -> None:
+def save_adapters(
+    network: VelocityNet,
+    folder: str | Path,
+    base: Mapping[str, str],
+    *,
+    state: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> None:
     """Writes the adapter of each transformer into its folder; see `lora.save_adapter`.
 
     Stock diffusers reads the first from ``folder`` and the second, with ``load_into_transformer_2=True``, from the
     folder in it.
 
+    Args:
+        network: carries the adapters.
+        folder: see there.
+        base: see there.
+        state: by transformer, see there.
+
     Raises:
         OutputError: the place cannot be written.
     """
     for part, place in _places(network, folder).items():
-        save_adapter(network.transformers[part], place, base)
+        values = None if state is None else state[part]
+        save_adapter(network.transformers[part], place, base, state=values)
 
 
 def load_adapters(

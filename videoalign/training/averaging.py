@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videoalign.distributed.sharding import as_part_of
 from videoalign.randomness import Draws
 from videoalign.training.objective import Loss, require_names
 from videoalign.training.objectives.flow import FlowObjective
@@ -62,7 +63,7 @@ class Averaged:
         require_names(state, self.state_dict())
         self.inner.load_state_dict({name: value for name, value in state.items() if not name.startswith(AVERAGE)})
         for name, value in self.mean.items():
-            value.copy_(state[AVERAGE + name])
+            value.copy_(as_part_of(state[AVERAGE + name], value))
 
     @contextmanager
     def at_mean(self) -> Iterator[None]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
+from videoalign.distributed import ALONE, Processes
 from videoalign.training.order import by_shape
 
 Item = TypeVar("Item")
@@ -26,31 +28,38 @@ class Part:
     """Of the examples at these places."""
     is_last: bool
     """Of this process's parts of the step."""
+    weight: float = 1.0
+    """What it counts: 0 where it is there for its passes alone."""
 
 
 def parts_of_step(
-    step: int, order: Sequence[int], batch_size: int, shape_of: Callable[[int], Any], rank: int = 0, count: int = 1
+    step: int, order: Sequence[int], batch_size: int, shape_of: Callable[[int], Any], processes: Processes = ALONE
 ) -> list[Part]:
     """The batches of a process, those that hold several shapes in as many parts.
 
     Places are dealt in the order of the shapes, whatever the batches and processes are; examples of one shape keep
-    theirs.
+    theirs. Processes that share weights take as many passes as each other, so one with fewer parts repeats its last,
+    which then counts nothing.
 
     Args:
         step: its number.
         order: indices of all examples of the step.
         batch_size: examples of a batch.
         shape_of: see `training.loop.fit`.
-        rank: of the process.
-        count: of processes.
+        processes: this one and how many there are.
     """
     order = sorted(order, key=shape_of)
-    begins = range(batch_size * rank, len(order), batch_size * count)
+    begins = range(0, len(order), batch_size)
     batches = [range(begin, min(begin + batch_size, len(order))) for begin in begins]
-    alike = [part for places in batches for part in by_shape(places, [shape_of(order[place]) for place in places])]
+    shapes = [shape_of(index) for index in order]
+    alike = [by_shape(places, [shapes[place] for place in places]) for places in batches]
+    by_process = [list(chain(*alike[rank :: processes.count])) for rank in range(processes.count)]
+    own = by_process[processes.rank]
+    num = max(map(len, by_process)) if processes.shares_weights else len(own)
+    again = (own or by_process[0])[-1:]
     return [
-        Part(step, places, [order[place] for place in places], number == len(alike))
-        for number, places in enumerate(alike, start=1)
+        Part(step, places, [order[place] for place in places], number == num, float(number <= len(own)))
+        for number, places in enumerate([*own, *again * (num - len(own))], start=1)
     ]
 
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from videoalign.contracts.output import whole_file
+from videoalign.distributed import ALONE, Processes
+from videoalign.distributed.sharding import whole_state
 
 
 class Callback(Protocol):
@@ -35,20 +37,33 @@ class KeepBest:
         file: a ``.safetensors`` file; its header holds the step and the number.
         metric: name in the row, as in ``val/accuracy``; steps without it are passed over.
         higher: True when a higher number is better.
+        processes: that train together; where they share weights, all call it.
     """
 
-    def __init__(self, objective: _Trained, file: str | Path, metric: str, *, higher: bool = True) -> None:
+    def __init__(
+        self,
+        objective: _Trained,
+        file: str | Path,
+        metric: str,
+        *,
+        higher: bool = True,
+        processes: Processes = ALONE,
+    ) -> None:
         self.objective, self.file, self.metric, self.sign = objective, Path(file), metric, 1 if higher else -1
+        self.processes = processes
 
     def after_step(self, step: int, row: Mapping[str, float]) -> None:
         if self.metric not in row:
             return
-        best = self.best()
-        if best is None or step <= best["step"] or self.sign * (row[self.metric] - best["value"]) > 0:
+        best = self.best() if self.processes.is_first else None
+        is_better = best is None or step <= best["step"] or self.sign * (row[self.metric] - best["value"]) > 0
+        if not self.processes.gather(is_better)[0]:
+            return
+        state = whole_state(self.objective.state_dict(), self.processes)
+        if self.processes.is_first:
             header = {"best": json.dumps({"step": step, "value": row[self.metric]})}
-            state = {name: value.detach().cpu().contiguous() for name, value in self.objective.state_dict().items()}
             with whole_file(self.file) as aside:
-                save_file(state, aside, metadata=header)
+                save_file({name: value.contiguous() for name, value in state.items()}, aside, metadata=header)
 
     def best(self) -> dict[str, float] | None:
         """``{"step", "value"}`` of the weights on disk; None before the first."""

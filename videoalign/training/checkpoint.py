@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from videoalign.contracts.output import plain_errors, whole_file, write_json
+from videoalign.distributed import ALONE, Processes
+from videoalign.distributed.sharding import whole_state
 from videoalign.errors import OutputError
 from videoalign.training.optimizers import flat_state, restore_state
 
@@ -34,10 +36,11 @@ class Checkpoint:
     Args:
         folder: holds one checkpoint; each save replaces the one before when it is complete.
         identity: a run with another one is refused.
+        processes: of the run. All save, and the first writes; the files are the same however many share the weights.
     """
 
-    def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], processes: Processes = ALONE) -> None:
+        self.folder, self.processes = Path(folder), processes
         self.identity = json.loads(json.dumps(identity))
 
     def save(
@@ -49,8 +52,12 @@ class Checkpoint:
             OutputError: the disk is full or the folder cannot be written; the checkpoint before stays.
         """
         files = self._files(step)
-        for file, tensors in zip(files, (objective.state_dict(), flat_state(optimizer)), strict=True):
-            _save_tensors(tensors, file)
+        for file, state in zip(files, (objective.state_dict(), flat_state(optimizer)), strict=True):
+            tensors = whole_state(state, self.processes)
+            if self.processes.is_first:
+                _save_tensors(tensors, file)
+        if not self.processes.is_first:
+            return
         write_json(self.folder / STATE, {"step": step, "pending": pending, "identity": self.identity})
         for old in set(self.folder.glob("*.safetensors")) - set(files):
             old.unlink()

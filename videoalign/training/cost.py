@@ -15,6 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 
+from videoalign.randomness import Draws
+from videoalign.training.loop import FitConfig, precision
+from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.training.objectives.flow import FlowObjective
+
 
 def _of_tensors(formula: Callable[..., int]) -> Callable[..., int]:
     """A formula of torch's own that takes tensors, marked so that the counter hands it these."""
@@ -39,7 +44,7 @@ class StepCost:
     weights_bytes: int
     """The network."""
     optimizer_bytes: int
-    """Gradients and two moments of what is trained."""
+    """Gradients and two moments of what is trained, and its running mean where one is kept."""
     activations_bytes: int
     """The most that is held at once besides."""
 
@@ -49,6 +54,32 @@ class StepCost:
         return self.weights_bytes + self.optimizer_bytes + self.activations_bytes
 
 
+def cost_of_objective(
+    objective: FlowObjective, batch: Any, fitting: FitConfig, network: Iterable[Tensor], *, averaged: bool = False
+) -> StepCost:
+    """`step_cost` of an objective of generators on one batch, as `training.loop.fit` trains it.
+
+    Args:
+        objective: what is trained.
+        batch: as the objective takes it, of ``fitting.batch_size`` examples.
+        fitting: size of a batch, precision and optimiser.
+        network: all weights.
+        averaged: whether a running mean of what is trained is kept.
+    """
+    draws = Draws(0, 0, range(fitting.batch_size), fitting.batch_size)
+    at = objective.drawn(batch, draws) if isinstance(objective, DpoObjective) else None
+
+    def loss() -> Tensor:
+        with precision(fitting.dtype, objective.device):
+            if isinstance(objective, DpoObjective) and at is not None:
+                return objective.loss_at(batch, *at).value.sum()
+            return objective.loss(batch, draws).value.sum()
+
+    bytes_of_moment = 1 if fitting.optimizer == "adamw8bit" else 4
+    trained = objective.parameters.values()
+    return step_cost(loss, trained, network, bytes_of_moment=bytes_of_moment, averaged=averaged)
+
+
 def step_cost(
     loss: Callable[[], Tensor],
     trained: Iterable[nn.Parameter],
@@ -56,6 +87,7 @@ def step_cost(
     *,
     bytes_of_moment: int = 4,
     mode: FakeTensorMode | None = None,
+    averaged: bool = False,
 ) -> StepCost:
     """Runs a step on tensors that have shapes and no numbers.
 
@@ -65,6 +97,7 @@ def step_cost(
         network: all weights.
         bytes_of_moment: of one number of an optimiser's moment: 4, or 1 for 8 bits.
         mode: that the network was made in, where its weights have no numbers either.
+        averaged: see `cost_of_objective`.
     """
     trained, network = list(trained), list(network)
     counter, held = FlopCounterMode(display=False, custom_mapping=ON_CPU), _Held()
@@ -75,7 +108,7 @@ def step_cost(
     return StepCost(
         operations=int(counter.get_total_flops()),
         weights_bytes=sum({value.untyped_storage()._cdata: _size(value) for value in network}.values()),
-        optimizer_bytes=sum(map(_size, trained)) + 2 * bytes_of_moment * numbers,
+        optimizer_bytes=(1 + averaged) * sum(map(_size, trained)) + 2 * bytes_of_moment * numbers,
         activations_bytes=held.most,
     )
 

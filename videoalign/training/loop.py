@@ -17,6 +17,7 @@ from torch import Tensor
 from videoalign.config import Config
 from videoalign.distributed import ALONE, Processes
 from videoalign.distributed.memory import is_out_of_memory
+from videoalign.distributed.sharding import whole
 from videoalign.errors import ConfigError, DataError, OutputError
 from videoalign.randomness import Draws, fold_in
 from videoalign.training.batches import Part, parts_of_step, read_ahead
@@ -128,6 +129,7 @@ def fit(
     *,
     on_step: Callable[[Row], None] | None = None,
     callbacks: Sequence[Callback] = (),
+    together: Sequence[Callback] = (),
     after_update: Callable[[Row], None] = lambda row: None,
     validate: Callable[[], Mapping[str, float]] | None = None,
     stop: Callable[[Sequence[Row]], bool] | None = None,
@@ -154,6 +156,7 @@ def fit(
         on_step: called with the row of every step done in this call, as for a progress bar.
         callbacks: see `training.callbacks`; called before the step's checkpoint, so that a run cut short between the
             two calls them again.
+        together: the same, but called in all processes, for what needs weights of which each may hold a part.
         after_update: called with the row of every step in all processes, before anything else; for what an objective
             changes of itself, which belongs into its state.
         validate: called every ``validate_every_steps`` and at the end, in all processes; its numbers join the row as
@@ -180,7 +183,7 @@ def fit(
     trainer = _Trainer(objective, config, name_of, processes)
     run = _Run(trainer, Path(out), len(examples))
     steps, size = range(run.first, config.num_steps), config.batch_size * config.accumulate_steps * processes.count
-    cut = partial(parts_of_step, batch_size=config.batch_size, rank=processes.rank, count=processes.count)
+    cut = partial(parts_of_step, batch_size=config.batch_size, processes=processes)
     parts = (part for step in steps for part in cut(step, order(step * size, size), shape_of=shape_of))
     ended = run.ends(stop)
     with read_ahead(lambda part: collate([examples[index] for index in part.indices]), parts) as batches:
@@ -192,9 +195,8 @@ def fit(
             after_update(row)
             if validate is not None and _due(step + 1, config.validate_every_steps, config.num_steps):
                 row |= _finite({f"val/{name}": float(value) for name, value in validate().items()})
-            if processes.is_first:
-                run.add(row, on_step, callbacks)
-            if any(name.startswith("val/") for name in row) and (ended := run.ends(stop)) and processes.is_first:
+            run.add(row, on_step, callbacks, together)
+            if any(name.startswith("val/") for name in row) and (ended := run.ends(stop)):
                 run.save(step + 1)
     processes.wait()
     return run.log.rows()
@@ -225,7 +227,7 @@ class _Run:
     def __init__(self, trainer: _Trainer, out: Path, num_examples: int) -> None:
         self.trainer, self.config = trainer, trainer.config
         identity = {**self.config.identity(trainer.processes), "num_examples": num_examples}
-        self.checkpoint = Checkpoint(out / "checkpoint", identity=identity)
+        self.checkpoint = Checkpoint(out / "checkpoint", identity=identity, processes=trainer.processes)
         self.log = RunLog(out / "log.jsonl")
         self.first, self.pending = self.checkpoint.restore(trainer.objective, trainer.optimizer)
         if self.first > self.config.num_steps:
@@ -234,17 +236,24 @@ class _Run:
         if trainer.processes.is_first:
             self.log.keep_until(self.first - len(self.pending))
 
-    def add(self, row: Row, on_step: Callable[[Row], None] | None, callbacks: Sequence[Callback]) -> None:
-        """Takes the row of the step just done."""
-        config, done = self.config, int(row["step"])
+    def add(
+        self,
+        row: Row,
+        on_step: Callable[[Row], None] | None,
+        callbacks: Sequence[Callback],
+        together: Sequence[Callback],
+    ) -> None:
+        """Takes the row of the step just done; called in all processes."""
+        config, done, is_first = self.config, int(row["step"]), self.trainer.processes.is_first
         self.pending.append(row)
         validated = any(name.startswith("val/") for name in row)
         if validated or _due(done, config.log_every_steps, config.num_steps):
-            self.log.append(mean_row(self.pending))
+            if is_first:
+                self.log.append(mean_row(self.pending))
             self.pending = []
-        if on_step is not None:
+        if on_step is not None and is_first:
             on_step(row)
-        for callback in callbacks:
+        for callback in [*callbacks, *together] if is_first else together:
             callback.after_step(done, row)
         if _due(done, config.save_every_steps, config.num_steps):
             self.save(done)
@@ -255,7 +264,7 @@ class _Run:
         return stop is not None and processes.gather(processes.is_first and stop(self.log.rows()))[0]
 
     def save(self, done: int) -> None:
-        """Writes the checkpoint after so many steps."""
+        """Writes the checkpoint after so many steps; called in all processes."""
         self.checkpoint.save(self.trainer.objective, self.trainer.optimizer, done, self.pending)
 
 
@@ -283,7 +292,7 @@ class _Trainer:
         if weight:
             for gradient in (parameter.grad for parameter in self.parameters if parameter.grad is not None):
                 gradient.div_(weight)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)))
         row = {"loss": 0.0, **means(parts), "step": step + 1}
         if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
             raise self._not_finite(step, row["loss"], norm)
@@ -301,9 +310,10 @@ class _Trainer:
             own_randomness = _own_randomness(config.seed, part.step, part.places[0], device)
             with own_randomness, precision(config.dtype, device):
                 loss = self.objective.loss(batch, draws)
-            (loss.weight * loss.value).sum().backward()
-            sums.append(loss.sums())
-            self.losses.append((part.indices, loss.value.detach()))
+            (part.weight * loss.weight * loss.value).sum().backward()
+            if part.weight:
+                sums.append(loss.sums())
+                self.losses.append((part.indices, loss.value.detach()))
             if part.is_last:
                 break
         return [(names, table.tolist()) for names, table in sums]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from videoalign.distributed.sharding import as_part_of
 from videoalign.errors import ConfigError
 
 OptimizerName = Literal["adamw", "adamw8bit"]
@@ -40,12 +41,15 @@ def flat_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def restore_state(optimizer: torch.optim.Optimizer, flat: dict[str, torch.Tensor]) -> None:
-    """Puts back what `flat_state` gave."""
+    """Puts back what `flat_state` gave, all of it, into an optimiser that may keep a part of it in each process."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in flat.items():
         index, name = key.split(".", 1)
         whole = value.ndim == 0 and value.dtype == torch.int64
-        state.setdefault(int(index), {})[name] = int(value) if whole else value
+        like = parameters[int(index)]
+        here = as_part_of(value, like) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[name] = int(value) if whole else here
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

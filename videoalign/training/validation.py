@@ -43,10 +43,11 @@ def measure(
     seed, num = fold_in(config.seed, "validation").initial_seed(), DRAWS * len(examples)
     device = next(iter(objective.parameter_groups()[0]["params"])).device
     parts, order = [], [place % len(examples) for place in range(num)]
-    for part in parts_of_step(0, order, config.batch_size, shape_of, processes.rank, processes.count):
+    for part in parts_of_step(0, order, config.batch_size, shape_of, processes):
         batch = collate([examples[index] for index in part.indices])
         with precision(config.dtype, device):
             names, table = objective.loss(batch, Draws(seed, 0, part.places, num)).sums()
-        parts.append((names, table.tolist()))
+        if part.weight:
+            parts.append((names, table.tolist()))
     every = [part for each in processes.gather(parts) for part in each]
     return {name: value for name, value in means(every).items() if "/t" not in name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -12,17 +13,20 @@ from typing import Any, Self
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from videoalign.contracts.generator import Part, VelocityNet
-from videoalign.contracts.output import fingerprint, whole_folder
+from videoalign.contracts.output import fingerprint, whole_folder, write_json
 from videoalign.contracts.video import Video
 from videoalign.errors import ModelError
 from videoalign.models.digest import adapter_digest, moved
 from videoalign.models.generators.families import family_of
 from videoalign.models.generators.opening import open_pipeline, quiet, resolve_place
 from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings
-from videoalign.models.generators.weights import check_offload, placed, weights_of
+from videoalign.models.generators.weights import check_offload, weights_of
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
+"""What diffusers calls the files of a part."""
 
 CODECS = ("vae", "audio_vae")
 TRANSFORMERS = ("transformer", "transformer_2")
@@ -96,6 +100,11 @@ class PipelineGenerator:
         return generator
 
     @property
+    def folder(self) -> Path | None:
+        """Where its files are; None of a pipeline that was given whole."""
+        return None if weights_of(self.pipeline) is None else Path(self.pipeline.name_or_path)
+
+    @property
     def network(self) -> VelocityNet:
         """Velocities, with its weights; the same object for as long as they are open."""
         weights = weights_of(self.pipeline)
@@ -123,13 +132,18 @@ class PipelineGenerator:
         weights = weights_of(self.pipeline)
         return "none" if weights is None else weights.offload
 
-    def free(self, *parts: Part) -> None:
-        """Lets go of the weights of these parts until they are used again; those that were changed are kept."""
+    def free(self, *parts: Part, changed: bool = False) -> None:
+        """Lets go of the weights of these parts until they are used again; those that were changed are kept.
+
+        With ``changed`` these are let go of as well, so that they are again as their files have them; a pipeline that
+        was given whole has none, and stays as it is.
+        """
         weights = weights_of(self.pipeline)
         if weights is not None:
             named = {"codec": CODECS, "network": TRANSFORMERS}
             others = [name for name in self.family.weighed if name not in (*CODECS, *TRANSFORMERS)]
-            weights.close(self.pipeline, [name for part in parts for name in named.get(part, others)])
+            names = [name for part in parts for name in named.get(part, others)]
+            weights.close(self.pipeline, names, changed=changed)
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
         """The same model with other settings of `SamplingSettings`; what is None stays as it is.
@@ -152,14 +166,30 @@ class PipelineGenerator:
         on = {name: adapter_digest(module) for name, module in self.outline.transformers.items()}
         return {**self.identity(), **{f"adapter of {name}": value for name, value in on.items() if value is not None}}
 
-    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
-        """Writes a folder that `from_pretrained` reads; ``half`` stores the weights in float16.
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        half: bool = False,
+        transformers: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> None:
+        """Writes a folder that `from_pretrained` reads, and ``DiffusionPipeline.from_pretrained`` of diffusers.
+
+        Parts whose weights were not read are copied from their files.
+
+        Args:
+            folder: replaced when it is there.
+            half: store the weights in float16.
+            transformers: weights of transformers by their names in the pipeline, to be stored in place of their own.
 
         Raises:
             OutputError: the place cannot be written.
         """
-        with whole_folder(folder) as aside, quiet(), placed(self.pipeline):
-            self.pipeline.save_pretrained(aside)
+        with whole_folder(folder) as aside, quiet():
+            for name, part in self.pipeline.components.items():
+                given = (transformers or {}).get(name)
+                self._save_part(name, part, aside / name, given)
+            self.pipeline.save_config(aside)
             (aside / SETTINGS_FILE).write_text(self.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
             for file in sorted(aside.rglob("*.json")):  # the folder of an earlier load says nothing to others
                 values = json.loads(file.read_text(encoding="utf-8"))
@@ -169,6 +199,21 @@ class PipelineGenerator:
                 save_file(
                     {key: value.half() for key, value in load_file(file).items()}, file, metadata={"format": "pt"}
                 )
+
+    def _save_part(self, name: str, part: Any, folder: Path, given: Mapping[str, Tensor] | None) -> None:
+        """A component of the pipeline; ``given`` are other weights for it."""
+        weights = weights_of(self.pipeline)
+        files = None if weights is None or given is not None else weights.folder_of(self.pipeline, name)
+        if files is not None:
+            shutil.copytree(files, folder)
+        elif given is not None:
+            part.save_config(folder)
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            class_name = self.pipeline.config[name][1]  # a sharded module has a class of its own
+            write_json(folder / CONFIG_FILE, {**config, "_class_name": class_name})
+            save_file(dict(given), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        elif part is not None:
+            part.save_pretrained(folder)
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the model."""

@@ -16,6 +16,7 @@ import torch
 from diffusers import WanPipeline
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from videoalign.contracts.output import fingerprint
 from videoalign.flow.condition import Condition
@@ -139,11 +140,13 @@ class WanNetwork(nn.Module):
             return predict(self.transformer, x_t, t, condition, self.constants).float()
         is_high = t >= self.boundary
         sides = ((self.transformer, is_high.nonzero()[:, 0]), (self.transformer_2, (~is_high).nonzero()[:, 0]))
-        made = [
-            (rows, predict(part, x_t[rows], t[rows], condition.rows(rows), self.constants).float())
-            for part, rows in sides
-            if len(rows)
-        ]
+        made = []
+        for part, rows in sides:
+            # Processes that share weights run both, so one that has no rows for a part runs it on the first, unseen.
+            some = rows.new_zeros(1) if not len(rows) and isinstance(part, FSDPModule) else rows
+            if len(some):
+                predicted = predict(part, x_t[some], t[some], condition.rows(some), self.constants).float()
+                made.append((rows, predicted[: len(rows)]))
         order = torch.cat([rows for rows, _ in made]).argsort()
         return torch.cat([predicted for _, predicted in made])[order]
 

@@ -116,14 +116,14 @@ class Weights:
             found.append(getattr(pipeline, name))
         return found
 
-    def close(self, pipeline: Any, names: Iterable[str]) -> None:
-        """Lets go of the weights of these parts, but for those that are no longer as their files have them."""
+    def close(self, pipeline: Any, names: Iterable[str], *, changed: bool = False) -> None:
+        """Lets go of the weights of these parts; only if ``changed`` of those that are not as their files have them."""
         closed = [
             name
             for name in names
             if name in self.sources
             and getattr(pipeline, name) is not self.outlines[name]
-            and is_as_noted(getattr(pipeline, name))
+            and (changed or is_as_noted(getattr(pipeline, name)))
         ]
         for name in closed:
             setattr(pipeline, name, self.outlines[name])
@@ -131,6 +131,11 @@ class Weights:
             gc.collect()  # modules refer to themselves
         if closed and self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def folder_of(self, pipeline: Any, name: str) -> Path | None:
+        """Where the files of a part are that is closed, and so as they have it; None of any other."""
+        closed = name in self.sources and getattr(pipeline, name) is self.outlines[name]
+        return self.sources[name].fetch() if closed else None
 
     def opened(self, pipeline: Any) -> list[nn.Module]:
         """The parts that have their weights now."""

@@ -1,9 +1,9 @@
-"""Win-lose pairs to an adapter: SFT, Flow-RWR or Flow-DPO on one loop."""
+"""Win-lose pairs to an adapter or a model: SFT, Flow-RWR or Flow-DPO on one loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,18 +21,11 @@ from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import Teacher, prompt_hashes, read_lineage, teachers_of, write_lineage
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
+from videoalign.distributed.sharding import shard, whole_state
 from videoalign.distributed.trackers import tracking
-from videoalign.errors import ConfigError, DataError, ModelError
-from videoalign.models.adapter_files import Adapter, adapter_file_digest
+from videoalign.errors import ConfigError, DataError
+from videoalign.models.adapter_files import adapter_file_digest
 from videoalign.models.generators.settings import ModelSettings
-from videoalign.models.network_adapters import (
-    add_adapters,
-    carries_adapter,
-    drop_adapters,
-    read_adapters,
-    save_adapters,
-)
-from videoalign.models.running import running_as
 from videoalign.recipes.generator.align_methods import (
     METHODS,
     AlignConfig,
@@ -43,8 +36,8 @@ from videoalign.recipes.generator.align_methods import (
     method_config,
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
-from videoalign.recipes.generator.model_card import write_model_card
 from videoalign.recipes.generator.pictures import asked_of
+from videoalign.recipes.generator.tuning import Tuning, by_transformer, parameters_of, ready_to_train, tuning_of
 from videoalign.recipes.generator.watch import BEST, MEASURE, SampleClips, watched_prompts
 from videoalign.training.alarms import Alarms
 from videoalign.training.averaging import Averaged
@@ -67,13 +60,14 @@ class AlignResult:
     """What an alignment leaves."""
 
     adapter: Path
-    """Folder for `models.lora.load_adapter` and ``videoalign sample --adapter``."""
+    """Folder for `models.lora.load_adapter` and ``videoalign sample --adapter``; of a full fine-tuning, for
+    `load_generator` and ``videoalign sample --model``."""
     history: list[Row]
     """Rows of ``log.jsonl``."""
     num_pairs: int
     """Pairs it was trained on."""
     teachers: tuple[Teacher, ...]
-    """What labelled them; with the hashes of their prompts it also stands in ``lineage.json`` beside the adapter."""
+    """What labelled them; with the hashes of their prompts it also stands in ``lineage.json`` beside what was made."""
 
 
 @held
@@ -91,18 +85,20 @@ def align(
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> AlignResult:
-    """Trains an adapter on the pairs of that name and writes it into ``out``; the generator is given back as it was.
+    """Trains an adapter, or all weights, on the pairs of that name and writes what it made into ``out``.
 
-    Latents that are missing are encoded first. A run that stopped goes on from its last checkpoint and ends with the
-    weights of the unbroken run, bit for bit; a finished one goes on where more steps are asked for. Processes that
-    ``accelerate launch`` or ``torchrun`` started train together, each on a GPU of its own where there is one.
+    The generator is given back as it was, but for a full fine-tuning of one that was not opened from files. Latents
+    that are missing are encoded first. A run that stopped goes on from its last checkpoint and ends with the weights of
+    the unbroken run, bit for bit; a finished one goes on where more steps are asked for. Processes that
+    ``accelerate launch`` or ``torchrun`` started train together, each on a GPU of its own where there is one; with FSDP
+    each holds a part of the weights.
 
     Args:
         method: ``sft``, ``rwr`` or ``dpo``.
         dataset: holds the pairs with their clips and prompts.
         generator: the base; carries no adapter.
         pairs: name of a table of pairs.
-        out: folder of the adapter, its checkpoint and its log.
+        out: folder of what is made, its checkpoint and its log.
         config: of the class that `METHODS` names for the method; its defaults when absent.
         fresh: start over where ``out`` holds a run of ours.
         progress: counts clips while encoding, then steps.
@@ -117,55 +113,75 @@ def align(
         ModelError: an adapter to start from that is none, or of another base.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
-    config, processes = checked(method, config), join()
+    config, processes = checked(method, config), join(may_share_weights=True)
+    require_shareable(config, processes)
     require_whole_layers(generator)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
     generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
     train, held_out = _split(dataset, pairs, rows, config)
-    start = starting_adapters(generator, config)
+    tuning = tuning_of(generator, config)
     if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
-    cache = processes.first_then_all(
-        lambda: encode(
-            dataset,
-            generator,
-            clips_of_pairs(dataset, rows),
-            config.encode,
-            together=[(pair.clip_win, pair.clip_lose) for pair in rows],
-            group="encode.",
-            progress=progress,
-        )
+    cache = processes.first_then_all(lambda: _encode(dataset, generator, rows, config, progress))
+    tuning.require_trainable()
+    identity, base = (
+        _identity(method, config, generator, train, cache, processes),
+        {**generator.identity(), **generator.origin},
     )
-    identity = _identity(method, config, generator, train, cache, processes)
     folder = claim_together(out, identity, processes, fresh=fresh)
-    run = _Run(method, METHODS[method], generator, config, cache, processes)
-    watched = asked_of(generator, dataset, watched_prompts(dataset.prompts(), config.watch.sample_prompts))
+    run = _Run(method, METHODS[method], generator, config, cache, processes, tuning)
     with (
-        new_adapters(generator, config, start) as parameters,
+        ready_to_train(tuning, generator, config) as parameters,
         tracking(config.watch.tracker if processes.is_first else "none", folder, identity) as trackers,
     ):
-        callbacks = [*callbacks, *trackers, Alarms(say)]
-        if config.watch.sample_every_steps:
-            callbacks.append(SampleClips(generator, watched, folder / "samples", config.watch.sample_every_steps))
-        history = run.fit(parameters, train, held_out, folder, progress, on_step=on_step, callbacks=callbacks)
+        hooks = {"on_step": on_step, "callbacks": [*callbacks, *trackers, Alarms(say)]}
+        together = _samples(dataset, generator, config, folder, processes)
+        history, state = run.fit(parameters, train, held_out, folder, progress, together, hooks)
+        lineage = method, dataset, generator, train, config, processes
+        teachers = processes.first_then_all(lambda: _write_lineage(folder, *lineage))
         if processes.is_first:
-            save_adapters(generator.network, folder, {**generator.identity(), **generator.origin})
-        teachers = processes.first_then_all(lambda: _write_lineage(folder, method, dataset, train, config, processes))
-    if processes.is_first:
-        write_model_card(folder)
+            tuning.save(folder, by_transformer(generator, state), base)
+        processes.wait()
+    if processes.shares_weights:
+        generator.free("network", changed=True)
     return AlignResult(adapter=folder, history=history, num_pairs=len(train), teachers=teachers)
 
 
+def _encode(
+    dataset: Dataset, generator: Generator, rows: list[WinLosePair], config: AlignConfig, progress: Progress
+) -> LatentCache:
+    """Latents and conditions of the pairs."""
+    together = [(pair.clip_win, pair.clip_lose) for pair in rows]
+    how: dict[str, Any] = {"together": together, "group": "encode.", "progress": progress}
+    return encode(dataset, generator, clips_of_pairs(dataset, rows), config.encode, **how)
+
+
+def _samples(
+    dataset: Dataset, generator: Generator, config: AlignConfig, folder: Path, processes: Processes
+) -> list[Callback]:
+    """What makes clips along the way, where the settings ask for that."""
+    every = config.watch.sample_every_steps
+    prompts = asked_of(generator, dataset, watched_prompts(dataset.prompts(), config.watch.sample_prompts))
+    return [SampleClips(generator, prompts, folder / "samples", every, processes)] if every else []
+
+
 def _write_lineage(
-    folder: Path, method: str, dataset: Dataset, rows: list[WinLosePair], config: AlignConfig, processes: Processes
+    folder: Path,
+    method: str,
+    dataset: Dataset,
+    generator: Generator,
+    rows: list[WinLosePair],
+    config: AlignConfig,
+    processes: Processes,
 ) -> tuple[Teacher, ...]:
-    """Everything that taught the adapter, what taught the one that it started from included; written down."""
-    before = None if config.start is None else read_lineage(config.start)
+    """Everything that taught what was made, what taught that which it started from included; written down."""
     teachers, prompts = teachers_of(rows), prompt_hashes(dataset, rows)
-    if before is not None:
-        teachers = tuple(dict.fromkeys((*teachers, *before.teachers)))
-        prompts = tuple(sorted({*prompts, *before.prompts}))
+    for start in (config.start, generator.folder):
+        before = None if start is None else read_lineage(start)
+        if before is not None:
+            teachers = tuple(dict.fromkeys((*teachers, *before.teachers)))
+            prompts = tuple(sorted({*prompts, *before.prompts}))
     if processes.is_first:
         write_lineage(folder, f"align {method}", teachers, prompts)
     return teachers
@@ -173,7 +189,7 @@ def _write_lineage(
 
 @dataclass(frozen=True)
 class _Run:
-    """What an alignment works with while the adapter is on."""
+    """What an alignment works with."""
 
     name: str
     method: Method
@@ -181,6 +197,7 @@ class _Run:
     config: Any
     cache: LatentCache
     processes: Processes
+    tuning: Tuning
 
     def fit(
         self,
@@ -189,38 +206,45 @@ class _Run:
         held_out: list[WinLosePair],
         folder: Path,
         progress: Progress,
-        *,
-        on_step: Callable[[Row], None] | None,
-        callbacks: Sequence[Callback],
-    ) -> list[Row]:
-        """Trains on some pairs and measures on others, where there are any; the rows of the log."""
-        objective = self.method.objective(self.generator, parameters, self.config)
+        together: Sequence[Callback],
+        hooks: Mapping[str, Any],
+    ) -> tuple[list[Row], dict[str, Tensor]]:
+        """Trains on some pairs and measures on others, where there are any.
+
+        Returns:
+            The rows of the log; and, in the first process, the values of what was trained, by name.
+        """
+        config, processes = self.config, self.processes
+        objective = self.method.objective(self.generator, parameters, config)
         training = self.training_set(train, objective, progress)
-        validation = self.method.training_set(self.cache, held_out, self.config, None) if held_out else None
-        averaged = Averaged(objective, self.config.ema) if self.config.ema else None
-        best = KeepBest(_Kept(objective, averaged), folder / BEST, MEASURE, higher=False)
-        with progress(f"align {self.name}", self.config.fit.num_steps) as advance:
+        validation = self.held_out_set(held_out, objective, progress) if held_out else None
+        shard(self.generator.network.transformers.values(), processes)
+        objective = self.method.objective(self.generator, parameters_of(self.generator, parameters), config)
+        averaged = Averaged(objective, config.ema) if config.ema else None
+        best = KeepBest(_Kept(objective, averaged), folder / BEST, MEASURE, higher=False, processes=processes)
+        with progress(f"align {self.name}", config.fit.num_steps) as advance:
             rows = fit(
                 averaged or objective,
                 training.examples,
                 training.collate,
-                self.config.fit,
+                config.fit,
                 folder,
-                on_step=count_steps(advance, on_step),
-                callbacks=[*callbacks, best] if self.config.watch.keep == "best" else callbacks,
+                on_step=count_steps(advance, hooks["on_step"]),
+                callbacks=hooks["callbacks"],
+                together=[*together, best] if config.watch.keep == "best" else together,
                 after_update=(averaged or objective).after_update,
                 validate=None if validation is None else partial(self.measure, objective, averaged, validation),
-                stop=self.config.watch.stop(),
-                memory_advice=memory_advice(self.config),
+                stop=config.watch.stop(),
+                memory_advice=memory_advice(config),
                 name_of=training.names.__getitem__,
                 shape_of=training.shapes.__getitem__,
-                processes=self.processes,
+                processes=processes,
             )
         if averaged is not None:
             objective.load_state_dict(averaged.mean)
-        if self.config.watch.keep == "best" and self.processes.is_first:
+        if config.watch.keep == "best":
             best.restore()
-        return rows
+        return rows, whole_state(objective.state_dict(), processes)
 
     def training_set(self, rows: list[WinLosePair], objective: FlowObjective, progress: Progress) -> TrainingSet:
         """The pairs, with the reference's errors on fixed draws where the settings ask for them.
@@ -232,7 +256,7 @@ class _Run:
         if not num_draws or not isinstance(objective, DpoObjective):
             return self.method.training_set(self.cache, rows, self.config, None)
         fitting = self.config.fit
-        with objective.reference():
+        with self.tuning.reference():
             references = encode_reference(
                 self.generator,
                 self.cache,
@@ -245,10 +269,10 @@ class _Run:
                 processes=self.processes,
                 progress=progress,
             )
-        training = self.method.training_set(self.cache, rows, self.config, references)
-        some = by_shape(range(len(rows)), training.shapes)[0][: fitting.batch_size]
-        with precision(fitting.dtype, self.generator.network.device):
-            drift = objective.reference_drift(training.collate([training.examples[index] for index in some]))
+            training = self.method.training_set(self.cache, rows, self.config, references)
+            some = by_shape(range(len(rows)), training.shapes)[0][: fitting.batch_size]
+            with precision(fitting.dtype, self.generator.network.device):
+                drift = objective.reference_drift(training.collate([training.examples[index] for index in some]))
         if drift > MOST_DRIFT:
             raise DataError(
                 f"reference errors in {self.cache.folder} are not those of this model here: they change margins by up "
@@ -256,6 +280,12 @@ class _Run:
                 "reference_draws=0."
             )
         return training
+
+    def held_out_set(self, rows: list[WinLosePair], objective: FlowObjective, progress: Progress) -> TrainingSet:
+        """The pairs that are measured, at the reference's own draws only where it cannot run beside the policy."""
+        if getattr(objective, "reference", None) is None:
+            return self.training_set(rows, objective, progress)
+        return self.method.training_set(self.cache, rows, self.config, None)
 
     def measure(self, objective: FlowObjective, averaged: Averaged | None, validation: TrainingSet) -> dict[str, float]:
         """The numbers of pairs that are not trained on, without dropout, at the weights' mean where there is one."""
@@ -271,19 +301,6 @@ class _Run:
             network.train(was_training)
 
 
-def starting_adapters(generator: Generator, config: AlignConfig) -> dict[str, Adapter] | None:
-    """The adapters that the settings start from, which must be of this generator, itself without one.
-
-    Also tried, before anything is made: that adapters of these settings go onto the network.
-    """
-    if carries_adapter(generator.outline):
-        raise ModelError("adapter: the generator carries one already; open it without, and give it as start=ADAPTER.")
-    start = None if config.start is None else read_adapters(generator.outline, config.start, generator.identity())
-    add_adapters(generator.outline, config.lora, start=start)
-    drop_adapters(generator.outline)
-    return start
-
-
 class _Kept:
     """What `KeepBest` keeps: the weights that are measured."""
 
@@ -293,23 +310,6 @@ class _Kept:
 
     def state_dict(self) -> Mapping[str, Tensor]:
         return self.objective.state_dict() if self.averaged is None else self.averaged.mean
-
-
-@contextmanager
-def new_adapters(
-    generator: Generator, config: AlignConfig, start: Mapping[str, Adapter] | None
-) -> Iterator[dict[str, nn.Parameter]]:
-    """Fresh adapters while the block runs; the network is bare and in evaluation mode again after it."""
-    network = generator.network
-    parameters = add_adapters(network, config.lora, seed=config.fit.seed, start=start, keep_start=keeps_start(config))
-    way = {"checkpointing": config.gradient_checkpointing, "compiled": config.compile}
-    try:
-        network.train(config.lora.dropout > 0)
-        with running_as(network.transformers.values(), **way):
-            yield parameters
-    finally:
-        drop_adapters(network)
-        network.train(False)
 
 
 def _split(
@@ -341,6 +341,18 @@ def checked(method: str, config: AlignConfig | None) -> AlignConfig:
     config = config or wanted()
     config.watch.check(config.fit)
     return config
+
+
+def require_shareable(config: AlignConfig, processes: Processes) -> None:
+    """Checks that a network of which each process holds a part can be trained so.
+
+    Raises:
+        ConfigError: a setting for which it cannot.
+    """
+    chosen = {"compile": config.compile, "fit.optimizer": config.fit.optimizer == "adamw8bit"}
+    found = [name for name, is_chosen in chosen.items() if is_chosen and processes.shares_weights]
+    if found:
+        raise ConfigError(f"{found[0]}: cannot be had together with FSDP; leave it out, or start with MULTI_GPU.")
 
 
 def _start_digest(config: AlignConfig) -> str:

@@ -48,6 +48,10 @@ class AlignConfig(ModelSettings):
     fit: FitConfig = FitConfig(num_steps=200, batch_size=16, learning_rate=1e-4, warmup_steps=10)
     """Length, batch and rate of the training. With validate_every_steps, pairs of ``val`` prompts are measured on and
     not trained on."""
+    train: Literal["lora", "full"] = "lora"
+    """What is trained: an adapter on the transformer, or ``full``, all of its weights. A full fine-tuning ends as a
+    model of its own, takes float32 weights, gradients and moments, 16 bytes a parameter, and, for Flow-DPO,
+    ``reference_draws``: there is no second copy to be the reference."""
     lora: LoraSettings = LoraSettings()
     """Size and place of the adapter."""
     start: LocalPath | None = None
@@ -77,6 +81,15 @@ class AlignConfig(ModelSettings):
         if weights is not None and not sum(weights) > 0:
             raise ConfigError(f"frame_weights: got {list(weights)}; wanted at least one above 0, or leave it out.")
         return weights
+
+    @model_validator(mode="after")
+    def _no_adapter_in_full(self) -> Self:
+        """A full fine-tuning has no adapter, of any size or start."""
+        for name, given in (("lora", self.lora != LoraSettings()), ("start", self.start is not None)):
+            if self.train == "full" and given:
+                way = "give as --model what is to be trained, and leave it out" if name == "start" else "leave it out"
+                raise ConfigError(f"{name}: got a value, but train=full trains no adapter; {way}, or set train=lora.")
+        return self
 
 
 class SftConfig(AlignConfig):
@@ -137,6 +150,12 @@ class DpoConfig(AlignConfig):
         """Settings of a choice that was not made are refused, and so is a choice without its setting."""
         if self.reference != "start" and self.start is None:
             raise ConfigError(f"reference: got {self.reference}, which takes effect with start=ADAPTER; leave it out.")
+        if self.train == "full" and not self.reference_draws:
+            raise ConfigError(
+                "reference_draws: got 0, but train=full keeps no second copy of the weights to be the reference; set "
+                "reference_draws=4, whose errors are made before the first step or with: videoalign encode ... "
+                "--reference-draws 4"
+            )
         for name, of, chosen, needed in (
             ("gradient_target", "beta=auto", self.beta == "auto", False),
             ("poly_alpha", "utility=poly", self.utility == "poly", True),
@@ -160,6 +179,8 @@ def memory_advice(config: AlignConfig) -> str:
     for name in ("gradient_checkpointing", "one_by_one"):
         if not getattr(config, name, True):
             return f"set {name}=true; the run goes on then"
+    if config.fit.dtype == "float32" and config.train == "full":
+        return "set fit.dtype=bfloat16, with another folder; it halves what a batch takes"
     if config.fit.dtype == "float32":
         return "set fit.dtype=bfloat16 and --dtype bfloat16, with another folder; they halve what a batch takes"
     return "set num_frames, height or width to half, with another folder; that halves what a batch takes"
@@ -210,7 +231,7 @@ def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoC
         generator.network,
         parameters,
         config.times,
-        lambda: reference_of(generator.network),
+        None if config.train == "full" else lambda: reference_of(generator.network),
         beta=AUTO_BETA if config.beta == "auto" else config.beta,
         gradient_target=(config.gradient_target or AUTO_TARGET) if config.beta == "auto" else None,
         schedule=config.schedule,

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import Asked
 from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
-from videoalign.randomness import Draws, fold_in
-from videoalign.recipes.generator.align import checked, new_adapters, starting_adapters
+from videoalign.randomness import fold_in
+from videoalign.recipes.generator.align import checked
 from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, DpoConfig, RwrConfig
 from videoalign.recipes.generator.pictures import asked_of
-from videoalign.training.cost import StepCost, step_cost
-from videoalign.training.loop import FitConfig, fit, precision
-from videoalign.training.objectives.dpo import DpoObjective
+from videoalign.recipes.generator.tuning import ready_to_train, tuning_of
+from videoalign.training.cost import StepCost, cost_of_objective
+from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objectives.flow import (
     ClipExample,
     FlowObjective,
@@ -82,15 +81,18 @@ def dry_run(
         raise DataError(f"pairs: prompt '{strangers[0]}' is not in {dataset.path}; make the pairs again.")
     first = [prompts[row.prompt_id] for row in rows[: config.fit.batch_size]]
     examples = _examples(generator, config, asked_of(generator, dataset, first))
-    start = starting_adapters(generator, config)
-    with new_adapters(generator, config, start) as parameters:
+    tuning = tuning_of(generator, config)
+    tuning.require_trainable()
+    with ready_to_train(tuning, generator, config) as parameters:
         objective = METHODS[method].objective(generator, parameters, config)
         collate = collate_clips if isinstance(config, RwrConfig) else collate_pairs
         batch = collate([examples[place % len(examples)] for place in range(config.fit.batch_size)])
         return DryRun(
             settings=config.model_dump(mode="json"),
             num_pairs=len(rows),
-            cost=_cost(objective, batch, generator, config.fit),
+            cost=cost_of_objective(
+                objective, batch, config.fit, generator.network.parameters(), averaged=config.ema > 0
+            ),
             seconds_per_step=_seconds(objective, examples, collate, config.fit),
         )
 
@@ -109,25 +111,9 @@ def _examples(generator: Generator, config: AlignConfig, prompts: Sequence[Asked
     return [replace(pair, reference=stored) for pair in pairs]
 
 
-def _cost(objective: FlowObjective, batch: Any, generator: Generator, fitting: FitConfig) -> StepCost:
-    size, network = fitting.batch_size, generator.network
-
-    draws = Draws(0, 0, range(size), size)
-    at = objective.drawn(batch, draws) if isinstance(objective, DpoObjective) else None
-
-    def loss() -> Tensor:
-        with precision(fitting.dtype, network.device):
-            if isinstance(objective, DpoObjective) and at is not None:
-                return objective.loss_at(batch, *at).value.sum()
-            return objective.loss(batch, draws).value.sum()
-
-    bytes_of_moment = 1 if fitting.optimizer == "adamw8bit" else 4
-    trained = objective.parameters.values()
-    return step_cost(loss, trained, network.parameters(), bytes_of_moment=bytes_of_moment)
-
-
 def _seconds(objective: FlowObjective, examples: list[Any], collate: Any, fitting: FitConfig) -> float:
-    short = fitting.model_copy(update={"num_steps": STEPS, "warmup_steps": 0, "validate_every_steps": 0})
+    off = {"warmup_steps": 0, "validate_every_steps": 0, "learning_rate": 0.0}  # so that no weight moves
+    short = fitting.model_copy(update={"num_steps": STEPS, **off})
     with tempfile.TemporaryDirectory() as folder:
         rows = fit(objective, examples, collate, short, folder, after_update=objective.after_update)
     return min(row["seconds"] for row in rows[1:])

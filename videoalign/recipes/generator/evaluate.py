@@ -65,8 +65,8 @@ def evaluate(
     Args:
         base: name, folder or hub id of a generator.
         candidate: the same, or ``MODEL:ADAPTER`` with the folder of an adapter behind the colon.
-        prompts: file of prompts, see `read_prompt_file`; none that an arm's adapter was trained on.
-        judge: ``oracle`` for the sprite world, or the folder of a VideoReward that taught neither adapter.
+        prompts: file of prompts, see `read_prompt_file`; none that an arm was trained on.
+        judge: ``oracle`` for the sprite world, or the folder of a VideoReward that taught neither arm.
         out: output folder; a run that stopped goes on there.
         config: how many clips and how.
         device: where generators and reward run; see `load_generator`.
@@ -112,11 +112,15 @@ def evaluate(
 def _independence(
     judge: RewardModel, prompts: Sequence[str], models: Sequence[str], config: EvaluateConfig
 ) -> Independence:
-    adapters = [adapter for _, adapter in map(split_model, models) if adapter]
+    parts = [split_model(model) for model in models]
+    lineages = {adapter: read_lineage(adapter) for _, adapter in parts if adapter}
+    for model, _ in parts:
+        if (trained := read_lineage(model)) is not None:
+            lineages[model] = trained
     return require_independence(
         judge,
         prompts,
-        {adapter: read_lineage(adapter) for adapter in adapters},
+        lineages,
         allow_teacher=config.allow_teacher_judge,
         allow_trained_prompts=config.allow_trained_prompts,
     )

@@ -28,7 +28,7 @@ from videoalign.models.adapter_files import adapter_file_digest
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.opening import resolve_place
 from videoalign.randomness import fold_in
-from videoalign.recipes.generator.align import align, starting_adapters
+from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.encode import require_whole_layers
 from videoalign.recipes.generator.evaluate import clip_table, compare_arms, make_and_judge, shown_rows
 from videoalign.recipes.generator.generate import clip_identity, generate, open_generator
@@ -36,6 +36,7 @@ from videoalign.recipes.generator.independence import require_independence
 from videoalign.recipes.generator.makers import Maker
 from videoalign.recipes.generator.model_card import write_model_card
 from videoalign.recipes.generator.rounds_settings import RoundsConfig
+from videoalign.recipes.generator.tuning import tuning_of
 from videoalign.recipes.judges import JUDGES, open_judge
 from videoalign.recipes.score import score_dataset
 from videoalign.training.checkpoint import RunLog
@@ -232,7 +233,7 @@ def _require_all(
     """Refuses, before anything is made, what would stop a round in its middle."""
     require_whole_layers(generator)
     generator.conditioner.check(texts)
-    starting_adapters(generator, config.of_training(1, config.start))
+    tuning_of(generator, config.of_training(1, config.start))
     combine((), teacher.dimensions, config.weights)
     teacher.normalise(np.zeros((0, len(teacher.dimensions))))
 

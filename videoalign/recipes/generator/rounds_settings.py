@@ -70,6 +70,8 @@ class RoundsConfig(ModelSettings):
             field = type(chosen).model_fields.get(name)
             if field is not None and getattr(chosen, name) != field.default:
                 raise ConfigError(f"{self.method}.{name}: set {name} itself, which all steps of a round share.")
+        if chosen.train == "full":
+            raise ConfigError(f"{self.method}.train: got full, but rounds go on with one adapter; leave it out.")
         if chosen.fit.validate_every_steps:
             raise ConfigError(
                 f"{self.method}.fit.validate_every_steps: a round makes clips of training prompts alone, so there are "

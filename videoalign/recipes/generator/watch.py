@@ -12,6 +12,7 @@ from videoalign.config import Config
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import plain_errors
 from videoalign.contracts.records import Asked, Prompt
+from videoalign.distributed import ALONE, Processes
 from videoalign.distributed.trackers import TrackerName
 from videoalign.errors import ConfigError
 from videoalign.training.alarms import out_of_patience
@@ -56,15 +57,20 @@ class WatchConfig(Config):
 
 
 class SampleClips:
-    """A callback that writes a clip of each of some prompts now and then: ``step-00000050/<n>.mp4``."""
+    """A callback that writes a clip of each of some prompts now and then: ``step-00000050/<n>.mp4``.
 
-    def __init__(self, generator: Generator, prompts: Sequence[Asked], folder: Path, every: int) -> None:
-        self.generator, self.folder, self.every = generator, folder, every
+    Processes that share weights all make them, and the first writes.
+    """
+
+    def __init__(
+        self, generator: Generator, prompts: Sequence[Asked], folder: Path, every: int, processes: Processes = ALONE
+    ) -> None:
+        self.generator, self.folder, self.every, self.processes = generator, folder, every, processes
         self.prompts = list(prompts)
 
     def after_step(self, step: int, row: Mapping[str, float]) -> None:
         """Samples where it is time; the network trains on as it was."""
-        if step % self.every:
+        if step % self.every or not (self.processes.is_first or self.processes.shares_weights):
             return
         network = self.generator.network
         was_training = network.training
@@ -74,6 +80,8 @@ class SampleClips:
             videos = self.generator.codec.decode(latents)
         finally:
             network.train(was_training)
+        if not self.processes.is_first:
+            return
         place = self.folder / f"step-{step:08d}"
         with plain_errors(place):
             place.mkdir(parents=True, exist_ok=True)

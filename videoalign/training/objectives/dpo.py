@@ -56,7 +56,7 @@ class DpoObjective(FlowObjective):
         parameters: see `FlowObjective`.
         times: see `FlowObjective`. Of a batch that brings a reference, law and shift are in its stored draws; one of
             them is taken, and stratified likewise: over a step, each part of the law as often as the others.
-        reference: see `Reference`.
+        reference: see `Reference`; None where every batch brings its errors.
         beta: pull towards the reference, above 0.
         gradient_target: mean gradient factor that beta is steered to, by `steered_beta` after every update; it is part
             of the state then. None leaves beta as it is.
@@ -76,7 +76,7 @@ class DpoObjective(FlowObjective):
         predict: Velocity,
         parameters: Mapping[str, nn.Parameter],
         times: TimeSettings,
-        reference: Reference,
+        reference: Reference | None,
         *,
         beta: float,
         gradient_target: float | None = None,
@@ -110,6 +110,8 @@ class DpoObjective(FlowObjective):
         t, noise = t.to(self.device), noise.to(self.device)
         inputs = self._inputs(batch, t, noise)
         if known is None:
+            if self.reference is None:
+                raise ValueError("reference: there is none to run, and the batch brings no errors of one")
             with torch.no_grad(), self.reference():
                 known = self.errors(*velocities(self.predict, *inputs))
         errors, descents = self._policy_errors(inputs)
@@ -163,18 +165,18 @@ class DpoObjective(FlowObjective):
 
     @torch.no_grad()
     def reference_drift(self, batch: PairBatch) -> float:
-        """How far the stored reference errors of a batch are from those that the reference has now.
+        """How far the stored reference errors of a batch are from those of the generator as it is now.
 
-        The most that the difference changes a margin, beta / 2 |stored - now|, over the clips of the batch at one of
-        the stored draws each; 0 for a batch without stored errors.
+        It is to be the reference for the call, see `Reference`. The most that the difference changes a margin,
+        beta / 2 |stored - now|, over the clips of the batch at one of the stored draws each; 0 for a batch without
+        stored errors.
         """
         if batch.reference is None:
             return 0.0
         num, kept = batch.reference.times.shape
         t, noise, stored = self._stored(batch, torch.arange(num) % kept)
-        with self.reference():
-            inputs = self._inputs(batch, t.to(self.device), noise.to(self.device))
-            now = self.errors(*velocities(self.predict, *inputs)).cpu()
+        inputs = self._inputs(batch, t.to(self.device), noise.to(self.device))
+        now = self.errors(*velocities(self.predict, *inputs)).cpu()
         beta = beta_schedule(t, self.beta, self.schedule)
         return float((0.5 * beta.repeat(2) * (stored - now).abs()).max())
 

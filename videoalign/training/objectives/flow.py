@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from videoalign.config import Config
+from videoalign.distributed.sharding import as_part_of
 from videoalign.errors import ConfigError
 from videoalign.flow.condition import Condition, join_conditions
 from videoalign.flow.path import interpolate, velocity
@@ -242,7 +243,7 @@ class FlowObjective:
         """
         require_names(state, self.parameters)
         for name, value in self.parameters.items():
-            value.copy_(state[name])
+            value.copy_(as_part_of(state[name], value))
 
     def matching_errors(self, latents: Tensor, condition: Condition, draws: Draws) -> tuple[Tensor, Tensor]:
         """Times (B,) and velocity errors (B,) of clips, each at a time and a noise of its own."""
