@@ -91,7 +91,7 @@ def _count(counted: dict[str, float], what: str, module: nn.Module | None) -> No
     if module is not None:
 
         def add(module: nn.Module, args: Any, kwargs: Any) -> None:
-            counted[what] += len(kwargs["hidden_states"])
+            counted[what] += len(args[0] if args else kwargs["hidden_states"])
 
         module.register_forward_pre_hook(add, with_kwargs=True)
 
