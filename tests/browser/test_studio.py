@@ -230,7 +230,8 @@ def test_a_dropped_clip_brings_every_slider_back_and_a_foreign_one_nothing(one: 
     one.slide("MQ", 0)
     one.slide("Strength", 1)
     one.page.evaluate(DROP, [address, "video/mp4"])
-    one.until(lambda: one.urls == shown, "the clip")
+    one.until(lambda: one.value("Strength") == 4, "the sliders")
+    one.until(lambda: one.text("#ready") == "These clips are there." and one.urls == shown, "the clip")
     assert (one.page.locator("#prompt").input_value(), one.page.locator("#adapter").input_value()) == (PROMPT, "bright")
     assert (one.value("VQ"), one.value("MQ"), one.value("Strength"), one.value("Scale")) == (1, 0.75, 4, 0.5)
     assert one.page.locator("#steps").input_value() == "2"

@@ -55,6 +55,7 @@ function sentence({ message }) {
 /** Looks whether the clips of these settings are there, and shows them; with `make` they are made otherwise. */
 async function look(make) {
   clearTimeout(timer);
+  ready("");
   const mine = ++turn;
   if (form.fault) return outdated(form.fault);
   try {
@@ -93,6 +94,7 @@ function ready(text) {
 }
 
 async function make() {
+  ready("");
   await jobs.cancel("comparison");
   await look(true);
 }
@@ -272,6 +274,7 @@ async function begin() {
   $("live").addEventListener("change", () => store.set("live", $("live").checked));
   form.addEventListener("change", () => {
     turn++;
+    ready("");
     clearTimeout(timer);
     timer = setTimeout(() => look(false), LOOK_AFTER);
   });
