@@ -87,14 +87,14 @@ class Steer:
         """
         if self.judge is not None:
             judge = open_judge(self.judge, device=str(generator.device))
-            return BestOfN(judge, self.weights or _all(judge.dimensions), self.candidates)
+            return BestOfN(judge, _given(self.weights, judge.dimensions), self.candidates)
         if self.guide is None:
             return None
         if self.way == GRADIENT:
             made = guide_wrapper if self.hold is None else holding_wrapper
             return made(generator, self.guide, self.weights, self.strength)
         guide, digest = open_guide(generator, self.guide), folder_digest(self.guide, *GUIDE_FILES)
-        weights = self.weights or _all(guide.dimensions)
+        weights = _given(self.weights, guide.dimensions)
         if self.way == "early-best":
             return EarlyBest(guide, weights, self.candidates, digest=digest)
         return Particles(guide, weights, self.candidates, self.strength, digest=digest)
@@ -162,7 +162,7 @@ def guide_wrapper(
         ConfigError: an unknown dimension, or a number out of range.
     """
     reward = open_guide(generator, guide)
-    steering = RewardGuide(reward, weights or _all(reward.dimensions), strength)
+    steering = RewardGuide(reward, _given(weights, reward.dimensions), strength)
     use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
     identity = {"reward": folder_digest(guide, *GUIDE_FILES), **use}
     return GuideSteering(steering, identity, Path(guide).resolve().name)
@@ -178,7 +178,7 @@ def holding_wrapper(
         ConfigError: also where every dimension weighs something, so that none is left to hold.
     """
     plain, reward = guide_wrapper(generator, guide, weights, strength), open_guide(generator, guide)
-    weights = weights or _all(reward.dimensions)
+    weights = _given(weights, reward.dimensions)
     if all(weights.get(name, 0.0) for name in reward.dimensions):
         raise ConfigError("--hold others: every dimension has a weight, so that no other is left; see --weights.")
     return HoldingSteering(reward, dict(weights), strength, {**plain.identity, "hold": "others"}, plain.name)
@@ -196,5 +196,6 @@ def open_guide(generator: Generator, guide: str | Path) -> LatentRewardModel:
     return reward
 
 
-def _all(dimensions: tuple[str, ...]) -> dict[str, float]:
-    return {name: 1 / len(dimensions) for name in dimensions}
+def _given(weights: Mapping[str, float] | None, dimensions: Sequence[str]) -> Mapping[str, float]:
+    """None weighs all the same, with a sum of 1; no weights are no weights."""
+    return dict.fromkeys(dimensions, 1 / len(dimensions)) if weights is None else weights

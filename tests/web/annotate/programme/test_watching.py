@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import videoalign.web
 from videoalign.web.annotate.programme import watching
 from videoalign.web.annotate.storage.tables import Assignment
 
@@ -147,7 +148,7 @@ def test_nothing_is_asked_or_written_where_the_settings_ask_for_nothing(
 
 
 def test_the_page_offers_no_speed_above_the_one_that_the_clock_reckons_with() -> None:
-    template = Path(watching.__file__).parent.with_name("templates") / "rate.html.jinja"
+    template = Path(videoalign.web.__file__).parent / "templates" / "players.jinja"
     line = next(line for line in template.read_text(encoding="utf-8").splitlines() if '"0.25"' in line)
     rates = [float(part) for part in line.split("(")[1].split(")")[0].replace('"', "").split(",")]
     assert max(rates) == watching.HIGHEST_SPEED
