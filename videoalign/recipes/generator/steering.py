@@ -126,9 +126,8 @@ class GuideSteering:
 class HoldingSteering:
     """Samples unguided first, to see the scores on the way, and then holds those without weight at them."""
 
-    reward: LatentRewardModel
-    weights: Mapping[str, float]
-    strength: float
+    guide: RewardGuide
+    """The reward, its weights and its strength."""
     identity: dict[str, Any]
     """The reward and how it is used."""
     name: str
@@ -139,10 +138,11 @@ class HoldingSteering:
         self, generator: Generator, prompts: Sequence[Asked], seeds: Sequence[int], *, num_steps: int | None = None
     ) -> Tensor:
         """See `Steering`."""
-        seen = PathScores(self.reward)
+        plain = self.guide
+        seen = PathScores(plain.reward)
         unguided = GuideSteering(seen, self.identity, self.name)
         unguided.latents(generator, prompts, seeds, num_steps=num_steps)
-        guide = HoldingGuide(self.reward, self.weights, self.strength, path=seen.scores)
+        guide = HoldingGuide(plain.reward, plain.weights, plain.strength, path=seen.scores)
         return replace(unguided, guide=guide).latents(generator, prompts, seeds, num_steps=num_steps)
 
 
@@ -161,11 +161,7 @@ def guide_wrapper(
         ModelError: no reward there, or one of another generator.
         ConfigError: an unknown dimension, or a number out of range.
     """
-    reward = open_guide(generator, guide)
-    steering = RewardGuide(reward, _given(weights, reward.dimensions), strength)
-    use = {"weights": steering.weights, "strength": steering.strength, "max_ratio": steering.max_ratio}
-    identity = {"reward": folder_digest(guide, *GUIDE_FILES), **use}
-    return GuideSteering(steering, identity, Path(guide).resolve().name)
+    return GuideSteering(*_guide_and_use(generator, guide, weights, strength))
 
 
 def holding_wrapper(
@@ -177,11 +173,20 @@ def holding_wrapper(
         ModelError: see `guide_wrapper`.
         ConfigError: also where every dimension weighs something, so that none is left to hold.
     """
-    plain, reward = guide_wrapper(generator, guide, weights, strength), open_guide(generator, guide)
-    weights = _given(weights, reward.dimensions)
-    if all(weights.get(name, 0.0) for name in reward.dimensions):
+    plain, identity, name = _guide_and_use(generator, guide, weights, strength)
+    if all(plain.weights.values()):
         raise ConfigError("--hold others: every dimension has a weight, so that no other is left; see --weights.")
-    return HoldingSteering(reward, dict(weights), strength, {**plain.identity, "hold": "others"}, plain.name)
+    return HoldingSteering(plain, {**identity, "hold": "others"}, name)
+
+
+def _guide_and_use(
+    generator: Generator, guide: str | Path, weights: Mapping[str, float] | None, strength: float
+) -> tuple[RewardGuide, dict[str, Any], str]:
+    """The guide from its folder, all that decides what it does, and its name."""
+    reward = open_guide(generator, guide)
+    made = RewardGuide(reward, _given(weights, reward.dimensions), strength)
+    use = {"weights": made.weights, "strength": made.strength, "max_ratio": made.max_ratio}
+    return made, {"reward": folder_digest(guide, *GUIDE_FILES), **use}, Path(guide).resolve().name
 
 
 def open_guide(generator: Generator, guide: str | Path) -> LatentRewardModel:

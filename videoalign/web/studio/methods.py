@@ -53,13 +53,16 @@ class Method:
 
 
 def _guided(opened: Opened, recipe: Recipe) -> Steering:
-    assert opened.reward is not None
-    return GuideSteering(RewardGuide(opened.reward, recipe.weights, recipe.strength), {}, "")
+    return GuideSteering(_guide(opened, recipe), {}, "")
 
 
 def _held(opened: Opened, recipe: Recipe) -> Steering:
+    return HoldingSteering(_guide(opened, recipe), {}, "")
+
+
+def _guide(opened: Opened, recipe: Recipe) -> RewardGuide:
     assert opened.reward is not None
-    return HoldingSteering(opened.reward, recipe.weights, recipe.strength, {}, "")
+    return RewardGuide(opened.reward, recipe.weights, recipe.strength)
 
 
 def _early_best(opened: Opened, recipe: Recipe) -> Steering:
