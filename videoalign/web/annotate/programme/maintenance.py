@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 LARGEST_SHARE = 0.1
 """Of the time that writing the tables may take; with many judgements they are written less often."""
 
+LAST = 19
+"""The lowest priority of a process."""
 LOOK_SECONDS = 2.0
 """How often the server looks whether the dataset or the programme changed."""
 
@@ -123,6 +125,8 @@ class Aside:
             if self._stopped:
                 raise Stopped("the server ends.")
             process.start()
+            assert process.pid is not None
+            os.setpriority(os.PRIO_PROCESS, process.pid, LAST)  # whoever waits for an answer comes first
             self._process = process
         theirs.close()
         with ours:
@@ -145,7 +149,6 @@ class Aside:
 
 
 def _write(folder: Path, settings: AnnotateSettings, url: URL, outcome: Connection) -> None:
-    os.nice(19)  # whoever waits for an answer comes first
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves by the way that removes what is half written
     try:
         with export.opened(folder, settings, url) as desk:
