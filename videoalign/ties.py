@@ -40,3 +40,23 @@ def davidson(d: Any, log_nu: Any) -> tuple[Any, Any, Any]:
         log_nu: logarithm of a tie's weight nu > 0, a number or what broadcasts against ``d``; returned as it is.
     """
     return d / 2, log_nu, -d / 2
+
+
+def thurstone(
+    d: Any, width: Any, *, log_cdf: Callable[[Any], Any], log_less_one: Callable[[Any], Any]
+) -> tuple[Any, Any, Any]:
+    """log P(A wins), log P(tie), log P(B wins), each of the shape of ``d``.
+
+    Thurstone's law with ties (Glenn and David, 1960): what raters see of the difference is normal around it with
+    deviation 1, and they call a tie where they see less than the width: P(A) = Phi(d - width), P(B) = Phi(-d - width).
+    A difference that is itself known with a deviation alone is this law of both, difference and width, in units of the
+    deviation of all.
+
+    Args:
+        d: differences of scores.
+        width: least difference that is told, above 0, a number or what broadcasts against ``d``.
+        log_cdf: ln Phi of a ``d``.
+        log_less_one: ln(1 - e^x) of an x below 0.
+    """
+    inner, outer = log_cdf(width - abs(d)), log_cdf(-width - abs(d))
+    return log_cdf(d - width), inner + log_less_one(outer - inner), log_cdf(-d - width)

@@ -17,6 +17,7 @@ from videoalign.losses.preference import (
     mean_over_judged,
     regression_loss,
     share_labels,
+    thurstone_log_probs,
     verdict_loss,
 )
 from videoalign.randomness import fold_in
@@ -249,3 +250,22 @@ def test_labels_and_shares_tell_the_same() -> None:
     assert label_shares(double(22, math.nan)).tolist() == [[0, 0, 0]] * 2
     split = share_labels(torch.tensor([[0.5, 0, 0.5], [0, 0, 0], [0.4, 0.3, 0.3], [0.2, 0.4, 0.4]]))
     assert split.isnan().tolist() == [True, True, False, True] and split[2] == 1
+
+
+@given(d=st.floats(-200, 200), width=st.floats(0.001, 100))
+def test_thurstone_probabilities_sum_to_one(d: float, width: float) -> None:
+    assert float(thurstone_log_probs(double(d), width).exp().sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_thurstone_by_hand() -> None:
+    """Phi(1) = 0.841345, Phi(2) = 0.977250: of a difference of 1 and a width of 1 half is told."""
+    a, tie, b = thurstone_log_probs(double(1.0), 1.0).exp().flatten().tolist()
+    assert (a, tie, b) == pytest.approx((0.5, 0.4772499, 0.0227501), abs=1e-7)
+    assert thurstone_log_probs(double(0.0)).exp().flatten().tolist() == pytest.approx(
+        [0.158655, 0.682689, 0.158655], abs=1e-6
+    )
+    far = double(60.0, -60.0).requires_grad_()
+    (-thurstone_log_probs(far)[1]).sum().backward()
+    assert far.grad is not None and far.grad.tolist() == pytest.approx([59.0, -59.0], abs=0.1), "no underflow far out"
+    with pytest.raises(ValueError, match="width must be above 0; got 0"):
+        thurstone_log_probs(double(0.0), 0.0)

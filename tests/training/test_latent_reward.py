@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
-from videoalign.errors import ConfigError
+from videoalign.errors import ConfigError, ModelError
 from videoalign.flow.condition import Condition
+from videoalign.losses.preference import label_shares
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import Draws
 from videoalign.training.loop import FitConfig, fit
@@ -20,13 +22,14 @@ from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.latent_reward import (
     LatentGroup,
     LatentRewardObjective,
-    accuracy_by_noise,
-    band_accuracy,
+    by_band,
     collate_latent_groups,
+    measure_by_noise,
     near_prompts,
     noised,
     pair_differences,
 )
+from videoalign.training.objectives.reward import VerdictCriterion
 
 SHAPE = (4, 3, 4, 4)
 
@@ -104,6 +107,57 @@ def test_the_loss_is_the_hand_worked_mean_over_decided_entries() -> None:
     assert (metrics["accuracy/up"], metrics["accuracy/flat"]) == (0.5, 0.0)
 
 
+def test_under_a_law_of_ties_a_tie_teaches_and_counts() -> None:
+    """Rao and Kupper at theta 5: two thirds for a tie of equals, and more for the pair that lies nearer."""
+    batch = collate_latent_groups([pair(1.0, -1.0, (0, 22)), pair(0.0, 0.0, (0, 22)), pair(3.0, 0.0, (22, 22))])
+    loss = LatentRewardObjective(Probe(), criterion=VerdictCriterion("btt", 2)).loss(batch, draws(3))
+    t = TimeSettings().draw(draws(3))
+    assert loss.weight.tolist() == [1, 1, 0]
+    first = 24 / ((1 + 5 * math.exp(-2 * (1 - t[0]))) * (1 + 5 * math.exp(2 * (1 - t[0]))))
+    assert loss.value.tolist() == pytest.approx([-math.log(first), -math.log(2 / 3), 0.0], rel=1e-5)
+
+
+def test_on_clean_clips_every_time_is_zero() -> None:
+    reward, batch = Probe(), collate_latent_groups([pair(1.0, -1.0, (1, 0)), pair(0.5, 2.0, (-1, 1))])
+    loss = LatentRewardObjective(reward, clean=True).loss(batch, draws(2, 3))
+    assert torch.equal(reward.seen[0], batch.latents)
+    assert (reward.seen[1] == 0).all() and loss.t is not None and (loss.t == 0).all()
+
+
+def test_a_reward_learns_how_far_it_is_off_at_which_noise(tmp_path) -> None:
+    """Verdicts drawn from Thurstone's law, of which noise hides more and more: what is planted is found again.
+
+    The scores are given, so that the law alone is learnt: those of the finished clips lie around them with a deviation
+    of 3 t, and raters see with one of 1 and call a tie what is within 0.7 of nothing.
+    """
+    reward = tiny_reward("thurstone")
+    law = VerdictCriterion("thurstone", 2, learn=True)
+    objective = LatentRewardObjective(reward, criterion=law)
+    rate, draw = torch.optim.Adam(objective.parameter_groups()[-1]["params"], lr=0.05), torch.Generator().manual_seed(0)
+    for _ in range(150):
+        t = torch.rand(2000, generator=draw)
+        seen = 3 * torch.randn(2000, 1, generator=draw)
+        off = seen + (1 + 2 * (3 * t[:, None]) ** 2).sqrt() * torch.randn(2000, 2, generator=draw)
+        labels = torch.where(off.abs() < 0.7, 0.0, off.sign())
+        rate.zero_grad()
+        law.losses(seen.expand(-1, 2), label_shares(labels), reward.unit(t)).mean().backward()
+        rate.step()
+    reward.width = tuple(law.widths() or ())
+    assert reward.width == pytest.approx((0.7, 0.7), rel=0.1)
+    times = torch.tensor([0.25, 0.5, 0.75, 1.0])
+    torch.testing.assert_close(reward.deviation(times), 3 * times[:, None].expand(-1, 2), rtol=0.12, atol=0.0)
+    likely = reward.verdicts(torch.tensor([[0.7, 0.0], [0.7, 0.0]]), torch.tensor([0.0, 1.0])).detach()
+    torch.testing.assert_close(likely.sum(-1), torch.ones(2, 2))
+    assert likely[0, 0, 0] == pytest.approx(0.5, abs=0.02), "half of those who see 0.7 tell it"
+    assert likely[1, 1, 1] < 0.2 < likely[0, 1, 1], "in noise even equals are hardly known to be a tie"
+    reward.save_pretrained(tmp_path)
+    loaded = LatentRewardModel.from_pretrained(tmp_path)
+    assert (loaded.law, loaded.width) == ("thurstone", reward.width)
+    assert torch.equal(loaded.deviation(times), reward.deviation(times))
+    with pytest.raises(ModelError, match="trained with loss=bt and does not know how far.*loss=thurstone"):
+        tiny_reward().deviation(times)
+
+
 def test_a_batch_without_a_decided_entry_costs_nothing_and_teaches_nothing() -> None:
     reward = Probe()
     loss, metrics = told(LatentRewardObjective(reward).loss(collate_latent_groups([pair(1.0, 0.0, (0, 0))]), draws(1)))
@@ -166,14 +220,24 @@ def test_shifted_times_lean_towards_noise() -> None:
         assert mean == pytest.approx(wanted, abs=0.05)
 
 
-def test_band_accuracy_counts_decided_entries_of_each_band() -> None:
-    right = torch.tensor([[True], [False], [True], [True]])
-    labels, t = torch.tensor([[1], [-1], [0], [1]]), torch.tensor([0.1, 0.2, 0.5, 0.9])
-    assert band_accuracy(right, labels, t, ["q"]) == {
-        "accuracy/q": pytest.approx(2 / 3),
-        "accuracy/q/t0.00-0.33": 0.5,
-        "accuracy/q/t0.67-1.00": 1.0,
+def test_bands_count_decided_entries_and_ties_where_the_law_knows_them() -> None:
+    """Of four pairs one is a tie; by hand: P of what was said is 0.8, 0.1, 0.5 and 0.6."""
+    differences, t = torch.tensor([[1.0], [2.0], [0.3], [1.0]]), torch.tensor([0.1, 0.2, 0.5, 0.9])
+    labels = torch.tensor([[1.0], [-1.0], [0.0], [1.0]])
+    likely = torch.tensor([[[0.8, 0.1, 0.1]], [[0.72, 0.18, 0.1]], [[0.4, 0.5, 0.1]], [[0.6, 0.2, 0.2]]])
+    found = by_band(differences, likely, labels, t, ["q"])
+    rights = {"": 2 / 3, "/t0.00-0.33": 0.5, "/t0.67-1.00": 1.0}
+    assert {key: value for key, value in found.items() if "accuracy" in key} == {
+        f"accuracy/q{ending}": pytest.approx(value) for ending, value in rights.items()
     }
+    logs = -np.log([0.8, 0.1, 0.5, 0.6])
+    assert found["log_loss/q"] == pytest.approx(logs.mean())
+    assert found["log_loss/q/t0.00-0.33"] == pytest.approx(logs[:2].mean())
+    assert found["log_loss/q/t0.33-0.67"] == pytest.approx(logs[2])
+    # the likeliest verdict: right with 0.8, wrong with 0.72, right with 0.5 and 0.6
+    assert found["calibration_error/q"] == pytest.approx((0.2 + 0.72 + 0.5 + 0.4) / 4)
+    likely[..., 1] = 0  # a law without ties says nothing of the tie
+    assert by_band(differences, likely, labels, t, ["q"])["log_loss/q"] == pytest.approx(logs[[0, 1, 3]].mean())
 
 
 def test_head_and_blocks_may_learn_at_different_rates() -> None:
@@ -189,7 +253,7 @@ def test_head_and_blocks_may_learn_at_different_rates() -> None:
         LatentRewardObjective(reward.requires_grad_(False))
 
 
-def tiny_reward() -> LatentRewardModel:
+def tiny_reward(law: str = "bt") -> LatentRewardModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         base = WanTransformer3DModel(
@@ -203,7 +267,7 @@ def tiny_reward() -> LatentRewardModel:
             num_layers=4,
             rope_max_seq_len=32,
         )
-    return LatentRewardModel.from_transformer(base, ["bright", "asked"], seed=1)
+    return LatentRewardModel.from_transformer(base, ["bright", "asked"], law=law, seed=1)
 
 
 def planted_pairs(num: int, seed: int) -> list[LatentGroup]:
@@ -228,13 +292,13 @@ def test_a_planted_preference_is_learnt_in_few_steps_at_every_noise_level(tmp_pa
     config = FitConfig(num_steps=180, batch_size=32, learning_rate=3e-3, schedule="cosine", save_every_steps=1000)
     rows = fit(objective, planted_pairs(800, 0), collate_latent_groups, config, tmp_path)
     held_out = [collate_latent_groups(planted_pairs(100, seed)) for seed in (1, 2)]
-    accuracy = accuracy_by_noise(reward, held_out, seed=0, draws=6)
+    accuracy = measure_by_noise(reward, held_out, seed=0, draws=6)
     for name, least in (("bright", 0.9), ("asked", 0.85)):
         assert accuracy[f"accuracy/{name}"] > least
         assert accuracy[f"accuracy/{name}/t0.67-1.00"] > least - 0.05
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=0.05)
     assert sum(row["loss"] for row in rows[-10:]) / 10 < 0.35
-    assert accuracy_by_noise(reward, held_out, seed=0, draws=6) == accuracy
+    assert measure_by_noise(reward, held_out, seed=0, draws=6) == accuracy
 
 
 def test_a_stopped_and_resumed_run_ends_in_the_same_weights_to_the_bit(tmp_path) -> None:

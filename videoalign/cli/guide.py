@@ -59,7 +59,8 @@ def train(
     from videoalign.data.dataset import Dataset
     from videoalign.distributed import join
     from videoalign.models.generators import load_generator
-    from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
+    from videoalign.recipes.generator.guide import train_guide
+    from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 
     options = load_config(GuideTrainConfig, config, settings)
     folder = Dataset.open(dataset)
@@ -68,8 +69,9 @@ def train(
     generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=options.of_model())
     result = train_guide(folder, generator, out, options, scores=scores, pairs=pairs, fresh=fresh, progress=progress)
     last = result.history[-1]
+    measured = {"accuracy": result.accuracy, "calibration": result.calibration}
     if as_json:
-        print_json({"guide": str(out), "pairs": result.num_pairs, "last": last, "accuracy": result.accuracy})
+        print_json({"guide": str(out), "pairs": result.num_pairs, "last": last, **measured})
         return
     told = {name: value for name, value in result.accuracy.items() if name.count("/") == 1}
     numbers = ", ".join(f"{name.partition('/')[2]} {value:.3f}" for name, value in told.items())

@@ -16,13 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videoalign.ties import davidson, rao_kupper
+from videoalign.ties import davidson, rao_kupper, thurstone
 
 THETA = 5.0
 """Width of the tie band; two equal clips tie with probability (theta - 1) / (theta + 1), two in three."""
 
 NU = 4.0
 """Weight of the tie in Davidson's law; two equal clips tie with probability nu / (nu + 2), two in three."""
+
+JUST_TOLD = 1.0
+"""Least difference that is told under Thurstone's law; two equal clips tie with probability 0.68."""
 
 MIDDLE_RATING = 3.0
 """Middle of the 1 to 5 rating scale: the rating that regression maps to reward 0."""
@@ -60,6 +63,20 @@ def btt_log_probs(d: Tensor, theta: float | Tensor = THETA) -> Tensor:
     return torch.stack(rao_kupper(d, theta, log=math.log, log_sigmoid=F.logsigmoid))
 
 
+def thurstone_log_probs(d: Tensor, width: float | Tensor = JUST_TOLD) -> Tensor:
+    """log [P(A wins), P(tie), P(B wins)], (3, ...), for differences d (...) of any shape; see `ties.thurstone`.
+
+    Raises:
+        ValueError: a width not above 0.
+    """
+    told = width if isinstance(width, Tensor) else d.new_tensor(width)
+    if not bool((told > 0).all()):
+        raise ValueError(f"width must be above 0; got {width}")
+    return torch.stack(
+        thurstone(d, told, log_cdf=torch.special.log_ndtr, log_less_one=lambda x: torch.log(-torch.expm1(x)))
+    )
+
+
 @dataclass(frozen=True)
 class Law:
     """How likely each verdict is between two clips."""
@@ -76,8 +93,10 @@ LAWS: dict[str, Law] = {
     "bt": Law(bt_log_probs),
     "btt": Law(btt_log_probs, THETA, above=1.0),
     "davidson": Law(davidson_log_probs, NU),
+    "thurstone": Law(thurstone_log_probs, JUST_TOLD),
 }
-"""Bradley-Terry, which gives ties neither probability nor loss; with ties after Rao and Kupper; after Davidson."""
+"""Bradley-Terry, which gives ties neither probability nor loss; with ties after Rao and Kupper; after Davidson; normal
+instead of logistic, after Thurstone."""
 
 
 def verdict_loss(d: Tensor, shares: Tensor, law: str, width: float | Tensor | None = None) -> Tensor:

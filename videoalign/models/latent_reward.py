@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from videoalign.contracts.output import fingerprint, whole_file, write_json
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
+from videoalign.losses.preference import LAWS
 from videoalign.models.digest import weights_digest
 from videoalign.models.generators.families import FAMILIES, Family, Trunk, family_of_transformer
 
@@ -28,6 +29,12 @@ BLOCKS_SHARE = 0.25
 """Share of the generator's depth that is copied when nothing else is asked for."""
 FIRST_TRANSFORMER = "WanTransformer3DModel"
 """Class of the base of a saved reward that does not tell it."""
+FIRST_LAW = "bt"
+"""Law of verdicts of a saved reward that does not tell it."""
+DOUBTING_LAW = "thurstone"
+"""Law of `losses.preference.LAWS` under which a reward learns how far its scores may be off."""
+DOUBTS = (0.05, 0.25, 0.5, 0.75, 1.0)
+"""Deviations that it starts from, at times spread evenly from 0 to 1."""
 
 
 class LatentRewardModel(nn.Module):
@@ -35,12 +42,15 @@ class LatentRewardModel(nn.Module):
 
     What stands before the blocks of a generator's transformer, its time and text conditioning and its first blocks are
     copied; one learned query per dimension attends to the tokens that leave them, and one linear row per dimension
-    turns what it found into a score. The scale is that of a Bradley-Terry reward: only differences mean something, in
-    nats.
+    turns what it found into a score. Only differences mean something; their scale is that of the law of verdicts that
+    it was trained under, nats for Bradley-Terry and its kin, deviations of what raters see for Thurstone's. Under the
+    latter it also knows, for each dimension, how far a score at a time may be from that of the finished clip.
     """
 
     folder: Path | None = None
     """Where it was opened from."""
+    width: tuple[float, ...] | None = None
+    """Of the tie band of its law, by dimension; None where the law has none, or the training has not told it."""
 
     def __init__(
         self,
@@ -51,6 +61,7 @@ class LatentRewardModel(nn.Module):
         base: str = "",
         transformer: str = FIRST_TRANSFORMER,
         constants: Mapping[str, float] | None = None,
+        law: str = FIRST_LAW,
     ) -> None:
         """
         Args:
@@ -60,6 +71,7 @@ class LatentRewardModel(nn.Module):
             base: name of the generator that the blocks come from.
             transformer: class of the base transformer, one of a family that states its trunk.
             constants: `VelocityNet.constants` of the generator; by default the transformer is told 1000 at t = 1.
+            law: of verdicts, a key of `losses.preference.LAWS`.
 
         Raises:
             ModelError: no dimension, a name twice, a transformer that is of no family or has no trunk, or a number of
@@ -82,6 +94,9 @@ class LatentRewardModel(nn.Module):
         self.head_norm = nn.LayerNorm(width)
         self.head_weight = nn.Parameter(torch.randn(len(self.dimensions), width) / width)
         self.head_bias = nn.Parameter(torch.zeros(len(self.dimensions)))
+        self.law = law
+        doubts = torch.tensor(DOUBTS).log().repeat(len(self.dimensions), 1)
+        self.log_deviation = nn.Parameter(doubts) if law == DOUBTING_LAW else None
 
     @classmethod
     def from_transformer(
@@ -92,6 +107,7 @@ class LatentRewardModel(nn.Module):
         num_blocks: int | None = None,
         base: str = "",
         constants: Mapping[str, float] | None = None,
+        law: str = FIRST_LAW,
         seed: int = 0,
     ) -> Self:
         """A reward that starts from a generator's weights; the generator is left as it is.
@@ -102,6 +118,7 @@ class LatentRewardModel(nn.Module):
             num_blocks: blocks to copy; by default a quarter of the depth, at least 1.
             base: name of the generator, kept in the saved folder.
             constants: `VelocityNet.constants` of the generator; by default the transformer is told 1000 at t = 1.
+            law: of verdicts, a key of `losses.preference.LAWS`.
             seed: draws the queries and the head.
 
         Raises:
@@ -114,7 +131,7 @@ class LatentRewardModel(nn.Module):
         blocks = max(1, int(depth * BLOCKS_SHARE)) if num_blocks is None else num_blocks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            own: dict[str, Any] = {"base": base, "transformer": kind, "constants": constants}
+            own: dict[str, Any] = {"base": base, "transformer": kind, "constants": constants, "law": law}
             reward = cls(inner.config, dimensions, num_blocks=blocks, **own)
         weights = {name.replace(".base_layer.", "."): value for name, value in inner.state_dict().items()}
         copied = reward.transformer.state_dict()
@@ -140,6 +157,43 @@ class LatentRewardModel(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The same as `score`, so that wrappers which call the module work."""
         return self.score(x_t, t, condition)
+
+    def deviation(self, t: Tensor) -> Tensor:
+        """How far scores at times (B,) may be from those of the finished clips: a standard deviation, (B, D).
+
+        It is that of the time and the dimension, in the unit of the scores; which clips are doubtful it does not tell.
+
+        Raises:
+            ModelError: the reward was not trained to know.
+        """
+        if self.log_deviation is None:
+            raise ModelError(
+                f"guide: this latent reward was trained with loss={self.law} and does not know how far it may be off; "
+                f"train one with loss={DOUBTING_LAW}."
+            )
+        place = t.clamp(0, 1) * (self.log_deviation.shape[1] - 1)
+        before = place.floor().clamp_max(self.log_deviation.shape[1] - 2)
+        low, high = (self.log_deviation[:, (before + step).long()].T for step in (0, 1))  # (B, D)
+        return torch.lerp(low, high, (place - before)[:, None].to(low)).exp()
+
+    def unit(self, t: Tensor) -> Tensor | None:
+        """Deviation of what raters of two finished clips see from the difference of the scores at times (B,), (B, D):
+        their own, 1, and the doubt about each clip; None where the reward does not know it."""
+        return None if self.log_deviation is None else (1 + 2 * self.deviation(t).square()).sqrt()
+
+    def verdicts(self, differences: Tensor, t: Tensor) -> Tensor:
+        """How likely raters of the finished clips prefer A, tie and prefer B, (Q, D, 3), by differences of scores at t.
+
+        Args:
+            differences: score of A less score of B, (Q, D).
+            t: times of both, (Q,).
+        """
+        unit, found = self.unit(t), LAWS[self.law]
+        scale = 1.0 if unit is None else unit
+        if found.width is None:
+            return found.log_probs(differences / scale).exp().movedim(0, -1) * differences.new_tensor([1.0, 0.0, 1.0])
+        width = differences.new_tensor([found.width] * len(self.dimensions) if self.width is None else self.width)
+        return found.log_probs(differences / scale, (width / scale).expand_as(differences)).exp().movedim(0, -1)
 
     def head_names(self) -> tuple[str, ...]:
         """Names of the parameters that are no copy of the generator's and start from a random draw."""
@@ -181,6 +235,8 @@ class LatentRewardModel(nn.Module):
             "constants": self.constants,
             "transformer_class": self.family.transformer.__name__,
             "transformer": self.base_config,
+            "law": self.law,
+            "width": self.width,
         }
         weights = {name.removeprefix(_COPY): value.detach().cpu() for name, value in self.state_dict().items()}
         with whole_file(Path(folder) / WEIGHTS_FILE) as aside:
@@ -204,7 +260,10 @@ class LatentRewardModel(nn.Module):
                 base=settings["base"],
                 transformer=settings.get("transformer_class", FIRST_TRANSFORMER),
                 constants=settings.get("constants", {"time_scale": settings["num_train_timesteps"]}),
+                law=_known_law(settings.get("law", FIRST_LAW)),
             )
+            width = settings.get("width")
+            reward.width = None if width is None else tuple(map(float, width))
             own = {name for name in reward.state_dict() if not name.startswith(_COPY)}
             stored = load_file(folder / WEIGHTS_FILE).items()
             reward.load_state_dict({name if name in own else _COPY + name: value for name, value in stored})
@@ -302,6 +361,11 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise ModelError(f"guide: {file} is not of the format {FORMAT}. Train it again with: videoalign guide train")
     return settings
+
+
+def _known_law(name: str) -> str:
+    LAWS[name]  # an unknown one is damage
+    return name
 
 
 def _auto() -> str:

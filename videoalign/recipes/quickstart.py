@@ -31,7 +31,8 @@ from videoalign.recipes.generator.align import AlignConfig, align
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, sampler_store
 from videoalign.recipes.generator.evaluate import shown_rows
 from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator
-from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.generator.guide import train_guide
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.recipes.generator.steering import guide_wrapper
 from videoalign.recipes.judges import JudgedClips, judge_dataset
 from videoalign.recipes.quickstart_settings import (

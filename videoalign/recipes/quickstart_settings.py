@@ -9,7 +9,7 @@ from pydantic import Field
 from videoalign.config import Config
 from videoalign.data.pairs import PairsConfig
 from videoalign.recipes.generator.align_methods import AlignConfig, DpoConfig, RwrConfig, SftConfig
-from videoalign.recipes.generator.guide import GuideTrainConfig
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.recipes.reward.train import RewardTrainConfig
 from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCES

@@ -31,7 +31,8 @@ from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_gen
 from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import DpoConfig, SftConfig
 from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator
-from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.generator.guide import train_guide
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.training.loop import FitConfig
 
 TEXTS = ["a red circle moves left", "a blue square moves right"]

@@ -26,7 +26,9 @@ from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import DpoConfig
 from videoalign.recipes.generator.encode import EncodeConfig, encode
 from videoalign.recipes.generator.generate import GenerateConfig, generate
-from videoalign.recipes.generator.guide import GuideTrainConfig, latent_groups, train_guide
+from videoalign.recipes.generator.guide import train_guide
+from videoalign.recipes.generator.guide_pairs import latent_groups
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.training.loop import FitConfig
 
 QUICK = {"num_steps": 2, "guidance_scale": 1.0, "check_steps": False}

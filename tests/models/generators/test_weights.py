@@ -29,7 +29,8 @@ from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import method_config
 from videoalign.recipes.generator.encode import clips_of_pairs, encode
 from videoalign.recipes.generator.generate import GenerateConfig, generate
-from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.generator.guide import train_guide
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.training.loop import FitConfig
 
 TEXTS = ["a red circle moves left", "a blue square moves right"]

@@ -22,7 +22,8 @@ from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import method_config
 from videoalign.recipes.generator.clip_fit import ClipSettings
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, pair_examples
-from videoalign.recipes.generator.guide import GuideTrainConfig, train_guide
+from videoalign.recipes.generator.guide import train_guide
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.training.loop import FitConfig
 from videoalign.video.files import write_video
 

@@ -28,10 +28,12 @@ from videoalign.flow.condition import Condition
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.small_wan import SMALL_SETTINGS, SmallWanConfig, small_wan_generator
-from videoalign.recipes.generator.guide import GuideTrainConfig, labelled_pairs, latent_groups, train_guide
+from videoalign.recipes.generator.guide import train_guide
+from videoalign.recipes.generator.guide_pairs import labelled_pairs, latent_groups
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.recipes.generator.steering import guide_wrapper
 from videoalign.training.loop import FitConfig
-from videoalign.training.objectives.latent_reward import LatentGroup, accuracy_by_noise
+from videoalign.training.objectives.latent_reward import LatentGroup, measure_by_noise
 from videoalign.video.files import write_video
 
 SETTINGS = SMALL_SETTINGS.model_copy(
@@ -193,6 +195,85 @@ def test_training_learns_the_planted_preference_and_steers_sampling(
     assert (light["none"] > light["dark"]).all()
 
 
+def test_what_is_trained_is_what_was_asked_for(dataset: Dataset, generator: PipelineGenerator, tmp_path: Path) -> None:
+    """Adapters end in the weights, frozen blocks stay, and recomputing activations changes nothing."""
+    own = {name: value.clone() for name, value in generator.network.transformer.state_dict().items()}
+    made: dict[str, LatentRewardModel] = {}
+    for name, settings in {
+        "lora": {"train": "lora", "lora": {"rank": 2, "alpha": 2}},
+        "recomputed": {"train": "lora", "lora": {"rank": 2, "alpha": 2}, "gradient_checkpointing": True},
+        "frozen": {"train": "frozen"},
+    }.items():
+        config = GuideTrainConfig.model_validate({**CONFIG.model_dump(), "num_blocks": 1, **settings})
+        made[name] = train_guide(dataset, generator, tmp_path / name, config, scores="light").reward
+    changed = {
+        kind: {name for name, value in reward.transformer.state_dict().items() if not torch.equal(value, own[name])}
+        for kind, reward in made.items()
+    }
+    assert changed["frozen"] == set()
+    assert (
+        changed["lora"] == changed["recomputed"] and all("attn" in name for name in changed["lora"]) and changed["lora"]
+    )
+    loaded = LatentRewardModel.from_pretrained(tmp_path / "lora").state_dict()
+    for name, value in made["lora"].state_dict().items():
+        assert torch.equal(value, loaded[name])
+        torch.testing.assert_close(value, made["recomputed"].state_dict()[name])
+    head = made["frozen"].head_names()
+    untrained = LatentRewardModel.from_transformer(generator.network.transformer, dataset.dimensions, num_blocks=1)
+    assert any(not torch.equal(made["frozen"].state_dict()[name], untrained.state_dict()[name]) for name in head)
+
+
+def test_ties_teach_under_a_law_that_knows_them_and_the_page_says_what_is_known(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    """What raters call a tie counts, widths and doubts are learnt and kept, and a run that stopped ends the same."""
+    asked = {"loss": "thurstone", "learn_ties": True, "tie_width": 0.5, "num_blocks": 1, "tie_band": 0.4}
+    config = GuideTrainConfig.model_validate({**CONFIG.model_dump(), **asked})
+    bt, thurstone = (labelled_pairs(dataset, one) for one in (CONFIG, config))
+    assert ({p.clip_b for p in bt}, {p.clip_b for p in thurstone}) == (
+        {"p0-0.3", "p0-0.9"},
+        {"p0-0.3", "p0-0.6", "p0-0.9"},
+    )
+
+    class Stop(Exception):
+        pass
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 3:
+            raise Stop
+
+    whole = train_guide(dataset, generator, tmp_path / "whole", config, scores="light")
+    with pytest.raises(Stop):
+        train_guide(dataset, generator, tmp_path / "cut", config, scores="light", on_step=stop)
+    cut = train_guide(dataset, generator, tmp_path / "cut", config, scores="light")
+    assert all(torch.equal(cut.reward.state_dict()[name], value) for name, value in whole.reward.state_dict().items())
+    assert cut.reward.width == whole.reward.width != (0.5, 0.5)
+    times = torch.tensor([0.0, 0.4, 1.0])
+    fresh = LatentRewardModel.from_transformer(generator.network.transformer, ["a", "b"], law="thurstone")
+    deviation = LatentRewardModel.from_pretrained(tmp_path / "cut").deviation(times)
+    assert torch.equal(deviation, whole.reward.deviation(times))
+    assert not torch.equal(deviation, fresh.deviation(times))
+    page = (tmp_path / "cut" / "README.md").read_text()
+    told = f"{whole.accuracy['accuracy/bright/t0.00-0.33']:.3f}", f"{whole.calibration['log_loss/dark']:.3f}"
+    assert all(number in page for number in (*told, f"{float(deviation[2, 1].detach()):.2f}"))
+    assert (
+        "| dark | 0.67 to 1.00 |" in page and "(noise.png)" in page and (tmp_path / "cut" / "noise.png").stat().st_size
+    )
+    for given, said in (
+        ({"loss": "bt"}, "tie_width: loss=bt knows no ties; use loss=btt, davidson or thurstone"),
+        ({"loss": "btt"}, "tie_width: must be above 1 for loss=btt; got 0.5"),
+        ({"clean": True, "times": {"shift": 3.0}}, "clean: trains at t = 0 alone"),
+        ({"lora": {"rank": 2}}, "lora: is for train=lora; got train=full"),
+        ({"train": "frozen", "gradient_checkpointing": True}, "gradient_checkpointing: with train=frozen"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            train_guide(dataset, generator, tmp_path / "bad", config.model_copy(update=given), scores="light")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "README.md").write_text("Mine.")
+    with pytest.raises(OutputError, match="somebody else"):
+        train_guide(dataset, generator, tmp_path / "theirs", config, scores="light")
+
+
 def test_held_out_prompts_are_judged_once(
     dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,13 +281,14 @@ def test_held_out_prompts_are_judged_once(
     figures = []
 
     def judged(*args: Any, **kwargs: Any) -> dict[str, float]:
-        figures.append(accuracy_by_noise(*args, **kwargs))
+        figures.append(measure_by_noise(*args, **kwargs))
         return figures[-1]
 
-    monkeypatch.setattr("videoalign.recipes.generator.guide.accuracy_by_noise", judged)
+    monkeypatch.setattr("videoalign.recipes.generator.guide.measure_by_noise", judged)
     first, again = (train_guide(dataset, generator, tmp_path / "guide", CONFIG, scores="light") for _ in range(2))
-    assert figures == [first.accuracy]
+    assert figures == [{**first.accuracy, **first.calibration}]
     assert again.accuracy == first.accuracy != {}
+    assert again.calibration == first.calibration != {}
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -262,9 +262,9 @@ def test_all_scores_may_be_read_at_the_last_token_and_such_a_reward_goes_on_with
 
 
 def test_a_law_in_the_table_is_a_loss_and_another_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="loss.*wanted one of bt, btt, davidson, regression"):
+    with pytest.raises(ConfigError, match="loss.*wanted one of bt, btt, davidson, thurstone, regression"):
         RewardTrainConfig.load(None, ["loss=davidsen"])
-    with pytest.raises(ConfigError, match="law.*wanted one of btt, davidson"):
+    with pytest.raises(ConfigError, match="law.*wanted one of btt, davidson, thurstone"):
         Ties.load(None, ["law=bt", "width={}"])
     monkeypatch.setitem(LAWS, "mine", Law(davidson_log_probs, 2.0))
     assert RewardTrainConfig.load(None, ["loss=mine"]).loss == Ties(law="mine", width={"VQ": 2.0}).law == "mine"

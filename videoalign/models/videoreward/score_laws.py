@@ -30,7 +30,9 @@ class ScoreLaws:
         """
         ties = self.settings.ties
         if ties is None:
-            raise ModelError(f"reward '{self.name}': it was trained without ties; train it with loss=btt or davidson.")
+            raise ModelError(
+                f"reward '{self.name}': it was trained without ties; train it with loss=btt, davidson or thurstone."
+            )
         width = torch.tensor([ties.width[name] for name in self.dimensions], dtype=torch.float64)
         log_probs = LAWS[ties.law].log_probs(torch.from_numpy(raw_a - raw_b), width)
         likely: np.ndarray = log_probs.exp().movedim(0, -1).numpy()

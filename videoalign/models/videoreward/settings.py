@@ -36,9 +36,9 @@ class Ties(Config):
     """The law of ties that a reward was trained under; with it, two raw scores tell how likely each verdict is."""
 
     law: Annotated[str, AfterValidator(_known_law)]
-    """A law of `losses.preference.LAWS` with a tie band, as btt, Rao and Kupper's, and davidson."""
+    """A law of `losses.preference.LAWS` with a tie band, as btt, Rao and Kupper's, davidson and thurstone."""
     width: dict[str, float]
-    """By dimension: theta of btt, above 1, or nu of davidson, above 0."""
+    """By dimension: theta of btt, above 1, nu of davidson or least difference that is told of thurstone, above 0."""
 
 
 class RewardSettings(Config):

@@ -2,76 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import torch
-from pydantic import Field
 
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.holding import held
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import HELD_OUT, Label
-from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.data.lineage import RATERS, Teacher, prompt_hashes, write_lineage
-from videoalign.data.on_demand import OnDemand
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
-from videoalign.errors import DataError, ModelError
-from videoalign.losses.preference import share_labels
+from videoalign.errors import ModelError
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.models.latent_reward import LatentRewardModel
-from videoalign.randomness import fold_in
-from videoalign.recipes.generator.clip_fit import ClipSettings
+from videoalign.models.lora import add_lora, merge_adapter
+from videoalign.models.running import running_as
 from videoalign.recipes.generator.encode import encode, require_whole_layers
+from videoalign.recipes.generator.guide_pairs import labelled_pairs, latent_groups, split_pairs
+from videoalign.recipes.generator.guide_report import write_guide_page
+from videoalign.recipes.generator.guide_settings import GuideTrainConfig
+from videoalign.recipes.generator.model_card import require_own_page
 from videoalign.training.callbacks import Callback
-from videoalign.training.judged_groups import make_groups
-from videoalign.training.loop import FitConfig, Row, count_steps, fit
-from videoalign.training.objectives.flow import TimeSettings
+from videoalign.training.loop import Row, count_steps, fit
 from videoalign.training.objectives.latent_reward import (
     LatentGroup,
     LatentRewardObjective,
-    accuracy_by_noise,
     collate_latent_groups,
-    near_prompts,
+    measure_by_noise,
 )
+from videoalign.training.objectives.reward import VerdictCriterion
 from videoalign.training.order import by_shape
 
-DECIDED = (Label.A, Label.B)
-"""Verdicts that teach something."""
-
-
-class GuideTrainConfig(ModelSettings):
-    """How a noisy-latent reward is trained."""
-
-    fit: FitConfig = FitConfig(num_steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine")
-    """Length, batch and rate of the training; an example is a group of clips of one prompt."""
-    times: TimeSettings = TimeSettings()
-    """How training times are drawn."""
-    encode: ClipSettings = ClipSettings()
-    """How clips become latents, where they have none yet."""
-    num_blocks: int | None = Field(default=None, gt=0)
-    """Blocks of the generator to copy; default: a quarter of its depth, at least 1."""
-    learning_rate_head: float | None = Field(default=None, gt=0)
-    """Peak rate of the queries and the head; default: that of the copied blocks."""
-    contrast_weight: float = Field(default=1.0, ge=0)
-    """Weight of the contrast term: on dimensions that see the prompt, a clip under its own prompt against the same clip
-    under another; 0 leaves it out, and the batch costs half."""
-    contrast_prompts: int = Field(default=8, gt=0)
-    """The other prompt is drawn from so many of the training prompts, the nearest ones."""
-    tie_band: float = Field(default=0.1, ge=0)
-    """Differences of normalised scores up to this are ties, which teach nothing."""
-    max_clips: int = Field(default=8, ge=2)
-    """Most clips of a group; a prompt with more clips gives several groups."""
-    num_held_out: int = Field(default=30, ge=0)
-    """Most prompts of the ``val`` split that the accuracy is measured on; 0 measures none."""
+FREE = {"fit", "encode", "learning_rate_head", "gradient_checkpointing"}
+"""Settings that are told otherwise in the identity of a run, or may change when it goes on."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +54,10 @@ class GuideTrainResult:
     num_pairs: int
     """Pairs it was trained on."""
     accuracy: dict[str, float]
-    """On pairs of the ``val`` prompts, keys as in `training.objectives.latent_reward`; empty where there are none."""
+    """On pairs of the ``val`` prompts, keys as in `training.objectives.latent_reward.by_band`; empty where there are
+    none."""
+    calibration: dict[str, float]
+    """Likewise how well it knows what it does not know: ``calibration_error`` and ``log_loss``."""
 
 
 @held
@@ -104,7 +76,8 @@ def train_guide(
 ) -> GuideTrainResult:
     """Trains a noisy-latent reward for a generator; a run that stopped goes on from its last checkpoint.
 
-    Prompts of the ``val`` split are kept for the accuracy, those of ``test`` left alone.
+    Prompts of the ``val`` split are kept for the accuracy, those of ``test`` left alone. The folder gets a page,
+    ``README.md``, with accuracy and calibration by dimension and time.
 
     Args:
         dataset: clips, prompts and what labels them.
@@ -119,16 +92,18 @@ def train_guide(
         callbacks: see `training.loop.fit`.
 
     Raises:
-        DataError: no such scores or pairs, no pair with a decided label, or clips that do not fit the generator.
+        ConfigError: settings that contradict each other.
+        DataError: no such scores or pairs, no pair with a label that teaches, or clips that do not fit the generator.
         ModelError: more blocks than the generator has.
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     config, processes = config or GuideTrainConfig(), join()
+    config.check()
     require_whole_layers(generator)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     generator = generator.changed(config.of_model())
     progress = progress if processes.is_first else silent
-    train, held_out = _split(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
+    train, held_out = split_pairs(labelled_pairs(dataset, config, scores=scores, pairs=pairs), config)
     if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
     reward = _fresh_reward(dataset, generator, config)
@@ -136,21 +111,46 @@ def train_guide(
     together = [(pair.clip_a, pair.clip_b) for pair in train + held_out]
     how: dict[str, Any] = {"together": together, "group": "encode.", "progress": progress}
     cache = processes.first_then_all(lambda: encode(dataset, generator, chain(*together), config.encode, **how))
+    require_own_page(Path(out))
     folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     alike = by_shape(unseen, [group.shape for group in unseen])
     batches = [collate_latent_groups(part[i : i + 8]) for part in alike for i in range(0, len(part), 8)]
-    measure = partial(accuracy_by_noise, reward, batches, seed=config.fit.seed)
+    objective = _objective(reward, dataset, config)
+
+    def measure() -> dict[str, float]:
+        _tell_widths(reward, objective)
+        return measure_by_noise(reward, batches, seed=config.fit.seed)
+
     hooks: dict[str, Any] = {"callbacks": callbacks, "validate": measure if batches else None}
-    with progress("train guide", config.fit.num_steps) as advance:
+    with progress("train guide", config.fit.num_steps) as advance, _ready_to_train(reward, config):
         hooks["on_step"] = count_steps(advance, on_step)
-        history = _fit(_objective(reward, dataset, config), examples, config, folder, processes, **hooks)
-    reward.eval()
+        history = _fit(objective, examples, config, folder, processes, **hooks)
+    _tell_widths(reward, objective)
+    measured = _validated(history)
     if processes.is_first:
         reward.save_pretrained(folder)
         write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
+        write_guide_page(folder, reward, measured)
     processes.wait()
-    return GuideTrainResult(reward=reward, history=history, num_pairs=len(train), accuracy=_validated(history))
+    accuracy = {name: value for name, value in measured.items() if name.startswith("accuracy/")}
+    calibration = {name: value for name, value in measured.items() if name not in accuracy}
+    return GuideTrainResult(reward, history, len(train), accuracy, calibration)
+
+
+@contextmanager
+def _ready_to_train(reward: LatentRewardModel, config: GuideTrainConfig) -> Iterator[None]:
+    """While the block runs the blocks are trained as the settings say; then adapters are added to the weights."""
+    with running_as([reward.transformer], checkpointing=config.gradient_checkpointing):
+        yield
+    if config.train == "lora":
+        merge_adapter(reward.transformer)
+    reward.eval()
+
+
+def _tell_widths(reward: LatentRewardModel, objective: LatentRewardObjective) -> None:
+    widths = objective.criterion.widths()
+    reward.width = None if widths is None else tuple(widths)
 
 
 def _fit(
@@ -183,92 +183,6 @@ def _teacher(dataset: Dataset, scores: str | None) -> Teacher:
     return Teacher(name=RATERS) if scores is None else Teacher(name=scores, digest=dataset.scores_digest(scores))
 
 
-def labelled_pairs(
-    dataset: Dataset, config: GuideTrainConfig, *, scores: str | None = None, pairs: str | None = None
-) -> list[JudgedPair]:
-    """Pairs with a preference on at least one dimension, labelled by scores or by the raters; see `train_guide`.
-
-    Raises:
-        DataError: no such scores or pairs, a clip without a score, or no decided pair.
-    """
-    wanted = None if pairs is None else {frozenset((row.clip_win, row.clip_lose)) for row in dataset.pairs(pairs)}
-    judged = dataset.judged_pairs() if scores is None else _judged_by_scores(dataset, scores, config.tie_band)
-    chosen = [pair for pair in judged if wanted is None or frozenset((pair.clip_a, pair.clip_b)) in wanted]
-    found = [pair for pair in chosen if any(label in DECIDED for label in pair.labels.values())]
-    if not found:
-        by = f"the scores '{scores}'" if scores is not None else "raters (give --reward to label them by its scores)"
-        raise DataError(f"guide: got {len(chosen)} pairs, none of them decided on any dimension by {by}.")
-    return found
-
-
-def latent_groups(
-    dataset: Dataset, cache: LatentCache, pairs: Sequence[JudgedPair], config: GuideTrainConfig
-) -> list[LatentGroup]:
-    """The pairs in latents, clips that are compared with each other in one group; no groups of no pairs."""
-    if not pairs:
-        return []
-    texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    conditions = cache.conditions(pair.prompt_id for pair in pairs)
-    by_text = {texts[prompt_id]: value for prompt_id, value in conditions.items()}
-    every = list(by_text.values())
-    near = {
-        text: tuple(every[place] for place in places)
-        for text, places in zip(by_text, near_prompts(every, config.contrast_prompts).tolist(), strict=True)
-    }
-    names = {prompt_id: prompt_id for prompt_id in conditions}  # one text may be asked with several pictures
-    alike = by_shape(pairs, [cache.shape(pair.clip_a) for pair in pairs])
-    groups = [
-        group for part in alike for group in make_groups(part, names, dataset.dimensions, max_clips=config.max_clips)
-    ]
-    return [
-        LatentGroup(
-            latents=OnDemand(len(group.clip_ids), partial(_latents, cache, group.clip_ids)),
-            shape=cache.shape(group.clip_ids[0]),
-            condition=conditions[group.prompt],
-            pairs=group.pairs,
-            labels=share_labels(group.shares),
-            others=tuple(other.beside(conditions[group.prompt]) for other in near[texts[group.prompt]]),
-            clip_ids=group.clip_ids,
-        )
-        for group in groups
-    ]
-
-
-def _latents(cache: LatentCache, clip_ids: Sequence[str], index: int) -> torch.Tensor:
-    return cache.clip(clip_ids[index])
-
-
-def _judged_by_scores(dataset: Dataset, name: str, tie_band: float) -> list[JudgedPair]:
-    """Every two clips of a prompt, the one with the higher normalised score preferred."""
-    scores = {row["clip_id"]: row["normalised"] for row in current_scores(dataset, name)}
-    clips: dict[str, list[str]] = {prompt.prompt_id: [] for prompt in dataset.prompts()}
-    for clip in dataset.clips():
-        row = scores.get(clip.clip_id, {})
-        if any(row.get(dimension) is None for dimension in dataset.dimensions):
-            raise DataError(
-                f"scores '{name}': clip '{clip.clip_id}' is not scored on all of {', '.join(dataset.dimensions)}; "
-                "score the dataset again with: videoalign reward score"
-            )
-        clips[clip.prompt_id].append(clip.clip_id)
-    return [
-        JudgedPair(
-            prompt_id=prompt.prompt_id,
-            clip_a=a,
-            clip_b=b,
-            labels={d: _label(scores[a][d] - scores[b][d], tie_band) for d in dataset.dimensions},
-            split=prompt.split,
-        )
-        for prompt in dataset.prompts()
-        for a, b in combinations(clips[prompt.prompt_id], 2)
-    ]
-
-
-def _label(difference: float, tie_band: float) -> Label:
-    if abs(difference) <= tie_band:
-        return Label.TIE
-    return Label.A if difference > 0 else Label.B
-
-
 def _fresh_reward(dataset: Dataset, generator: Generator, config: GuideTrainConfig) -> LatentRewardModel:
     """The generator's first blocks with an untrained head."""
     first, *more = generator.network.transformers.values()
@@ -277,35 +191,33 @@ def _fresh_reward(dataset: Dataset, generator: Generator, config: GuideTrainConf
             f"guide: '{generator.name}' has {1 + len(more)} transformers, each for some of the times; a noisy-latent "
             "reward starts from one that serves all of them."
         )
-    return LatentRewardModel.from_transformer(
+    reward = LatentRewardModel.from_transformer(
         first,
         dataset.dimensions,
         num_blocks=config.num_blocks,
         base=generator.name,
         constants=generator.network.constants,
+        law=config.loss,
         seed=config.fit.seed,
-    ).to(generator.network.device)
+    )
+    if config.train == "frozen":
+        reward.transformer.requires_grad_(False)
+    if config.train == "lora":
+        add_lora(reward.transformer, config.lora, seed=config.fit.seed)
+    return reward.to(generator.network.device)
 
 
 def _objective(reward: LatentRewardModel, dataset: Dataset, config: GuideTrainConfig) -> LatentRewardObjective:
+    law = VerdictCriterion(config.loss, len(reward.dimensions), width=config.tie_width, learn=config.learn_ties)
     return LatentRewardObjective(
         reward,
         config.times,
+        criterion=law.to(reward.head_bias.device),
+        clean=config.clean,
         learning_rate_head=config.learning_rate_head,
         contrast_dimensions=[dimension.name for dimension in dataset.info.dimensions if dimension.sees_prompt],
         contrast_weight=config.contrast_weight,
     )
-
-
-def _split(pairs: list[JudgedPair], config: GuideTrainConfig) -> tuple[list[JudgedPair], list[JudgedPair]]:
-    """Pairs of the training prompts, and those of some of the held-out prompts."""
-    train = [pair for pair in pairs if pair.split not in HELD_OUT]
-    if not train:
-        raise DataError(f"guide: all {len(pairs)} labelled pairs are of prompts held out; split the data anew.")
-    unseen = list(dict.fromkeys(pair.prompt_id for pair in pairs if pair.split == "val"))
-    order = torch.randperm(len(unseen), generator=fold_in(config.fit.seed, "guide", "held out")).tolist()
-    kept = {unseen[index] for index in order[: config.num_held_out]}
-    return train, [pair for pair in pairs if pair.prompt_id in kept]
 
 
 def _identity(
@@ -317,7 +229,7 @@ def _identity(
 ) -> dict[str, Any]:
     return {
         "command": "guide train",
-        **config.model_dump(mode="json", exclude={"fit", "encode", "learning_rate_head", *ModelSettings.model_fields}),
+        **config.model_dump(mode="json", exclude={*FREE, *ModelSettings.model_fields}),
         "fit": config.fit.identity(processes),
         "model": generator.identity(),
         "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),

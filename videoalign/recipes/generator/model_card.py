@@ -47,8 +47,7 @@ def write_model_card(
         raise ModelError(f"adapter: {folder} holds no {BASE_FILE} and {RUN_FILE}; wanted the folder of 'align --out'.")
     if results is not None and arm not in (results.get("alignment") or {}):
         raise DataError(f"evaluation: the results compare nothing called '{arm}'; give results.json of 'evaluate'.")
-    if card.exists() and MARK not in card.read_text(encoding="utf-8", errors="replace"):
-        raise OutputError(f"{card}: was written by somebody else; move it away first.")
+    require_own_page(folder)
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     rows, lineage = RunLog(folder / "log.jsonl").rows(), read_lineage(folder)
     has_curves = bool(rows) and training_picture(rows, folder / CURVES_FILE)
@@ -59,9 +58,9 @@ def write_model_card(
         "## How to load",
         _how_to_load(folder, base),
         "## What taught it",
-        _table(["what", "value"], _taught(run, lineage)),
+        markdown_table(["what", "value"], taught_rows(run, lineage)),
         "## Settings",
-        _table(["setting", "value"], _settings(run, rows)),
+        markdown_table(["setting", "value"], setting_rows(run, rows)),
         *(["## Training", f"![loss and health of the training by step]({CURVES_FILE})"] if has_curves else []),
         "## Evaluation",
         *_evaluation(results, arm),
@@ -72,6 +71,17 @@ def write_model_card(
     with whole_file(card) as aside:
         aside.write_text(f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
     return card
+
+
+def require_own_page(folder: Path) -> None:
+    """Checks that the page of a folder, where it has one, is ours to write anew.
+
+    Raises:
+        OutputError: it is somebody else's.
+    """
+    card = folder / CARD_FILE
+    if card.is_file() and MARK not in card.read_text(encoding="utf-8", errors="replace"):
+        raise OutputError(f"{card}: was written by somebody else; move it away first.")
 
 
 def read_results(file: str | Path) -> dict[str, Any]:
@@ -120,7 +130,8 @@ def _how_to_load(folder: Path, base: Mapping[str, Any]) -> str:
     return "\n".join(["```python", *lines, "```", "", told])
 
 
-def _taught(run: Mapping[str, Any], lineage: Lineage | None) -> list[tuple[str, str]]:
+def taught_rows(run: Mapping[str, Any], lineage: Lineage | None) -> list[tuple[str, str]]:
+    """What taught, for a table."""
     rows = [("pairs, hash", str(run.get("pairs", ""))), ("latents, hash", str(run.get("latents", "")))]
     if lineage is None:
         return [("labels", "not recorded"), *rows]
@@ -129,7 +140,8 @@ def _taught(run: Mapping[str, Any], lineage: Lineage | None) -> list[tuple[str, 
     return [("labels by", "; ".join(teachers)), *prompts, *rows]
 
 
-def _settings(run: Mapping[str, Any], rows: list[dict[str, float]]) -> list[tuple[str, str]]:
+def setting_rows(run: Mapping[str, Any], rows: list[dict[str, float]]) -> list[tuple[str, str]]:
+    """The settings of a run and what its log ends with, for a table."""
     told = {"fit", "lora", "times"}
     groups = {name: value for name, value in run.items() if name in told}
     single = {
@@ -153,9 +165,10 @@ def _evaluation(results: Mapping[str, Any] | None, arm: str) -> list[str]:
     ]
     columns = ["dimension", "wins over the base", "95% interval", "clips", "prompts"]
     told = f"Judged by {results.get('judge')}, on the same prompts and noise; ties are half a win."
-    return [*results.get("warnings", ()), told, _table(columns, rows), " ".join(filter(None, notes))]
+    return [*results.get("warnings", ()), told, markdown_table(columns, rows), " ".join(filter(None, notes))]
 
 
-def _table(columns: list[str], rows: list[Any]) -> str:
+def markdown_table(columns: list[str], rows: list[Any]) -> str:
+    """A table; what would break it is taken out of the cells."""
     cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in [columns, ["---"] * len(columns), *cells])

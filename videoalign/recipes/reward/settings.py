@@ -31,13 +31,14 @@ class RewardTrainConfig(Config):
     """Length, rate and batch of the training; a batch counts groups of clips that share a prompt."""
     loss: Annotated[str, AfterValidator(_known_loss)] = "btt"
     """A law of `losses.preference.LAWS`: Bradley-Terry with ties after Rao and Kupper (btt) or Davidson (davidson),
-    Bradley-Terry on decided pairs alone (bt); or squared distance to mean ratings (regression)."""
+    Thurstone's with ties (thurstone), Bradley-Terry on decided pairs alone (bt); or squared distance to mean ratings
+    (regression)."""
     theta: float = Field(THETA, gt=1)
     """Width of the tie band of btt."""
     nu: float = Field(NU, gt=0)
     """Weight of the tie of davidson."""
     learn_ties: bool = False
-    """Train theta or nu, one per dimension, from where it stands."""
+    """Train the width of the tie band, one per dimension, from where it stands."""
     labels: Aggregation = Aggregation.ADJUDICATED
     """Each pair counts with the known answer or an adjudicator's last word where there is one. Else with the verdict of
     most raters (adjudicated), with the shares of the votes for A, tie and B (shares), or with their chances by Dawid

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.flow.condition import Condition, join_conditions
@@ -16,8 +16,15 @@ from videoalign.flow.path import interpolate
 from videoalign.flow.times import stratified
 from videoalign.losses.preference import label_shares, verdict_loss
 from videoalign.randomness import Draws, fold_in
+from videoalign.stats.calibration import calibration_error, log_loss
 from videoalign.training.objective import NOISE_BANDS, Loss, Metric, band_ending, per_group, require_names
 from videoalign.training.objectives.flow import TimeSettings
+from videoalign.training.objectives.reward import VerdictCriterion
+
+LAW_RATE = 0.03
+"""Peak rate of what a law has to learn, a few logarithms: at that of the weights they would stay where they start."""
+LAW_NAMES = ("log_deviation", "ties")
+"""Of these parameters, the reward's and the criterion's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +38,8 @@ class LatentGroup:
     pairs: Tensor
     """Indices of clip A and clip B, int64 (P, 2)."""
     labels: Tensor
-    """(P, D): +1 where A is preferred, -1 where B is; anything else is a tie or no judgement and teaches nothing."""
+    """(P, D): +1 where A is preferred, -1 where B is, 0 for a tie; anything else is no judgement, which teaches
+    nothing."""
     others: Sequence[Condition]
     """Of K prompts that the clips were not made for, one row each; see `near_prompts`."""
     clip_ids: tuple[str, ...] = ()
@@ -61,6 +69,11 @@ class LatentGroupBatch:
     def num_groups(self) -> int:
         """How many groups there are."""
         return int(self.group[-1]) + 1
+
+    @property
+    def group_of_pairs(self) -> Tensor:
+        """Number of each pair's group, (Q,)."""
+        return self.group[self.pairs[:, 0]]
 
 
 def collate_latent_groups(groups: Sequence[LatentGroup]) -> LatentGroupBatch:
@@ -99,7 +112,7 @@ def near_prompts(conditions: Sequence[Condition], num: int) -> Tensor:
 
 
 class LatentRewardObjective:
-    """Bradley-Terry loss per dimension on noised pairs; a group counts by its entries that were decided.
+    """What verdicts cost per dimension on noised pairs; a group counts by its entries that the law can express.
 
     Clean latents become (1 - t) x + t noise with one t and one noise for all clips of a group, so that what the reward
     sees differ is the clips alone; the preference is taken to hold at every t. Each clip is scored once however many
@@ -111,6 +124,8 @@ class LatentRewardObjective:
         reward: Any,
         times: TimeSettings | None = None,
         *,
+        criterion: VerdictCriterion | None = None,
+        clean: bool = False,
         learning_rate_head: float | None = None,
         contrast_dimensions: Sequence[str] = (),
         contrast_weight: float = 0.0,
@@ -118,12 +133,14 @@ class LatentRewardObjective:
         """
         Args:
             reward: a module that is a `contracts.reward.LatentReward`; all its parameters that want a gradient
-                are trained.
+                are trained. One that has a ``unit`` counts differences and widths in it, see `LatentRewardModel`.
             times: how t is drawn; uniform over (0, 1) by default.
+            criterion: the law of verdicts; Bradley-Terry by default, for which ties teach nothing.
+            clean: train at t = 0 alone, whatever ``times`` says.
             learning_rate_head: peak rate of the freshly drawn parameters (names in ``reward.head_names()``); by
                 default the run's own rate, the same as for the copied blocks.
             contrast_dimensions: those that depend on the prompt, for the contrast term.
-            contrast_weight: weight of the contrast term, at least 0: Bradley-Terry again, each noisy clip under its
+            contrast_weight: weight of the contrast term, at least 0: Bradley-Terry, each noisy clip under its
                 own prompt against the same clip under the prompt of another group of the batch. Preferences among
                 clips of one prompt say little about what a prompt means; this says it, without labels.
 
@@ -134,7 +151,8 @@ class LatentRewardObjective:
             raise ConfigError(f"learning_rate_head: must be above 0; got {learning_rate_head}.")
         self.reward = reward
         self.dimensions: tuple[str, ...] = tuple(self.reward.dimensions)
-        self.times = times or TimeSettings()
+        self.times, self.clean = times or TimeSettings(), clean
+        self.criterion = criterion or VerdictCriterion("bt", len(self.dimensions))
         self.learning_rate_head = learning_rate_head
         self.contrast_dimensions, self.contrast_weight = tuple(contrast_dimensions), contrast_weight
         strangers = [name for name in contrast_dimensions if name not in self.dimensions]
@@ -146,34 +164,37 @@ class LatentRewardObjective:
             raise ConfigError("latent reward: no parameter wants a gradient; unfreeze the blocks or the head.")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Copied blocks at the run's rate, the head at its own where one was given."""
-        named = {name: p for name, p in self.reward.named_parameters() if p.requires_grad}
-        if self.learning_rate_head is None:
-            return [{"params": list(named.values())}]
-        fresh = set(self.reward.head_names())
-        return [
+        """Copied blocks at the run's rate, the head at its own where one was given, the law at `LAW_RATE`."""
+        law = {name: p for name, p in self._trained().items() if name in LAW_NAMES}
+        named = {name: p for name, p in self._trained().items() if name not in law}
+        fresh = set() if self.learning_rate_head is None else set(self.reward.head_names())
+        groups: list[dict[str, Any]] = [
             {"params": [p for name, p in named.items() if name not in fresh]},
             {"params": [p for name, p in named.items() if name in fresh], "lr": self.learning_rate_head},
+            {"params": [*law.values()], "lr": LAW_RATE, "weight_decay": 0.0},
         ]
+        return [group for group in groups if group["params"]]
 
     def loss(self, batch: LatentGroupBatch, draws: Draws) -> Loss:
         """Mean loss in nats of each group; ``accuracy/<dim>`` over the decided entries is logged."""
         device = next(self.reward.parameters()).device
         t, noise = self.times.draw(draws), draws.normal("noise", batch.latents.shape[1:])
+        t = torch.zeros_like(t) if self.clean else t
         x_t, t_clip, condition = noised(batch, t, noise, device)
         scores = self.reward.score(x_t, t_clip, condition)  # (M, D)
         difference, labels = pair_differences(scores, batch), batch.labels.to(device)
-        decided = (labels.abs() == 1).to(difference)
+        shares, group, of_pair = label_shares(labels), batch.group.to(device), batch.group_of_pairs.to(device)
+        unit = self._unit(t.to(device))
+        losses = self.criterion.losses(difference, shares, None if unit is None else unit[of_pair])
+        counted, decided = self.criterion.expressed(shares), (labels.abs() == 1).to(difference)
         right = (difference.detach() * labels > 0).to(difference) * decided
-        losses = verdict_loss(difference, label_shares(labels), "bt")  # 0 where nothing was decided
-        group = batch.group.to(device)
-        of_pair = group[batch.pairs[:, 0].to(device)]
-        lost, num, hits = (per_group(part, of_pair, batch.num_groups) for part in (losses, decided, right))
+        lost, weight, hits, num = (
+            per_group(part, of_pair, batch.num_groups) for part in (losses, counted, right, decided)
+        )
         metrics: dict[str, Metric] = {
             f"accuracy/{name}": (hits[:, k], num[:, k]) for k, name in enumerate(self.dimensions)
         }
-        weight = num.sum(1)
-        value = lost.sum(1) / weight.clamp_min(1)
+        value, weight = lost.sum(1) / weight.sum(1).clamp_min(1), weight.sum(1)
         if self.contrast_weight == 0 or not self.contrast_dimensions or batch.others is None:
             return Loss(value, weight, t.to(device), metrics)
         num_others = len(batch.others) // batch.num_groups
@@ -182,8 +203,14 @@ class LatentRewardObjective:
         drawn = torch.cat([torch.randint(num_others, (size,), generator=generator) for size, generator in picks])
         others = batch.others.rows(batch.group * num_others + drawn).to(device)
         gain = scores - self.reward.score(x_t, t_clip, others)
-        contrast, shares = self._contrast(gain[:, [self.dimensions.index(n) for n in self.contrast_dimensions]], group)
-        return Loss(value + self.contrast_weight * contrast, weight, t.to(device), metrics | shares)
+        gain = gain if unit is None else gain / unit[group]
+        contrast, shown = self._contrast(gain[:, [self.dimensions.index(n) for n in self.contrast_dimensions]], group)
+        return Loss(value + self.contrast_weight * contrast, weight, t.to(device), metrics | shown)
+
+    def _unit(self, t: Tensor) -> Tensor | None:
+        """What differences at times (G,) are counted in, (G, D); None for 1."""
+        unit: Tensor | None = self.reward.unit(t) if hasattr(self.reward, "unit") else None
+        return unit
 
     def _contrast(self, gain: Tensor, group: Tensor) -> tuple[Tensor, dict[str, Metric]]:
         """Each group's mean loss (G,), and shares predicted correctly, of what the own prompt gains (M, dimensions)."""
@@ -195,16 +222,23 @@ class LatentRewardObjective:
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained parameters, by name."""
-        return {name: p.detach() for name, p in self.reward.named_parameters() if p.requires_grad}
+        return {name: p.detach() for name, p in self._trained().items()}
 
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Puts the parameters of `state_dict` back.
 
         Raises:
             ValueError: other names than `state_dict` has.
         """
-        require_names(state, self.state_dict())
-        self.reward.load_state_dict(state, strict=False)
+        own = self._trained()
+        require_names(state, own)
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
+
+    def _trained(self) -> dict[str, nn.Parameter]:
+        named = {name: p for name, p in self.reward.named_parameters() if p.requires_grad}
+        return {**named, "ties": self.criterion.log_above} if self.criterion.learn else named
 
 
 def noised(batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Condition]:
@@ -219,45 +253,67 @@ def pair_differences(scores: Tensor, batch: LatentGroupBatch) -> Tensor:
     return scores[first] - scores[second]
 
 
-def band_accuracy(right: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
-    """Share of decided entries predicted correctly, per dimension and per band of t; what has no entry is absent.
-
-    Args:
-        right: bool (N, D).
-        labels: (N, D); what is neither +1 nor -1 is not counted.
-        t: (N,).
-        dimensions: D names.
-    """
-    metrics: dict[str, float] = {}
-    for k, name in enumerate(dimensions):
-        decided = labels[:, k].abs() == 1
-        bands = {f"accuracy/{name}": decided}
-        for low, high in zip(NOISE_BANDS, NOISE_BANDS[1:], strict=False):
-            bands[f"accuracy/{name}{band_ending(low, high)}"] = decided & (t >= low) & (t < high)
-        metrics |= {key: float(right[chosen, k].float().mean()) for key, chosen in bands.items() if bool(chosen.any())}
-    return metrics
-
-
 @torch.no_grad()
-def accuracy_by_noise(
+def measure_by_noise(
     reward: Any, batches: Iterable[LatentGroupBatch], *, seed: int, draws: int = 3
 ) -> dict[str, float]:
-    """Accuracy of a noisy-latent reward on pairs it was not trained on, keys as in `LatentRewardObjective.loss`.
+    """How a noisy-latent reward does on pairs that it was not trained on; see `by_band` for the numbers.
 
     Each group is judged ``draws`` times, the draws spread evenly over t with one noise each; the numbers depend on
     the groups, their order and ``seed`` alone.
     """
-    rights, labels, times = [], [], []
+    differences, likely, labels, times = [], [], [], []
     device = next(reward.parameters()).device
     for index, batch in enumerate(batches):
         for part in range(draws):
             generator = fold_in(seed, "accuracy", index, part)
             t = stratified(part, torch.rand(batch.num_groups, generator=generator), draws)
             noise = torch.randn(batch.num_groups, *batch.latents.shape[1:], generator=generator)
-            difference = pair_differences(reward.score(*noised(batch, t, noise, device)), batch).cpu()
-            rights.append(difference * batch.labels > 0)
+            difference = pair_differences(reward.score(*noised(batch, t, noise, device)), batch)
+            of_pair = t[batch.group_of_pairs]
+            differences.append(difference.cpu())
+            likely.append(reward.verdicts(difference, of_pair.to(device)).cpu())
             labels.append(batch.labels)
-            times.append(t[batch.group[batch.pairs[:, 0]]])
-    if not rights:
+            times.append(of_pair)
+    if not labels:
         return {}
-    return band_accuracy(torch.cat(rights), torch.cat(labels), torch.cat(times), tuple(reward.dimensions))
+    told, likeliest, said, at = (torch.cat(part) for part in (differences, likely, labels, times))
+    return by_band(told, likeliest, said, at, tuple(reward.dimensions))
+
+
+def by_band(
+    differences: Tensor, likely: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]
+) -> dict[str, float]:
+    """Per dimension, and per band of t with `band_ending`; what has no entry is absent.
+
+    ``accuracy`` is the share of decided entries that are ordered rightly, ``log_loss`` the mean of -ln P(verdict) in
+    nats, and ``calibration_error`` how far the probability of the likeliest verdict is from how often it is right;
+    the latter two of decided entries alone where the law gives ties no probability.
+
+    Args:
+        differences: scores of A less scores of B, (N, D).
+        likely: of A, a tie and B, (N, D, 3).
+        labels: (N, D), +1, -1, 0 for a tie; anything else is not counted.
+        t: (N,).
+        dimensions: D names.
+    """
+    bands = [("", torch.ones_like(t) > 0)]
+    bands += [
+        (band_ending(low, high), (t >= low) & (t < high))
+        for low, high in zip(NOISE_BANDS, NOISE_BANDS[1:], strict=False)
+    ]
+    metrics: dict[str, float] = {}
+    for k, name in enumerate(dimensions):
+        of_dimension, probabilities = labels[:, k], likely[:, k].double().numpy()
+        decided = of_dimension.abs() == 1
+        judged = decided | (of_dimension == 0) & (likely[:, k, 1] > 0)
+        for ending, inside in bands:
+            if bool((decided & inside).any()):
+                right = differences[decided & inside, k] * of_dimension[decided & inside] > 0
+                metrics[f"accuracy/{name}{ending}"] = float(right.float().mean())
+            if bool((judged & inside).any()):
+                rows = (judged & inside).numpy()
+                told = probabilities[rows], of_dimension.numpy()[rows].astype(int)
+                metrics[f"log_loss/{name}{ending}"] = log_loss(*told)
+                metrics[f"calibration_error/{name}{ending}"] = calibration_error(*told)
+    return metrics

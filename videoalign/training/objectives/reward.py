@@ -111,12 +111,28 @@ class VerdictCriterion(nn.Module):
 
     def forward(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
         """Losses (P, D) of scores (K, D)."""
-        width = self.above + self.log_above.to(scores.device).exp() if self.learn else self.width
-        return verdict_loss(_differences(scores, batch), batch.shares.to(scores.device), self.law, width)
+        return self.losses(_differences(scores, batch), batch.shares.to(scores.device))
+
+    def losses(self, differences: Tensor, shares: Tensor, unit: Tensor | None = None) -> Tensor:
+        """Losses (P, D) of differences (P, D) and shares of votes (P, D, 3).
+
+        Args:
+            differences: of scores.
+            shares: see `JudgedBatch`.
+            unit: what differences and widths are counted in, (P, D); 1 by default.
+        """
+        width = self.above + self.log_above.to(differences.device).exp() if self.learn else self.width
+        if unit is not None:
+            differences, width = differences / unit, None if width is None else width / unit
+        return verdict_loss(differences, shares, self.law, width)
 
     def weights(self, judged: JudgedBatch | JudgedGroup) -> Tensor:
         """Share of the votes that the law can express, (P, D): all, or without a tie band the decided ones."""
-        return judged.shares.sum(-1) - (judged.shares[..., 1] if self.width is None else 0.0)
+        return self.expressed(judged.shares)
+
+    def expressed(self, shares: Tensor) -> Tensor:
+        """`weights` of shares of votes (P, D, 3)."""
+        return shares.sum(-1) - (shares[..., 1] if self.width is None else 0.0)
 
     def groups(self, batch: JudgedBatch) -> Tensor:
         """Those of the pairs, (P,)."""
@@ -161,7 +177,7 @@ def find_criterion(
         if not value > least:
             raise ConfigError(f"{setting}: must be above {least:g}; got {value}.")
     if learn_ties and (name == "regression" or LAWS[name].width is None):
-        raise ConfigError(f"learn_ties: loss={name} knows no ties; use loss=btt or loss=davidson.")
+        raise ConfigError(f"learn_ties: loss={name} knows no ties; use loss=btt, davidson or thurstone.")
     if name == "regression":
         return RegressionCriterion()
     return VerdictCriterion(name, num_dimensions, width={"btt": theta, "davidson": nu}.get(name), learn=learn_ties)
