@@ -21,3 +21,19 @@ def reward_guided(v: Tensor, reward_gradient: Tensor, t: Tensor, weight: float) 
     """
     pull = (t / (1 - t).clamp_min(1e-12)).where(t < 1, 0.0)
     return v - weight * expand_time(pull, v) * reward_gradient
+
+
+def unit_guided(v: Tensor, reward_gradient: Tensor, t: Tensor, ratio: float) -> Tensor:
+    """v - ratio |v| g / |g|: a change of one length whatever the gradient's, left alone where t = 1 or g is 0.
+
+    The normalised gradient of "Euphonium" (arXiv 2602.04928), with lengths in units of the velocity.
+
+    Args:
+        v: velocity after classifier-free guidance, (B, ...).
+        reward_gradient: g, of the reward with respect to x_t, (B, ...).
+        t: times in [0, 1], (B,).
+        ratio: length of the change as a multiple of the velocity's norm, at least 0.
+    """
+    size, length = (x.flatten(1).norm(dim=1) for x in (v, reward_gradient))
+    scale = (size / length).where((t < 1) & (length > 0), 0.0)
+    return v - ratio * expand_time(scale, v) * reward_gradient

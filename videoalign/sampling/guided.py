@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from videoalign.contracts.reward import Guide, LatentReward
 from videoalign.errors import ConfigError, ModelError, did_you_mean
 from videoalign.flow.condition import Condition
-from videoalign.flow.guidance import reward_guided
+from videoalign.flow.guidance import reward_guided, unit_guided
 from videoalign.flow.path import expand_time
 
 
@@ -31,7 +31,8 @@ class RewardGuide:
     long step exactly there, so what is left of its gradient can throw a sample off. ``max_ratio`` bounds that: each
     sample's change is shortened, never turned, to at most ``max_ratio`` times the norm of its velocity. Around 0.5 it
     acts on the first steps alone and the sampled tilt stays as asked for elsewhere; without it the formula is
-    followed to the letter.
+    followed to the letter. ``normalised`` takes the direction of the gradient alone: every change is then ``strength``
+    times as long as the velocity, and what is sampled is no tilt of a known size.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class RewardGuide:
         strength: float = 1.0,
         *,
         max_ratio: float | None = None,
+        normalised: bool = False,
         window: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         """
@@ -50,6 +52,7 @@ class RewardGuide:
                 sampled together, as in {"VQ": [0.0, 0.5, 1.0]}; what is absent weighs 0.
             strength: w, at least 0; 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm, above 0; None for no bound.
+            normalised: every change is ``strength`` times as long as the velocity; 0.1 is a start.
             window: first and last of the times t at which it changes anything, from 0 to 1.
 
         Raises:
@@ -69,6 +72,8 @@ class RewardGuide:
             )
         if max_ratio is not None and not max_ratio > 0:
             raise ConfigError(f"max_ratio: must be above 0; got {max_ratio}. Leave it out for no bound.")
+        if max_ratio is not None and normalised:
+            raise ConfigError("max_ratio: bounds changes that 'normalised' gives one length already; leave one out.")
         if not 0 <= window[0] < window[1] <= 1:
             raise ConfigError(f"window: must be two times from 0 to 1, the lower first; got {window}. Use (0.2, 0.9).")
         self.reward = reward
@@ -76,6 +81,7 @@ class RewardGuide:
         self.weights = {name: _plain(weights.get(name, 0.0)) for name in reward.dimensions}
         self.strength = float(strength)
         self.max_ratio = max_ratio
+        self.normalised = normalised
 
     def adjust(self, velocity: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The guided velocity, same shape and dtype as ``velocity`` (B, ...); works inside no_grad and inference_mode.
@@ -93,7 +99,8 @@ class RewardGuide:
         if self.strength == 0 or not any(self.weights.values()) or not bool(acts.any()):
             return velocity
         gradient = self.gradient(x_t, t, condition)
-        guided = reward_guided(velocity.float(), gradient, t.float(), self.strength)
+        change = unit_guided if self.normalised else reward_guided
+        guided = change(velocity.float(), gradient, t.float(), self.strength)
         if self.max_ratio is not None:
             guided = _shorten_change(velocity.float(), guided, self.max_ratio)
         return guided.to(velocity.dtype).where(expand_time(acts, velocity), velocity)

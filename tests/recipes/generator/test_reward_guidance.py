@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import DDIMScheduler
+from diffusers.hooks import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 from torch import Tensor
 
 import videoalign
@@ -159,13 +162,37 @@ def test_what_has_no_weight_can_be_held() -> None:
     assert not pipe.transformer._forward_pre_hooks
 
 
-def test_a_transformer_in_half_precision_is_steered() -> None:
+def wrapped(pipe: Any) -> None:
+    """What is compiled takes the transformer's place."""
+    pipe.transformer = torch.compile(pipe.transformer, backend="eager")
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "half precision": lambda pipe: pipe.transformer.to(torch.bfloat16),
+    "compiled": lambda pipe: pipe.transformer.compile(backend="eager"),
+    "compiled and wrapped": wrapped,
+    "first block cache": lambda pipe: pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.05)),
+    "attention broadcast": lambda pipe: pipe.transformer.enable_cache(
+        PyramidAttentionBroadcastConfig(spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500)
+    ),
+    "parts kept off": lambda pipe: pipe.enable_model_cpu_offload(device="cpu"),
+    "layers kept off": lambda pipe: cpu_offload(pipe.transformer, "cpu"),
+}
+"""How a transformer may run; on a processor, parts that are kept off it are brought to where they are."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_however_the_transformer_runs_it_is_steered_alike_and_left_as_it_was(way: str) -> None:
     pipe = build("WanPipeline")
     reward = reward_of(pipe, Brighter)
-    pipe.transformer.to(torch.bfloat16)
+    WAYS[way](pipe)
     own = call(pipe, "WanPipeline")
-    RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
-    assert (call(pipe, "WanPipeline").flatten(1).mean(1) > own.flatten(1).mean(1)).all()
+    guidance = RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
+    moved = call(pipe, "WanPipeline") - own
+    assert next(reward.parameters()).device.type == "cpu"
+    guidance.detach()
+    torch.testing.assert_close(moved.flatten(1).mean(1), torch.full((2,), 0.105), atol=0.002, rtol=0)
+    torch.testing.assert_close(call(pipe, "WanPipeline"), own)
 
 
 def test_in_a_loop_of_ones_own_it_is_given_the_condition() -> None:
@@ -195,6 +222,8 @@ def test_what_cannot_be_steered_is_refused_by_name() -> None:
         RewardGuidance.attach(pipe, reward, weights={"MQ": 1.0})
     with pytest.raises(ConfigError, match="window"):
         RewardGuidance.attach(pipe, reward, weights=weights, window=(0.9, 0.2))
+    with pytest.raises(ConfigError, match="hold: counts on changes as long as the gradient says"):
+        RewardGuidance.attach(pipe, reward, weights=weights, hold="others", normalised=True)
     scheduler = pipe.scheduler
     pipe.scheduler = DDIMScheduler()
     with pytest.raises(ModelError, match="DDIMScheduler does not follow a flow"):

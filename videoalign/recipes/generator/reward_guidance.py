@@ -41,6 +41,7 @@ class RewardGuidance(GuidedScheduler):
         weights: Mapping[str, float | Sequence[float]],
         strength: float = 1.0,
         max_ratio: float | None = None,
+        normalised: bool = False,
         window: tuple[float, float] = (0.0, 1.0),
         hold: Literal["others"] | None = None,
         condition: Condition,
@@ -52,6 +53,7 @@ class RewardGuidance(GuidedScheduler):
             weights: see `RewardGuide`, as those below.
             strength: 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm.
+            normalised: every change is ``strength`` times as long as the velocity.
             window: times t at which it acts.
             hold: ``others`` takes off the gradient what would change the scores of dimensions without weight, step by
                 step; see `HoldingGuide`.
@@ -63,8 +65,13 @@ class RewardGuidance(GuidedScheduler):
         """
         if hold not in (None, "others"):
             raise ConfigError(f"hold: got '{hold}'; wanted 'others', or None to let them go.")
-        kind = RewardGuide if hold is None else HoldingGuide
-        guide = kind(reward, weights, strength, max_ratio=max_ratio, window=window)
+        if hold is not None and normalised:
+            raise ConfigError("hold: counts on changes as long as the gradient says; leave 'normalised' out.")
+        how: dict[str, Any] = {"max_ratio": max_ratio, "window": window}
+        if hold is None:
+            guide = RewardGuide(reward, weights, strength, normalised=normalised, **how)
+        else:
+            guide = HoldingGuide(reward, weights, strength, **how)
         super().__init__(scheduler, guide, condition)
         self.__dict__["_ear"] = None
 
@@ -77,14 +84,15 @@ class RewardGuidance(GuidedScheduler):
         weights: Mapping[str, float | Sequence[float]],
         strength: float = 1.0,
         max_ratio: float | None = None,
+        normalised: bool = False,
         window: tuple[float, float] = (0.0, 1.0),
         hold: Literal["others"] | None = None,
     ) -> Self:
         """Steers every call of a pipeline from now on, until `detach`.
 
         What the reward reads of the prompt is what the transformer is told in the conditional half of its call, after
-        which classifier-free guidance is applied as ever. A compiled transformer, or one with a cache, is attached to
-        after it was made so.
+        which classifier-free guidance is applied as ever. The transformer may be compiled, have a cache for its steps,
+        or be kept off the device that it runs on; where ``torch.compile`` puts another in its place, attach after.
 
         Args:
             pipe: a diffusers pipeline of a family in `models.generators.families.FAMILIES`, on its device.
@@ -92,6 +100,7 @@ class RewardGuidance(GuidedScheduler):
             weights: see `RewardGuide`, as those below.
             strength: 0 is sampling without a guide, bit for bit.
             max_ratio: longest change as a multiple of the velocity's norm.
+            normalised: every change is ``strength`` times as long as the velocity.
             window: times t at which it acts.
             hold: as of the class.
 
@@ -108,9 +117,9 @@ class RewardGuidance(GuidedScheduler):
         model = reward if isinstance(reward, LatentRewardModel) else LatentRewardModel.from_pretrained(reward)
         for transformer in transformers:
             model.require_base(type(pipe).__name__, transformer.config)
-        options: dict[str, Any] = {"strength": strength, "max_ratio": max_ratio, "window": window, "hold": hold}
-        reward = model.to(transformers[0].device)
-        made = cls(pipe.scheduler, reward, weights=weights, **options, condition=Condition({}))
+        options: dict[str, Any] = {"strength": strength, "max_ratio": max_ratio, "normalised": normalised}
+        options |= {"window": window, "hold": hold}
+        made = cls(pipe.scheduler, model, weights=weights, **options, condition=Condition({}))
         made.__dict__["_ear"] = ear = _Ear(pipe, family, model, transformers)
         pipe.scheduler = ear.facing(made)
         return made
@@ -129,6 +138,7 @@ class RewardGuidance(GuidedScheduler):
             ModelError: also where the transformer was not heard, or was called with other rows.
         """
         if self._ear is not None:
+            self._ear.reward.to(sample.device)  # where a pipeline samples that keeps its parts elsewhere
             self.__dict__["_condition"] = self._ear.condition(len(sample))
         return super().step(model_output, timestep, sample, *args, **kwargs)
 
@@ -137,7 +147,7 @@ class _Ear:
     """What the transformers of a pipeline are told, kept from the first call of a step: the one with the prompt."""
 
     def __init__(self, pipe: Any, family: Family, reward: LatentRewardModel, transformers: list[nn.Module]) -> None:
-        self.pipe, self.family, self.constants = pipe, family, reward.constants
+        self.pipe, self.family, self.reward, self.constants = pipe, family, reward, reward.constants
         self.signature = inspect.signature(family.transformer.forward)
         self.told: Mapping[str, Any] | None = None
         self.before = pipe.scheduler
