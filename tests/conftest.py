@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+_CACHE = tempfile.TemporaryDirectory(prefix="videoalign-tests-")
+
 for name, value in {
+    "VIDEOALIGN_CACHE": _CACHE.name,
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "Agg",
     "HF_HUB_OFFLINE": "1",

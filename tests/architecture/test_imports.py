@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RANKS = {
-    "": 9,
+    "": 10,
     "errors": 0,
     "ties": 0,
     "config": 1,
@@ -17,17 +17,18 @@ RANKS = {
     "losses": 1,
     "stats": 1,
     "contracts": 2,
-    "video": 3,
-    "data": 4,
-    "models": 4,
-    "worlds": 4,
-    "sampling": 4,
-    "distributed": 4,
-    "training": 5,
-    "evaluation": 5,
-    "recipes": 6,
-    "web": 7,
-    "cli": 8,
+    "stores": 3,
+    "video": 4,
+    "data": 5,
+    "models": 5,
+    "worlds": 5,
+    "sampling": 5,
+    "distributed": 5,
+    "training": 6,
+    "evaluation": 6,
+    "recipes": 7,
+    "web": 8,
+    "cli": 9,
 }
 """Folder or module right below the package -> rank. A module imports lower ranks and its own folder."""
 
@@ -77,6 +78,8 @@ DOORS = {
     "httpx": {"web"},
     "sqlalchemy": {"web"},
     "alembic": {"web"},
+    "fsspec": {"stores"},
+    "tenacity": {"stores"},
     "ray": {"distributed"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation", "web"},

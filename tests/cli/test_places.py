@@ -1,4 +1,4 @@
-"""Options that name a place: a path keeps to this machine, an address arrives as it was written."""
+"""Options that name a place: a folder may be at an address, a file is here or arrives as it was written."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import fsspec
 import pytest
 import typer
 
-from videoalign.cli.common import local_path
+from videoalign.cli import places
 from videoalign.cli.main import build_app, main
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError
 from videoalign.recipes.generator.align_methods import DpoConfig
+from videoalign.stores.opening import Request, asked_for
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.score.settings import ServeSettings
 
@@ -66,19 +67,56 @@ def parameters() -> Iterator[Parameter]:
 
 
 PATHS = [parameter for parameter in parameters() if Path in parameter.kinds]
+FOLDERS = {
+    places.read_folder,
+    places.read_dataset,
+    places.grown_dataset,
+    places.latents_dataset,
+    places.made_folder,
+}
+"""Parsers of folders, which may be at an address."""
+FILES = [parameter for parameter in PATHS if parameter.info.parser not in FOLDERS]
 
 
 def test_every_command_is_walked() -> None:
     found = {parameter.command for parameter in parameters()}
     assert {("data", "import"), ("reward", "score"), ("annotate", "invite"), ("quickstart",)} <= found
     assert len(PATHS) > 40
+    folders = {parameter.command for parameter in PATHS if parameter.info.parser in FOLDERS}
+    told = "generate, sample, pairs, encode, align, evaluate, quickstart, rounds, status, plan, studio"
+    assert folders >= {(name,) for name in told.split(", ")}
+    assert folders >= {("data", name) for name in ("import", "merge", "export", "check", "stats", "split", "card")}
+    assert folders >= {("reward", name) for name in ("train", "score", "eval", "probe")} | {("guide", "train")}
 
 
-@pytest.mark.parametrize("parameter", PATHS, ids=str)
+def test_a_model_or_a_judge_may_be_at_an_address_in_every_command() -> None:
+    told = ("--model", "--base", "--judge", "--guide", "--adapter", "--against", "R", "R|oracle")
+    models = [parameter for parameter in parameters() if parameter.name in told]
+    assert len(models) > 25
+    assert {one.info.parser for one in models} <= {places.read_model, places.read_folder}, [*map(str, models)]
+
+
+def test_a_folder_is_not_on_the_web() -> None:
+    with pytest.raises(typer.BadParameter, match="an address of the web, which has no folders"):
+        places.read_folder(ADDRESSES[1])
+
+
+def test_a_model_and_its_adapter_may_be_at_addresses_both() -> None:
+    def place(address: str) -> str:
+        return str(Request(address).path)
+
+    model, adapter = "s3://b/some/model", "gs://b/an/adapter"
+    assert places.read_model_with_adapter("sprites:a/b") == "sprites:a/b"
+    assert places.read_model_with_adapter(f"sprites:{adapter}") == f"sprites:{place(adapter)}"
+    assert places.read_model_with_adapter(f"{model}:{adapter}") == f"{place(model)}:{place(adapter)}"
+    assert [one.address for one in asked_for()] == [adapter, model, adapter]
+
+
+@pytest.mark.parametrize("parameter", FILES, ids=str)
 def test_a_path_refuses_an_address_in_one_line_that_names_the_option(
     parameter: Parameter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert parameter.info.parser is local_path, "give it parser=local_path, or make it a str and hand on the address"
+    assert parameter.info.parser is places.local_path, "give it a parser of cli.places, or make it a str"
     option = [] if isinstance(parameter.info, typer.models.ArgumentInfo) else [parameter.name]
     for address in ADDRESSES:
         words = [*parameter.command, *([] if option else parameter.before), *option, address]
@@ -90,8 +128,9 @@ def test_a_path_refuses_an_address_in_one_line_that_names_the_option(
 
 
 def test_an_address_of_this_machine_is_its_path(tmp_path: Path) -> None:
-    assert local_path(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
-    assert local_path("a/b") == local_path(Path("a/b")) == Path("a/b")
+    for parser in (places.local_path, *FOLDERS):
+        assert parser(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+        assert parser("a/b") == parser(Path("a/b")) == Path("a/b")
 
 
 @pytest.mark.parametrize("settings", [DpoConfig, AnnotateSettings, ServeSettings])
@@ -127,10 +166,10 @@ def test_prompts_and_clips_may_be_at_an_address(
     assert main(["data", "check", str(out), "--benchmark-prompts", f"{remote}/prompts.txt", "--json"]) == 2
     assert f"stands in {remote}/prompts.txt" in capsys.readouterr().out
     words = ["--prompts", f"{remote}/prompts.txt", "--out", str(tmp_path / "made")]
-    assert main(["generate", "--model", "s3://bucket/model", *words]) == 2
+    assert main(["generate", "--model", f"{remote}/model", *words]) == 2
     said = capsys.readouterr()
     assert f"{remote}/prompts.txt: 2 prompts" in said.out
-    assert "s3://bucket/model" in said.err and said.err.count("\n") == 1
-    arms = ["--base", "sprites", "--candidate", "s3://bucket/model", "--judge", "oracle"]
+    assert f"{remote}/model holds no model_index.json" in said.err and said.err.count("\n") == 1
+    arms = ["--base", "sprites", "--candidate", f"{remote}/model", "--judge", "oracle"]
     assert main(["evaluate", *arms, *words]) == 2
-    assert "s3://bucket/model is an address" in capsys.readouterr().err
+    assert f"{remote}/model holds no model_index.json" in capsys.readouterr().err

@@ -12,10 +12,17 @@ from typing import Any
 import pytest
 
 from videoalign.errors import DataError, VideoError
-from videoalign.video.addresses import folder_of, local_copy, located, open_bytes, path_of, plain_place, unsigned
+from videoalign.stores import remote
+from videoalign.video.addresses import copy_at_hand, folder_of, located, open_bytes, path_of, plain_place, unsigned
 from videoalign.video.files import probe
 
 SIGNED = "X-Amz-Credential=AKIA%2F2026&X-Amz-Signature=a/b*c[1]+d%3D&response=clip.avi"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting between attempts."""
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.0)
 
 
 class Storage(SimpleHTTPRequestHandler):
@@ -110,7 +117,7 @@ def test_what_a_server_refuses_is_told(tmp_path: Path, storage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "extra"), [("https://h/a.mp4", "http"), ("s3://b/a.mp4", "s3"), ("gs://b/a.mp4", "gcs")]
+    ("address", "extra"), [("https://h/a.mp4", "http"), ("s3://b/a.mp4", "stores"), ("gs://b/a.mp4", "stores")]
 )
 def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch, address: str, extra: str) -> None:
     import fsspec
@@ -120,8 +127,9 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(fsspec, "filesystem", absent)
     monkeypatch.setattr(fsspec, "url_to_fs", absent)
-    with pytest.raises(DataError, match=rf"is not installed; pip install 'videoalign\[{extra}\]'") as caught:
-        local_copy(address)
+    told = rf"is not installed; pip install 'videoalign\[{extra}\]'"
+    with pytest.raises(DataError, match=told) as caught, copy_at_hand(address):
+        pass
     assert "\n" not in str(caught.value)
 
 
@@ -130,5 +138,7 @@ def test_a_file_that_is_opened_is_fetched_anew_and_a_clip_once(tmp_path: Path, s
         (tmp_path / "served" / "t.csv").write_bytes(content)
         with open_bytes(f"{storage}/t.csv?s=1") as file:
             assert file.read() == content
-    copies = {local_copy(f"{storage}/t.csv") for _ in range(2)}
-    assert len(copies) == 1 and len(Storage.asked) == 3
+    for _ in range(2):
+        with copy_at_hand(f"{storage}/t.csv") as path:
+            assert Path(path).read_bytes() == b"two"
+    assert len(Storage.asked) == 3

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from videoalign.cli.align import Model
-from videoalign.cli.common import local_path
+from videoalign.cli.places import local_path, made_folder, read_folder
 
-AdapterPath = Annotated[Path, typer.Argument(metavar="A", help="An adapter: folder or file.", parser=local_path)]
+AdapterPath = Annotated[Path, typer.Argument(metavar="A", help="An adapter: folder or file.", parser=read_folder)]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def export(
 def merge(
     adapter: AdapterPath,
     model: Model,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model to make.", parser=local_path)],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model to make.", parser=made_folder)],
     strength: Annotated[float, typer.Option("--strength", help="1 as trained.")] = 1.0,
     dtype: Annotated[
         str, typer.Option("--dtype", help="Precision of the weights: float32, or bfloat16, which rounds the update.")
@@ -52,7 +52,7 @@ def merge(
 
 
 def card(
-    adapter: Annotated[Path, typer.Argument(metavar="A", help="Folder of an adapter.", parser=local_path)],
+    adapter: Annotated[Path, typer.Argument(metavar="A", help="Folder of an adapter.", parser=made_folder)],
     evaluation: Annotated[
         Path | None,
         typer.Option("--evaluation", metavar="FILE", help="results.json of 'evaluate' of it.", parser=local_path),

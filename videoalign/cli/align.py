@@ -15,17 +15,18 @@ from videoalign.cli.common import (
     ConfigFile,
     Device,
     Dtype,
-    Folder,
     Fresh,
+    GrownDataset,
+    LatentsDataset,
     OffloadOption,
     Overrides,
     load_config,
-    local_path,
     parse_weights,
     print_json,
     print_note,
 )
 from videoalign.cli.engine import Address, EngineName, MaxRejected, RaySettings, engine_of
+from videoalign.cli.places import made_folder, read_model
 from videoalign.cli.watching import progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from videoalign.data.dataset import Dataset
     from videoalign.recipes.generator.align_methods import AlignConfig
 
-Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
+Model = Annotated[
+    str,
+    typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.", parser=read_model),
+]
 PairsName = Annotated[str, typer.Option("--pairs", metavar="NAME", help="Name of the pairs in the dataset.")]
 
 
@@ -45,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pairs(
-    dataset: Folder,
+    dataset: GrownDataset,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name that the pairs get in the dataset.")],
     reward: Annotated[str, typer.Option("--reward", metavar="R", help="Reward that scored the dataset.")],
     settings: Overrides = None,
@@ -72,7 +76,7 @@ def pairs(
 
 
 def encode(
-    dataset: Folder,
+    dataset: LatentsDataset,
     model: Model,
     pairs: PairsName,
     settings: Overrides = None,
@@ -117,10 +121,10 @@ def encode(
 
 def align(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="sft, rwr or dpo.")],
-    dataset: Folder,
+    dataset: LatentsDataset,
     model: Model,
     pairs: PairsName,
-    out: Annotated[Path, typer.Option("--out", metavar="A", help="Folder to make.", parser=local_path)],
+    out: Annotated[Path, typer.Option("--out", metavar="A", help="Folder to make.", parser=made_folder)],
     settings: Overrides = None,
     device: Device = "auto",
     dtype: Dtype = "auto",

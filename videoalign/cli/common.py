@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from videoalign.cli.places import grown_dataset, latents_dataset, local_path, read_dataset
 from videoalign.cli.watching import WATCHING, log_event
 from videoalign.config import Config
 from videoalign.errors import ConfigError
-from videoalign.video.addresses import require_local
 
 if TYPE_CHECKING:
     from videoalign.contracts.reward import RewardModel
@@ -21,20 +21,12 @@ if TYPE_CHECKING:
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def local_path(text: str | Path) -> Path:
-    """``parser`` of every option and argument that is a `Path`: an address is told as such. What may be an address is a
-    ``str``, which the command hands on as it is.
-
-    Raises:
-        BadParameter: an address; typer says of which option.
-    """
-    try:
-        return require_local(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.") from None
-
-
-Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder.", parser=local_path)]
+Folder = Annotated[Path, typer.Argument(metavar="D", help="A dataset folder on this machine.", parser=local_path)]
+ReadDataset = Annotated[Path, typer.Argument(metavar="D", help="A dataset: folder or address.", parser=read_dataset)]
+GrownDataset = Annotated[Path, typer.Argument(metavar="D", help="A dataset: folder or address.", parser=grown_dataset)]
+LatentsDataset = Annotated[
+    Path, typer.Argument(metavar="D", help="A dataset: folder or address.", parser=latents_dataset)
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.yaml", help="Settings from a YAML file.", parser=local_path),

@@ -11,12 +11,12 @@ import typer
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
-    Folder,
     Fresh,
+    GrownDataset,
     Overrides,
+    ReadDataset,
     Seed,
     load_config,
-    local_path,
     parse_names,
     print_json,
     print_note,
@@ -24,6 +24,7 @@ from videoalign.cli.common import (
     tell_strangers,
 )
 from videoalign.cli.engine import Address, EngineName, RaySettings, engine_of
+from videoalign.cli.places import local_path, made_folder, read_folder
 from videoalign.cli.watching import progress
 from videoalign.contracts.records import Aggregation
 
@@ -53,7 +54,7 @@ def import_(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="D", help="Dataset folder to make, or with --add to add to.", parser=local_path),
+        typer.Option("--out", metavar="D", help="Dataset folder to make, or with --add to add to.", parser=made_folder),
     ],
     settings: Overrides = None,
     clips: Annotated[
@@ -96,11 +97,11 @@ def import_(
 
 def merge(
     others: Annotated[
-        list[Path], typer.Argument(metavar="OTHER", help="Datasets to add; any number.", parser=local_path)
+        list[Path], typer.Argument(metavar="OTHER", help="Datasets to add; any number.", parser=read_folder)
     ],
     into: Annotated[
         Path,
-        typer.Option("--into", metavar="D", help="Dataset folder to add to; it may be judged now.", parser=local_path),
+        typer.Option("--into", metavar="D", help="Dataset folder to add to; it may be judged now.", parser=made_folder),
     ],
     new_ids: NewIds = False,
     as_json: AsJson = False,
@@ -122,7 +123,7 @@ def merge(
 
 def export(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="As 'videoalign data formats' lists them.")],
-    dataset: Folder,
+    dataset: ReadDataset,
     out: Annotated[
         Path,
         typer.Option("--out", metavar="FILE", help="Table to write; its ending says the layout.", parser=local_path),
@@ -154,7 +155,7 @@ def formats(as_json: AsJson = False) -> None:
 
 
 def check(
-    dataset: Folder,
+    dataset: ReadDataset,
     benchmark_prompts: Annotated[
         list[str] | None,
         typer.Option("--benchmark-prompts", metavar="FILE", help="Prompts that must not be in the dataset; repeat."),
@@ -181,7 +182,7 @@ def check(
 
 
 def card(
-    dataset: Folder,
+    dataset: GrownDataset,
     licence: Annotated[
         str | None, typer.Option("--license", help="As the hub names it, as in cc-by-4.0; default: left to you.")
     ] = None,
@@ -198,7 +199,7 @@ def card(
         print(f"raters named by an e-mail address: {number}; rename them in the source and import it again first")
 
 
-def stats(dataset: Folder, as_json: AsJson = False) -> None:
+def stats(dataset: ReadDataset, as_json: AsJson = False) -> None:
     """Count prompts, clips, pairs and labels."""
     from videoalign.data.counts import count
     from videoalign.data.dataset import Dataset
@@ -207,7 +208,7 @@ def stats(dataset: Folder, as_json: AsJson = False) -> None:
 
 
 def split(
-    dataset: Folder,
+    dataset: GrownDataset,
     val: Annotated[
         float, typer.Option("--val", help="Share of the prompts that trainings choose and normalise on, above 0.")
     ] = 0.1,

@@ -19,11 +19,11 @@ from videoalign.cli.common import (
     OffloadOption,
     Overrides,
     load_config,
-    local_path,
     print_json,
     print_table,
 )
 from videoalign.cli.engine import Address, EngineName, RaySettings, engine_of
+from videoalign.cli.places import made_folder, read_model, read_model_with_adapter
 from videoalign.cli.watching import progress
 
 QUICKSTART_FOLDER = Path("runs/quickstart")
@@ -36,14 +36,22 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    base: Annotated[str, typer.Option("--base", metavar="M", help="Generator to compare with.")],
+    base: Annotated[str, typer.Option("--base", metavar="M", help="Generator to compare with.", parser=read_model)],
     candidate: Annotated[
-        str, typer.Option("--candidate", metavar="M[:A]", help="Generator, or generator:adapter folder.")
+        str,
+        typer.Option(
+            "--candidate",
+            metavar="M[:A]",
+            help="Generator, or generator:adapter folder.",
+            parser=read_model_with_adapter,
+        ),
     ],
     prompts: Annotated[str, typer.Option("--prompts", metavar="FILE", help="Prompts that no adapter was trained on.")],
-    judge: Annotated[str, typer.Option("--judge", metavar="R|oracle", help="Who says which clip is better.")],
+    judge: Annotated[
+        str, typer.Option("--judge", metavar="R|oracle", help="Who says which clip is better.", parser=read_model)
+    ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for clips, numbers and report.", parser=local_path)
+        Path, typer.Option("--out", metavar="DIR", help="Folder for clips, numbers and report.", parser=made_folder)
     ],
     settings: Overrides = None,
     config: ConfigFile = None,
@@ -88,7 +96,7 @@ def evaluate(
 def quickstart(
     settings: Overrides = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the run.", parser=local_path)
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the run.", parser=made_folder)
     ] = QUICKSTART_FOLDER,
     config: ConfigFile = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides every random draw.")] = None,

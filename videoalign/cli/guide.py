@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
+from videoalign.cli.align import Model
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
     Device,
     Dtype,
-    Folder,
     Fresh,
+    LatentsDataset,
     OffloadOption,
     Overrides,
     load_config,
-    local_path,
     print_json,
 )
+from videoalign.cli.places import made_folder
 from videoalign.cli.watching import progress
 
 
@@ -32,10 +33,10 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    dataset: Folder,
-    model: Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")],
+    dataset: LatentsDataset,
+    model: Model,
     out: Annotated[
-        Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.", parser=local_path)
+        Path, typer.Option("--out", metavar="L", help="Folder of the latent reward to make.", parser=made_folder)
     ],
     settings: Overrides = None,
     pairs: Annotated[

@@ -12,8 +12,10 @@ import typer
 
 from videoalign import __version__
 from videoalign.cli import adapter, align, annotate, data, evaluate, guide, plan, reward, rounds, sample, studio
+from videoalign.cli.places import at_border
 from videoalign.cli.watching import WATCHING, log_event, watch
 from videoalign.errors import ConfigError, VideoAlignError
+from videoalign.stores.opening import as_given, asked_for
 
 TOGETHER = (("align",), ("guide", "train"), ("reward", "train"))
 """Commands that several processes, as torchrun starts them, do together."""
@@ -31,7 +33,18 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     for module in (data, annotate, sample, studio, reward, align, rounds, guide, adapter, evaluate, plan):
         module.register(app)
+    _open_addresses(app)
     return app
+
+
+def _open_addresses(app: typer.Typer) -> None:
+    """Every command goes through `at_border`."""
+    for command in app.registered_commands:
+        if command.callback is not None:
+            command.callback = at_border(command.callback)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _open_addresses(group.typer_instance)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Any other exception passes, with its traceback, since it is a defect of ours.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    asked_for()  # of an earlier command that did not come to it
     try:
         _require_alone(words)
         with ExitStack() as stack:
@@ -93,7 +107,7 @@ def _root(
 
 
 def _say(message: str) -> int:
-    line = " ".join(message.split())
+    line = as_given(" ".join(message.split()))
     if WATCHING.log == "json":
         log_event("error", text=line)
     else:

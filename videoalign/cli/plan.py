@@ -8,18 +8,17 @@ from typing import Annotated
 
 import typer
 
+from videoalign.cli.align import Model
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
-    Folder,
     Overrides,
+    ReadDataset,
     load_config,
-    local_path,
     print_json,
     print_table,
 )
-
-Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
+from videoalign.cli.places import local_path, read_dataset
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset or a run.", parser=local_path)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset or a run.", parser=read_dataset)],
     as_json: AsJson = False,
 ) -> None:
     """Say what a dataset or a run holds, what runs in it now, and what it waits for."""
@@ -51,7 +50,7 @@ def status(
 
 
 def plan(
-    dataset: Folder,
+    dataset: ReadDataset,
     model: Model,
     settings: Overrides = None,
     seconds: Annotated[

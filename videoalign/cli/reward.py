@@ -14,13 +14,13 @@ from videoalign.cli.common import (
     Load,
     Overrides,
     load_config,
-    local_path,
     open_reward,
     print_json,
     print_note,
     print_table,
 )
 from videoalign.cli.engine import Address, EngineName, MaxRejected, RaySettings, engine_of
+from videoalign.cli.places import grown_dataset, local_path, made_folder, read_dataset, read_folder, read_model
 from videoalign.cli.reward_eval import eval_
 from videoalign.cli.reward_probe import probe
 from videoalign.cli.reward_serve import serve
@@ -28,7 +28,7 @@ from videoalign.cli.watching import progress
 from videoalign.errors import ConfigError, VideoError
 from videoalign.video.addresses import path_of
 
-Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=local_path)]
+Reward = Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=read_folder)]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,11 +44,14 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset folder with judgements.", parser=local_path)],
+    dataset: Annotated[Path, typer.Argument(metavar="D", help="A dataset with judgements.", parser=read_dataset)],
     model: Annotated[
-        str, typer.Option("--model", metavar="BASE", help="'sprites', a Qwen-VL or reward folder, or a hub id.")
+        str,
+        typer.Option(
+            "--model", metavar="BASE", help="'sprites', a Qwen-VL or reward folder, or a hub id.", parser=read_model
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.", parser=local_path)],
+    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.", parser=made_folder)],
     settings: Overrides = None,
     config: ConfigFile = None,
     fresh: Fresh = False,
@@ -75,10 +78,13 @@ def train(
 
 def import_official(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Folder of an official VideoReward.", parser=local_path)
+        Path, typer.Argument(metavar="CHECKPOINT", help="Folder of an official VideoReward.", parser=read_folder)
     ],
     base: Annotated[
-        str, typer.Option("--base", metavar="BASE", help="The Qwen2-VL it was trained from: folder or id.")
+        str,
+        typer.Option(
+            "--base", metavar="BASE", help="The Qwen2-VL it was trained from: folder or id.", parser=read_model
+        ),
     ],
     template: Annotated[
         Path,
@@ -89,7 +95,7 @@ def import_official(
             parser=local_path,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.", parser=local_path)],
+    out: Annotated[Path, typer.Option("--out", metavar="R", help="Reward folder to make.", parser=made_folder)],
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -106,7 +112,7 @@ def import_official(
 def score(
     reward: Reward,
     dataset: Annotated[
-        Path | None, typer.Option("--dataset", metavar="D", help="Score all clips of a dataset.", parser=local_path)
+        Path | None, typer.Option("--dataset", metavar="D", help="Score all clips of a dataset.", parser=grown_dataset)
     ] = None,
     video: Annotated[list[str] | None, typer.Option("--video", metavar="FILE", help="A clip; repeat for more.")] = None,
     prompt: Annotated[

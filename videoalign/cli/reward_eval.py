@@ -15,11 +15,11 @@ from videoalign.cli.common import (
     Overrides,
     Seed,
     load_config,
-    local_path,
     open_reward,
     print_json,
     print_table,
 )
+from videoalign.cli.places import made_folder, read_folder, read_target
 from videoalign.cli.watching import progress
 from videoalign.errors import ConfigError
 from videoalign.evaluation.figures import COMPARISON, groups, of_generators, table
@@ -32,19 +32,21 @@ Split = Annotated[
 ]
 Against = Annotated[
     Path | None,
-    typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?", parser=local_path),
+    typer.Option("--against", metavar="R", help="Another reward: which orders more pairs rightly?", parser=read_folder),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="FOLDER", help="Write the result there, with scores to go on from.", parser=local_path
+        "--out", metavar="FOLDER", help="Write the result there, with scores to go on from.", parser=made_folder
     ),
 ]
 
 
 def eval_(
-    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=local_path)],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A dataset folder, or a table with --format.")],
+    reward: Annotated[Path, typer.Argument(metavar="R", help="A reward folder.", parser=read_folder)],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A dataset folder, or a table with --format.", parser=read_target)
+    ],
     settings: Overrides = None,
     format: Annotated[
         str | None, typer.Option("--format", help="Of a table: rewardbench, genai-bench, videoalign, pairs, ratings.")

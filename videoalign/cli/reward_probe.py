@@ -14,19 +14,22 @@ from videoalign.cli.common import (
     Load,
     Overrides,
     load_config,
-    local_path,
     open_reward,
     print_json,
     print_table,
 )
+from videoalign.cli.places import made_folder, read_dataset, read_model
 from videoalign.cli.watching import progress
 from videoalign.errors import ModelError
 
 
 def probe(
-    reward: Annotated[str, typer.Argument(metavar="R|oracle", help="A reward folder, or the sprite world's oracle.")],
+    reward: Annotated[
+        str,
+        typer.Argument(metavar="R|oracle", help="A reward folder, or the sprite world's oracle.", parser=read_model),
+    ],
     dataset: Annotated[
-        Path, typer.Argument(metavar="D", help="A dataset folder; it needs no judgements.", parser=local_path)
+        Path, typer.Argument(metavar="D", help="A dataset folder; it needs no judgements.", parser=read_dataset)
     ],
     settings: Overrides = None,
     config: ConfigFile = None,
@@ -38,7 +41,7 @@ def probe(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Write probes.json, probes.md and probes.png there.", parser=local_path
+            "--out", metavar="FOLDER", help="Write probes.json, probes.md and probes.png there.", parser=made_folder
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when a probe goes wrong.")] = False,

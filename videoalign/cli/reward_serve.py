@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videoalign.cli.common import ConfigFile, Load, Overrides, load_config, local_path
+from videoalign.cli.common import (
+    ConfigFile,
+    Load,
+    Overrides,
+    load_config,
+)
+from videoalign.cli.places import local_path, read_model
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def serve(
-    reward: Annotated[str, typer.Argument(metavar="R", help="A reward folder or hub id.")],
+    reward: Annotated[str, typer.Argument(metavar="R", help="A reward folder or hub id.", parser=read_model)],
     settings: Overrides = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,

@@ -13,16 +13,16 @@ from videoalign.cli.common import (
     ConfigFile,
     Device,
     Dtype,
-    Folder,
     Fresh,
     OffloadOption,
     Overrides,
+    ReadDataset,
     load_config,
-    local_path,
     print_json,
     print_note,
 )
 from videoalign.cli.evaluate import show_win_rates
+from videoalign.cli.places import made_folder, read_model
 from videoalign.cli.watching import progress
 
 
@@ -32,16 +32,24 @@ def register(app: typer.Typer) -> None:
 
 
 def rounds(
-    dataset: Folder,
+    dataset: ReadDataset,
     model: Model,
-    reward: Annotated[str, typer.Option("--reward", metavar="R", help="Reward that labels the clips of each round.")],
+    reward: Annotated[
+        str,
+        typer.Option("--reward", metavar="R", help="Reward that labels the clips of each round.", parser=read_model),
+    ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the rounds and the report.", parser=local_path)
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the rounds and the report.", parser=made_folder)
     ],
     settings: Overrides = None,
     judge: Annotated[
         str | None,
-        typer.Option("--judge", metavar="R|oracle", help="Who compares the rounds on held-out prompts; not R itself."),
+        typer.Option(
+            "--judge",
+            metavar="R|oracle",
+            help="Who compares the rounds on held-out prompts; not R itself.",
+            parser=read_model,
+        ),
     ] = None,
     num_rounds: Annotated[int | None, typer.Option("--rounds", help="How many; also to go on with a run.")] = None,
     device: Device = "auto",

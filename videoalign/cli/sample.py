@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videoalign.cli.align import Model
 from videoalign.cli.common import (
     ConfigFile,
     Device,
@@ -15,31 +16,30 @@ from videoalign.cli.common import (
     OffloadOption,
     Overrides,
     load_config,
-    local_path,
     parse_weights,
     print_note,
 )
 from videoalign.cli.engine import Address, EngineName, RaySettings, engine_of
+from videoalign.cli.places import latents_dataset, made_folder, read_folder, read_model
 from videoalign.cli.watching import progress
 
 if TYPE_CHECKING:
     from videoalign.recipes.generator.steering import Steer
 
-Model = Annotated[str, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")]
 Adapter = Annotated[
     Path | None,
     typer.Option(
         "--adapter",
         metavar="A",
         help="Adapter folder that align made, or a LoRA of diffusers or ComfyUI.",
-        parser=local_path,
+        parser=read_folder,
     ),
 ]
 AdapterStrength = Annotated[
     float, typer.Option("--adapter-strength", help="How much of the adapter is used: 1 as trained, 0 the base.")
 ]
 Guide = Annotated[
-    Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=local_path)
+    Path | None, typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=read_folder)
 ]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Weight of each dimension of guide or judge, as in VQ=1.")
@@ -60,7 +60,8 @@ SteerOption = Annotated[
     ),
 ]
 Judge = Annotated[
-    str | None, typer.Option("--judge", metavar="R", help="VideoReward, or 'oracle', that picks for best-of-n.")
+    str | None,
+    typer.Option("--judge", metavar="R", help="VideoReward, or 'oracle', that picks for best-of-n.", parser=read_model),
 ]
 Candidates = Annotated[int, typer.Option("--candidates", metavar="N", help="Noises that a search tries for a clip.")]
 PerPrompt = Annotated[int | None, typer.Option("--per-prompt", metavar="K", help="Clips of each prompt.")]
@@ -77,7 +78,7 @@ def generate(
     model: Model,
     prompts: Annotated[str, typer.Option("--prompts", metavar="FILE", help="TXT, CSV, JSONL or Parquet.")],
     out: Annotated[
-        Path, typer.Option("--out", metavar="D", help="Dataset folder to make or add to.", parser=local_path)
+        Path, typer.Option("--out", metavar="D", help="Dataset folder to make or add to.", parser=latents_dataset)
     ],
     settings: Overrides = None,
     per_prompt: PerPrompt = None,
@@ -120,7 +121,7 @@ def sample(
     model: Model,
     prompt: Annotated[list[str], typer.Option("--prompt", metavar="TEXT", help="What to show; may be repeated.")],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the mp4 files to make.", parser=local_path)
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the mp4 files to make.", parser=made_folder)
     ],
     settings: Overrides = None,
     image: Annotated[

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videoalign.cli.common import ConfigFile, Device, Dtype, OffloadOption, Overrides, load_config, local_path
+from videoalign.cli.common import (
+    ConfigFile,
+    Device,
+    Dtype,
+    OffloadOption,
+    Overrides,
+    load_config,
+)
 from videoalign.cli.evaluate import QUICKSTART_FOLDER
+from videoalign.cli.places import local_path, read_folder, read_model
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,25 +36,31 @@ def studio(
             "--run",
             metavar="RUN",
             help=f"A quickstart run, to steer its model; without any of these options, {QUICKSTART_FOLDER}.",
-            parser=local_path,
+            parser=read_folder,
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.")
+        str | None,
+        typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.", parser=read_model),
     ] = None,
     guide: Annotated[
         Path | None,
-        typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=local_path),
+        typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=read_folder),
     ] = None,
     adapter: Annotated[
         list[Path] | None,
         typer.Option(
-            "--adapter", metavar="A", help="Adapter to compare with the base; may be repeated.", parser=local_path
+            "--adapter", metavar="A", help="Adapter to compare with the base; may be repeated.", parser=read_folder
         ),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option("--judge", metavar="R|oracle", help="Who scores the clips; of sprites the oracle does."),
+        typer.Option(
+            "--judge",
+            metavar="R|oracle",
+            help="Who scores the clips; of sprites the oracle does.",
+            parser=read_model,
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from videoalign.contracts.progress import Advance
 from videoalign.errors import ConfigError
+from videoalign.stores.opening import publish_due
 
 if TYPE_CHECKING:
     from videoalign.distributed.metrics import WorkMetrics
@@ -117,6 +118,7 @@ def progress(name: str, total: int) -> Iterator[Advance]:
         def advance(count: int = 1, *, rejected: int = 0, read_seconds: float = 0.0, work_seconds: float = 0.0) -> None:
             state.add(count, rejected, read_seconds, work_seconds)
             show(count)
+            publish_due()
             if WATCHING.metrics is not None:
                 WATCHING.metrics.show(state)
             if time.monotonic() - last[0] > SECONDS_BETWEEN:

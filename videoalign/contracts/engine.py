@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from videoalign.errors import VideoAlignError
+from videoalign.errors import ServerError, VideoAlignError
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -111,10 +111,16 @@ IN_PROCESS = InProcess()
 
 
 def outcome(read: Callable[[Item], Read] | None, item: Item) -> tuple[Read | Item | VideoAlignError, float]:
-    """What reading an item gave, or what was wrong with it, and the seconds it took."""
+    """What reading an item gave, or what was wrong with it, and the seconds it took.
+
+    Raises:
+        ServerError: where it is did not answer, which says nothing of the item.
+    """
     started = time.perf_counter()
     try:
         found: Read | Item | VideoAlignError = item if read is None else read(item)
+    except ServerError:
+        raise
     except VideoAlignError as error:
         found = error
     return found, time.perf_counter() - started

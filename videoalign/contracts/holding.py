@@ -75,7 +75,7 @@ def hold_folder(path: str | Path) -> Iterator[None]:
         try:
             if (path / HOLDER_FILE).exists():  # its run was killed
                 _sweep(path)
-            write_json(path / HOLDER_FILE, asdict(_this_process()))
+            write_json(path / HOLDER_FILE, asdict(this_process()))
         except BaseException:
             lease.release()
             raise
@@ -97,7 +97,7 @@ def holder_of(path: str | Path) -> Holder | None:
     if owner is None or _silent(mark):
         return None
     here = owner.hostname.partition("?")[0] == socket.gethostname()
-    return None if here and not _is_alive(owner.pid) else _told(Path(path))
+    return None if here and not is_alive(owner.pid) else _told(Path(path))
 
 
 def _taken(path: Path) -> SoftFileLease:
@@ -129,7 +129,8 @@ def _sweep(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _this_process() -> Holder:
+def this_process() -> Holder:
+    """What a run of this process says of itself."""
     return Holder(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S%z"))
 
 
@@ -149,7 +150,8 @@ def _silent(mark: Path) -> bool:
         return False
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether there is a process of that number on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

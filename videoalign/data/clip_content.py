@@ -6,13 +6,12 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
-
 from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Asked, Clip, Judgement, media_of, text_of
 from videoalign.data.tables import read_columns
 from videoalign.errors import DataError, VideoError, first_few
+from videoalign.stores.opening import stored_content
 from videoalign.video.addresses import is_address, plain_place
 from videoalign.video.files import probe
 
@@ -27,25 +26,27 @@ def content_key(source: str | Path, digests: FileDigests) -> str:
     """Another content under the same name has another key.
 
     Args:
-        source: a path; or an address that fsspec reads, of which the place tells whether the file has changed.
+        source: a path; or an address that fsspec reads, see `stored_content`.
         digests: remembers those of files.
 
     Raises:
         VideoError: missing, or it cannot be read.
+        ServerError: the store of a folder that a command was given does not answer.
     """
     try:
         place = plain_place(source)
         if not is_address(place):
             return digests.of(place)
-        system, path = fsspec.url_to_fs(place)
-        return fingerprint([place, system.ukey(path)])
+        return stored_content(place)
     except FileNotFoundError:
         raise VideoError(f"{source}: no such file.") from None
     except IsADirectoryError:
         raise VideoError(f"{source}: is a folder, not a clip.") from None
     except PermissionError:
         raise VideoError(f"{source}: may not be read (permission denied).") from None
-    except (OSError, ImportError, ValueError) as error:
+    except DataError as error:
+        raise VideoError(str(error)) from None
+    except (OSError, ValueError) as error:
         raise VideoError(f"{source}: cannot be read ({' '.join(str(error).split())[:160]}).") from None
 
 

@@ -36,6 +36,7 @@ from videoalign.data.judgements.whole_pairs import whole_pairs
 from videoalign.data.known import Known
 from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
 from videoalign.errors import DataError, OutputError, did_you_mean
+from videoalign.stores.opening import entry_of, origin_of
 from videoalign.video.addresses import is_address
 from videoalign.video.files import Choose, read_video
 
@@ -236,16 +237,32 @@ class Dataset:
 
     def asked(self, prompt: Prompt) -> Prompt:
         """A prompt of the dataset with what it is asked with, if anything, at a place that can be read as it stands."""
-        place = prompt.media if is_address(prompt.media) or not prompt.media else str(self.path / prompt.media)
-        return replace(prompt, media=place)
+        return replace(prompt, media=str(self._place(prompt.media))) if prompt.media else prompt
 
     def clip_path(self, clip: Clip) -> Path:
-        """Where the file of a clip is."""
+        """Where the file of a clip is, or goes, in the folder; of a dataset at an address it may not be there."""
         return self.path / clip.path
 
     def clip_source(self, clip: Clip) -> str | Path:
         """Path or address of the file of a clip."""
-        return clip.path if "://" in clip.path else self.clip_path(clip)
+        return self._place(clip.path)
+
+    def clip_bytes(self, clip: Clip) -> int | None:
+        """Size of the file of a clip in the dataset; None where there is none, or it is at an address elsewhere."""
+        place = self._place(clip.path)
+        if isinstance(place, Path):
+            return place.stat().st_size if place.is_file() else None
+        entry = entry_of(place)
+        return None if entry is None else entry.size
+
+    def _place(self, name: str) -> str | Path:
+        """Where a file is that a table names: an address as it stands, in the folder or, of a dataset at an address,
+        there if it is not here."""
+        if is_address(name):
+            return name
+        path = self.path / name
+        origin = None if path.exists() else origin_of(self.path)
+        return path if origin is None or name not in origin.manifest.files else origin.remote.named(name)
 
     def load(self, clip: Clip, indices: Sequence[int] | Choose | None = None) -> Video:
         """The frames of a clip, all or those with the given indices; see `videoalign.video.files.read_video`.

@@ -91,8 +91,11 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         if self.refused is not None:
             return {"part": _dumps(self.refused)}
+        found = cloudpickle.loads(row["part"])
+        if isinstance(found, VideoAlignError):
+            return row
         try:
-            return {"part": _dumps(worked(self.work, cloudpickle.loads(row["part"])))}
+            return {"part": _dumps(worked(self.work, found))}
         except VideoAlignError as error:
             return {"part": _dumps(error)}
 
@@ -100,7 +103,10 @@ class _Worker:
 def _read(row: dict[str, Any], read: bytes, home: str) -> dict[str, Any]:
     _go(home)
     reader = _loaded(read)
-    return {"part": _dumps([outcome(reader, item) for item in cloudpickle.loads(row["part"])])}
+    try:
+        return {"part": _dumps([outcome(reader, item) for item in cloudpickle.loads(row["part"])])}
+    except VideoAlignError as error:
+        return {"part": _dumps(error)}
 
 
 @lru_cache(maxsize=4)

@@ -14,6 +14,8 @@ from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.rejected import read_rejected
 from videoalign.data.tables import read_table
 from videoalign.errors import DataError
+from videoalign.stores.opening import holder_at
+from videoalign.video.addresses import is_address
 
 ENDS = ("adapter_model.safetensors", "latent_reward.json", "results.json", "result.json", "model/reward.json")
 """Files that a run ends with."""
@@ -49,7 +51,7 @@ def folder_status(folder: str | Path) -> Status:
 
 def _of_dataset(dataset: Dataset) -> Status:
     clips, folder = dataset.clips(), dataset.path
-    there = sum(clip.path.find("://") > 0 or dataset.clip_path(clip).is_file() for clip in clips)
+    there = sum(is_address(clip.path) or dataset.clip_bytes(clip) is not None for clip in clips)
     status = Status("dataset", {"prompts": len(dataset.prompts()), "clips": len(clips)})
     if there < len(clips):
         status.waits_for.append(f"{len(clips) - there} clips whose files are missing; make or fetch them again")
@@ -96,6 +98,8 @@ def _of_run(folder: Path) -> Status:
 
 def _held(folder: Path) -> Iterator[tuple[str, Holder]]:
     """Runs that are in a folder or in one of those that its work is held by."""
+    if (writer := holder_at(folder)) is not None:
+        yield "this folder", writer
     for place in (folder, *sorted(folder.glob("runs/*")), *sorted(folder.glob("scores/*.part"))):
         holder = holder_of(place)
         if holder is not None:

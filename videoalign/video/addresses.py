@@ -7,18 +7,15 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO
-from urllib.parse import quote, unquote, urlsplit
+from typing import Annotated, BinaryIO
+from urllib.parse import quote, unquote
 
 from pydantic import BeforeValidator
 
 from videoalign.errors import DataError
-
-EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-"""The extra of this package that reads addresses of a kind."""
+from videoalign.stores.opening import copy_at_hand as stored_copy
+from videoalign.stores.remote import fetch
 
 LocalPath = Annotated[Path, BeforeValidator(lambda place: require_local(place))]
 """Type of a setting that names a place on this machine; an address is refused before its ``//`` becomes ``/``."""
@@ -100,90 +97,36 @@ def folder_of(place: str) -> str:
     return (head or "/") if slash else "."
 
 
-def local_copy(place: str | Path) -> str:
-    """The path itself, or for an address that of a copy on this machine, which is fetched once a process.
+@contextmanager
+def copy_at_hand(place: str | Path) -> Iterator[str]:
+    """The path itself, or for an address that of a copy on this machine, while the block runs. A copy is kept for the
+    next time, as far as there is room; see `stores.cache`.
 
     The address stands for one file, whatever signs are in it: ``*``, ``?`` and ``[`` are no patterns.
 
     Raises:
         DataError: it cannot be fetched; says which extra is missing, or what the server answered.
+        ServerError: it is in a folder that a command was given, whose store does not answer.
         FileNotFoundError: there is no such file.
         PermissionError: it may not be read.
     """
     text = plain_place(place)
-    return _kept_copy(text) if is_address(text) else text
+    if not is_address(text):
+        yield text
+        return
+    with stored_copy(text, path_of(text).suffix) as path:
+        yield path
 
 
 @contextmanager
 def open_bytes(place: str | Path) -> Iterator[BinaryIO]:
-    """The bytes of a file; one at an address is fetched anew each time. Errors as of `local_copy`."""
+    """The bytes of a file; one at an address is fetched anew each time. Errors as of `copy_at_hand`."""
     text = plain_place(place)
     if not is_address(text):
         with open(text, "rb") as file:
             yield file
         return
     with tempfile.NamedTemporaryFile() as target:
-        _fetch(text, target.name)
+        fetch(text, target.name, fault=DataError)
         with open(target.name, "rb") as file:
             yield file
-
-
-@cache
-def _kept_copy(address: str) -> str:
-    name = sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
-    aside, path = (os.path.join(_folder().name, f"{name}{ending}") for ending in (f".{os.urandom(4).hex()}", ""))
-    _fetch(address, aside)
-    os.replace(aside, path)
-    return path
-
-
-@lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """For copies; it is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="videoalign-")
-
-
-def _fetch(address: str, target: str) -> None:
-    try:
-        filesystem, path = _filesystem(address)
-        filesystem.get_file(path, target)
-    except (FileNotFoundError, PermissionError, DataError):
-        raise
-    except Exception as error:  # every kind of storage has its own
-        raise DataError(
-            f"{address}: cannot be fetched from here ({_reason(error)}); fetch it by other means."
-        ) from None
-
-
-def _filesystem(address: str) -> tuple[Any, str]:
-    """The file system of an address, and what it calls the file."""
-    import fsspec
-
-    kind = address.partition("://")[0]
-    try:
-        if address.startswith(_WEB):
-            return fsspec.filesystem(kind, encoded=True), _as_sent(address)
-        filesystem, path = fsspec.url_to_fs(address)
-        return filesystem, path
-    except ImportError as error:
-        extra = EXTRAS.get(kind)
-        way_out = f"pip install 'videoalign[{extra}]'" if extra else str(error).rstrip(".")
-        raise DataError(f"{address}: what reads {kind}:// is not installed; {way_out}.") from None
-
-
-def _as_sent(address: str) -> str:
-    """A web address with what must not be sent as it is in per cent, and nothing else changed: it may be signed."""
-    parts = urlsplit(address)
-    kept = "/:@!$&'()*+,;=~%[]"
-    path, query = (
-        re.sub("%(?![0-9A-Fa-f]{2})", "%25", quote(text, safe=safe))
-        for text, safe in ((parts.path, kept), (parts.query, f"{kept}?"))
-    )
-    return parts._replace(path=path, query=query, fragment="").geturl()
-
-
-def _reason(error: Exception) -> str:
-    status = getattr(error, "status", None)
-    if status is not None:
-        return f"the server says {status} {getattr(error, 'message', '')}".rstrip()
-    return f"{type(error).__name__}: {error}".rstrip(": ")[:200]

@@ -6,7 +6,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ import av.video.stream
 from PIL import Image
 
 from videoalign.errors import DataError, VideoError
-from videoalign.video.addresses import local_copy
+from videoalign.video.addresses import copy_at_hand
 from videoalign.video.limits import ClipLimits, Guard
 from videoalign.video.shown import shown_size
 
@@ -62,10 +62,11 @@ def opened(clip: Encoded, limits: ClipLimits) -> Iterator[OpenClip]:
     source: str | _InMemory = ""
     file: OpenClip | None = None
     try:
-        # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute
-        source = _InMemory(clip) if isinstance(clip, bytes) else os.path.abspath(_local(clip))
         options = {"format_whitelist": CONTAINERS}
-        with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
+        with (
+            _at_hand(clip) as source,
+            av.open(source, mode="r", options=options, metadata_errors="replace") as container,
+        ):
             if "mp4" in container.format.name:
                 with open(source, "rb") if isinstance(source, str) else io.BytesIO(source.getvalue()) as content:
                     _require_whole_boxes(name, content)
@@ -97,15 +98,20 @@ class _InMemory(io.BytesIO):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
 
 
-def _local(place: str | Path) -> str:
-    """The path of a clip, or for an address that of a copy on this machine."""
-    try:
-        path = local_copy(place)
-    except DataError as error:
-        raise VideoError(str(error)) from None
-    if Path(path).is_dir():
-        raise IsADirectoryError(path)
-    return path
+@contextmanager
+def _at_hand(clip: Encoded) -> Iterator[str | _InMemory]:
+    """What FFmpeg opens: the bytes, the path of a clip, or for an address that of a copy on this machine."""
+    if isinstance(clip, bytes):
+        yield _InMemory(clip)
+        return
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(copy_at_hand(clip))
+        except DataError as error:
+            raise VideoError(str(error)) from None
+        if Path(path).is_dir():
+            raise IsADirectoryError(path)
+        yield os.path.abspath(path)  # FFmpeg takes what stands before a colon for a protocol, unless it is absolute
 
 
 def _largest(name: str, container: av.container.InputContainer) -> av.video.stream.VideoStream:

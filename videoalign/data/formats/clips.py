@@ -20,7 +20,7 @@ from videoalign.data.formats.common import CLIP_ENDINGS, SourceClip
 from videoalign.data.formats.references import Reference, reference_at, reference_in
 from videoalign.data.rows import require_text
 from videoalign.errors import DataError, VideoError
-from videoalign.video.addresses import is_address, local_copy, located, path_of, plain_place
+from videoalign.video.addresses import copy_at_hand, is_address, located, path_of, plain_place
 from videoalign.video.files import VideoInfo, probe
 from videoalign.video.playable import TO_MP4, unplayable
 
@@ -137,7 +137,8 @@ class Clips:
     def copy(self) -> None:
         """Copies the files that are to be copied, and remembers what the others hold."""
         for place, target in self._copies:
-            shutil.copyfile(local_copy(place), target)
+            with copy_at_hand(place) as path:
+                shutil.copyfile(path, target)
         self.digests.save()
 
     def _stored(self, clip_id: str, clip: SourceClip) -> str:

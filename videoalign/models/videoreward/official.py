@@ -30,6 +30,7 @@ from videoalign.models.videoreward.official_state import (
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import ASSISTANT, PROMPT, SYSTEM, USER, reward_token
 from videoalign.models.videoreward.settings import Normalisation, RewardSettings
+from videoalign.stores.opening import as_given
 
 CONFIG_FILE = "model_config.json"
 PROMPT_FIELD = "text_prompt"
@@ -74,7 +75,7 @@ def read_official(checkpoint: str | Path, base: str | Path, template: str | Path
     backbone.resize_token_embeddings(len(weights[EMBEDDING]), mean_resizing=False)
     backbone.load_state_dict(weights, strict=False)
     settings = _settings(config, dimensions, text, _shared(head, len(dimensions)))
-    settings = settings.model_copy(update={"provenance": {"base": str(base), "official": folder.name}})
+    settings = settings.model_copy(update={"provenance": {"base": as_given(base), "official": folder.name}})
     return VideoReward(backbone, tokenizer, settings, tokens=tokens, head=head).eval()
 
 

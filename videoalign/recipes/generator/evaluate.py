@@ -29,6 +29,7 @@ from videoalign.recipes.generator.independence import Independence, require_inde
 from videoalign.recipes.generator.makers import Maker, open_makers, split_model
 from videoalign.recipes.generator.pictures import prompt_names
 from videoalign.recipes.judges import JUDGES, JudgedClips, judge_dataset, open_judge
+from videoalign.stores.opening import as_given
 
 
 class EvaluateConfig(SampleConfig):
@@ -92,7 +93,7 @@ def evaluate(
     independence = _independence(referee, texts, (base, candidate), config)
     makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype, offload=offload)
     settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
-    identity = {"command": "evaluate", "prompts": prompt_names(asked), "judge": judge, "settings": settings}
+    identity = {"command": "evaluate", "prompts": prompt_names(asked), "judge": as_given(judge), "settings": settings}
     identity |= {arm: maker.identity() for arm, maker in makers.items()}
     folder = claim_folder(out, identity, fresh=fresh)
     seconds: dict[str, float] = {}
@@ -100,10 +101,12 @@ def evaluate(
     arms = {arm: make_and_judge(arm, maker, asked, *how) for arm, maker in makers.items()}
     write_json(folder / "scores.json", clip_table(arms, referee.dimensions))
     alignment = {"candidate": compare_arms(arms["base"], arms["candidate"], referee)}
-    given = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
-    sizes = {"Base": base, "Candidate": candidate, "Prompts": len(texts), "Clips per prompt": config.per_prompt}
+    places = {"--base": base, "--candidate": candidate, "--prompts": prompts, "--judge": judge, "--out": out}
+    given = {option: as_given(place) for option, place in places.items()}
+    sizes: dict[str, Any] = {"Base": given["--base"], "Candidate": given["--candidate"]}
+    sizes |= {"Prompts": len(texts), "Clips per prompt": config.per_prompt}
     found = {"alignment": alignment, "headline": headline(alignment), "run": sizes, "seconds": seconds}
-    results = {**_provenance(given, judge, config), **asdict(independence), **found}
+    results = {**_provenance(given, config), **asdict(independence), **found}
     write_json(folder / "results.json", results)
     write_report(folder, results, ReportMedia(comparisons=shown_rows(arms, referee.dimensions, config.num_shown)))
     return results
@@ -206,7 +209,8 @@ def make_and_judge(
     return judged
 
 
-def _provenance(given: Mapping[str, str | Path], judge: str, config: EvaluateConfig) -> dict[str, Any]:
+def _provenance(given: Mapping[str, str], config: EvaluateConfig) -> dict[str, Any]:
+    judge = given["--judge"]
     return {
         "seed": config.seed,
         "versions": library_versions(),
@@ -215,6 +219,6 @@ def _provenance(given: Mapping[str, str | Path], judge: str, config: EvaluateCon
     }
 
 
-def _command(given: Mapping[str, str | Path], config: EvaluateConfig) -> str:
+def _command(given: Mapping[str, str], config: EvaluateConfig) -> str:
     changed = [f"{name}={value}" for name, value in config.model_dump(exclude_defaults=True).items()]
-    return shlex.join(["videoalign", "evaluate", *(str(word) for option in given.items() for word in option), *changed])
+    return shlex.join(["videoalign", "evaluate", *(word for option in given.items() for word in option), *changed])

@@ -112,7 +112,7 @@ def generate(
     maker = fingerprint([name, identity])[:8]
     plans = plan_clips(list(map(dataset.asked, records)), config.per_prompt, config.seed, f"{_slug(name)}-{maker}")
     there, made = dataset.clips(), list[tuple[Clip, "Tensor"]]()
-    done = {clip.clip_id for clip in there if dataset.clip_path(clip).is_file()}
+    done = {clip.clip_id for clip in there if dataset.clip_bytes(clip) is not None}
     parts = cut(plans, config.batch_size, lambda plan: plan.clip_id in done)
     wanted = config.check_steps and not there and not (steering and steering.searches)
     checked = [plan.clip_id for plan in plans[:NUM_CHECKED]] if wanted else []

@@ -13,6 +13,7 @@ from videoalign.errors import ConfigError
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.network_adapters import drop_adapters, load_adapters
 from videoalign.recipes.generator.generate import SampleConfig, clip_identity, open_generator
+from videoalign.stores.opening import as_given
 from videoalign.video.addresses import is_address
 
 
@@ -59,7 +60,7 @@ class Maker:
     def identity(self) -> dict[str, Any]:
         """All that decides its clips; see `clip_identity`."""
         with self.ready() as generator:
-            return {"given": self.given, **clip_identity(generator)}
+            return {"given": as_given(self.given), **clip_identity(generator)}
 
 
 def _opened_with(opened: Callable[[], PipelineGenerator], adapter: str) -> PipelineGenerator:

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from videoalign.contracts.digests import file_digest
+from videoalign.contracts.digests import FileDigests, file_digest
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.output import whole_file
 from videoalign.contracts.records import Asked, Prompt
+from videoalign.data.clip_content import content_key
 from videoalign.data.dataset import CLIP_FOLDER, Dataset
 from videoalign.flow.condition import PICTURE
 from videoalign.video.addresses import is_address, path_of
@@ -44,7 +45,7 @@ def _own(dataset: Dataset, prompt: Prompt, known: Prompt | None) -> Prompt:
         return prompt
     if known is not None:
         there = dataset.asked(known).media
-        same = bool(there) and not is_address(there) and file_digest(there) == file_digest(prompt.media)
+        same = bool(there) and content_key(there, FileDigests()) == file_digest(prompt.media)
         return known if same else prompt
     name = f"{CLIP_FOLDER}/{prompt.prompt_id}{path_of(prompt.media).suffix.lower()}"
     with whole_file(dataset.path / name) as aside:

@@ -161,5 +161,5 @@ def measured_seconds(log: str | Path) -> dict[str, float]:
 def _clip_bytes(dataset: Dataset, config: PlanConfig) -> float | None:
     if config.clip_megabytes is not None:
         return config.clip_megabytes * 1e6
-    sizes = [path.stat().st_size for clip in dataset.clips() if (path := dataset.clip_path(clip)).is_file()]
+    sizes = [size for clip in dataset.clips() if (size := dataset.clip_bytes(clip)) is not None]
     return sum(sizes) / len(sizes) if sizes else None

@@ -39,6 +39,7 @@ from videoalign.recipes.generator.rounds_settings import RoundsConfig
 from videoalign.recipes.generator.tuning import tuning_of
 from videoalign.recipes.judges import JUDGES, open_judge
 from videoalign.recipes.score import score_dataset
+from videoalign.stores.opening import as_given
 from videoalign.training.checkpoint import RunLog
 from videoalign.video.addresses import is_address
 
@@ -116,9 +117,9 @@ def rounds(
         done.append(json.loads((its_own / ROUND_FILE).read_text(encoding="utf-8")))
         start = its_own / "adapter"
     results: dict[str, Any] = {"seed": config.seed, "versions": library_versions(), "rounds": done}
-    results |= {"adapter": str(start), "judge_note": NO_JUDGE, "prompts_note": "", "warnings": []}
+    results |= {"adapter": as_given(start), "judge_note": NO_JUDGE, "prompts_note": "", "warnings": []}
     if referee is not None:
-        results["judge"] = f"the {judge}" if judge in JUDGES else judge
+        results["judge"] = f"the {judge}" if judge in JUDGES else as_given(str(judge))
         results |= _judged(folder, results, generator, referee, held_out, config, progress)
     write_json(folder / "results.json", results)
     return results

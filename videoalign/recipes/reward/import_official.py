@@ -8,6 +8,7 @@ from videoalign.contracts.output import claim_folder
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
 from videoalign.models.videoreward.official import read_official
+from videoalign.stores.opening import as_given
 
 
 def import_official_reward(
@@ -28,7 +29,8 @@ def import_official_reward(
         OutputError: ``out`` belongs to another run, or cannot be written.
     """
     reward = read_official(checkpoint, base, template)
-    identity = {"command": "reward import-official", "checkpoint": checkpoint, "base": base, "template": template}
+    places = {"checkpoint": checkpoint, "base": base, "template": template}
+    identity = {"command": "reward import-official", **{name: as_given(place) for name, place in places.items()}}
     folder = claim_folder(out, {name: str(value) for name, value in identity.items()}, fresh=fresh)
     reward.name = Path(out).resolve().name
     reward.save_pretrained(folder / MODEL_FOLDER)

@@ -31,6 +31,7 @@ from videoalign.evaluation.probes import (
     deviations,
     expectation,
 )
+from videoalign.stores.opening import as_given
 
 BATCH_SIZE = 4
 """Changed clips that are held at once, besides the clip that they come from."""
@@ -92,7 +93,7 @@ def probe_reward(
     dimensions = [(name, roles.get(name), sees_prompt.get(name)) for name in reward.dimensions]
     return {
         "reward": reward.name,
-        "dataset": str(dataset.path),
+        "dataset": as_given(dataset.path),
         "settings": config.model_dump(),
         "versions": library_versions(),
         "clips": len(clips),

@@ -13,6 +13,7 @@ from videoalign.models.videoreward.extend import extend_reward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.prompt import default_template
 from videoalign.recipes.reward.settings import RewardTrainConfig
+from videoalign.stores.opening import as_given
 from videoalign.worlds.sprites.renderer import SIZE_PX
 
 SPRITES = "sprites"
@@ -53,7 +54,7 @@ def start_reward(dataset: Dataset, base: str, config: RewardTrainConfig) -> Vide
             if want is not None and have != want:
                 raise ConfigError(f"{name}: the reward {base} brings its own; got another one. Leave {name} out.")
         reward = extend_reward(parent, dimensions, seed=config.fit.seed)
-        provenance = {**reward.settings.provenance, "parent": str(base)}
+        provenance = {**reward.settings.provenance, "parent": as_given(base)}
         reward.settings = reward.settings.model_copy(update={"provenance": provenance})
     else:
         template, system = config.template, "" if embedded and config.system is None else config.system

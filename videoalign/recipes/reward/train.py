@@ -29,6 +29,7 @@ from videoalign.recipes.reward.held_out import joined_use
 from videoalign.recipes.reward.settings import RewardTrainConfig, check_settings
 from videoalign.recipes.reward.start import is_reward, start_reward
 from videoalign.recipes.score import clips_in, score_rows
+from videoalign.stores.opening import as_given
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
 from videoalign.training.objectives.reward import RewardObjective, VerdictCriterion, find_criterion
@@ -194,7 +195,7 @@ def _identity(
         **config.model_dump(mode="json", exclude={"fit", "rates"}),
         "fit": config.fit.identity(processes),
         "bucket": config.fit.batch_size if config.bucket_by_length else None,  # decides the order
-        "base": base,
+        "base": as_given(base),
         "weights": weights_digest(reward.backbone),
         "clips": fingerprint(clip_keys(dataset, [*lessons.judged, *lessons.normalised_on])),
         "dimensions": [dimension.model_dump(mode="json") for dimension in dataset.info.dimensions],
