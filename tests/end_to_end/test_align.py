@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from videoalign.cli.main import main
+from videoalign.contracts.holding import hold_folder
+from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Prompt, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.lineage import Teacher, prompt_hash, read_lineage
@@ -28,7 +30,7 @@ from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_gen
 from videoalign.recipes.generator.align import AlignResult, align
 from videoalign.recipes.generator.align_methods import AlignConfig, method_config
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, pair_examples
-from videoalign.recipes.generator.generate import GenerateConfig, generate, open_generator, sample
+from videoalign.recipes.generator.generate import RUNS_FOLDER, GenerateConfig, generate, open_generator, sample
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import TimeSettings, noise_of_seed, stack_references, velocity_errors
 
@@ -244,7 +246,11 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
     assert main(["pairs", data, "--reward", "judge", "--name", "q"]) == 0
     assert {(pair.reward, pair.weights) for pair in dataset.pairs("q")} == {("judge", "VQ=1")}
     assert "3 pairs, median margin 1.414" in capsys.readouterr().out
-    assert main(["encode", data, "--model", model, "--pairs", "q", "--reference-draws", "2"]) == 0
+    encoding = ["encode", data, "--model", model, "--pairs", "q", "--reference-draws", "2"]
+    with hold_folder(Path(data, RUNS_FOLDER, f"encode-{fingerprint(['model', 'q'])[:8]}")):
+        assert main(encoding) == 2
+    assert "is in use by another run (process " in capsys.readouterr().err
+    assert main(encoding) == 0
     adapter = str(tmp_path / "adapter")
     steps = ["fit.num_steps=2", "fit.batch_size=2", "lora.rank=2", "reference_draws=2"]
     command = ["align", "dpo", data, "--model", model, "--pairs", "q", "--out", adapter]

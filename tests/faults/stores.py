@@ -1,6 +1,7 @@
 """Runs commands on an S3 server behind a network that fails, kills them with -9, and compares with a folder on a disk.
 
-    python tests/faults/stores.py --rate 0.1 --kills 2
+    python tests/faults/stores.py --rate 0.05 --kills 1
+    python tests/faults/stores.py --rate 0.05 --kills 0 --only quickstart
 
 All that a command takes and makes is on the server: generator, reward, base, data, adapters, reports. The network
 loses, delays, cuts and changes what goes through it, at random from a seed.
@@ -18,15 +19,30 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.faults.kill import COMMANDS, build_world, contents, forked
+from tests.faults.kill import COMMANDS as KILLED
+from tests.faults.kill import build_world, contents, forked
 from tests.stores.s3_server import BUCKET, KEYS, Network, s3_server, use_server
 from videoalign.cli.main import build_app, main
 from videoalign.stores import lease, remote
 from videoalign.stores.opening import Request, opened
 
-FOLDERS = ("model", "reward", "base", "data", "start", "made", "trained", "adapter", "guide", "report")
+SMALL = {
+    "num_prompts": 4,
+    "num_held_out": 1,
+    "per_prompt": 2,
+    "judged_per_prompt": 1,
+    **{name: {"fit": {"num_steps": 2, "batch_size": 2}} for name in ("reward", "sft", "rwr", "dpo", "guide")},
+    "weightings": [{"VQ": 1.0}],
+    "num_shown": 1,
+    "num_workers": 1,
+}
+COMMANDS = {**KILLED, "quickstart": "quickstart --out quick --config small.yaml"}
+
+FOLDERS = ("quick", "model", "reward", "base", "data", "start", "made", "trained", "adapter", "guide", "report")
 """Of the world and of what commands make there."""
 
 
@@ -111,7 +127,7 @@ def run() -> None:
     parser.add_argument("--rate", type=float, default=0.1, help="share of requests that a fault meets")
     parser.add_argument("--kills", type=int, default=1, help="of each command")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(KILLED))
     options = parser.parse_args()
     os.environ |= KEYS
     lease.SETTLING_SECONDS, remote.FIRST_WAIT, remote.ATTEMPTS = 0.1, 0.05, 9
@@ -122,6 +138,7 @@ def run() -> None:
         use_server(address)
         world = Path(place) / "world"
         world.mkdir()
+        (world / "small.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
         forked(lambda: build_world(world, adapter="evaluate" in options.only), Path(place) / "log")
         for name in options.only:
             with tempfile.TemporaryDirectory(dir=place) as scratch:

@@ -87,7 +87,10 @@ def test_whoever_reads_sees_the_old_or_the_new_wherever_a_run_is_stopped(
                 there = read(place)
                 assert there in (old, NEW), "half of one and half of the other"
                 seen.append(there == NEW)
-                change(place, NEW)
+                request = Request(place, writes=True)
+                with opened([request]):
+                    here = {file.name: file.read_text() for file in request.path.rglob("*") if file.is_file()}
+                assert here == NEW, "what was made and not yet published is kept here"
         assert read(place) == NEW
         names = {path.partition(f"{room}/")[2] for path in fsspec.filesystem("memory").find(place.partition("://")[2])}
         assert names == {*NEW, MANIFEST_NAME}, "nothing is left of what does not count"

@@ -28,6 +28,8 @@ from videoalign.cli.common import (
 from videoalign.cli.engine import Address, EngineName, MaxRejected, RaySettings, engine_of
 from videoalign.cli.places import made_folder, read_model
 from videoalign.cli.watching import progress
+from videoalign.contracts.holding import hold_folder
+from videoalign.contracts.output import fingerprint
 
 if TYPE_CHECKING:
     from videoalign.contracts.generator import Generator
@@ -98,6 +100,7 @@ def encode(
     from videoalign.models.generators import load_generator
     from videoalign.recipes.generator.encode import EncodeConfig, clips_of_pairs, encode_reference, require_whole_layers
     from videoalign.recipes.generator.encode import encode as run
+    from videoalign.recipes.generator.generate import RUNS_FOLDER
 
     options = load_config(EncodeConfig, config, settings, reference_draws=reference_draws)
     folder = Dataset.open(dataset)
@@ -108,14 +111,15 @@ def encode(
     together = [(pair.clip_win, pair.clip_lose) for pair in rows]
     how: dict[str, Any] = {"engine": engine_of(engine, address, ray), "progress": progress}
     clip_ids = clips_of_pairs(folder, rows)
-    cache = run(folder, generator, clip_ids, options, together=together, max_rejected=max_rejected, **how)
-    usable = [pair for pair in rows if {pair.clip_win, pair.clip_lose} <= cache.clip_ids]
-    if len(usable) < len(rows):
-        told = "make the pairs again, which leaves them out"
-        print_note(f"{len(rows) - len(usable)} of {len(rows)} pairs have a clip that was rejected; {told}")
-    if options.reference_draws:
-        draws, times = options.reference_draws, options.times
-        encode_reference(generator, cache, usable, num_draws=draws, times=times, **how)
+    with hold_folder(folder.path / RUNS_FOLDER / f"encode-{fingerprint([generator.name, pairs])[:8]}"):
+        cache = run(folder, generator, clip_ids, options, together=together, max_rejected=max_rejected, **how)
+        usable = [pair for pair in rows if {pair.clip_win, pair.clip_lose} <= cache.clip_ids]
+        if len(usable) < len(rows):
+            told = "make the pairs again, which leaves them out"
+            print_note(f"{len(rows) - len(usable)} of {len(rows)} pairs have a clip that was rejected; {told}")
+        if options.reference_draws:
+            draws, times = options.reference_draws, options.times
+            encode_reference(generator, cache, usable, num_draws=draws, times=times, **how)
     print(f"{cache.folder}: {len(cache.clip_ids)} clips, {len(cache.prompt_ids)} prompts")
 
 

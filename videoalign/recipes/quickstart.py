@@ -49,6 +49,7 @@ from videoalign.recipes.reward.start import base_path
 from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
 from videoalign.recipes.score import score_dataset
 from videoalign.recipes.stages import Stage, run_stages
+from videoalign.stores.opening import as_given
 from videoalign.training.checkpoint import RunLog
 from videoalign.worlds.sprites.annotators import judge_pairs
 from videoalign.worlds.sprites.oracle import Oracle
@@ -303,7 +304,7 @@ class _Quickstart:
         return {
             "seed": self.config.seed,
             "versions": library_versions(),
-            "command": f"videoalign quickstart --out {self.folder} --seed {self.config.seed}",
+            "command": f"videoalign quickstart --out {as_given(self.folder)} --seed {self.config.seed}",
             "about": ABOUT,
             "run": {
                 "Training prompts": self.config.num_prompts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -77,9 +77,8 @@ def read_manifest(remote: Remote) -> Manifest:
     return Manifest(files, bytes_digest(content), stale)
 
 
-def write_manifest(remote: Remote, files: Mapping[str, Entry], stale: Iterable[str] = ()) -> Manifest:
-    """Makes these files, which are there, the ones that count, and says which count no more."""
-    manifest = Manifest(files, stale=tuple(sorted(stale)))
+def write_manifest(remote: Remote, manifest: Manifest) -> Manifest:
+    """Makes the files of a manifest, which are there, the ones that count; gives it with its digest."""
     content = manifest.content()
     remote.write(MANIFEST_NAME, content)
     return replace(manifest, digest=bytes_digest(content))

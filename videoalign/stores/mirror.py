@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from videoalign.contracts.digests import file_digest
+from videoalign.contracts.digests import bytes_digest, file_digest
 from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, RUN_FILE, plain_errors, whole_file, write_json
 from videoalign.errors import DataError, OutputError, ServerError
 from videoalign.stores.cache import cache_folder, keep_file, short_name
 from videoalign.stores.lease import LOCK_NAME, OWN_FOLDER
 from videoalign.stores.manifest import MANIFEST_NAME, Entry, Manifest, read_manifest, write_manifest
 from videoalign.stores.remote import Remote
+
+Known = tuple[int, int, str]
+"""Size, time and state of a file."""
 
 Item = TypeVar("Item")
 Given = TypeVar("Given")
@@ -115,7 +119,7 @@ class Mirror:
             self._finish(here)
             return
         if not self.manifest.digest:
-            self.manifest = write_manifest(self.remote, old)  # what is half there does not count
+            self._write(old, known)  # what is half there does not count
         parked = {name: f"{OWN_FOLDER}/{digest}" for name, digest in changed.items() if name in old}
         _each(lambda name: self.remote.put(self.path / name, parked.get(name, name)), changed)
         new = {name: Entry(here[name][0], digest, at=parked.get(name, "")) for name, digest in changed.items()}
@@ -125,34 +129,32 @@ class Mirror:
                 f"{self.remote.address}: was written by another run meanwhile; run the same command again."
             )
         files = {name: entry for name, entry in old.items() if name not in gone} | new
-        self.manifest = write_manifest(self.remote, files, stale=gone)
+        self._write(files, self._rows(here, files), stale=gone)
         self._finish(here)
 
     def _pull(self, keep_work: bool) -> None:
         known, here, files = self._state(), dict(self._here()), self.manifest.files
         same = {name for name, seen in here.items() if name in files and known.get(name) == (*seen, files[name].state)}
-        if keep_work and self._base() == self.manifest.digest:
+        if keep_work and self.manifest.digest in self._bases():
             missing = files.keys() - known.keys() - here.keys()
         else:
             missing = files.keys() - same
-            for name in here.keys() - same:
-                (self.path / name).unlink()
+            self._clear(same)
         wanted = [name for name in files if name in missing and not self.left_there(name)]
         for name in wanted:
             if self.path.resolve() not in (self.path / name).resolve().parents:
                 raise DataError(f"{self.remote.named(MANIFEST_NAME)}: names '{name}', which is outside of the folder.")
         _each(self._get, wanted)
-        if wanted or self._base() != self.manifest.digest:
-            found, whole = dict(self._here()), same.union(wanted)
-            rows = {name: (*seen, files[name].state) for name, seen in found.items() if name in whole}
-            self._remember(rows)
+        if wanted or self.manifest.digest not in self._bases():
+            whole = same.union(wanted)
+            self._remember(self._rows({name: seen for name, seen in self._here() if name in whole}, files))
 
     def _get(self, name: str) -> None:
         entry = self.manifest.files[name]
         with whole_file(self.path / name) as aside:
             self.remote.get(entry.at or name, os.fspath(aside), size=entry.size, digest=entry.digest)
 
-    def _settle(self) -> None:
+    def _settle(self, known: Mapping[str, Known]) -> None:
         """Brings what was replaced under its own name, for tools that know no manifest, and removes what counts no
         more."""
         files = self.manifest.files
@@ -160,19 +162,19 @@ class Mirror:
         settled = {name: entry._replace(at="") for name, entry in files.items()}
         parked = {f"{OWN_FOLDER}/{name}" for name in self.remote.find(OWN_FOLDER)} - {LOCK_NAME}
         if parked:
-            self.manifest = write_manifest(self.remote, settled, stale=parked.union(self.manifest.stale))
+            self._write(settled, known, stale=parked.union(self.manifest.stale))
         _each(self.remote.remove, self.manifest.stale)
-        self.manifest = write_manifest(self.remote, settled)
+        self._write(settled, known)
 
     def _finish(self, here: dict[str, tuple[int, int]]) -> None:
         """Settles, remembers what is published, and lets go of clips that are."""
         if self.manifest.left_over:
-            self._settle()
+            self._settle(self._state())
         files = self.manifest.files
         for name in [one for one in here if one in files and self.left_there(one) and one.startswith(f"{CLIPS}/")]:
             keep_file(self.path / name, files[name].digest)
             del here[name]
-        self._remember({name: (*seen, files[name].state) for name, seen in here.items() if name in files})
+        self._remember(self._rows(here, files))
 
     def _here(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Size and time of every file that is a run's work."""
@@ -187,9 +189,7 @@ class Mirror:
                         continue  # written aside, and renamed meanwhile
                     yield os.path.relpath(file, self.path).replace(os.sep, "/"), (told.st_size, told.st_mtime_ns)
 
-    def _changed(
-        self, here: dict[str, tuple[int, int]], known: dict[str, tuple[int, int, str]]
-    ) -> Iterator[tuple[str, str]]:
+    def _changed(self, here: dict[str, tuple[int, int]], known: Mapping[str, Known]) -> Iterator[tuple[str, str]]:
         """Name and digest of each file that is other than what is at the address."""
         for name, seen in here.items():
             there = self.manifest.files.get(name)
@@ -199,13 +199,13 @@ class Mirror:
             if there is None or there.digest != digest:
                 yield name, digest
 
-    def _state(self) -> dict[str, tuple[int, int, str]]:
+    def _state(self) -> dict[str, Known]:
         """Size, time and state of each file as it was published or fetched."""
         return {name: tuple(row) for name, row in self._read_state().get("files", {}).items()}
 
-    def _base(self) -> str | None:
-        """`Manifest.digest` of what the folder was made from."""
-        return self._read_state().get("base")
+    def _bases(self) -> list[str]:
+        """`Manifest.digest` of what the folder was made from, and of what this machine was about to put there."""
+        return list(self._read_state().get("bases", ()))
 
     def _read_state(self) -> dict[str, Any]:
         try:
@@ -213,8 +213,30 @@ class Mirror:
         except (OSError, ValueError):
             return {}
 
-    def _remember(self, files: dict[str, tuple[int, int, str]]) -> None:
-        write_json(self._state_file, {"base": self.manifest.digest, "files": files})
+    def _remember(self, files: Mapping[str, Known]) -> None:
+        write_json(self._state_file, {"bases": [self.manifest.digest], "files": files})
+
+    def _write(self, files: Mapping[str, Entry], known: Mapping[str, Known], stale: Iterable[str] = ()) -> None:
+        """Puts the manifest, and remembers what is ``known`` to be there then; a kill in between is no matter."""
+        new = Manifest(files, stale=tuple(sorted(stale)))
+        bases = [self.manifest.digest, bytes_digest(new.content())]
+        write_json(self._state_file, {"bases": bases, "files": self._state()})
+        self.manifest = write_manifest(self.remote, new)
+        self._remember(known)
+
+    def _rows(self, here: Mapping[str, tuple[int, int]], files: Mapping[str, Entry]) -> dict[str, Known]:
+        return {name: (*seen, files[name].state) for name, seen in here.items() if name in files}
+
+    def _clear(self, same: Collection[str]) -> None:
+        """Removes all but these files, and folders that are empty then."""
+        for parent, folders, names in os.walk(self.path, topdown=False):
+            for name in names:
+                file = Path(parent, name)
+                if file.relative_to(self.path).as_posix() not in same:
+                    file.unlink()
+            for name in folders:
+                with suppress(OSError):
+                    Path(parent, name).rmdir()
 
 
 def _each(action: Callable[[Item], Given], items: Iterable[Item]) -> None:

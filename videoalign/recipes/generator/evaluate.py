@@ -116,10 +116,10 @@ def _independence(
     judge: RewardModel, prompts: Sequence[str], models: Sequence[str], config: EvaluateConfig
 ) -> Independence:
     parts = [split_model(model) for model in models]
-    lineages = {adapter: read_lineage(adapter) for _, adapter in parts if adapter}
+    lineages = {as_given(adapter): read_lineage(adapter) for _, adapter in parts if adapter}
     for model, _ in parts:
         if (trained := read_lineage(model)) is not None:
-            lineages[model] = trained
+            lineages[as_given(model)] = trained
     return require_independence(
         judge,
         prompts,

@@ -117,7 +117,7 @@ def rounds(
         done.append(json.loads((its_own / ROUND_FILE).read_text(encoding="utf-8")))
         start = its_own / "adapter"
     results: dict[str, Any] = {"seed": config.seed, "versions": library_versions(), "rounds": done}
-    results |= {"adapter": as_given(start), "judge_note": NO_JUDGE, "prompts_note": "", "warnings": []}
+    results |= {"adapter": as_given(str(start)), "judge_note": NO_JUDGE, "prompts_note": "", "warnings": []}
     if referee is not None:
         results["judge"] = f"the {judge}" if judge in JUDGES else as_given(str(judge))
         results |= _judged(folder, results, generator, referee, held_out, config, progress)
