@@ -109,6 +109,8 @@ class Weights:
         for name in (name for name in names if name in self.sources):
             if getattr(pipeline, name) is self.outlines[name]:
                 part = self._plain(self.sources[name].read)
+                if self.device.type == "cpu" and name == "vae":
+                    _lay_channels_last(part)
                 if self.offload == "none":
                     part.to(self.device)
                 note_digest(part, lambda name=name: self._digest(name))  # type: ignore[misc]
@@ -195,6 +197,15 @@ class Weights:
         except UNREADABLE as error:
             told = " ".join(str(error).split())[:200]
             raise ModelError(f"--model: {self.model} cannot be opened as a generator ({told}).") from None
+
+
+def _lay_channels_last(part: nn.Module) -> None:
+    """Keeps the kernels of three-dimensional convolutions, and so what they make, with the channels of a pixel side by
+    side, as convolutions and norms over channels read them on a CPU: Wan's autoencoder decodes in two thirds of the
+    time. No value changes."""
+    for module in part.modules():
+        if isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
 
 def weights_of(pipeline: Any) -> Weights | None:
