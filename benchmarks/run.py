@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from scoring import SHARED, memory_growth, scoring_rates
+from torch.profiler import ProfilerActivity, profile
 
 from videoalign.contracts.output import write_json
 from videoalign.models.generators.generator import PipelineGenerator
@@ -32,6 +33,8 @@ from videoalign.worlds.sprites.prompts import ALL_SENTENCES
 
 NUM_PAIRS = 8
 NUM_DRAWS = 4
+MEMORY = "nrg_over_cfg_memory"
+"""The ratio that is of bytes and not of seconds."""
 SENTENCES = [sentence.text() for sentence in ALL_SENTENCES[:NUM_PAIRS]]
 
 
@@ -77,8 +80,9 @@ def training_steps() -> dict[str, Callable[[], object]]:
     }
 
 
-def sampling_steps() -> dict[str, Callable[[], object]]:
-    """One denoising step of one batch, with classifier-free guidance and with the reward's gradient on top."""
+def sampling_steps() -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """One denoising step of one batch, with classifier-free guidance and with the reward's gradient on top, and the
+    bytes of the weights that each runs."""
     generator = small_wan_generator([sentence.text() for sentence in ALL_SENTENCES])
     text, empty = generator.conditioner.encode(SENTENCES), generator.conditioner.encode([""] * NUM_PAIRS)
     x_t = torch.randn(NUM_PAIRS, *generator.codec.latent_shape, generator=fold_in(0, "bench"))
@@ -95,7 +99,29 @@ def sampling_steps() -> dict[str, Callable[[], object]]:
     def nrg() -> None:
         guide.adjust(cfg(), x_t, t, text)
 
-    return {"cfg": cfg, "nrg": nrg}
+    network, reward = (
+        sum(value.numel() * value.element_size() for value in one.parameters())
+        for one in (generator.network.transformer, guide.reward)
+    )
+    return {"cfg": cfg, "nrg": nrg}, {"cfg": network, "nrg": network + reward}
+
+
+def step_memory(steps: dict[str, Callable[[], object]], weights: dict[str, int]) -> dict[str, float | int | str]:
+    """What a guided step holds at most, weights and all, over what a step without guide does, as one entry."""
+    most = {name: weights[name] + peak_bytes(step) for name, step in steps.items()}
+    ratio, clips = most["nrg"] / most["cfg"], f"{NUM_PAIRS} clips"
+    what = f"most memory of the guided step over that of the other, weights of transformer and reward included; {clips}"
+    return {"value": ratio, "low": ratio, "high": ratio, "n": 1, "what": what}
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    """Most bytes of tensors that an action holds at a time beside those that were there before."""
+    action()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        action()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return int(held.max())
 
 
 def ratio(slow: Callable[[], object], fast: Callable[[], object], num: int) -> dict[str, float | int]:
@@ -123,7 +149,7 @@ def main() -> None:
     results = {}
     if SHARED.is_dir() and not options.only:  # first, as long as nothing else has filled the memory
         results["score_memory_growth"] = memory_growth()
-    train, sample = training_steps(), sampling_steps()
+    train, (sample, weights) = training_steps(), sampling_steps()
     pairs = f"{NUM_PAIRS} pairs, the small Wan of the embedded world, LoRA"
     what = {
         "dpo_live_over_sft": (
@@ -142,9 +168,12 @@ def main() -> None:
             f"denoising step with classifier-free guidance and Flow-NRG over one without Flow-NRG; {NUM_PAIRS} clips",
         ),
     }
-    if unknown := {*(options.only or ())} - what.keys():
-        parser.error(f"--only: no ratio {min(unknown)}; wanted some of {', '.join(what)}")
-    for name in options.only or what:
+    names = [*what, MEMORY]
+    if unknown := {*(options.only or ())} - {*names}:
+        parser.error(f"--only: no ratio {min(unknown)}; wanted some of {', '.join(names)}")
+    if MEMORY in (options.only or names):
+        results[MEMORY] = step_memory(sample, weights)
+    for name in what if not options.only else [name for name in options.only if name != MEMORY]:
         slow, fast, text = what[name]
         results[name] = {**ratio(slow, fast, options.num), "what": text}
     for name, (baseline, score, text) in ({} if options.only else scoring_rates()).items():

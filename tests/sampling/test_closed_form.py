@@ -62,15 +62,15 @@ class World:
 
 
 def ends(world: World, scheduler: Any, weights: dict[str, float], noise: Tensor) -> Tensor:
-    """What is sampled from a noise."""
-    inner, x = scheduler, noise.reshape(-1, 1, 1, 1, 1)
+    """What is sampled from noises (B, numbers)."""
+    inner, x = scheduler, noise[:, :, None, None, None]
     scheduler = GuidedScheduler(inner, RewardGuide(world, weights, world.strength), TEXT)
     inverted = inner.config.get("invert_sigmas", False)
     for index, timestep in enumerate(inner.timesteps):
         t = 1 - inner.sigmas[index] if inverted else inner.sigmas[index]
         v = world.velocity(x, t.double())
         x = scheduler.step(-v if inverted else v, timestep, x, return_dict=False)[0]
-    return x.flatten()
+    return x[:, :, 0, 0, 0]
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -78,10 +78,9 @@ def test_a_linear_and_a_quadratic_reward_tilt_a_gaussian_as_the_formula_says(nam
     """A straight line leads from noise to clip, so that two noises tell mean and variance of all."""
     (make, most), strength = SOLVERS[name], 2.0
     slope, bend = torch.tensor([[1.5, 0.0, 1.0], [0.0, 1.5, 0.5]], dtype=torch.float64)  # linear, quadratic, both
-    noise = torch.tensor([-1.0, 1.0], dtype=torch.float64).repeat(3)
-    each = (one.repeat_interleave(2).reshape(-1, 1, 1, 1, 1) for one in (slope, bend))
-    world = World(strength, **dict(zip(("slope", "bend"), each, strict=True)))
-    low, high = ends(world, make(STEPS), {"linear": 1.0}, noise).reshape(3, 2).T
+    noise = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, 3)
+    world = World(strength, slope=slope.reshape(3, 1, 1, 1), bend=bend.reshape(3, 1, 1, 1))
+    low, high = ends(world, make(STEPS), {"linear": 1.0}, noise)
     precision = 1 / VARIANCE + strength * bend
     torch.testing.assert_close((low + high) / 2, (MEAN / VARIANCE + strength * slope) / precision, rtol=most, atol=0)
     torch.testing.assert_close(((high - low) / 2) ** 2, 1 / precision, rtol=most, atol=0)
@@ -89,7 +88,7 @@ def test_a_linear_and_a_quadratic_reward_tilt_a_gaussian_as_the_formula_says(nam
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_without_weight_the_steps_are_the_solvers_own_to_the_bit(name: str) -> None:
-    make, noise = SOLVERS[name][0], torch.tensor([-1.0, 0.5])
+    make, noise = SOLVERS[name][0], torch.tensor([[-1.0], [0.5]])
     world, still = World(2.0, slope=1.0, bend=0.5), World(0.0, slope=1.0)
     plain = ends(world, make(12), {}, noise)
     assert torch.equal(ends(world, make(12), {"linear": 0.0, "curved": 0.0}, noise), plain)
