@@ -32,7 +32,7 @@ from videoalign.stores.opening import Request, opened
 
 SMALL = {
     "num_prompts": 4,
-    "num_held_out": 1,
+    "num_held_out": 2,
     "per_prompt": 2,
     "judged_per_prompt": 1,
     **{name: {"fit": {"num_steps": 2, "batch_size": 2}} for name in ("reward", "sft", "rwr", "dpo", "guide")},

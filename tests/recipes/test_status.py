@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from videoalign.contracts.holding import hold_folder
 from videoalign.contracts.output import claim_folder
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
+from videoalign.data.latents import TensorStore
 from videoalign.data.rejected import write_rejected
 from videoalign.data.tables import GrowingTable
 from videoalign.errors import DataError
@@ -27,11 +29,15 @@ def test_a_dataset_tells_what_is_missing_and_what_runs(tmp_path: Path) -> None:
     (dataset.path / "a.mp4").touch()
     dataset.write_scores("r", [{"clip_id": "a", "raw": {"VQ": 1.0}, "normalised": {"VQ": 1.0}}])
     write_rejected(dataset.path, "score r", {"b": "damaged"})
+    store = TensorStore(dataset.path / "latents", "clips", {})
+    store.add({"x": torch.zeros(1), "y": torch.zeros(1)})
+    TensorStore(dataset.path / "latents", "texts", {}).add({"p.one": torch.zeros(1), "p.two": torch.zeros(1)})
     kept = GrowingTable(dataset.path / "scores" / "s.part" / "0123", ["VQ"], part=1)
     kept.add({"x": np.array([0.5]), "y": np.array([0.25])})
     with hold_folder(dataset.path / "scores" / "s.part"):
         found = folder_status(dataset.path)
-    assert found.done == {"prompts": 1, "clips": 3, "scores r": 1, "rejected by score r": 1}
+    encoded = {"latents of clips": 2, "conditions of prompts": 1}
+    assert found.done == {"prompts": 1, "clips": 3, "scores r": 1, **encoded, "rejected by score r": 1}
     assert found.running["scores/s.part"].process == os.getpid()
     assert [text.split(";")[0] for text in found.waits_for] == [
         "2 clips whose files are missing", "scores r of 1 clips", "scores s: 2 of 3 are kept",
@@ -47,6 +53,7 @@ def test_a_run_tells_its_steps_and_whether_it_came_to_its_end(tmp_path: Path) ->
     with hold_folder(out):
         assert folder_status(out).waits_for == [] and "this folder" in folder_status(out).running
     (out / "adapter_model.safetensors").touch()
-    assert folder_status(out).waits_for == []
-    with pytest.raises(DataError, match="neither a dataset"):
+    found = folder_status(out)
+    assert (found.waits_for, found.ended) == ([], "adapter_model.safetensors")
+    with pytest.raises(DataError, match="neither a dataset .* give one of its folders: out"):
         folder_status(tmp_path)

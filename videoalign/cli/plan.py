@@ -40,7 +40,9 @@ def status(
         return
     print(f"{folder}: {found.what}")
     if found.done:
-        print_table(["there", "number"], list(map(list, found.done.items())))
+        print_table(["what is there", "how much"], list(map(list, found.done.items())))
+    if found.ended:
+        print(f"came to its end, with {found.ended}")
     for name, holder in found.running.items():
         print(f"running in {name}: {holder}")
     for text in found.waits_for:
@@ -78,23 +80,28 @@ def plan(
     if as_json:
         print_json({"settings": options.model_dump(mode="json"), "stages": [asdict(row) for row in rows]})
         return
+    size = sum(row.bytes or 0 for row in rows)
+    scale, unit = next((one for one in ((1e12, "TB"), (1e9, "GB")) if size >= one[0]), (1e6, "MB"))
+    hours = max(hours or 0 for row in rows for hours in (row.computed_hours, row.measured_hours))
+    per_hour, time = (1, "hours") if hours >= 0.1 else (3600, "seconds")
     shown = [
         [
             row.work,
-            f"{row.units} x {row.unit}",
+            f"{row.units} {row.unit}s",
             _number(row.operations and row.operations / 1e12),
-            _number(row.computed_hours),
-            _number(row.measured_hours),
-            _number(row.bytes and row.bytes / 1e12),
+            _number(row.computed_hours and row.computed_hours * per_hour),
+            _number(row.measured_hours and row.measured_hours * per_hour),
+            _number(row.bytes and row.bytes / scale),
             _number(row.money),
         ]
         for row in rows
     ]
-    print_table(["stage", "units", "TFLOP a unit", "hours, computed", "hours, measured", "TB", "money"], shown)
+    print_table(["stage", "units", "TFLOP a unit", f"{time}, computed", f"{time}, measured", unit, "money"], shown)
     told = f"{options.tflops:g} TFLOP/s at {options.utilisation:.0%}, {options.price:g} an hour"
     print(f"computed: the transformer alone, {told}; measured: seconds given or logged; money: measured where known")
-    money, size = sum(row.money or 0 for row in rows), sum(row.bytes or 0 for row in rows) / 1e12
-    print(f"together: money {_number(money)}, {_number(size)} TB")
+    money, unknown = sum(row.money or 0 for row in rows), [row.work for row in rows if row.money is None]
+    without = f", without {', '.join(unknown)}: give their seconds with --measured or --seconds" if unknown else ""
+    print(f"together: {_number(size / scale)} {unit}, money {_number(money)}{without}")
 
 
 def _number(value: float | None) -> str:

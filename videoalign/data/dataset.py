@@ -41,7 +41,7 @@ from videoalign.video.addresses import is_address
 from videoalign.video.files import Choose, read_video
 
 INFO_FILE = "dataset.json"
-CLIP_FOLDER = "clips"
+CLIP_FOLDER, LATENTS_FOLDER = "clips", "latents"
 
 _DIGEST = b"reward_digest"
 

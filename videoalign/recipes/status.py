@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from videoalign.contracts.holding import Holder, holder_of
 from videoalign.contracts.output import RUN_FILE
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.contracts.records import Judgement, Rating
+from videoalign.data.dataset import INFO_FILE, LATENTS_FOLDER, Dataset
 from videoalign.data.rejected import read_rejected
-from videoalign.data.tables import read_table
-from videoalign.errors import DataError
+from videoalign.data.tables import read_columns, read_table
+from videoalign.errors import DataError, first_few
 from videoalign.stores.opening import holder_at
 from videoalign.video.addresses import is_address
+
+KINDS = {"clips": "latents of clips", "texts": "conditions of prompts", "reference": "reference errors of pairs"}
+"""Kinds of `TensorStore`, in words."""
 
 ENDS = ("adapter_model.safetensors", "latent_reward.json", "results.json", "result.json", "model/reward.json")
 """Files that a run ends with."""
@@ -29,6 +36,8 @@ class Status:
     """``dataset``, or the command of a run."""
     done: dict[str, int | str] = field(default_factory=dict)
     """What is there, by name."""
+    ended: str = ""
+    """File that a run ended with; empty while it has not."""
     running: dict[str, Holder] = field(default_factory=dict)
     """Runs that are in it now."""
     waits_for: list[str] = field(default_factory=list)
@@ -46,7 +55,9 @@ def folder_status(folder: str | Path) -> Status:
         return _of_dataset(Dataset.open(folder))
     if (folder / RUN_FILE).is_file():
         return _of_run(folder)
-    raise DataError(f"{folder}: holds neither a dataset ({INFO_FILE}) nor a run ({RUN_FILE}); give the folder of one.")
+    inner = sorted({file.parent.name for sign in (INFO_FILE, RUN_FILE) for file in folder.glob(f"*/{sign}")})
+    way_out = f"give one of its folders: {first_few(inner)}" if inner else "give the folder of one"
+    raise DataError(f"{folder}: holds neither a dataset ({INFO_FILE}) nor a run ({RUN_FILE}); {way_out}.")
 
 
 def _of_dataset(dataset: Dataset) -> Status:
@@ -55,6 +66,9 @@ def _of_dataset(dataset: Dataset) -> Status:
     status = Status("dataset", {"prompts": len(dataset.prompts()), "clips": len(clips)})
     if there < len(clips):
         status.waits_for.append(f"{len(clips) - there} clips whose files are missing; make or fetch them again")
+    for record in (Judgement, Rating):
+        if number := sum(part.num_rows for part in read_columns(dataset.table_path(record), record, ["dimension"])):
+            status.done[f"{record.__name__.lower()}s"] = number
     for name in dataset.names("scores"):
         status.done[f"scores {name}"] = number = len(dataset.scores(name))
         rejected = sum(row["stage"] == f"score {name}" for row in read_rejected(folder))
@@ -66,6 +80,8 @@ def _of_dataset(dataset: Dataset) -> Status:
         status.waits_for.append(f"scores {part.stem}: {kept} of {len(clips)} are kept; the same command goes on")
     for name in dataset.names("pairs"):
         status.done[f"pairs {name}"] = len(dataset.pairs(name))
+    for kind, number in _stored(folder / LATENTS_FOLDER).items():
+        status.done[KINDS.get(kind, kind)] = number
     for stage in sorted({row["stage"] for row in read_rejected(folder)}):
         status.done[f"rejected by {stage}"] = sum(row["stage"] == stage for row in read_rejected(folder))
     status.running = dict(_held(folder))
@@ -83,14 +99,13 @@ def _of_run(folder: Path) -> Status:
         status.done["steps"] = f"{last:g} of {total}" if total else f"{last:g}"
     for inner in sorted(folder.iterdir()):
         if (inner / INFO_FILE).is_file():
-            status.done[f"clips {inner.name}"] = len(Dataset.open(inner).clips())
-    stages = sorted((folder / "stages").glob("*.json"))
-    if stages:
+            status.done[f"clips in {inner.name}"] = len(Dataset.open(inner).clips())
+    if stages := list((folder / "stages").glob("*.json")):
         status.done["stages"] = len(stages)
     ended = [name for name in ENDS if (folder / name).is_file()]
     status.running = dict(_held(folder))
     if ended:
-        status.done["ended with"] = ended[0]
+        status.ended = ended[0]
     elif not status.running:
         status.waits_for.append("its end; the same command goes on")
     return status
@@ -104,6 +119,16 @@ def _held(folder: Path) -> Iterator[tuple[str, Holder]]:
         holder = holder_of(place)
         if holder is not None:
             yield ("this folder" if place == folder else str(place.relative_to(folder))), holder
+
+
+def _stored(folder: Path) -> dict[str, int]:
+    """How many clips, texts and pairs have tensors in a folder of stores, by kind; each once, however it was made."""
+    keys: dict[str, set[str]] = {}
+    for shard in sorted(folder.glob("*-*-*.safetensors")):
+        with suppress(SafetensorError, OSError), safe_open(shard, framework="np") as reader:  # just removed, or damaged
+            found = keys.setdefault(shard.name.partition("-")[0], set())
+            found.update(key.partition(".")[0] for key in reader.keys())  # noqa: SIM118
+    return {kind: len(found) for kind, found in keys.items()}
 
 
 def _rows(folder: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from videoalign.cli.main import main
 from videoalign.contracts.records import DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
@@ -17,7 +18,7 @@ from videoalign.recipes.generator.plan import PlanConfig, measured_seconds, plan
 TEXT = "a red circle moves left"
 
 
-def test_hours_bytes_and_money_follow_from_units(tmp_path: Path) -> None:
+def test_hours_bytes_and_money_follow_from_units(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = Dataset.create(tmp_path / "d", DatasetInfo())
     generator = small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS, name="tiny")
     with pytest.raises(DataError, match="holds no prompts"):
@@ -38,6 +39,11 @@ def test_hours_bytes_and_money_follow_from_units(tmp_path: Path) -> None:
     assert rows["score"].computed_hours is None and rows["score"].measured_hours == 12 and rows["score"].money == 24
     assert rows["encode"].computed_hours is rows["encode"].measured_hours is rows["encode"].money is None
     assert rows["generate"].bytes == 12 * (1e6 + 4 * prod(generator.codec.latent_shape))
+    generator.save_pretrained(tmp_path / "model")
+    assert main(["plan", str(dataset.path), "--model", str(tmp_path / "model"), "clip_megabytes=1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "24 clips" in said and "seconds," in said
+    assert "together: 24.1 MB" in said and "without score, encode:" in said
     without = config.model_copy(update={"reference_draws": 0})
     live = {row.work: row for row in plan_dataset(dataset, generator, without)}
     assert live["align"].operations == 8 * forward and live["reference"].operations == 0

@@ -15,7 +15,7 @@ from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Advance, Progress, silent
 from videoalign.contracts.records import Clip, Prompt, WinLosePair
 from videoalign.data.clip_content import asked_keys, clip_keys, input_key
-from videoalign.data.dataset import Dataset
+from videoalign.data.dataset import LATENTS_FOLDER, Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.data.on_demand import OnDemand
 from videoalign.data.rejected import Rejections, write_rejected
@@ -45,9 +45,6 @@ class EncodeConfig(ClipSettings, ModelSettings):
 
 SHARD_CLIPS = 64
 """Clips of one shard; a run that stops encodes at most so many again."""
-
-LATENTS_FOLDER = "latents"
-"""Folder of a dataset that holds what is made here; see docs/reference/dataset.md."""
 
 
 def encode(

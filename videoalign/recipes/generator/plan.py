@@ -52,7 +52,7 @@ class PlanRow:
 
     work: str
     unit: str
-    """What is counted: clip, pair, or pair of a step."""
+    """What is counted: clip, pair, or pair step, which is one pair in one step of a training."""
     units: int
     operations: float | None
     """Of a unit: multiplications and additions of the transformer, from shapes; None where it takes no part."""
@@ -107,7 +107,7 @@ def plan_dataset(
         "score": ("clip", clips, None, 64.0 * clips),
         "encode": ("clip", clips, None, float(2 * pairs * latents + len(prompts) * texts)),
         "reference": ("pair", pairs, 2.0 * forward * config.reference_draws, errors),
-        "align": ("pair of a step", round(pairs * config.epochs), float(train), 0.0),
+        "align": ("pair step", round(pairs * config.epochs), float(train), 0.0),
     }
     unknown = sorted(set(measured or {}) - set(found))
     if unknown:
