@@ -46,9 +46,10 @@ $(DEBIAN)postgresql: | $(READY)
 	$(call debian,postgresql,the tests with it will be skipped,pg_ctlcluster)
 
 # One torch thread a worker: two workers of one thread beat one worker of two. Files go out in their own order, for by
-# their number of tests those with few long ones come last, and one worker waits for the other.
+# their number of tests those with few long ones come last, and one worker waits for the other. Compiled modules are
+# kept, whatever is set elsewhere: tests start processes that read them.
 test: $(READY) $(DEBIAN)chromium $(DEBIAN)postgresql
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
