@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from videoalign.contracts.output import write_json
+from videoalign.contracts.output import whole_file
 from videoalign.errors import OutputError
 
 SETTLED_SECONDS = 2.0
@@ -84,7 +84,8 @@ class FileDigests:
         if self.memory is None or not self._changed:
             return
         try:
-            write_json(self.memory, self._known)
+            with whole_file(self.memory) as aside:
+                aside.write_text(json.dumps(self._known), encoding="utf-8")
         except (OutputError, OSError):
             return
         self._changed = False

@@ -35,7 +35,10 @@ def training_picture(rows: Sequence[Mapping[str, float]], file: Path) -> bool:
     shown = [name for name in PANELS if any(name in row for row in rows)]
     if not shown:
         return False
-    figure = Figure(figsize=(3.2 * len(shown), 2.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(shown), 2.6))
+    figure.subplots_adjust(
+        left=0.17 / len(shown), right=1 - 0.05 / len(shown), bottom=0.18, top=0.88, wspace=0.28
+    )  # to find room for everything takes longer than to draw it
     for place, name in enumerate(shown):
         title, level = PANELS[name]
         axes = figure.add_subplot(1, len(shown), place + 1)
@@ -48,6 +51,7 @@ def training_picture(rows: Sequence[Mapping[str, float]], file: Path) -> bool:
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
+        axes.locator_params(nbins=5)
         if any(f"val/{name}" in row for row in rows):
             axes.legend(fontsize=7)
     with whole_file(file) as aside:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,26 +12,19 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
 from videoalign.randomness import Draws
 from videoalign.training.loop import FitConfig, precision
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import FlowObjective
 
-
-def _of_tensors(formula: Callable[..., int]) -> Callable[..., int]:
-    """A formula of torch's own that takes tensors, marked so that the counter hands it these."""
-    marked: Any = partial(formula)
-    marked._get_raw = True
-    return marked  # type: ignore[no-any-return]
-
-
-ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_tensors(sdpa_flop),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _of_tensors(sdpa_backward_flop),
+FORMULAS = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
-"""Attention as a processor computes it, of which torch's counter does not know."""
+"""Those of torch's own counter, and attention as a processor computes it, of which that does not know."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +92,15 @@ def step_cost(
         averaged: see `cost_of_objective`.
     """
     trained, network = list(trained), list(network)
-    counter, held = FlopCounterMode(display=False, custom_mapping=ON_CPU), _Held()
-    for watched in (counter, held):  # one after the other, for the counter keeps tensors alive
-        with mode or FakeTensorMode(allow_non_fake_inputs=True), watched:
-            torch.autograd.grad(loss(), trained, allow_unused=True)
+    step = _Step()
+    with mode or FakeTensorMode(allow_non_fake_inputs=True), step:
+        torch.autograd.grad(loss(), trained, allow_unused=True)
     numbers = sum(value.numel() for value in trained)
     return StepCost(
-        operations=int(counter.get_total_flops()),
+        operations=step.operations,
         weights_bytes=sum({value.untyped_storage()._cdata: _size(value) for value in network}.values()),
         optimizer_bytes=(1 + averaged) * sum(map(_size, trained)) + 2 * bytes_of_moment * numbers,
-        activations_bytes=held.most,
+        activations_bytes=step.most,
     )
 
 
@@ -126,16 +117,21 @@ def without_numbers(module: nn.Module, mode: FakeTensorMode) -> None:
                     part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-class _Held(TorchDispatchMode):
-    """Follows the memory of every tensor that is made in the block, and keeps the most that lived at once."""
+class _Step(TorchDispatchMode):
+    """Counts the operations in the block, follows the memory of every tensor that is made, and keeps the most at once.
+
+    Not torch's ``FlopCounterMode``, which keeps tensors alive.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.operations = self.now = self.most = 0
         self.known = weakref.WeakSet[Any]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
+        if (formula := FORMULAS.get(func._overloadpacket)) is not None:
+            self.operations += int(formula(*args, **(kwargs or {}), out_val=made))
         if any(part.alias_info is not None for part in func._schema.returns):
             return made  # a view, or written in place
         for tensor in tree_leaves(made):
