@@ -12,15 +12,14 @@ import torch
 from videoalign.cli.main import main
 
 
-def work(rank: int, count: int, port: int, commands: list[tuple[dict[str, str], list[str]]], out: str) -> int:
-    """Sets what torchrun and ``accelerate launch`` set, and runs the commands one after another."""
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in told.items()} | {"CUDA_VISIBLE_DEVICES": ""})
+def work(variables: dict[str, str], commands: list[tuple[dict[str, str], list[str]]], out: str) -> int:
+    """Runs the commands one after another."""
+    os.environ.update(variables)
     torch.set_num_threads(1)
     with open(out, "w") as stream, redirect_stdout(stream), redirect_stderr(stream):
-        for variables, words in commands:
+        for more, words in commands:
             before = dict(os.environ)
-            os.environ.update(variables)
+            os.environ.update(more)
             if main(words):
                 return 1
             os.environ.clear()

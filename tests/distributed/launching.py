@@ -31,6 +31,12 @@ def free_port() -> int:
         return port
 
 
+def variables(rank: int, count: int, port: int) -> dict[str, str]:
+    """What torchrun and ``accelerate launch`` tell one of so many processes."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in told.items()} | {"CUDA_VISIBLE_DEVICES": ""}
+
+
 def start(script: str, told: dict[str, Any]) -> Any:
     """A process that runs a script, which finds ``told`` as its global ``TOLD``."""
     process = CONTEXT.Process(target=runpy.run_path, args=(script, {"TOLD": told}, "__main__"), daemon=True)
@@ -42,7 +48,7 @@ def launch(count: int, commands: list[Command], folder: Path) -> str:
     """Runs the commands one after another in the same processes; what these printed."""
     port, outs = free_port(), [folder / f"{rank}-of-{count}.out" for rank in range(count)]
     told = [
-        {"rank": rank, "count": count, "port": port, "commands": commands, "out": str(out)}
+        {"variables": variables(rank, count, port), "commands": commands, "out": str(out)}
         for rank, out in enumerate(outs)
     ]
     started = [start(LAUNCHED, each) for each in told]

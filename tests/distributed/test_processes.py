@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +14,7 @@ from videoalign.distributed import ALONE, join
 from videoalign.training.checkpoint import RunLog
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-
-
-def start(rank: int, port: int, *words: object) -> subprocess.Popen[str]:
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    variables = {**os.environ, **{name: str(value) for name, value in told.items()}, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(SCRIPT), *map(str, words)]
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+launching = runpy.run_path(str(SCRIPT.with_name("launching.py")))
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +24,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path, judged_dataset: Dataset, tiny_base: Path) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    both = [start(rank, port, folder, judged_dataset.path, tiny_base) for rank in (0, 1)]
+    port, folders = launching["free_port"](), (folder, judged_dataset.path, tiny_base)
+    told = [{"variables": launching["variables"](rank, 2, port), "folders": folders} for rank in (0, 1)]
+    both = [launching["start"](str(SCRIPT), each) for each in told]
     for process in both:
-        told = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, told[-2000:]
+        process.join(timeout=300)
+        assert process.exitcode == 0
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 

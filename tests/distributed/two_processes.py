@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -181,4 +181,7 @@ def alone(folder: Path, dataset: Path, base: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(*(Path(word) for word in sys.argv[1:]))
+    told: Any = globals()["TOLD"]
+    os.environ.update(told["variables"])
+    torch.set_num_threads(1)
+    main(*told["folders"])
