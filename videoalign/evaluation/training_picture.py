@@ -36,9 +36,8 @@ def training_picture(rows: Sequence[Mapping[str, float]], file: Path) -> bool:
     if not shown:
         return False
     figure = Figure(figsize=(3.2 * len(shown), 2.6))
-    figure.subplots_adjust(
-        left=0.17 / len(shown), right=1 - 0.05 / len(shown), bottom=0.18, top=0.88, wspace=0.28
-    )  # to find room for everything takes longer than to draw it
+    room = {"left": 0.17 / len(shown), "right": 1 - 0.05 / len(shown), "bottom": 0.18, "top": 0.88, "wspace": 0.28}
+    figure.subplots_adjust(**room)  # to look for room, for titles too, takes longer than to draw
     for place, name in enumerate(shown):
         title, level = PANELS[name]
         axes = figure.add_subplot(1, len(shown), place + 1)
@@ -48,10 +47,10 @@ def training_picture(rows: Sequence[Mapping[str, float]], file: Path) -> bool:
                 axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2)
         if level is not None:
             axes.axhline(level, color="grey", linewidth=0.8, linestyle="--")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=9, y=1.0)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
-        axes.locator_params(nbins=5)
+        axes.locator_params(nbins=4)
         if any(f"val/{name}" in row for row in rows):
             axes.legend(fontsize=7)
     with whole_file(file) as aside:
