@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,27 +19,6 @@ from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_gen
 
 SETTINGS = LoraSettings(rank=3, alpha=5, targets="attention+ffn")
 """A scale that is no power of two, so that it cannot be right by chance."""
-
-STOCK = """
-import sys, torch
-from diffusers import WanPipeline
-folder, inputs, out = sys.argv[1:]
-pipe = WanPipeline.from_pretrained(f"{folder}/model")
-x, t, text = torch.load(inputs)
-made = []
-with torch.no_grad():
-    base = pipe.transformer(x, t, text, return_dict=False)[0]
-    for adapter, how in ((f"{folder}/a", {}), (folder, {"weight_name": "comfyui.safetensors"})):
-        pipe.load_lora_weights(adapter, **how)
-        adapted = pipe.transformer(x, t, text, return_dict=False)[0]
-        clip = pipe(prompt_embeds=text[:1], negative_prompt_embeds=0 * text[:1], latents=x[:1], num_frames=9, height=32,
-                    width=32, num_inference_steps=2, guidance_scale=3.0, output_type="latent").frames
-        made.append([adapted, clip])
-        pipe.unload_lora_weights()
-assert not any(module.startswith("videoalign") for module in sys.modules)
-torch.save([base, *made], out)
-"""
-"""A process of somebody who has diffusers alone."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +44,6 @@ def folder(
     """``a``, an adapter of ours; ``model``, its base; what the transformer predicts without it and with it."""
     root = tmp_path_factory.mktemp("adapters")
     generator.save_pretrained(root / "model")
-    torch.save(inputs, root / "inputs.pt")
     parameters = add_lora(generator.network.transformer, SETTINGS)
     draws = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -81,24 +57,24 @@ def folder(
 
 
 def test_stock_diffusers_predicts_what_we_predict(
-    generator: PipelineGenerator, inputs: tuple[Tensor, Tensor, Tensor], folder: Path, tmp_path: Path
+    generator: PipelineGenerator, inputs: tuple[Tensor, Tensor, Tensor], folder: Path
 ) -> None:
-    """With the adapter's folder, and with its file for ComfyUI."""
-    script = tmp_path / "stock.py"
-    script.write_text(STOCK)
-    words = [folder, folder / "inputs.pt", tmp_path / "out.pt"]
-    done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    base, *made = torch.load(tmp_path / "out.pt")
+    """With the adapter's folder, and with its file for ComfyUI; a process without videoalign: test_families.py."""
+    pipe, (x, t, text), made = WanPipeline.from_pretrained(folder / "model"), inputs, []
+    call = {
+        "prompt_embeds": text[:1], "negative_prompt_embeds": 0 * text[:1], "latents": x[:1], "num_frames": 9,
+        "height": 32, "width": 32, "num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "latent",
+    }  # fmt: skip
+    with torch.no_grad():
+        base = pipe.transformer(x, t, text, return_dict=False)[0]
+        for adapter, how in ((folder / "a", {}), (folder, {"weight_name": "comfyui.safetensors"})):
+            pipe.load_lora_weights(adapter, **how)
+            made.append([pipe.transformer(x, t, text, return_dict=False)[0], pipe(**call).frames])
+            pipe.unload_lora_weights()
     torch.testing.assert_close(base, predicted(generator, inputs))
     load_adapter(generator.network.transformer, folder / "a")
-    text = inputs[2][:1]
-    ours = generator.pipeline(
-        prompt_embeds=text, negative_prompt_embeds=0 * text, latents=inputs[0][:1], num_frames=9, height=32, width=32,
-        num_inference_steps=2, guidance_scale=3.0, output_type="latent",
-    ).frames  # fmt: skip
+    ours = generator.pipeline(**call).frames
     remove_adapter(generator.network.transformer)
-    assert len(made) == 2
     for adapted, clip in made:
         assert (adapted - base).abs().max() > 0.5
         torch.testing.assert_close(adapted, torch.load(folder / "adapted.pt"), rtol=0, atol=2e-5)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,18 @@ class Opened:
         """Of `SEEDS`."""
         return torch.stack([self.generator.sampler.noise(seed) for seed in SEEDS])
 
-    def stock(self, scale: float) -> Any:
-        """The pipeline as diffusers opens it; the scale is that of its guider, where it has one."""
+    @cached_property
+    def pipeline(self) -> Any:
         pipeline = DiffusionPipeline.from_pretrained(self.folder)
         pipeline.set_progress_bar_config(disable=True)
-        if self.small.guidance is None:
-            pipeline.guider = type(pipeline.guider)(guidance_scale=scale)
-            pipeline.vae.enable_slicing()  # its attention fails on a batch
         return pipeline
+
+    def stock(self, scale: float) -> Any:
+        """The pipeline as diffusers opens it; the scale is that of its guider, where it has one."""
+        if self.small.guidance is None:
+            self.pipeline.guider = type(self.pipeline.guider)(guidance_scale=scale)
+            self.pipeline.vae.enable_slicing()  # its attention fails on a batch
+        return self.pipeline
 
     def inputs(self, scale: float, **own: Any) -> dict[str, Any]:
         """All that the stock pipeline's call is given for the clips of `TEXTS` and `SEEDS`."""

@@ -6,21 +6,27 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[4]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_no_verdict_is_lost_or_doubled_and_no_pair_over_assigned(database: str, tmp_path: Path) -> None:
-    script = REPOSITORY / "benchmarks" / "annotate_load.py"
-    options = {"db": database, "raters": 8, "seconds": 3, "think": 0.2, "kills": 2, "prompts": 60}
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    script, out = REPOSITORY / "benchmarks" / "annotate_load.py", tmp_path_factory.mktemp("load") / "load.json"
+    options = {"raters": 8, "seconds": 3, "think": 0.2, "kills": 2, "prompts": 60, "out": out}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, str(script), *arguments, "--out", str(tmp_path / "load.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads((tmp_path / "load.json").read_text())[database]
+    return dict(json.loads(out.read_text()))
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_no_verdict_is_lost_or_doubled_and_no_pair_over_assigned(database: str, results: dict[str, Any]) -> None:
+    result = results[database]
     if "skipped" in result:
         pytest.skip(result["skipped"])
     assert result["judgements"] >= 16, "each spell has a verdict of each rater"
