@@ -279,4 +279,15 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(chromium: Any, studi
       e.checkVisibility() && !e.ariaLabel && !e.textContent.trim()
       && ![...(e.labels ?? [])].some(l => l.textContent.trim())).map(e => e.outerHTML)"""
     assert phone.page.evaluate(unnamed) == []
+    assert phone.text("#method-says") and not phone.is_shown("#scale-slider"), "as the settings have it from the start"
+    covers = """() => {
+      const preview = document.getElementById('preview');
+      preview.hidden = false;
+      const of = preview.offsetParent.id;
+      preview.hidden = true;
+      return of;
+    }"""
+    assert phone.page.evaluate(covers) == "stage", (
+        "a clip on its way lies over the players, not over the button to cancel"
+    )
     phone.context.close()

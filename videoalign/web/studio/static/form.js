@@ -63,6 +63,7 @@ export class SettingsForm extends EventTarget {
     this.#fillAdapters();
     this.#fillPrompts();
     $("steps").placeholder = about.num_steps;
+    this.#draw();
     $("form").addEventListener("input", () => this.#changed("change"));
     $("form").addEventListener("change", () => this.#changed("settled"));
   }
