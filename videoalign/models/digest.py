@@ -82,8 +82,7 @@ def moved(module: nn.Module) -> Iterator[None]:
 def config_digest(part: Any) -> str:
     """A hash of the settings that a part of a pipeline was built from and of its class."""
     config = part.config.to_dict() if hasattr(part.config, "to_dict") else dict(part.config)
-    told = {name: value for name, value in config.items() if not name.startswith("_") and name not in _SAYS_NOTHING}
-    return fingerprint([type(part).__name__, told])
+    return fingerprint([type(part).__name__, _telling(config)])
 
 
 def adapter_digest(module: nn.Module) -> str | None:
@@ -114,6 +113,16 @@ def folder_digest(folder: str | Path, *patterns: str) -> str:
 
 _SAYS_NOTHING = ("architectures", "dtype", "torch_dtype", "transformers_version")
 """Settings that change with the way a model was opened."""
+
+
+def _telling(config: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Settings without those that say nothing, also where a part of a model has settings of its own."""
+    told = {name: value for name, value in config.items() if not str(name).startswith("_")}
+    return {
+        name: _telling(value) if isinstance(value, Mapping) else value
+        for name, value in told.items()
+        if name not in _SAYS_NOTHING
+    }
 
 
 def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:

@@ -209,9 +209,8 @@ class LatentRewardModel(nn.Module):
         Raises:
             ModelError: channels, patch, or width of text or picture differ.
         """
-        for key in dict.fromkeys(
-            (self.trunk.channels, "in_channels", "patch_size", self.trunk.text_width, "image_dim")
-        ):
+        text_width = self.trunk.text_setting(self.base_config)
+        for key in dict.fromkeys((self.trunk.channels, "in_channels", "patch_size", text_width, "image_dim")):
             have, want = json.loads(json.dumps(config.get(key))), self.base_config.get(key)
             if have != want:
                 raise ModelError(
@@ -303,7 +302,8 @@ class LatentRewardModel(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, tokens, width / heads)
 
     def _check_inputs(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
-        channels, text_dim = (int(self.base_config[key]) for key in (self.trunk.channels, self.trunk.text_width))
+        text_width = self.trunk.text_setting(self.base_config)
+        channels, text_dim = (int(self.base_config[key]) for key in (self.trunk.channels, text_width))
         channels //= self.trunk.latents
         if x_t.ndim != 5 or x_t.shape[1] != channels or text.ndim != 3 or text.shape[2] != text_dim:
             raise ModelError(
@@ -328,13 +328,13 @@ def _family(transformer: str, base: str) -> tuple[Family, Trunk]:
 
 
 def _shallow(family: Family, trunk: Trunk, config: Mapping[str, Any], num_blocks: int) -> nn.Module:
-    """The base with so many blocks and random weights; what stands behind them computes, but is no part of it."""
+    """The base with so many blocks and random weights; what has no say in their tokens runs, but is no part of it."""
     depth = num_blocks + 1 if trunk.last_differs and num_blocks < config[trunk.depth] else num_blocks
     made: Any = family.transformer
     transformer: nn.Module = made.from_config({**config, **trunk.left_out, trunk.depth: depth})
     del getattr(transformer, trunk.blocks)[num_blocks:]
     for name, value in list(transformer.named_parameters()):
-        if name.split(".")[0] in trunk.head:
+        if trunk.has_no_say(name):
             place, _, leaf = name.rpartition(".")
             owner = transformer.get_submodule(place)
             delattr(owner, leaf)

@@ -12,11 +12,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.models.generators.small_builds import MAX_TOKENS, TEXTS, flux, hunyuan, hunyuan15, ltx, mochi, sd3, wan_image
+from tests.models.generators.small_builds import (
+    MAX_TOKENS,
+    TEXTS,
+    flux,
+    hunyuan,
+    hunyuan15,
+    ltx,
+    mochi,
+    sd3,
+    wan_image,
+)
+from tests.models.generators.small_ltx2 import ltx2
 from videoalign.contracts.records import Asked
 from videoalign.data.prompts_file import beside_picture
 from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline
+from videoalign.randomness import fold_in
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,16 @@ class Small:
     """Argument of the scale of classifier-free guidance; None where it is that of the pipeline's guider."""
     laid: Callable[[Tensor], Tensor] = lambda x: x
     """Latents (B, C, F, H, W) as the pipeline keeps them."""
+    given: Callable[[Any, Tensor], Tensor] | None = None
+    """Latents (B, C, F, H, W) as the call of a pipeline returns them, where that is not as it keeps them."""
+    draws: str = "decode"
+    """What the call draws from its generator for a clip of a seed."""
+    unguided: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the call that it takes further where there is no guidance."""
+    trained: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the transformer that are otherwise in the network that is trained than in the pipeline's call."""
+    besides: Callable[[dict[str, Any]], tuple[Tensor, ...]] = lambda told: ()
+    """What the transformer gives besides the velocity, of the arguments of its call."""
     sign: float = 1.0
     """-1 where the transformer predicts data - noise."""
     told: Callable[[Tensor], Tensor] = lambda t: 1000 * t
@@ -50,6 +72,14 @@ class Small:
         """What the call is told of it."""
         told = {"height": self.settings.height, "width": self.settings.width}
         return told if self.still else {"num_frames": self.settings.num_frames, **told}
+
+    def returned(self, pipeline: Any, latents: Tensor) -> Tensor:
+        """Latents (B, C, F, H, W) as the pipeline's own call returns them."""
+        return self.laid(latents) if self.given is None else self.given(pipeline, latents)
+
+    def generators(self, seeds: Sequence[int]) -> list[torch.Generator]:
+        """What the call is given for clips of these seeds."""
+        return [fold_in(seed, self.draws) for seed in seeds]
 
     def ask(self, folder: Path, texts: Sequence[str] = TEXTS, *, seed: int = 0) -> list[Asked]:
         """What our generator is asked for; the picture, where there is one, is in the folder."""
@@ -72,6 +102,13 @@ def picture_in(folder: Path, seed: int = 0) -> Path:
 def tokens_of(x: Tensor) -> Tensor:
     """(B, C, F, H, W) as (B, F H W, C), frame after frame and row after row."""
     return x.flatten(2).transpose(1, 2)
+
+
+def raw_latents(pipeline: Any, x: Tensor) -> Tensor:
+    """(B, C, F, H, W) as the autoencoder makes them."""
+    vae = pipeline.vae
+    mean, std = (value.reshape(1, -1, 1, 1, 1) for value in (vae.latents_mean, vae.latents_std))
+    return x * std / vae.config.scaling_factor + mean
 
 
 def squares(x: Tensor) -> Tensor:
@@ -113,6 +150,38 @@ SMALL: dict[str, Small] = {
         wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=17"), "width": (80, "width=64 or width=96")},
         wrong_parts=({"in_channels": 16}, "reads 16 channels in patches of 1 and 1; wanted the 8"),
         defaults={"num_frames": 161, "height": 512, "width": 704, "num_steps": 50, "guidance_scale": 3.0, "fps": 25.0},
+    ),
+    "LTX2Pipeline": Small(
+        build=ltx2,
+        settings=settings(num_frames=5, height=32, width=32),
+        call={"frame_rate": 8, "max_sequence_length": MAX_TOKENS},
+        laid=tokens_of,
+        given=raw_latents,
+        draws="audio",
+        unguided={
+            "stg_scale": 0.0,
+            "modality_scale": 1.0,
+            "audio_guidance_scale": 1.0,
+            "audio_stg_scale": 0.0,
+            "audio_modality_scale": 1.0,
+        },
+        trained={"isolate_modalities": True},
+        besides=lambda told: (torch.zeros_like(told["audio_hidden_states"]),),
+        wrong_sizes={
+            "num_frames": (8, "num_frames=7 or num_frames=9"),
+            "width": (40, "width=32 or width=64"),
+            "max_text_tokens": (10, "max_text_tokens=8 or max_text_tokens=12"),
+        },
+        wrong_parts=({"patch_size": 2}, "reads 4 channels in patches of 2 and 1; wanted the 4"),
+        defaults={
+            "num_frames": 121,
+            "height": 512,
+            "width": 768,
+            "num_steps": 30,
+            "guidance_scale": 3.0,
+            "fps": 24.0,
+            "max_text_tokens": 1024,
+        },
     ),
     "HunyuanVideoPipeline": Small(
         build=hunyuan,

@@ -29,7 +29,6 @@ from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import add_adapters, drop_adapters, load_adapters, reference_of, save_adapters
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline
-from videoalign.randomness import fold_in
 from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import DpoConfig
 from videoalign.recipes.generator.generate import GenerateConfig, generate
@@ -78,9 +77,10 @@ class Opened:
             "negative_prompt": ["", ""] if scale > 1 else None,
             "latents": self.small.laid(self.noise()),
             "num_inference_steps": settings.num_steps,
-            "generator": [fold_in(seed, "decode") for seed in SEEDS],
+            "generator": self.small.generators(SEEDS),
             **self.small.shown(self.folder),
             **({self.small.guidance: scale} if self.small.guidance else {}),
+            **(self.small.unguided if scale <= 1 else {}),
             **self.small.size(),
             **self.small.call,
             **own,
@@ -108,7 +108,7 @@ def test_our_clip_is_that_of_the_stock_pipelines_own_call(opened: Opened, scale:
     stock = opened.stock(scale)
     inside = stock(**opened.inputs(scale, output_type="latent"))[0]
     ours = opened.generator.sampler.latents(opened.ask(), SEEDS, guidance_scale=scale)
-    torch.testing.assert_close(opened.small.laid(ours), inside.float(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(opened.small.returned(stock, ours), inside.float(), rtol=0, atol=1e-4)
     frames = stock(**opened.inputs(scale, output_type="np"))[0]
     for theirs, clip in zip(frames, opened.generator.sample(opened.ask(), SEEDS, guidance_scale=scale), strict=True):
         assert np.abs((theirs * 255).round() - clip.frames.astype(int)).max() <= 1
@@ -118,13 +118,20 @@ def test_our_velocity_is_what_the_pipelines_own_call_hands_to_its_scheduler(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stock = opened.stock(1.0)
-    stepped, plain = [], stock.scheduler.step
+    stepped, plain = [], type(stock.scheduler).step
+    predict = stock.transformer.forward
 
-    def step(output: Tensor, timestep: Tensor, sample: Tensor, **options: Any) -> Any:
-        stepped.append((output, float(timestep), sample))
-        return plain(output, timestep, sample, **options)
+    def step(scheduler: Any, output: Tensor, timestep: Tensor, sample: Tensor, **options: Any) -> Any:
+        if scheduler is stock.scheduler:
+            stepped.append((output, float(timestep), sample))
+        return plain(scheduler, output, timestep, sample, **options)
 
-    monkeypatch.setattr(stock.scheduler, "step", step)
+    def forward(*inputs: Any, **named: Any) -> Any:
+        return predict(*inputs, **{**named, **opened.small.trained})
+
+    monkeypatch.setattr(type(stock.scheduler), "step", step)
+    if opened.small.trained:
+        monkeypatch.setattr(stock.transformer, "forward", forward)
     stock(**opened.inputs(1.0, output_type="latent"))
     condition, small = opened.generator.conditioner.encode(opened.ask()), opened.small
     ours, shape = [], opened.generator.codec.latent_shape
@@ -150,9 +157,9 @@ def test_a_network_that_knows_the_answer_has_no_error_and_the_pipeline_ends_at_t
     data = torch.randn(2, *opened.generator.codec.latent_shape, generator=torch.Generator().manual_seed(0))
     noise, small = opened.noise(), opened.small
 
-    def knows(hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
+    def knows(hidden_states: Tensor, *_: Any, **told: Any) -> tuple[Tensor, ...]:
         answer = small.sign * small.laid(noise - data)
-        return (answer.repeat(len(hidden_states) // 2, *[1] * (answer.ndim - 1)),)
+        return answer.repeat(len(hidden_states) // 2, *[1] * (answer.ndim - 1)), *small.besides(told)
 
     monkeypatch.setattr(opened.generator.network.transformer, "forward", knows)
     t = torch.tensor([0.3, 0.9])
@@ -241,6 +248,7 @@ for folder in sys.argv[1:]:
     inputs = torch.load(f"{folder}/inputs.pt")
     if "image" in inputs:
         inputs["image"] = Image.open(inputs["image"])
+    inputs["generator"] = [torch.Generator().manual_seed(seed) for seed in inputs["generator"]]
     torch.save(pipe(**inputs, output_type="latent")[0], f"{folder}/out.pt")
 assert not any(module.startswith("videoalign") for module in sys.modules)
 """
@@ -269,8 +277,9 @@ def test_stock_diffusers_samples_with_our_adapters_what_we_sample(tmp_path: Path
         torch.testing.assert_close(generator.sampler.latents(opened.ask(), SEEDS), made, rtol=0, atol=1e-4)
         inputs = opened.inputs(opened.small.settings.guidance_scale)
         inputs |= {"image": inputs["image"].filename} if "image" in inputs else {}
-        torch.save({key: value for key, value in inputs.items() if key != "generator"}, folder / "inputs.pt")
-        ours[folder] = opened.small.laid(made)
+        inputs["generator"] = [draw.initial_seed() for draw in inputs["generator"]]
+        torch.save(inputs, folder / "inputs.pt")
+        ours[folder] = opened.small.returned(generator.pipeline, made)
     script = tmp_path / "stock.py"
     script.write_text(STOCK)
     done = subprocess.run([sys.executable, script, *map(str, ours)], capture_output=True, text=True, cwd=tmp_path)

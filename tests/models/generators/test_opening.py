@@ -53,7 +53,8 @@ def without_weights(model: Path) -> None:
         ({"_class_name": "CogVideoXPipeline"}, "is a CogVideoXPipeline; wanted a WanPipeline"),
         ({"_class_name": "AnimateDiffPipeline"}, "is an AnimateDiffPipeline; wanted a WanPipeline"),
         ({"transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers without boundary_ratio"),
-        ({"transformer": [None, None]}, "is a WanPipeline without its transformer"),
+        ({"transformer": [None, None]}, "lacks the transformer of its WanPipeline; wanted a whole model"),
+        ({"_class_name": "LTXPipeline", "vae": [None, None]}, "lacks the vae of its LTXPipeline; wanted a whole model"),
         ({"_class_name": None}, "cannot be opened as a generator"),
     ],
 )
@@ -188,9 +189,9 @@ def test_a_hub_id_is_the_same_model_as_its_folder_settings_included(model: Path,
 
 
 def test_a_hub_id_of_another_family_is_refused_by_its_index(model: Path, hub: Hub) -> None:
-    edit(model / "model_index.json", _class_name="LTX2Pipeline")
+    edit(model / "model_index.json", _class_name="LTXConditionPipeline")
     without_weights(model)
-    with pytest.raises(ModelError, match="acme/wan-tiny is an LTX2Pipeline; wanted a WanPipeline"):
+    with pytest.raises(ModelError, match="acme/wan-tiny is an LTXConditionPipeline; wanted a WanPipeline"):
         load_generator(hub(model))
     with pytest.raises(ModelError, match="cannot be opened"):
         load_generator("acme/nothing")

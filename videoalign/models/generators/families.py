@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,8 @@ from diffusers import (
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
+    LTX2Pipeline,
+    LTX2VideoTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
     MochiPipeline,
@@ -34,6 +37,7 @@ from videoalign.models.generators import (
     hunyuan,
     hunyuan15,
     ltx,
+    ltx2,
     mochi,
     sd3,
     stills,
@@ -42,6 +46,7 @@ from videoalign.models.generators import (
     wan_kinds,
 )
 from videoalign.models.generators.comfyui import ComfyName
+from videoalign.models.generators.parts import require_whole
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 from videoalign.models.generators.stock import FluxPipeline, StableDiffusion3Pipeline, WanImageToVideoPipeline
 
@@ -63,14 +68,24 @@ class Trunk:
     """Latents in a token."""
     depth: str = "num_layers"
     """Setting with the number of blocks."""
-    text_width: str
-    """Setting with the width of ``text`` of a condition."""
+    text_width: str | Callable[[Mapping[str, Any]], str]
+    """Setting with the width of ``text`` of a condition; or of all settings, which one that is."""
     tokens_at: int = 0
     """Which of the tensors that a block gives holds the tokens, where it gives several."""
     last_differs: bool = False
     """Whether the last block is built otherwise than those before it."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Settings of what comes after the blocks, as they are without it."""
+    idle: str | None = None
+    """Regular expression that is found in the names of other weights that have no say in the tokens."""
+
+    def text_setting(self, config: Mapping[str, Any]) -> str:
+        """`text_width` of a transformer with these settings."""
+        return self.text_width if isinstance(self.text_width, str) else self.text_width(config)
+
+    def has_no_say(self, name: str) -> bool:
+        """Whether the tokens that leave the blocks do not depend on the weight of this name."""
+        return name.split(".")[0] in self.head or (self.idle is not None and re.search(self.idle, name) is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,8 @@ class Family:
     """Whose folders it opens."""
     weighed: tuple[str, ...]
     """Parts of the pipeline that have weights; a model may lack some of them."""
+    unused: tuple[str, ...] = ()
+    """Parts that a model of it may have and nothing here asks for; they are not opened."""
     require_index: Callable[[str | Path, Mapping[str, Any]], None]
     """Of a name and ``model_index.json``: raises `ModelError` for a kind of pipeline that is not supported."""
     require_parts: Callable[[str | Path, Configs], None]
@@ -147,7 +164,7 @@ FAMILIES: dict[str, Family] = {
     "LTXPipeline": Family(
         pipeline=LTXPipeline,
         weighed=ltx.WEIGHED_PARTS,
-        require_index=lambda name, index: None,
+        require_index=partial(require_whole, parts=ltx.WEIGHED_PARTS),
         require_parts=ltx.require_ltx_parts,
         require_legal=ltx.require_ltx_sizes,
         codec=ltx.LtxCodec,
@@ -164,10 +181,31 @@ FAMILIES: dict[str, Family] = {
         defaults=ltx.DEFAULTS,
         comfyui_name=comfyui.ltx_name,
     ),
+    "LTX2Pipeline": Family(
+        pipeline=LTX2Pipeline,
+        weighed=ltx2.WEIGHED_PARTS,
+        unused=ltx2.LEFT_OUT,
+        require_index=partial(require_whole, parts=ltx2.WEIGHED_PARTS),
+        require_parts=ltx2.require_ltx2_parts,
+        require_legal=ltx2.require_ltx2_legal,
+        codec=ltx.LtxCodec,
+        conditioner=ltx2.Ltx2Conditioner,
+        network=ltx2.Ltx2Network,
+        sampler=ltx2.Ltx2Sampler,
+        transformer=LTX2VideoTransformer3DModel,
+        predict=ltx2.Ltx2Network.predict,
+        heard=ltx2.Ltx2Network.heard,
+        pack=ltx.pack,
+        unpack=ltx.unpack,
+        targets=ltx2.TARGETS,
+        trunk=Trunk(blocks="transformer_blocks", head=HEAD, text_width=ltx2.text_width, idle=ltx2.AUDIO),
+        defaults=ltx2.DEFAULTS,
+        comfyui_name=comfyui.ltx_name,
+    ),
     "HunyuanVideoPipeline": Family(
         pipeline=HunyuanVideoPipeline,
         weighed=hunyuan.WEIGHED_PARTS,
-        require_index=lambda name, index: None,
+        require_index=partial(require_whole, parts=hunyuan.WEIGHED_PARTS),
         require_parts=hunyuan.require_hunyuan_parts,
         require_legal=partial(hunyuan.require_hunyuan_sizes, step=hunyuan.PIPELINE_STEP),
         codec=hunyuan.HunyuanCodec,
@@ -187,7 +225,7 @@ FAMILIES: dict[str, Family] = {
     "HunyuanVideo15Pipeline": Family(
         pipeline=HunyuanVideo15Pipeline,
         weighed=hunyuan.WEIGHED_PARTS,
-        require_index=lambda name, index: None,
+        require_index=partial(require_whole, parts=hunyuan.WEIGHED_PARTS),
         require_parts=hunyuan15.require_hunyuan15_parts,
         require_legal=hunyuan.require_hunyuan_sizes,
         codec=hunyuan15.Hunyuan15Codec,
@@ -206,7 +244,7 @@ FAMILIES: dict[str, Family] = {
     "MochiPipeline": Family(
         pipeline=MochiPipeline,
         weighed=mochi.WEIGHED_PARTS,
-        require_index=lambda name, index: None,
+        require_index=partial(require_whole, parts=mochi.WEIGHED_PARTS),
         require_parts=mochi.require_mochi_parts,
         require_legal=mochi.require_mochi_sizes,
         codec=mochi.MochiCodec,
@@ -242,7 +280,7 @@ FAMILIES: dict[str, Family] = {
     "StableDiffusion3Pipeline": Family(
         pipeline=StableDiffusion3Pipeline,
         weighed=sd3.WEIGHED_PARTS,
-        require_index=lambda name, index: None,
+        require_index=partial(require_whole, parts=sd3.WEIGHED_PARTS[:-1]),
         require_parts=sd3.require_sd3_parts,
         require_legal=sd3.require_sd3_sizes,
         codec=stills.StillCodec,
@@ -265,7 +303,7 @@ FAMILIES: dict[str, Family] = {
     "FluxPipeline": Family(
         pipeline=FluxPipeline,
         weighed=flux.WEIGHED_PARTS,
-        require_index=lambda name, index: None,
+        require_index=partial(require_whole, parts=flux.WEIGHED_PARTS),
         require_parts=flux.require_flux_parts,
         require_legal=partial(stills.require_still_sizes, patch=flux.PATCH),
         codec=stills.StillCodec,

@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators.families import family_of
+from videoalign.models.generators.pipeline_call import no_warnings
 from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings
 from videoalign.models.generators.weights import ATTRIBUTE, UNREADABLE, Source, Weights, module_of, partwise
 from videoalign.models.quiet import no_bars
@@ -72,13 +73,15 @@ def open_pipeline(
         sources[part] = Source(kind, own, partial(_fetched, source, folder, part))
         if folder == Path(source) and not any(file for kind in WEIGHT_KINDS for file in (folder / part).glob(kind)):
             raise _cannot_open(source, f"{part} holds no weights")
-    others = [f"{part}/*" for part, told in index.items() if isinstance(told, list) and part not in weighed]
+    unused = dict.fromkeys(part for part in family.unused if part in index)
+    others = [f"{part}/*" for part, told in index.items() if isinstance(told, list) and part not in {*weighed, *unused}]
     try:
         with quiet():
             if folder != Path(source):
                 folder = Path(snapshot_download(str(source), allow_patterns=[*SMALL_FILES, *others]))
             outlines = {part: found.outline(folder / part) for part, found in sources.items()}
-            pipeline = partwise(family.pipeline).from_pretrained(folder, **outlines)
+            with no_warnings():  # of parts of one of diffusers' own pipelines, which it prints whole
+                pipeline = partwise(family.pipeline).from_pretrained(folder, **outlines, **unused)
     except UNREADABLE as error:
         raise _cannot_open(source, error) from None
     setattr(pipeline, ATTRIBUTE, Weights(str(source), sources, outlines, device, offload))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Asked, media_of, text_of
 from videoalign.contracts.video import Video
-from videoalign.errors import ConfigError, DataError
+from videoalign.errors import ConfigError, DataError, ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.identity import part_identity, tokenizer_identity
 from videoalign.models.generators.settings import SamplingSettings
@@ -22,6 +23,18 @@ from videoalign.models.generators.weights import placed, text_encoders
 
 TEXT_ARGUMENTS = {"text": "prompt_embeds", "text_mask": "prompt_attention_mask"}
 """What the calls of many pipelines name a text and its mask; see `told_in_call`."""
+
+
+def require_whole(name: str | Path, index: Mapping[str, Any], *, parts: Sequence[str]) -> None:
+    """Checks by ``model_index.json`` that a pipeline has these parts.
+
+    Raises:
+        ModelError: it lacks one.
+    """
+    for part in parts:
+        if (index.get(part) or [None])[-1] is None:
+            kind = index.get("_class_name", "pipeline")
+            raise ModelError(f"--model: {name} lacks the {part} of its {kind}; wanted a whole model.")
 
 
 @dataclass(frozen=True, eq=False)

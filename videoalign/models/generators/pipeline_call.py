@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
+from diffusers.utils import logging
 from torch import Tensor
 
 from videoalign.contracts.generator import SchedulerWrapper
@@ -52,6 +53,10 @@ class PipelineSampler(PipelinePart, ABC):
     def least_steps(self) -> int:
         """Steps that the pipeline's schedule needs."""
         return 1
+
+    def drawn(self, seeds: Sequence[int]) -> dict[str, Any]:
+        """Arguments of the call that follow the seeds of the clips, besides the noise."""
+        return {}
 
     def facing(self, scheduler: Any) -> Any:
         """A wrapped scheduler, which works in the latents of the house, as the pipeline can call it."""
@@ -122,6 +127,7 @@ class PipelineSampler(PipelinePart, ABC):
             "num_inference_steps": settings.num_steps,
             "output_type": "latent",
             "callback_on_step_end": None if on_step is None else _each_step(on_step),
+            **self.drawn(seeds),
         }
         with placed(self.pipeline), self._scheduler(wrap_scheduler, condition):
             return self.call(condition, negative, noise, settings, **common).float()
@@ -169,6 +175,17 @@ class PipelineSampler(PipelinePart, ABC):
             yield
         finally:
             self.pipeline.scheduler = own
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Only errors of diffusers are told inside the block."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def dynamic_shift(config: Mapping[str, Any], tokens: int) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoalign.errors import ModelError
+from videoalign.models.generators.parts import require_whole
 from videoalign.models.generators.settings import SamplingSettings
 from videoalign.models.generators.sizes import require_sizes
 
@@ -16,19 +17,16 @@ PIPELINE_STEP = 16
 
 
 def require_index(name: str | Path, index: Mapping[str, Any]) -> None:
-    """Checks by ``model_index.json`` that a Wan pipeline has its transformer, and a second one only with a boundary.
+    """Checks by ``model_index.json`` that a Wan pipeline has its parts, and a second transformer only with a boundary.
 
     Raises:
         ModelError: it has not.
     """
-    kind = index.get("_class_name", "WanPipeline")
-    first, second = ((index.get(part) or [None])[-1] is not None for part in ("transformer", "transformer_2"))
-    if not first:
-        raise ModelError(f"--model: {name} is a {kind} without its transformer; wanted a whole model.")
-    if second and index.get("boundary_ratio") is None:
+    require_whole(name, index, parts=("transformer", "vae", "text_encoder"))
+    if (index.get("transformer_2") or [None])[-1] is not None and index.get("boundary_ratio") is None:
         raise ModelError(
-            f"--model: {name} is a {kind} of two transformers without boundary_ratio, which says where one ends; "
-            f"write it into model_index.json (0.875 for Wan 2.2 A14B)."
+            f"--model: {name} is a {index.get('_class_name', 'WanPipeline')} of two transformers without "
+            "boundary_ratio, which says where one ends; write it into model_index.json (0.875 for Wan 2.2 A14B)."
         )
 
 

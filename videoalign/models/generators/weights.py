@@ -244,11 +244,13 @@ def open_all(pipeline: Any) -> None:
 
 
 def text_encoders(pipeline: Any) -> list[str]:
-    """Names of the parts of a pipeline that read prompts, which diffusers calls by one name and a number."""
-    return [name for name in pipeline.components if name.startswith("text_encoder")]
+    """Names of the parts of a pipeline that read prompts, which diffusers calls by one name and a number, and of what
+    their states pass through before the transformer."""
+    return [name for name in pipeline.components if name.startswith("text_encoder") or name == "connectors"]
 
 
 def module_of(library: str, name: str) -> type | None:
-    """A class of diffusers or transformers; None for another library's."""
-    found = {"diffusers": diffusers, "transformers": transformers}.get(library)
-    return getattr(found, name, None)
+    """A class of diffusers, of one of its pipelines or of transformers; None for another library's."""
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    found = getattr(libraries.get(library) or getattr(diffusers.pipelines, str(library), None), str(name), None)
+    return found if isinstance(found, type) else None
