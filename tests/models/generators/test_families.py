@@ -303,7 +303,7 @@ def test_flow_dpo_separates_a_few_pairs_and_leaves_the_reference_as_it_was(opene
     x, t, condition = opened.noise(), torch.tensor([0.3, 0.8]), generator.conditioner.encode(opened.ask())
     with torch.no_grad():
         before = generator.network(x, t, condition)
-    fit = FitConfig(num_steps=50, batch_size=2, learning_rate=5e-3, warmup_steps=0)
+    fit = FitConfig(num_steps=35, batch_size=2, learning_rate=5e-3, warmup_steps=0)
     times, lora = TimeSettings(law="logit_normal"), LoraSettings(rank=8, targets="attention+ffn")
     config = DpoConfig(fit=fit, beta=500.0, lora=lora, times=times)
     run = align("dpo", dataset, generator, "p", tmp_path / "a", config)
