@@ -49,6 +49,7 @@ def network(server: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(fsspec.config, "conf", dict(fsspec.config.conf))
     use_server(address)
+    monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "retries", 2)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     network.rate, network.faults = 0.0, list(FAULTS)
     network.seen.clear()

@@ -80,7 +80,7 @@ def test_a_store_that_stays_away_is_one_line(
 
 
 def test_of_runs_that_come_at_once_one_writes(network: Any) -> None:
-    for number in range(3):
+    for number in range(2):
         place, won, refused = Remote(f"s3://bucket/held/{number}"), list[Any](), list[str]()
 
         def come(place: Remote = place, won: list[Any] = won, refused: list[str] = refused) -> None:

@@ -138,7 +138,7 @@ def _dumps(value: Any) -> bytes:
 def _connect(address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         told = f"no Ray cluster answers at {address} ({reason})"
