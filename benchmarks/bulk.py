@@ -69,13 +69,15 @@ def main() -> None:
     parser.add_argument("--address", help="Of a cluster that is there.")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as the one process; Ray's own 15 starves on a busy machine
     address = options.address
     if address is None:
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": options.cpus, "include_dashboard": False})
+        node = {"num_cpus": options.cpus, "object_store_memory": 256 * 2**20}
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         for _ in range(options.nodes - 1):
-            cluster.add_node(num_cpus=options.cpus)
+            cluster.add_node(**node)
         address = cluster.address
     engine = open_engine("ray", address=address, options=RayOptions(actors=options.actors))
     with tempfile.TemporaryDirectory() as place:
