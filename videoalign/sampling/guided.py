@@ -111,7 +111,8 @@ class RewardGuide:
         Half of the clips at a time: what is kept for a gradient is about twice what a velocity takes.
         """
         weights = self._weights(x_t.new_zeros(len(x_t), len(self.reward.dimensions), dtype=torch.float32))
-        gradients, condition = [], condition.expand(len(x_t))
+        gradients: list[Tensor] = []
+        condition = condition.expand(len(x_t))
         for rows in torch.arange(len(x_t)).split(max(2, -(-len(x_t) // 2))):
             with _differentiable(self.reward, x_t[rows], t[rows], condition.rows(rows)) as (x, scores):
                 gradients += torch.autograd.grad((scores * weights[rows]).sum(), x)
