@@ -1,9 +1,10 @@
-"""Keeps what transformers shows by itself from breaking what the command line shows."""
+"""Keeps what transformers and diffusers show by themselves from breaking what the command line shows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import transformers.utils.logging as transformers_logging
 
@@ -21,11 +22,12 @@ def no_bars() -> Iterator[None]:
 
 
 @contextmanager
-def no_notes() -> Iterator[None]:
-    """Only errors of transformers are told inside the block."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+def no_notes(logging: Any = transformers_logging) -> Iterator[None]:
+    """Only errors of transformers, or of the library that this module is the ``utils.logging`` of, are told inside the
+    block."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
+        logging.set_verbosity(verbosity)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from diffusers import LTX2Pipeline
+from diffusers.utils import logging
 from torch import Tensor
 
 from videoalign.contracts.output import fingerprint
@@ -31,8 +32,8 @@ from videoalign.models.generators.ltx import (
     unpack,
 )
 from videoalign.models.generators.parts import TEXT_ARGUMENTS, PipelineNetwork, masked, told_in_call
-from videoalign.models.generators.pipeline_call import no_warnings
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
+from videoalign.models.quiet import no_notes
 from videoalign.randomness import fold_in
 
 WEIGHED_PARTS = ("transformer", "vae", "audio_vae", "text_encoder", "connectors", "vocoder")
@@ -204,7 +205,7 @@ class Ltx2Sampler(LtxSampler):
             others = {} if pipeline.transformer.config.perturbed_attn else UNSKIPPED
         texts = _side_by_side(condition), None if negative is None else _side_by_side(negative)
         widths = [condition[name].shape[-1] for name in ("text", "audio_text")]
-        with _past_connectors(pipeline, widths), no_warnings():  # of latents that are packed
+        with _past_connectors(pipeline, widths), no_notes(logging):  # of latents that are packed
             made = pipeline(
                 latents=pack(noise),
                 frame_rate=settings.fps,

@@ -12,14 +12,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging
 from huggingface_hub import snapshot_download
 
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators.families import family_of
-from videoalign.models.generators.pipeline_call import no_warnings
 from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings
 from videoalign.models.generators.weights import ATTRIBUTE, UNREADABLE, Source, Weights, module_of, partwise
-from videoalign.models.quiet import no_bars
+from videoalign.models.quiet import no_bars, no_notes
 
 INDEX_FILE = "model_index.json"
 GUIDER_FILE = "guider/guider_config.json"
@@ -80,7 +80,7 @@ def open_pipeline(
             if folder != Path(source):
                 folder = Path(snapshot_download(str(source), allow_patterns=[*SMALL_FILES, *others]))
             outlines = {part: found.outline(folder / part) for part, found in sources.items()}
-            with no_warnings():  # of parts of one of diffusers' own pipelines, which it prints whole
+            with no_notes(logging):  # of parts of one of diffusers' own pipelines, which it prints whole
                 pipeline = partwise(family.pipeline).from_pretrained(folder, **outlines, **unused)
     except UNREADABLE as error:
         raise _cannot_open(source, error) from None

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
-from diffusers.utils import logging
 from torch import Tensor
 
 from videoalign.contracts.generator import SchedulerWrapper
@@ -175,17 +174,6 @@ class PipelineSampler(PipelinePart, ABC):
             yield
         finally:
             self.pipeline.scheduler = own
-
-
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """Only errors of diffusers are told inside the block."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def dynamic_shift(config: Mapping[str, Any], tokens: int) -> float | None:
