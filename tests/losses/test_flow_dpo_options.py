@@ -151,10 +151,10 @@ def test_beta_settles_where_the_mean_factor_is_the_target() -> None:
 
 def test_weighted_frames_by_hand_and_with_equal_weights_the_mean() -> None:
     errors = torch.tensor([[1.0, 2.0, 6.0]])
-    assert weighted_frames(errors, torch.tensor([1.0, 0.0, 3.0])).tolist() == [pytest.approx(19 / 4)]
+    assert weighted_frames(errors, [1.0, 0.0, 3.0]).tolist() == [pytest.approx(19 / 4)]
     prediction, target = torch.randn(2, 3, 4, 5, 6, 7, generator=fold_in(7), dtype=torch.float64)
     frames = per_frame_mse(prediction, target)
-    torch.testing.assert_close(weighted_frames(frames, torch.full((5,), 2.0)), frames.mean(1))
+    torch.testing.assert_close(weighted_frames(frames, [2.0] * 5), frames.mean(1))
     for weights in ([1.0, 2.0], [-1.0, 1.0, 1.0], [0.0, 0.0, 0.0]):
         with pytest.raises(ValueError, match="weights must be 3 numbers"):
-            weighted_frames(errors, torch.tensor(weights))
+            weighted_frames(errors, weights)

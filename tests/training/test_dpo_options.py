@@ -90,7 +90,7 @@ def test_weighing_half_of_the_frames_is_training_on_that_half(cached: bool) -> N
     model, examples = Frames(), pairs()
     options = {"frame_weights": (0.0, 1.0)}
     half, _ = told(dpo(model, **options), stored(model, examples) if cached else examples)
-    assert spread_weights((0.0, 1.0), 5).tolist() == [0, 0, 0, 1, 1]
+    assert spread_weights((0.0, 1.0), 5) == [0, 0, 0, 1, 1]
     half.sum().backward()
     assert model.b.grad is not None
     assert model.b.grad[:2].abs().max() == 0 and model.b.grad[2:].abs().min() > 0
@@ -121,7 +121,7 @@ def test_the_safeguard_scales_the_losers_gradient_pair_by_pair_and_nothing_else(
     torch.testing.assert_close(guarded, plain)
     assert {name: panel[name] for name in before} == pytest.approx(before)
     win, lose = by_hand(model, examples)
-    w = torch.ones(4) if weights is None else spread_weights(weights, 4)
+    w = torch.ones(4) if weights is None else torch.tensor(spread_weights(weights, 4))
     frames = w.view(-1, 1, 1)
     share = safe_share(win * frames, lose * frames, mu=0.9)
     assert panel["loser_share"] == pytest.approx(float(share.mean()), rel=1e-5)

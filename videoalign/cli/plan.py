@@ -76,7 +76,8 @@ def plan(
     known = measured_seconds(measured) if measured is not None else {}
     for one in seconds or ():
         known |= parse_weights(one, option="--seconds", example="generate=41") or {}
-    rows = plan_dataset(Dataset.open(dataset), load_generator(model), options, measured=known)
+    generator = load_generator(model, settings=options.of_model())
+    rows = plan_dataset(Dataset.open(dataset), generator, options, measured=known)
     if as_json:
         print_json({"settings": options.model_dump(mode="json"), "stages": [asdict(row) for row in rows]})
         return

@@ -108,7 +108,8 @@ def generate(
     options = load_config(GenerateConfig, config, settings, per_prompt=per_prompt, seed=seed)
     read = read_prompt_file(prompts)
     print(f"{prompts}: {read}")
-    place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
+    place: dict[str, Any] = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
+    place["settings"] = options.of_model()
     runs_on = engine_of(engine, address, ray)
     steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
     generator, steering = _open(model, adapter, steer_as, place)
@@ -152,7 +153,8 @@ def sample(
 
     asked = prompt if image is None else [beside_picture(text, image) for text in prompt]
     options = load_config(SampleConfig, config, settings, per_prompt=per_prompt, seed=seed)
-    place = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
+    place: dict[str, Any] = {"scale": adapter_strength, "device": device, "dtype": dtype, "offload": offload}
+    place["settings"] = options.of_model()
     steer_as = _asked(steer, guide, judge, weights, strength, hold, candidates)
     generator, steering = _open(model, adapter, steer_as, place)
     for path in run(generator, asked, out, options, **steering, fresh=fresh, progress=progress):

@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PICTURE, IMAGE = "picture", "image"
-"""Tensors of a picture that is asked with beside a text: what stands in latents, and states of an encoder."""
+PICTURE, IMAGE, BEGINNING = "picture", "image", "beginning"
+"""Tensors of a picture that is asked with beside a text: what is read beside latents, states of an encoder, and latents
+(B, C, frames, H, W) that stand in the place of the first ones, whatever noise is there."""
+
+OF_PICTURES = frozenset({PICTURE, IMAGE, BEGINNING})
+"""All of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,11 @@ class Condition:
         """A tensor as the model reads it, zeros at the end included."""
         value = self.tensors[name]
         return _filled(value, self.lengths.get(name, value.shape[1] if value.ndim > 1 else 0))
+
+    @property
+    def given_frames(self) -> int:
+        """Latent frames that a clip begins with whatever the network says: their velocity is no prediction."""
+        return self.tensors[BEGINNING].shape[2] if BEGINNING in self.tensors else 0
 
     def rows(self, chosen: slice | Sequence[int] | Tensor) -> Condition:
         """Some of the rows, or some of them several times."""
@@ -71,7 +80,7 @@ class Condition:
 
     def beside(self, other: Condition) -> Condition:
         """This text beside the picture of ``other``, where there is one."""
-        pictures = {name: value for name, value in other.tensors.items() if name in (PICTURE, IMAGE)}
+        pictures = {name: value for name, value in other.tensors.items() if name in OF_PICTURES}
         return Condition({**self.tensors, **pictures}, self.lengths)
 
     def to(self, *target: Any, **options: Any) -> Condition:

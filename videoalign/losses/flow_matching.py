@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,21 +43,21 @@ def per_frame_mse(prediction: Tensor, target: Tensor) -> Tensor:
     return (_wide(prediction) - _wide(target)).square().mean((1, 3, 4))
 
 
-def weighted_frames(errors: Tensor, weights: Tensor) -> Tensor:
+def weighted_frames(errors: Tensor, weights: Sequence[float]) -> Tensor:
     """sum_f w_f e_f / sum_f w_f of each sample, (B,): the error of a clip some of whose frames count for more.
 
     With equal weights it is `per_sample_mse`.
 
     Args:
         errors: of each latent frame, (..., F), as `per_frame_mse` gives them.
-        weights: of the frames, (F,), at least 0 and not all 0.
+        weights: of the F frames, at least 0 and not all 0.
 
     Raises:
-        ValueError: weights that are not (F,), below 0, or all 0.
+        ValueError: weights that are not F, below 0, or all 0.
     """
-    if weights.shape != errors.shape[-1:] or not (weights >= 0).all() or not weights.sum() > 0:
-        raise ValueError(f"weights must be {errors.shape[-1]} numbers of at least 0, not all 0; got {weights.tolist()}")
-    return (errors * weights).sum(-1) / weights.sum()
+    if len(weights) != errors.shape[-1] or min(weights) < 0 or not sum(weights) > 0:
+        raise ValueError(f"weights must be {errors.shape[-1]} numbers of at least 0, not all 0; got {list(weights)}")
+    return (errors * errors.new_tensor(weights)).sum(-1) / sum(weights)
 
 
 def _wide(x: Tensor) -> Tensor:

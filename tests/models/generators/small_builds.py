@@ -105,6 +105,14 @@ def wan_image(boundary: float | None = None) -> WanImageToVideoPipeline:
     return WanImageToVideoPipeline(**parts, image_encoder=CLIPVisionModel(clip).eval(), image_processor=processor)
 
 
+def wan_beginning() -> WanImageToVideoPipeline:
+    """As Wan 2.2 TI2V from a picture; latents (12, 3, 4, 4) of 9 frames of 32 x 32 pixels."""
+    sizes = TINY_SIZES.model_copy(update={"is_second": True, "vae_multipliers": (1, 2, 2)})
+    return WanImageToVideoPipeline(
+        **small_wan_pipeline(TEXTS, sizes, settings=TINY_SETTINGS).components, expand_timesteps=True
+    )
+
+
 def ltx() -> LTXPipeline:
     """Latents (8, 2, 2, 2) of 9 frames of 64 x 64 pixels; an autoencoder that is told a time."""
     vae = AutoencoderKLLTXVideo(

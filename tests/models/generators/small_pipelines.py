@@ -21,6 +21,7 @@ from tests.models.generators.small_builds import (
     ltx,
     mochi,
     sd3,
+    wan_beginning,
     wan_image,
 )
 from tests.models.generators.small_ltx2 import ltx2
@@ -65,6 +66,8 @@ class Small:
     """What a hub id without settings of ours samples."""
     picture: bool = False
     """Clips begin from a picture."""
+    given_frames: int = 0
+    """Latent frames that are those of the picture and no noise."""
     still: bool = False
     """Clips are stills, of which the call is told no frames."""
 
@@ -124,6 +127,11 @@ def settings(**own: Any) -> SamplingSettings:
     return SamplingSettings(**{**values, "max_text_tokens": MAX_TOKENS, **own})
 
 
+def class_of(name: str) -> str:
+    """Of a pipeline, by its name in `SMALL`."""
+    return name.split(" ")[0]
+
+
 SMALL: dict[str, Small] = {
     "WanPipeline": Small(
         build=lambda: small_wan_pipeline(TEXTS, TINY_SIZES, settings=TINY_SETTINGS),
@@ -141,6 +149,16 @@ SMALL: dict[str, Small] = {
         wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=13"), "height": (40, "height=32 or height=48")},
         wrong_parts=({"in_channels": 12}, "reads 12 channels where the autoencoder makes 12, or 28 with a picture"),
         defaults={"num_frames": 81, "height": 480, "width": 832, "num_steps": 50, "guidance_scale": 5.0},
+    ),
+    "WanImageToVideoPipeline of TI2V": Small(
+        build=wan_beginning,
+        settings=TINY_SETTINGS,
+        call={"max_sequence_length": 8},
+        picture=True,
+        given_frames=1,
+        told=lambda t: 1000 * t[:, None] * torch.arange(12).ge(4),
+        wrong_sizes={"num_frames": (12, "num_frames=9 or num_frames=13"), "height": (40, "height=32 or height=48")},
+        wrong_parts=({"in_channels": 28}, "reads 28 channels where the autoencoder makes 12"),
     ),
     "LTXPipeline": Small(
         build=ltx,

@@ -61,7 +61,7 @@ def rows_of(layer: str, theirs: str, made: Tensor, outputs: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "family", sorted(name for name in SMALL if name != "WanPipeline" and FAMILIES[name].comfyui_name is not None)
+    "family", sorted(name for name in FAMILIES if name != "WanPipeline" and FAMILIES[name].comfyui_name is not None)
 )
 @pytest.mark.parametrize("targets", ["attention", "attention+ffn"])
 def test_every_layer_moves_in_comfyui_as_it_does_here(family: str, targets: str, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_what_cannot_work_from_a_picture_is_refused(folder: Path, dataset: Datas
         encode(dataset, generator, [dataset.clips()[0].clip_id], EncodeConfig(buckets=((5, 32, 32),)))
     pipeline = wan_image()
     pipeline.register_to_config(expand_timesteps=True)
-    with pytest.raises(ModelError, match="as of Wan 2.2 TI2V"):
+    with pytest.raises(ModelError, match="reads 28 channels where the autoencoder makes 12"):
         PipelineGenerator(pipeline, TINY_SETTINGS, "tiny")
 
 

@@ -1,7 +1,9 @@
-"""Wan 2.2 TI2V from a text: its residual autoencoder, and the time that its pipeline tells every token."""
+"""Wan 2.2 TI2V, from a text or a picture: its residual autoencoder, the time that its pipeline tells every token, and a
+first latent frame that is the picture's."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.generators.small_pipelines import build, picture_in
+from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
+from videoalign.data.dataset import Dataset
+from videoalign.data.prompts_file import beside_picture
+from videoalign.errors import ConfigError
 from videoalign.models.generators import load_generator
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.latent_reward import LatentRewardModel
@@ -20,6 +27,7 @@ from videoalign.recipes.generator.align_methods import DpoConfig
 from videoalign.recipes.generator.generate import GenerateConfig, generate
 from videoalign.sampling.guided import GuidedScheduler, RewardGuide
 from videoalign.training.loop import FitConfig
+from videoalign.training.objectives.flow import velocity_errors
 
 TEXTS = ["a red circle moves left", "a blue square moves right"]
 SIZES = TINY_SIZES.model_copy(update={"is_second": True, "vae_multipliers": (1, 2, 2)})
@@ -104,3 +112,71 @@ def test_a_reward_from_its_blocks_steers_it(generator: PipelineGenerator) -> Non
     with torch.no_grad():
         plain, steered = (reward.score(latents, t, condition)[:, 0] for latents in made.values())
     assert (steered > plain).all()
+
+
+def test_the_frame_that_the_picture_gives_costs_nothing_and_no_noise_of_it_is_seen(tmp_path: Path) -> None:
+    generator = PipelineGenerator(build("WanImageToVideoPipeline of TI2V"), TINY_SETTINGS, "tiny")
+    condition = generator.conditioner.encode([beside_picture(TEXTS[0], str(picture_in(tmp_path)))])
+    data, noise = (torch.randn(1, *generator.codec.latent_shape) for _ in range(2))
+    t = torch.tensor([0.6])
+    with torch.no_grad():
+        error = velocity_errors(generator.network, data, condition, t, noise)
+        v = generator.network(0.4 * data + 0.6 * noise, t, condition)
+        torch.testing.assert_close(error, (v - noise + data)[:, :, 1:].square().mean()[None])
+        data[:, :, 0], noise[:, :, 0] = 7, -7
+        torch.testing.assert_close(velocity_errors(generator.network, data, condition, t, noise), error)
+
+
+def test_a_model_of_texts_is_opened_for_pictures_by_a_setting_and_its_adapter_serves_both(
+    generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    model, out, adapter = tmp_path / "model", tmp_path / "d", tmp_path / "a"
+    generator.save_pretrained(model)
+    rows = [{"prompt": text, "media": picture_in(tmp_path, seed).name} for seed, text in enumerate(TEXTS)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ["--model", str(model), "from_picture=true"]
+    short = ["per_prompt=2", "num_steps=2", "check_steps=false"]
+    assert main(["generate", *asked, "--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(out), *short]) == 0
+    dataset = Dataset.open(out)
+    clips = dataset.clips()
+    pairs = [
+        WinLosePair(prompt_id=a.prompt_id, clip_win=a.clip_id, clip_lose=b.clip_id, reward_win=1.0, reward_lose=0.0)
+        for a, b in (clips[:2], clips[2:])
+    ]
+    dataset.write_pairs("p", pairs)
+    fit = ["fit.num_steps=8", "fit.batch_size=2", "fit.learning_rate=1e-2", "fit.warmup_steps=0", "beta=500"]
+    assert main(["plan", str(out), *asked]) == 0
+    made = ["align", "dpo", str(out), *asked, "--pairs", "p", "--out", str(adapter), *fit]
+    assert main([*made, "reference_draws=2", "frame_weights=[1,2]", "--dry-run"]) == 0
+    assert main([*made, "reference_draws=2"]) == 0
+    log = [json.loads(line) for line in (adapter / "log.jsonl").read_text().splitlines()]
+    assert log[0]["loss"] == pytest.approx(np.log(2), abs=1e-3) and log[-1]["margin"] > 0.1
+    beside = beside_picture(TEXTS[0], str(picture_in(tmp_path)))
+    for from_picture, prompt in ((False, TEXTS[0]), (True, beside)):
+        opened = load_generator(model, settings={"from_picture": from_picture})
+        before = opened.sampler.latents([prompt], [7])
+        load_adapter(opened.network.transformer, adapter, base=opened.identity())
+        assert (opened.sampler.latents([prompt], [7]) - before).abs().max() > 1e-2
+
+
+def test_what_a_model_makes_clips_from_is_told_where_it_cannot_be_chosen(
+    generator: PipelineGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator.save_pretrained(tmp_path / "both")
+    small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS).save_pretrained(tmp_path / "text")
+    picture = str(picture_in(tmp_path))
+    for model, words, says in (
+        (
+            "text",
+            ["from_picture=true"],
+            "from_picture: got true; 'text' is a WanPipeline, which makes clips from a text",
+        ),
+        ("both", ["--image", picture], "'both' reads no picture; set from_picture=true, or leave the picture out"),
+        ("both", ["from_picture=true"], "Give it with --image, or in a column 'media'"),
+    ):
+        asked = ["sample", "--model", str(tmp_path / model), "--prompt", TEXTS[0], "--out", str(tmp_path / "o"), *words]
+        assert main(asked) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1 and not (tmp_path / "o").exists()
+    with pytest.raises(ConfigError, match="is open as a WanPipeline; say it where the model is opened"):
+        generator.changed({"from_picture": True})

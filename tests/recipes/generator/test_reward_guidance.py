@@ -107,7 +107,7 @@ def test_a_linear_reward_moves_the_latents_the_way_it_says(name: str) -> None:
         guidance = RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=strength)
         means.append(call(pipe, name).flatten(1).mean(1))
         guidance.detach()
-    assert (means[1] > means[0] + 0.1).all()
+    assert (means[1] > means[0] + 0.06).all()
 
 
 def test_to_a_pipeline_it_is_the_scheduler_and_its_copies_are_not_steered(name: str) -> None:

@@ -51,7 +51,7 @@ from videoalign.models.generators.settings import SamplingSettings, settings_of_
 from videoalign.models.generators.stock import FluxPipeline, StableDiffusion3Pipeline, WanImageToVideoPipeline
 
 Configs = Mapping[str, Mapping[str, Any]]
-"""Settings of the parts of a pipeline, by their name in it."""
+"""Settings of the parts of a pipeline, by their name in it, and its own as ``pipeline``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +262,7 @@ FAMILIES: dict[str, Family] = {
     "WanImageToVideoPipeline": Family(
         pipeline=WanImageToVideoPipeline,
         weighed=wan_image.WEIGHED_PARTS,
-        require_index=wan_kinds.require_image_index,
+        require_index=wan_kinds.require_index,
         require_parts=wan_kinds.require_image_parts,
         require_legal=wan_kinds.require_legal,
         codec=wan.WanCodec,

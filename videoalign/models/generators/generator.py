@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from videoalign.contracts.generator import Part, VelocityNet
 from videoalign.contracts.output import fingerprint, whole_folder, write_json
 from videoalign.contracts.video import Video
-from videoalign.errors import ModelError
+from videoalign.errors import ConfigError, ModelError
 from videoalign.models.digest import adapter_digest, moved
 from videoalign.models.generators.families import family_of
 from videoalign.models.generators.opening import open_pipeline, quiet, resolve_place
 from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings
+from videoalign.models.generators.wan_kinds import opened_as
 from videoalign.models.generators.weights import check_offload, weights_of
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
@@ -53,6 +54,11 @@ class PipelineGenerator:
         self.family = family = family_of(name, type(pipeline).__name__)
         self.pipeline: Any = pipeline
         self.settings, self.name = settings or vars(pipeline).get(NOTED_SETTINGS, family.defaults), name
+        own = {**pipeline.config, "_class_name": type(pipeline).__name__}
+        if opened_as(name, own, self.settings.from_picture) != type(pipeline).__name__:
+            raise ConfigError(
+                f"from_picture: '{name}' is open as a {type(pipeline).__name__}; say it where the model is opened."
+            )
         family.require_index(name, pipeline.config)
         family.require_parts(name, self._configs())
         family.require_legal(name, self.settings, self._configs())
@@ -258,7 +264,8 @@ class PipelineGenerator:
 
     def _configs(self) -> dict[str, Any]:
         found = {part: getattr(self.pipeline, part, None) for part in self.family.weighed}
-        return {part: module.config for part, module in found.items() if module is not None}
+        configs = {part: module.config for part, module in found.items() if module is not None}
+        return {**configs, "pipeline": self.pipeline.config}
 
 
 def _reopened(

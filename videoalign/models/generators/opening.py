@@ -18,6 +18,7 @@ from huggingface_hub import snapshot_download
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators.families import family_of
 from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings
+from videoalign.models.generators.wan_kinds import opened_as
 from videoalign.models.generators.weights import ATTRIBUTE, UNREADABLE, Source, Weights, module_of, partwise
 from videoalign.models.quiet import no_bars, no_notes
 
@@ -55,10 +56,11 @@ def open_pipeline(
     index = _read(source, folder, INDEX_FILE)
     if not isinstance(index.get("_class_name"), str):
         raise _cannot_open(source, f"{INDEX_FILE} names no pipeline")
+    index["_class_name"] = opened_as(source, index, values.get("from_picture"))
     family = family_of(source, index["_class_name"])
     family.require_index(source, index)
     weighed = [part for part in family.weighed if (index.get(part) or [None])[-1] is not None]
-    configs = {part: _read(source, folder, f"{part}/config.json") for part in weighed}
+    configs = {part: _read(source, folder, f"{part}/config.json") for part in weighed} | {"pipeline": index}
     family.require_parts(source, configs)
     if (folder / GUIDER_FILE).is_file():
         configs["guider"] = _read(source, folder, GUIDER_FILE)

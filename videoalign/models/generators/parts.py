@@ -193,9 +193,11 @@ class PipelineConditioner(PipelinePart, ABC):
     def check_pictures(self, prompts: Sequence[Asked]) -> None:
         """`check` of what stands beside the texts."""
         for prompt in filter(media_of, prompts):
+            can = self.pipeline.config.get("expand_timesteps")
+            way = "set from_picture=true" if can else "give an image-to-video model"
             raise DataError(
                 f"prompt: '{text_of(prompt)[:60]}' is asked with {media_of(prompt)}, but '{self.name}' reads no "
-                "picture; give an image-to-video model, or leave the picture out (media=null on import)."
+                f"picture; {way}, or leave the picture out (media=null on import)."
             )
 
     def encode(self, prompts: Sequence[Asked]) -> Condition:

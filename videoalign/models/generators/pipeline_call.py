@@ -23,7 +23,7 @@ from videoalign.models.generators.settings import SamplingSettings
 from videoalign.models.generators.weights import open_all, placed
 from videoalign.randomness import fold_in
 
-NO_MATTER = {"known_words_only", "max_text_tokens", "vae_slicing"}
+NO_MATTER = {"from_picture", "known_words_only", "max_text_tokens", "vae_slicing"}
 """Settings that a clip does not depend on, or that stand in the identity of another part."""
 
 

@@ -60,6 +60,8 @@ class SamplingSettings(Config):
     """Let the autoencoder work in tiles of a clip's pictures: less memory, other latents near the seams."""
     vae_slicing: bool | None = None
     """Let the autoencoder take one clip at a time: less memory for a batch."""
+    from_picture: bool | None = None
+    """What the model makes clips from, a picture beside a text or a text alone; see `ModelSettings`."""
     known_words_only: bool = False
     """Refuse prompts with a word that the tokenizer does not know, for models with a closed vocabulary."""
 
@@ -95,6 +97,10 @@ class ModelSettings(Config):
     """Let the autoencoder work in tiles of a clip's pictures: less memory, other latents near the seams."""
     vae_slicing: bool | None = None
     """Let the autoencoder take one clip at a time: less memory for a batch."""
+
+    from_picture: bool | None = None
+    """Of a model that makes clips from a text and from a picture beside it alike (Wan 2.2 TI2V): which of the two it is
+    opened for; default: what its files say."""
 
     num_steps: int | None = Field(default=None, gt=0)
     """Sampling steps."""

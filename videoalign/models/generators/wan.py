@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from videoalign.contracts.output import fingerprint
-from videoalign.flow.condition import Condition
+from videoalign.flow.condition import BEGINNING, IMAGE, PICTURE, Condition
 from videoalign.models.generators.identity import part_identity
 from videoalign.models.generators.parts import PipelineCodec, PipelineConditioner, PipelinePart
 from videoalign.models.generators.pipeline_call import PipelineSampler
@@ -32,6 +32,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "attention+ffn": ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"),
 }
 """Self- and cross-attention alike."""
+
+PATCH = 1, 2, 2
+"""Latent frames, rows and columns in a token, where the pipeline tells every token a time."""
 
 COMFYUI_NAMES = {
     "attn1.": "self_attn.",
@@ -188,10 +191,15 @@ def predict(transformer: Any, x_t: Tensor, t: Tensor, condition: Condition, cons
     """v by one transformer, in its precision; see `families.Family.predict`."""
     dtype, told = transformer.dtype, t * constants["time_scale"]
     x, more = x_t.to(dtype), {}
-    if "picture" in condition.tensors:  # of an image-to-video model, see `wan_image`
-        x = torch.cat([x, condition["picture"].to(dtype)], dim=1)
-    if "image" in condition.tensors:
-        more["encoder_hidden_states_image"] = condition["image"].to(dtype)
+    if PICTURE in condition.tensors:  # of an image-to-video model, see `wan_image`
+        x = torch.cat([x, condition[PICTURE].to(dtype)], dim=1)
+    if IMAGE in condition.tensors:
+        more["encoder_hidden_states_image"] = condition[IMAGE].to(dtype)
+    if given := condition.given_frames:
+        x = torch.cat([condition[BEGINNING].to(dtype), x[:, :, given:]], dim=2)
+        frames, height, width = (size // patch for size, patch in zip(x.shape[2:], PATCH, strict=True))
+        told = told[:, None].expand(-1, frames * height * width).clone()
+        told[:, : given * height * width] = 0
     predicted: Tensor = transformer(x, told, condition["text"].to(dtype), **more, return_dict=False)[0]
     return predicted
 

@@ -1,8 +1,10 @@
-"""Wan image-to-video models, 2.1 I2V and 2.2 I2V A14B: the parts of a generator from a WanImageToVideoPipeline.
+"""Wan image-to-video models, 2.1 I2V, 2.2 I2V A14B and TI2V: the parts of a generator from a WanImageToVideoPipeline.
 
 Beside the noisy latents the transformer reads those of the picture, as the first frame of an empty clip, and a mask
 that says which frame is given; Wan 2.1 reads the states of a CLIP of it too. Both stand in the condition, as
-``picture`` and ``image``, and are those that the pipeline itself makes. The rest is as in `wan`.
+``picture`` and ``image``. That of Wan 2.2 TI2V (``expand_timesteps``) reads the latents of the picture in the place of
+the first frame of the noisy ones, at time 0: ``beginning`` of the condition. All are those that the pipeline itself
+makes. The rest is as in `wan`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Asked, media_of, text_of
 from videoalign.errors import DataError
-from videoalign.flow.condition import Condition
+from videoalign.flow.condition import BEGINNING, IMAGE, PICTURE, Condition
 from videoalign.models.generators.identity import part_identity
 from videoalign.models.generators.settings import SamplingSettings
 from videoalign.models.generators.stock import WanImageToVideoPipeline
@@ -36,8 +38,14 @@ class WanImageConditioner(WanPart, WanConditioner):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Text, latents and mask of the picture, and CLIP's states of it where the transformer reads them."""
-        return ("text", "picture", "image") if self._reads_states else ("text", "picture")
+        """Text, latents of the picture with a mask or alone, and CLIP's states of it where the transformer reads
+        them."""
+        states = (IMAGE,) if self._reads_states else ()
+        return "text", BEGINNING if self._is_first_frame else PICTURE, *states
+
+    @property
+    def _is_first_frame(self) -> bool:
+        return bool(self.pipeline.config.expand_timesteps)
 
     @property
     def _reads_states(self) -> bool:
@@ -62,7 +70,8 @@ class WanImageConditioner(WanPart, WanConditioner):
     @torch.no_grad()
     def encode(self, prompts: Sequence[Asked]) -> Condition:
         """``text`` (B, L, text width); ``picture`` (B, T + C, F, H, W), a mask in as many channels as a latent frame
-        has frames and the latents of the picture; ``image`` (B, tokens, width of CLIP) where it is read."""
+        has frames and the latents of the picture, or ``beginning`` (B, C, 1, H, W), these alone; ``image`` (B, tokens,
+        width of CLIP) where it is read."""
         told = super().encode(prompts)
         parts = ("vae", "image_encoder") if self._reads_states else ("vae",)
         with placed(self.pipeline, *parts):
@@ -76,7 +85,7 @@ class WanImageConditioner(WanPart, WanConditioner):
         shown, device = read_picture(place), pipeline._execution_device
         pixels = pipeline.video_processor.preprocess(shown, height=settings.height, width=settings.width)
         self.tiled_vae()
-        _, known = pipeline.prepare_latents(
+        _, known, *_ = pipeline.prepare_latents(
             pixels.to(device, torch.float32),
             batch_size=1,
             num_channels_latents=shape[0],
@@ -87,8 +96,8 @@ class WanImageConditioner(WanPart, WanConditioner):
             device=device,
             latents=torch.zeros(1, *shape),
         )
-        states = {"image": pipeline.encode_image(shown, device)} if self._reads_states else {}
-        return {"picture": known, **states}
+        states = {IMAGE: pipeline.encode_image(shown, device)} if self._reads_states else {}
+        return {BEGINNING if self._is_first_frame else PICTURE: known, **states}
 
     def identity(self) -> str:
         """As of `wan`, the autoencoder, the size of a clip, and CLIP."""
@@ -108,10 +117,11 @@ class WanImageNetwork(WanNetwork):
     @staticmethod
     def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
         """Text and picture of a transformer's call; see `families.Family.heard`."""
-        image = told.get("encoder_hidden_states_image")
-        picture = told["hidden_states"][:, int(constants["latent_channels"]) :]
-        states = {} if image is None else {"image": image}
-        return Condition({"text": told["encoder_hidden_states"], "picture": picture, **states})
+        image, seen = told.get("encoder_hidden_states_image"), told["hidden_states"]
+        beside = seen[:, int(constants["latent_channels"]) :]
+        picture = {PICTURE: beside} if beside.shape[1] else {BEGINNING: seen[:, :, :1]}
+        states = {} if image is None else {IMAGE: image}
+        return Condition({"text": told["encoder_hidden_states"], **picture, **states})
 
 
 @dataclass(frozen=True, eq=False)

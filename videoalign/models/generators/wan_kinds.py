@@ -7,10 +7,13 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from videoalign.errors import ModelError
+from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators.parts import require_whole
 from videoalign.models.generators.settings import SamplingSettings
 from videoalign.models.generators.sizes import require_sizes
+
+FROM_TEXT, FROM_PICTURE = "WanPipeline", "WanImageToVideoPipeline"
+"""Classes of pipelines by what they make clips from."""
 
 PIPELINE_STEP = 16
 """The WanPipeline wants multiples of this, whatever its parts could work in."""
@@ -46,26 +49,34 @@ def require_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) ->
             )
 
 
-def require_image_index(name: str | Path, index: Mapping[str, Any]) -> None:
-    """As `require_index`, of a pipeline that reads a picture.
+def opened_as(name: str | Path, index: Mapping[str, Any], from_picture: bool | None) -> str:
+    """Class of the pipeline that a model is opened as: that of ``model_index.json``, but that one whose parts serve for
+    texts and for pictures (Wan 2.2 TI2V) is opened for what is asked.
 
     Raises:
-        ModelError: also where it takes the picture for the first latent frame itself, as that of Wan 2.2 TI2V.
+        ConfigError: a model of the one is asked for the other.
     """
-    require_index(name, index)
-    if index.get("expand_timesteps"):
-        raise ModelError(
-            f"--model: {name} is a WanImageToVideoPipeline with expand_timesteps, as of Wan 2.2 TI2V, whose first "
-            "latent frame is no noise; it is worked with from a text alone, as a WanPipeline."
-        )
+    own = str(index["_class_name"])
+    if from_picture is None or from_picture == (own == FROM_PICTURE):
+        return own
+    if index.get("expand_timesteps") and own in (FROM_TEXT, FROM_PICTURE):
+        return FROM_PICTURE if from_picture else FROM_TEXT
+    raise ConfigError(
+        f"from_picture: got {str(from_picture).lower()}; '{Path(name).name}' is a {own}, which makes clips from a "
+        f"{'text alone' if from_picture else 'picture'}. Leave it out, or give another model with --model."
+    )
 
 
 def require_image_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that the transformers read latents, as many of one picture and a mask, and that there is what makes them.
+    """Checks that the transformers read latents, as many of one picture and a mask, and that there is what makes them;
+    or latents alone, where the pipeline puts the picture into those (``expand_timesteps``).
 
     Raises:
         ModelError: they read something else.
     """
+    if configs["pipeline"].get("expand_timesteps"):
+        require_parts(name, configs)
+        return
     channels, time = configs["vae"].get("z_dim", 0), configs["vae"].get("scale_factor_temporal", 0)
     for config in (configs[part] for part in ("transformer", "transformer_2") if part in configs):
         got = config.get("in_channels")

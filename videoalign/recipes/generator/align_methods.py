@@ -15,6 +15,7 @@ from videoalign.contracts.records import WinLosePair
 from videoalign.data.latents import LatentCache
 from videoalign.data.on_demand import OnDemand
 from videoalign.errors import ConfigError, did_you_mean
+from videoalign.flow.condition import BEGINNING
 from videoalign.losses.flow_dpo import utility
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.models.lora import LoraSettings
@@ -222,7 +223,8 @@ def _flow(
 def _frame_weights(generator: Generator, config: AlignConfig) -> tuple[float, ...] | None:
     """The settings' own, which the generator's clips have frames enough for."""
     if config.frame_weights is not None:
-        spread_weights(config.frame_weights, generator.codec.latent_shape[1])
+        predicted = generator.codec.latent_shape[1] - (BEGINNING in generator.conditioner.names)
+        spread_weights(config.frame_weights, predicted)
     return config.frame_weights
 
 

@@ -21,7 +21,7 @@ from videoalign.data.on_demand import OnDemand
 from videoalign.data.rejected import Rejections, write_rejected
 from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, DataError, VideoAlignError
-from videoalign.flow.condition import PICTURE, Condition
+from videoalign.flow.condition import OF_PICTURES, Condition
 from videoalign.models.attention import attention_of
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.randomness import fold_in
@@ -86,7 +86,7 @@ def encode(
     settings = settings or ClipSettings()
     if isinstance(settings, ModelSettings):
         generator = generator.changed(settings.of_model())
-    if settings.buckets and PICTURE in generator.conditioner.names:
+    if settings.buckets and OF_PICTURES.intersection(generator.conditioner.names):
         raise ConfigError(f"{group}buckets: '{generator.name}' reads pictures in one size; leave it out.")
     clips, prompts = _asked(dataset, clip_ids)
     buckets = Buckets(generator, settings, group)

@@ -12,13 +12,13 @@ from videoalign.contracts.output import whole_file
 from videoalign.contracts.records import Asked, Prompt
 from videoalign.data.clip_content import content_key
 from videoalign.data.dataset import CLIP_FOLDER, Dataset
-from videoalign.flow.condition import PICTURE
+from videoalign.flow.condition import OF_PICTURES
 from videoalign.video.addresses import is_address, path_of
 
 
 def asked_of(generator: Generator, dataset: Dataset, prompts: Iterable[Prompt]) -> list[Asked]:
     """What a generator is asked for by prompts of a dataset: their texts, with their pictures where it reads those."""
-    if PICTURE in generator.conditioner.names:
+    if OF_PICTURES.intersection(generator.conditioner.names):
         return list(map(dataset.asked, prompts))
     return [prompt.text for prompt in prompts]
 

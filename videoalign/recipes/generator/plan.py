@@ -17,6 +17,7 @@ from videoalign.errors import ConfigError, DataError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.settings import ModelSettings
+from videoalign.recipes.generator.pictures import asked_of
 
 TRAINING_FORWARDS = 3
 """Forward passes that one costs with its gradient, at most; an adapter needs fewer."""
@@ -73,7 +74,7 @@ def plan_dataset(
     *,
     measured: Mapping[str, float] | None = None,
 ) -> list[PlanRow]:
-    """The stages with what each takes. Nothing is made; of the model, the text encoder alone is opened.
+    """The stages with what each takes. Nothing is made; of the model, what encodes a prompt alone is opened.
 
     Computed figures are of the transformer: sampling with its steps and guidance, reference errors, and training with
     `TRAINING_FORWARDS` passes for one. Text encoder, autoencoder and reward are in measured figures only.
@@ -92,7 +93,7 @@ def plan_dataset(
     generator, prompts = generator.changed(config.of_model()), dataset.prompts()
     if not prompts:
         raise DataError(f"{dataset.path}: holds no prompts; add some with 'videoalign generate' or 'data import'.")
-    condition = generator.conditioner.encode([prompts[0].text])
+    condition = generator.conditioner.encode(asked_of(generator, dataset, prompts[:1]))
     forward = forward_operations(generator, condition)
     steps, guided = generator.sampler.num_steps, 2 if generator.settings.guidance_scale > 1 else 1
     clips, pairs = len(prompts) * config.per_prompt, len(prompts) * config.pairs_per_prompt

@@ -216,7 +216,7 @@ class DpoObjective(FlowObjective):
             return errors, errors.new_empty(len(errors), 0)
         residual = (prediction - target).detach()
         if self.frame_weights is not None:
-            weights = spread_weights(self.frame_weights, residual.shape[2]).to(residual)
+            weights = residual.new_tensor(spread_weights(self.frame_weights, residual.shape[2]))
             residual = residual * weights.view(-1, 1, 1)
         return errors, residual
 

@@ -176,8 +176,11 @@ def noise_of_seed(seed: int, shape: Sequence[int]) -> Tensor:
 def velocities(
     predict: Velocity, x_data: Tensor, condition: Condition, t: Tensor, x_noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Predicted and true velocity at x_t = (1 - t) x_data + t x_noise, both (B, C, F, H, W)."""
-    return predict(interpolate(x_data, x_noise, t), t, condition), velocity(x_data, x_noise)
+    """Predicted and true velocity at x_t = (1 - t) x_data + t x_noise, both (B, C, F, H, W), of the frames that are
+    predicted: without those that the condition gives."""
+    found = predict(interpolate(x_data, x_noise, t), t, condition), velocity(x_data, x_noise)
+    predicted, true = (part[:, :, condition.given_frames :] for part in found)
+    return predicted, true
 
 
 def velocity_errors(predict: Velocity, x_data: Tensor, condition: Condition, t: Tensor, x_noise: Tensor) -> Tensor:
@@ -185,8 +188,8 @@ def velocity_errors(predict: Velocity, x_data: Tensor, condition: Condition, t: 
     return per_sample_mse(*velocities(predict, x_data, condition, t, x_noise))
 
 
-def spread_weights(weights: Sequence[float], num_frames: int) -> Tensor:
-    """Weights of latent frames, float32 (F,): each holds for an equal part of the clip, as near as frames allow.
+def spread_weights(weights: Sequence[float], num_frames: int) -> list[float]:
+    """Weights of the F latent frames: each holds for an equal part of the clip, as near as frames allow.
 
     Raises:
         ConfigError: more weights than there are frames.
@@ -194,7 +197,7 @@ def spread_weights(weights: Sequence[float], num_frames: int) -> Tensor:
     if len(weights) > num_frames:
         told = f"frame_weights: got {len(weights)}, but a clip has {num_frames} latent frames"
         raise ConfigError(f"{told}; give at most so many.")
-    return torch.tensor([weights[frame * len(weights) // num_frames] for frame in range(num_frames)])
+    return [weights[frame * len(weights) // num_frames] for frame in range(num_frames)]
 
 
 class FlowObjective:
@@ -260,4 +263,4 @@ class FlowObjective:
     def weighed(self, frames: Tensor) -> Tensor:
         """Errors of frames (..., F) as those of clips (...)."""
         assert self.frame_weights is not None
-        return weighted_frames(frames, spread_weights(self.frame_weights, frames.shape[-1]).to(frames))
+        return weighted_frames(frames, spread_weights(self.frame_weights, frames.shape[-1]))
