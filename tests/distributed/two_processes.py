@@ -18,7 +18,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.tuning import part_of
 from videoalign.randomness import Draws
-from videoalign.recipes.reward.data import ClipReader, batcher, groups_of_split
+from videoalign.recipes.reward.data import read_lessons
 from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
 from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objective import Loss
@@ -93,8 +93,8 @@ def fit_reward(out: Path, dataset: Path, base: Path, batch_size: int, processes:
     data = Dataset.open(dataset)
     reward = VideoReward.from_base(base, limits=ReadingLimits.model_validate(LIMITS)).double().train()
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=part_of, rates={})
-    groups = groups_of_split(data, "train", reward.dimensions, max_clips=2)
-    collate = batcher(reward, ClipReader(data, reward.processor), {clip.clip_id: clip for clip in data.clips()})
+    lessons = read_lessons(reward, data, RewardTrainConfig(max_clips=2))
+    groups, collate = lessons.groups, lessons.reader.collate
     config = FitConfig(num_steps=2, batch_size=batch_size, learning_rate=1e-3, warmup_steps=0)
     rows = fit(task, groups, collate, config, out, processes=processes)
     counts = [task.weigh([group]) for group in groups]

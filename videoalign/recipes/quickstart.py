@@ -45,7 +45,7 @@ from videoalign.recipes.quickstart_settings import (
     QuickstartConfig,
 )
 from videoalign.recipes.reward.agreement import eval_scores
-from videoalign.recipes.reward.start import base_path
+from videoalign.recipes.reward.base import base_path
 from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
 from videoalign.recipes.score import score_dataset
 from videoalign.recipes.stages import Stage, run_stages

@@ -17,7 +17,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.backbone import FRAME_ATTENTION, ModelInputs, hidden_states, position_ids
 from videoalign.models.videoreward.families import FAMILIES, find_family
 from videoalign.models.videoreward.processing import ReadingLimits, VideoProcessor, clip_timing, patchify
-from videoalign.models.videoreward.tuning import Tuning, merge_lora, part_of, prepare_tuning
+from videoalign.models.videoreward.tuning import Tuning, finish_tuning, part_of, prepare_tuning
 
 LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=48 * 48, max_frame_pixels=48 * 48)
 PROMPTS = ["a red circle moves left", "one cross , blue , grows", "the yellow square moves up and stays there for long"]
@@ -125,7 +125,7 @@ def test_a_saved_reward_scores_the_same_and_lora_is_merged_into_it(
                 parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
     tuned = again.score_raw(clips, PROMPTS)
     assert np.abs(tuned - raw).max() > 1e-3
-    merge_lora(again)
+    finish_tuning(again)
     assert not any("lora" in name for name, _ in again.named_parameters())
     assert np.abs(again.score_raw(clips, PROMPTS) - tuned).max() < 1e-5
     again.save_pretrained(tmp_path / "tuned")

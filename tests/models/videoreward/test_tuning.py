@@ -11,7 +11,7 @@ from torch import Tensor
 from videoalign.contracts.video import Video
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
-from videoalign.models.videoreward.tuning import LINEARS, Tuning, gradient_checkpointing, part_of, prepare_tuning
+from videoalign.models.videoreward.tuning import LINEARS, Tuning, finish_tuning, part_of, prepare_tuning
 
 LIMITS = ReadingLimits(fps=4.0, min_frame_pixels=48 * 48, max_frame_pixels=48 * 48)
 PROMPTS = ["a red circle moves left", "one cross , blue , grows"]
@@ -22,7 +22,7 @@ def any_family(request: pytest.FixtureRequest, bases: dict[str, Path]) -> VideoR
     return VideoReward.from_base(bases[request.param], limits=LIMITS)
 
 
-def gradients(reward: VideoReward, clips: list[Video], on: bool) -> tuple[dict[str, Tensor], dict[str, int]]:
+def gradients(reward: VideoReward, clips: list[Video]) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Gradients of a loss, and how often a layer of each kind ran."""
     runs = dict.fromkeys(("language", "vision"), 0)
 
@@ -34,8 +34,7 @@ def gradients(reward: VideoReward, clips: list[Video], on: bool) -> tuple[dict[s
     reward.train()
     reward.zero_grad()
     inputs = reward.inputs([reward.processor.read(clip) for clip in clips], PROMPTS[: len(clips)])
-    with gradient_checkpointing(reward, on):
-        reward(inputs).square().sum().backward()
+    reward(inputs).square().sum().backward()
     for hook in hooks:
         hook.remove()
     return {name: p.grad.clone() for name, p in reward.named_parameters() if p.grad is not None}, runs
@@ -47,24 +46,28 @@ def test_gradients_are_the_same_with_checkpointing_and_layers_run_twice(
     tiny_base: Path, clips: list[Video], language: str, which: list[int]
 ) -> None:
     """Clips of one frame size run through the attention by frames, clips of two sizes do not."""
-    reward = VideoReward.from_base(tiny_base)
-    prepare_tuning(reward, Tuning.model_validate({"language": language, "lora_rank": 2}))
+    tuning = Tuning.model_validate({"language": language, "lora_rank": 2})
+    one, other = (VideoReward.from_base(tiny_base) for _ in range(2))
+    prepare_tuning(one, tuning)
+    prepare_tuning(other, tuning, checkpointing=True)
     chosen = [clips[k] for k in which]
-    plain, once = gradients(reward, chosen, False)
-    saving, twice = gradients(reward, chosen, True)
+    plain, once = gradients(one, chosen)
+    saving, twice = gradients(other, chosen)
     assert (once, twice) == ({"language": 1, "vision": 1}, {"language": 2, "vision": 2})
     assert plain.keys() == saving.keys()
     assert {name.split(".")[1] for name in plain if "backbone" in name} == {"language_model", "visual"}
     for name, gradient in plain.items():
         torch.testing.assert_close(saving[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
-    again, runs = gradients(reward, chosen, False)
-    assert runs == once  # it ends with the block
+    finish_tuning(other)
+    prepare_tuning(other, Tuning())
+    assert gradients(other, chosen)[1] == once  # it has ended
 
 
 def test_checkpointing_is_the_same_for_every_family(any_family: VideoReward, clips: list[Video]) -> None:
     prepare_tuning(any_family, Tuning())
-    plain, _ = gradients(any_family, clips[:2], False)
-    saving, runs = gradients(any_family, clips[:2], True)
+    plain, _ = gradients(any_family, clips[:2])
+    prepare_tuning(any_family, Tuning(), checkpointing=True)
+    saving, runs = gradients(any_family, clips[:2])
     assert runs == {"language": 2, "vision": 2}
     for name, gradient in plain.items():
         torch.testing.assert_close(saving[name], gradient, rtol=1e-5, atol=1e-5, msg=name)

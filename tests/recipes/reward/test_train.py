@@ -19,9 +19,8 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import ReadingLimits
 from videoalign.models.videoreward.settings import Ties
 from videoalign.randomness import Draws
-from videoalign.recipes.reward.data import ClipReader, batcher, clips_of_split, groups_of_split, token_counts
-from videoalign.recipes.reward.start import start_reward
-from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
+from videoalign.recipes.reward.data import read_lessons
+from videoalign.recipes.reward.train import RewardTrainConfig, start_reward, train_reward
 from videoalign.recipes.score import clips_in, score_rows
 from videoalign.training.objective import means
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
@@ -89,17 +88,17 @@ def test_validation_is_loss_and_accuracy_over_all_held_out_pairs_together(
     last = result.history[-1]
     assert all("val/loss" not in row for row in result.history[:-1])
     reward = result.reward
-    clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
-    groups = groups_of_split(judged_dataset, "val", reward.dimensions, max_clips=8)
+    lessons = read_lessons(reward, judged_dataset, settings())
+    groups, collate = lessons.unseen, lessons.reader.collate
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=str, rates={})
-    batch = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)(groups)
+    batch = collate(groups)
     with torch.no_grad():
         names, table = task.loss(batch, Draws(0, 0, range(len(groups)), len(groups))).sums()
     accuracy = means([(names, table.tolist())])
     loss = accuracy.pop("loss")
     assert last["val/loss"] == pytest.approx(loss, abs=1e-6)
     assert {name: last[f"val/{name}"] for name in accuracy} == pytest.approx(accuracy)
-    single = task.measure(batcher(reward, ClipReader(judged_dataset, reward.processor), clips)([g]) for g in groups)
+    single = task.measure(collate([group]) for group in groups)
     assert single == pytest.approx({"loss": loss, **accuracy}, abs=1e-6)  # however it is cut
 
 
@@ -168,7 +167,7 @@ def test_training_goes_on_from_a_reward_and_adds_what_it_lacks(
     assert [name for name in result.history[0] if name.startswith("accuracy/")] == ["accuracy/Style"]
     before, after = (raw_scores(model, dataset, dataset.clips()) for model in (parent, child))
     assert np.abs(after[:, :3] - before).max() < 1e-5  # the rate is next to nothing
-    raw = raw_scores(child, dataset, clips_of_split(dataset, "val"))
+    raw = raw_scores(child, dataset, read_lessons(child, dataset, config).normalised_on)
     assert child.normalise(raw).mean(0) == pytest.approx(np.zeros(4), abs=1e-6)
 
 
@@ -177,12 +176,11 @@ def test_what_the_dataset_does_not_judge_is_left_out_of_the_loss(
 ) -> None:
     style = Dimension(name="Style", guideline="How well the style suits.")
     dataset = judged_on(judged_dataset, tmp_path / "d", style)
-    reward = start_reward(dataset, str(trained), RewardTrainConfig())
+    reward = start_reward(dataset.info.dimensions, str(trained), RewardTrainConfig())
     task = RewardObjective(reward, find_criterion("btt", 4), reward.dimensions, part_of=str, rates={})
-    clips = {clip.clip_id: clip for clip in dataset.clips()}
-    groups = groups_of_split(dataset, "train", reward.dimensions, max_clips=8)
-    batch = batcher(reward, ClipReader(dataset, reward.processor), clips)(groups)
-    task.loss(batch, Draws(0, 0, range(len(groups)), len(groups))).value.sum().backward()
+    lessons = read_lessons(reward, dataset, RewardTrainConfig())
+    num = len(lessons.groups)
+    task.loss(lessons.reader.collate(lessons.groups), Draws(0, 0, range(num), num)).value.sum().backward()
     assert reward.head.weight.grad.abs().amax(1).gt(0).tolist() == [False, False, False, True]
 
 
@@ -202,7 +200,7 @@ def test_settings_that_contradict_the_reward_are_refused(
     with pytest.raises(ConfigError, match=message):
         train_reward(judged_dataset, str(trained), tmp_path / "r", RewardTrainConfig.model_validate(setting))
     agreed = RewardTrainConfig.model_validate({"positions": "mrope", "shared_head": False, "limits": LIMITS})
-    assert start_reward(judged_dataset, str(trained), agreed).settings.positions == "mrope"
+    assert start_reward(judged_dataset.info.dimensions, str(trained), agreed).settings.positions == "mrope"
 
 
 def test_going_on_can_be_stopped_and_resumed(judged_dataset: Dataset, trained: Path, tmp_path: Path) -> None:
@@ -226,18 +224,16 @@ def test_lengths_are_those_of_the_batches_and_buckets_save_padding(
     judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
 ) -> None:
     reward = VideoReward.from_base(tiny_base, limits=ReadingLimits.model_validate(LIMITS))
-    clips = {clip.clip_id: clip for clip in judged_dataset.clips()}
-    groups = groups_of_split(judged_dataset, "train", reward.dimensions, labels="shares", max_clips=2)
-    told = token_counts(reward, groups, clips)
-    collate = batcher(reward, ClipReader(judged_dataset, reward.processor), clips)
-    read = [collate([group]).inputs.lengths for group in groups]
+    lessons = read_lessons(reward, judged_dataset, settings(labels="shares", max_clips=2, bucket_by_length=True))
+    told, num = lessons.lengths, len(lessons.groups)
+    assert told is not None
+    read = [lessons.reader.collate([group]).inputs.lengths for group in lessons.groups]
     assert len({int(lengths.max()) - count for lengths, count in zip(read, told, strict=True)}) == 1  # the rubric
 
     def padding(order: list[int]) -> float:
         batches = [torch.cat([read[n] for n in order[start : start + 2]]) for start in range(0, len(order), 2)]
         return 1 - sum(int(x.sum()) for x in batches) / sum(len(x) * int(x.max()) for x in batches)
 
-    num = len(groups)
     assert padding(bucketed_order(told, 2, seed=0)(0, num)) < 0.8 * padding(example_order(num, 0, num, seed=0))
     config = settings({"save_every_steps": 2}, bucket_by_length=True, max_clips=2)
     train_reward(judged_dataset, str(tiny_base), tmp_path / "whole", config)

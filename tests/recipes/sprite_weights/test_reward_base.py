@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 from videoalign.models.videoreward.backbone import use_frame_attention
 from videoalign.models.videoreward.prompt import Chat
 from videoalign.recipes.generator.generate import open_generator
-from videoalign.recipes.reward.start import SPRITES_BASE
+from videoalign.recipes.reward.base import SPRITES_BASE
 from videoalign.recipes.sprite_weights.lessons import (
     NUM_PAIRS,
     WORDS,

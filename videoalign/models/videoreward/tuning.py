@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -35,10 +34,18 @@ class Tuning(Config):
     """The updates are scaled by lora_alpha / lora_rank."""
 
 
-def prepare_tuning(reward: VideoReward, tuning: Tuning, *, seed: int = 0) -> None:
-    """Sets what wants a gradient; for LoRA, puts adapters into the language model, which `merge_lora` takes in.
+def prepare_tuning(reward: VideoReward, tuning: Tuning, *, seed: int = 0, checkpointing: bool = False) -> None:
+    """Sets what wants a gradient; for LoRA, puts adapters into the language model. `finish_tuning` ends it.
 
     The adapters start from weights that depend on the seed alone, and change no score.
+
+    Args:
+        reward: to be trained.
+        tuning: what of it.
+        seed: of the adapters.
+        checkpointing: a training pass keeps what enters each layer alone and runs the layers again going back. The
+            gradients are the same; memory falls from all activations to one layer's, and a step takes about a third
+            longer.
     """
     model = reward.backbone
     reward.requires_grad_(True)
@@ -49,33 +56,21 @@ def prepare_tuning(reward: VideoReward, tuning: Tuning, *, seed: int = 0) -> Non
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold_in(seed, "lora").initial_seed())
             inject_adapter_in_model(config, model.language_model)
+    for part in (model.language_model, model.visual) if checkpointing else ():
+        _switch(part, "enable")({"use_reentrant": False})
+        part.disable_input_require_grads()  # what enters need not want a gradient where checkpoints are not reentrant
 
 
-def merge_lora(reward: VideoReward) -> None:
-    """Adds the low-rank updates to the weights and takes the adapters out; nothing happens where there are none."""
+def finish_tuning(reward: VideoReward) -> None:
+    """Takes the adapters of LoRA into the weights, where there are any, and ends checkpointing."""
     language: nn.Module = reward.backbone.language_model
+    for part in (language, reward.backbone.visual):
+        _switch(part, "disable")()
     for name, module in list(language.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(language.get_submodule(parent), child, module.get_base_layer())
-
-
-@contextmanager
-def gradient_checkpointing(reward: VideoReward, on: bool) -> Iterator[None]:
-    """Inside the block a training pass keeps what enters each layer alone and runs the layers again going back.
-
-    The gradients are the same; memory falls from all activations to one layer's, and a step takes about a third longer.
-    """
-    parts = (reward.backbone.language_model, reward.backbone.visual) if on else ()
-    for part in parts:
-        _switch(part, "enable")({"use_reentrant": False})
-        part.disable_input_require_grads()  # what enters need not want a gradient where checkpoints are not reentrant
-    try:
-        yield
-    finally:
-        for part in parts:
-            _switch(part, "disable")()
 
 
 def _switch(part: Any, name: str) -> Callable[..., None]:

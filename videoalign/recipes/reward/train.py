@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from videoalign.contracts.holding import held
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
+from videoalign.contracts.records import Dimension
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import Dataset
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
-from videoalign.errors import DataError
+from videoalign.errors import ConfigError, DataError
 from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import augment_clips
 from videoalign.models.videoreward.checkpoint import MODEL_FOLDER
+from videoalign.models.videoreward.extend import extend_reward
+from videoalign.models.videoreward.prompt import default_template
 from videoalign.models.videoreward.settings import Ties
-from videoalign.models.videoreward.tuning import gradient_checkpointing, merge_lora, part_of, prepare_tuning
+from videoalign.models.videoreward.tuning import finish_tuning, part_of, prepare_tuning
+from videoalign.recipes.reward.base import SPRITES, SPRITES_LIMITS, base_path, is_reward
 from videoalign.recipes.reward.data import Lessons, read_lessons
 from videoalign.recipes.reward.held_out import joined_use
 from videoalign.recipes.reward.settings import RewardTrainConfig, check_settings
-from videoalign.recipes.reward.start import is_reward, start_reward
 from videoalign.recipes.score import clips_in, score_rows
 from videoalign.stores.opening import as_given
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
-from videoalign.training.objectives.reward import RewardObjective, VerdictCriterion, find_criterion
+from videoalign.training.objectives.reward import RewardObjective, find_criterion
+from videoalign.training.order import bucketed_order
 
 BEST_FILE = "best.safetensors"
 """The trained weights of the best validation, in the output folder."""
+
+KEPT = {"limits", "pooling", "positions", "system", "template", "shared_head"}
+"""Settings that a trained reward brings along."""
 
 
 @dataclass(frozen=True)
@@ -90,20 +96,27 @@ def train_reward(
     check_settings(config)
     processes = join()
     progress = progress if processes.is_first else silent
-    reward = start_reward(dataset, base, config).to(processes.device)
+    reward, objective = _start(dataset.info.dimensions, base, config, processes)
     lessons = read_lessons(reward, dataset, config)
     if processes.is_first and lessons.note is not None:
         on_note(lessons.note)
-    objective = _objective(reward, config)
     if config.keep == "best" and not objective.weigh(lessons.unseen):
         raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
-    identity = _identity(reward, dataset, base, config, lessons, processes)
+    identity = {
+        "command": "reward train",
+        **config.model_dump(mode="json", exclude={"fit", "rates"}),
+        "fit": config.fit.identity(processes),
+        "bucket": config.fit.batch_size if config.bucket_by_length else None,  # decides the order
+        "base": as_given(base),
+        "weights": weights_digest(reward.backbone),
+        "clips": fingerprint(clip_keys(dataset, [*lessons.judged, *lessons.normalised_on])),
+        "dimensions": [dimension.model_dump(mode="json") for dimension in dataset.info.dimensions],
+        "data": lessons.digest,
+    }
     folder = claim_together(out, identity, processes, fresh=fresh)
     lessons.reader.warm(lessons.judged, progress)
-    checkpointing = gradient_checkpointing(reward, config.gradient_checkpointing)
-    with progress("train reward", config.fit.num_steps) as advance, checkpointing:
-        history = _fit(objective, reward, lessons, config, folder, count_steps(advance, on_step), processes)
-    merge_lora(reward.eval())
+    history = _fit(objective, lessons, config, folder, processes, progress, on_step)
+    finish_tuning(reward.eval())
     clips = clips_in(dataset, lessons.normalised_on)
     reward.set_normalisation(np.array(score_rows(reward, clips, max_rejected=0.0, progress=progress)))
     used = joined_use(
@@ -113,7 +126,9 @@ def train_reward(
         selected=(group.prompt for group in lessons.unseen if config.keep == "best"),
         normalised=(prompt for _, prompt in clips),
     )
-    reward.settings = reward.settings.model_copy(update={"ties": _ties(objective), "used_prompts": used})
+    widths = objective.tie_widths()
+    ties = None if widths is None else Ties(law=config.loss, width=widths)
+    reward.settings = reward.settings.model_copy(update={"ties": ties, "used_prompts": used})
     reward.name = folder.resolve().name
     if processes.is_first:
         reward.save_pretrained(folder / MODEL_FOLDER)
@@ -121,83 +136,98 @@ def train_reward(
     return RewardTrainResult(reward, history, sum(len(group.pairs) for group in lessons.groups))
 
 
-def _fit(
-    objective: RewardObjective,
-    reward: VideoReward,
-    lessons: Lessons,
-    config: RewardTrainConfig,
-    folder: Path,
-    on_step: Callable[[Row], None],
-    processes: Processes,
-) -> list[Row]:
-    """Trains with validation on the unseen groups; the objective ends with the weights that are kept."""
-    unseen, size = lessons.unseen, config.fit.batch_size
+def start_reward(dimensions: Sequence[Dimension], base: str, config: RewardTrainConfig) -> VideoReward:
+    """The reward that a training starts from: untrained on a base, or a trained one with further dimensions.
 
-    def measure() -> dict[str, float]:
-        starts = range(size * processes.rank, len(unseen), size * processes.count)
-        return objective.measure((lessons.collate(unseen[start : start + size]) for start in starts), processes)
-
-    keeper = KeepBest(objective, folder / BEST_FILE, "val/loss", higher=False)
-    reward.train()
-    history = fit(
-        objective,
-        lessons.groups,
-        lessons.collate,
-        config.fit,
-        folder,
-        on_step=on_step,
-        callbacks=[keeper] if config.keep == "best" else [],
-        validate=measure if objective.weigh(unseen) else None,
-        order=lessons.order,
-        name_of=lambda index: f"clips {', '.join(lessons.groups[index].clip_ids)}",
-        processes=processes,
+    Raises:
+        ConfigError: a template that does not fit, or settings that contradict the reward to go on from.
+        ModelError: the base cannot be loaded.
+    """
+    if is_reward(base):
+        parent = VideoReward.from_pretrained(base)
+        for name in sorted(KEPT & config.model_fields_set):
+            have, want = getattr(parent.settings, name, None), getattr(config, name)
+            if want is not None and have != want:
+                raise ConfigError(f"{name}: the reward {base} brings its own; got another one. Leave {name} out.")
+        reward = extend_reward(parent, dimensions, seed=config.fit.seed)
+        provenance = {**reward.settings.provenance, "parent": as_given(base)}
+        reward.settings = reward.settings.model_copy(update={"provenance": provenance})
+        return reward
+    embedded, template = base == SPRITES, config.template
+    system = "" if embedded and config.system is None else config.system
+    if template is None and system is not None:
+        template = default_template(dimensions, system=system, pooling=config.pooling)
+    return VideoReward.from_base(
+        base_path(base),
+        dimensions=dimensions,
+        limits=config.limits or (SPRITES_LIMITS if embedded else None),
+        template=template,
+        positions=config.positions,
+        pooling=config.pooling,
+        shared_head=config.shared_head,
+        seed=config.fit.seed,
     )
-    if config.keep == "best":
-        keeper.restore()
-    return history
 
 
-def _ties(objective: RewardObjective) -> Ties | None:
-    criterion = objective.criterion
-    if not isinstance(criterion, VerdictCriterion) or (widths := criterion.widths()) is None:
-        return None
-    return Ties.model_validate({"law": criterion.law, "width": dict(zip(objective.dimensions, widths, strict=True))})
-
-
-def _objective(reward: VideoReward, config: RewardTrainConfig) -> RewardObjective:
-    prepare_tuning(reward, config.tuning, seed=config.fit.seed)
-    return RewardObjective(
+def _start(
+    dimensions: Sequence[Dimension], base: str, config: RewardTrainConfig, processes: Processes
+) -> tuple[VideoReward, RewardObjective]:
+    """The reward with all that is trained in place, and what it is trained on."""
+    reward, seed = start_reward(dimensions, base, config).to(processes.device), config.fit.seed
+    prepare_tuning(reward, config.tuning, seed=seed, checkpointing=config.gradient_checkpointing)
+    ties = {"theta": config.theta, "nu": config.nu}
+    augment = partial(
+        augment_clips,
+        processor=reward.processor,
+        shift_share=config.shift_share,
+        colour_jitter=config.colour_jitter,
+        frame_shuffle=config.frame_shuffle,
+    )
+    return reward, RewardObjective(
         reward,
-        find_criterion(
-            config.loss, len(reward.dimensions), theta=config.theta, nu=config.nu, learn_ties=config.learn_ties
-        ),
+        find_criterion(config.loss, len(reward.dimensions), learn_ties=config.learn_ties, **ties),
         reward.dimensions,
         part_of=part_of,
         rates=config.rates,
         weight_decay=config.fit.weight_decay,
-        augment=partial(
-            augment_clips,
-            processor=reward.processor,
-            shift_share=config.shift_share,
-            colour_jitter=config.colour_jitter,
-            frame_shuffle=config.frame_shuffle,
-        ),
+        augment=augment,
     )
 
 
-def _identity(
-    reward: VideoReward, dataset: Dataset, base: str, config: RewardTrainConfig, lessons: Lessons, processes: Processes
-) -> dict[str, Any]:
-    groups = [*lessons.groups, *lessons.unseen]
-    data = [[g.prompt, g.clip_ids, g.pairs.tolist(), g.shares.tolist(), g.ratings.tolist()] for g in groups]
-    return {
-        "command": "reward train",
-        **config.model_dump(mode="json", exclude={"fit", "rates"}),
-        "fit": config.fit.identity(processes),
-        "bucket": config.fit.batch_size if config.bucket_by_length else None,  # decides the order
-        "base": as_given(base),
-        "weights": weights_digest(reward.backbone),
-        "clips": fingerprint(clip_keys(dataset, [*lessons.judged, *lessons.normalised_on])),
-        "dimensions": [dimension.model_dump(mode="json") for dimension in dataset.info.dimensions],
-        "data": fingerprint(data),
-    }
+def _fit(
+    objective: RewardObjective,
+    lessons: Lessons,
+    config: RewardTrainConfig,
+    folder: Path,
+    processes: Processes,
+    progress: Progress,
+    on_step: Callable[[Row], None] | None,
+) -> list[Row]:
+    """Trains with validation on the unseen groups; the objective ends with the weights that are kept."""
+    unseen, size, collate, order = lessons.unseen, config.fit.batch_size, lessons.reader.collate, None
+
+    def measure() -> dict[str, float]:
+        starts = range(size * processes.rank, len(unseen), size * processes.count)
+        return objective.measure((collate(unseen[start : start + size]) for start in starts), processes)
+
+    if lessons.lengths is not None:
+        order = bucketed_order(lessons.lengths, size, config.fit.seed)
+    keeper = KeepBest(objective, folder / BEST_FILE, "val/loss", higher=False)
+    objective.reward.train()
+    with progress("train reward", config.fit.num_steps) as advance:
+        history = fit(
+            objective,
+            lessons.groups,
+            collate,
+            config.fit,
+            folder,
+            on_step=count_steps(advance, on_step),
+            callbacks=[keeper] if config.keep == "best" else [],
+            validate=measure if objective.weigh(unseen) else None,
+            order=order,
+            name_of=lambda index: f"clips {', '.join(lessons.groups[index].clip_ids)}",
+            processes=processes,
+        )
+    if config.keep == "best":
+        keeper.restore()
+    return history

@@ -14,7 +14,7 @@ from videoalign.contracts.records import DEFAULT_DIMENSIONS
 from videoalign.models.small_qwen import SmallTokenizer, small_tokenizer
 from videoalign.models.videoreward.processing import Patches, VideoProcessor, sample_indices
 from videoalign.models.videoreward.prompt import Chat, default_template
-from videoalign.recipes.reward.start import SPRITES_LIMITS
+from videoalign.recipes.reward.base import SPRITES_LIMITS
 from videoalign.worlds.sprites.prompts import ALL_SENTENCES, COLOURS, MOTIONS, SHAPES, TEMPLATES
 from videoalign.worlds.sprites.renderer import FPS, NUM_FRAMES, SIZE_PX, Scene, trajectory
 from videoalign.worlds.sprites.web import lie_about, sample_clip

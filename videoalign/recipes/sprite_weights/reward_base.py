@@ -30,7 +30,7 @@ from videoalign.models.videoreward.processing import VideoProcessor
 from videoalign.models.videoreward.prompt import Chat
 from videoalign.randomness import Draws
 from videoalign.recipes.generator.generate import open_generator
-from videoalign.recipes.reward.start import SPRITES_LIMITS
+from videoalign.recipes.reward.base import SPRITES_LIMITS
 from videoalign.recipes.sprite_weights.lessons import (
     ATTRIBUTES,
     DESCRIBE,

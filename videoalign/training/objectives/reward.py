@@ -84,6 +84,10 @@ class Criterion(Protocol):
         """Number of the group of each row of losses, (P,) or (K,)."""
         ...
 
+    def widths(self) -> list[float] | None:
+        """Of the tie band, of each dimension; None where there is none."""
+        ...
+
 
 class VerdictCriterion(nn.Module):
     """-log P(verdict) under a law of `losses.preference`, its mean over the votes that the law can express.
@@ -153,6 +157,9 @@ class RegressionCriterion:
     def groups(self, batch: JudgedBatch) -> Tensor:
         """Those of the clips, (K,)."""
         return batch.group
+
+    def widths(self) -> None:
+        """None: it knows no ties."""
 
 
 def find_criterion(
@@ -246,6 +253,11 @@ class RewardObjective:
             f"accuracy/{name}": (hits[:, k], num[:, k]) for k, name in enumerate(self.dimensions)
         }
         return Loss(lost / weight.where(weight > 0, 1.0), weight, metrics=accuracy)
+
+    def tie_widths(self) -> dict[str, float] | None:
+        """Of the criterion's tie band, by dimension; None where it has none."""
+        widths = self.criterion.widths()
+        return None if widths is None else dict(zip(self.dimensions, widths, strict=True))
 
     def weigh(self, groups: Sequence[JudgedGroup]) -> float:
         """How many judgements of these groups the criterion counts."""
