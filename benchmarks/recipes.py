@@ -6,7 +6,7 @@ import argparse
 
 import videoalign
 
-NAMES = ("wan21_1_3b", "wan22_5b", "wan22_14b", "ltx")
+NAMES = ("wan21_1_3b", "wan22_5b", "wan22_14b", "ltx", "ltx2", "hunyuan15")
 
 
 def main() -> None:

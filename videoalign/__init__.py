@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videoalign.recipes.generator.named import hunyuan15, ltx, wan21_1_3b, wan22_5b, wan22_14b
+    from videoalign.recipes.generator.named import hunyuan15, ltx, ltx2, wan21_1_3b, wan22_5b, wan22_14b
     from videoalign.recipes.generator.reward_guidance import RewardGuidance
 
 __version__ = "0.1.0"
-__all__ = ["RewardGuidance", "__version__", "hunyuan15", "ltx", "wan21_1_3b", "wan22_5b", "wan22_14b"]
+__all__ = ["RewardGuidance", "__version__", "hunyuan15", "ltx", "ltx2", "wan21_1_3b", "wan22_5b", "wan22_14b"]
 
 
 def __getattr__(name: str) -> Any:

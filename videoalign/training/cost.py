@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
@@ -25,6 +31,12 @@ FORMULAS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
 """Those of torch's own counter, and attention as a processor computes it, of which that does not know."""
+
+KNOWN_NUMBERS = 2**16
+"""Tensors of at most so many numbers, as masks of texts, keep them where they follow from such tensors alone."""
+
+INDEXED = {torch.ops.aten.index: 1, torch.ops.aten.index_put: 1, torch.ops.aten._index_put_impl: 1}
+"""Products of a tensor and of indices, and the place of these among the arguments."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,10 @@ def step_cost(
     mode: FakeTensorMode | None = None,
     averaged: bool = False,
 ) -> StepCost:
-    """Runs a step on tensors that have shapes and no numbers.
+    """Runs a step on tensors that have shapes and no numbers, but for small ones that depend on none of those.
 
     Args:
-        loss: what is differentiated; it may make tensors, and must read none of their numbers.
+        loss: what is differentiated; it may make tensors, and read numbers of masks and the like: see `KNOWN_NUMBERS`.
         trained: the parameters that get gradients.
         network: all weights.
         bytes_of_moment: of one number of an optimiser's moment: 4, or 1 for 8 bits.
@@ -104,6 +116,14 @@ def step_cost(
     )
 
 
+def operations_of(call: Callable[[], Any], mode: FakeTensorMode | None = None) -> int:
+    """Multiplications and additions of a call, counted as those of `step_cost`."""
+    step = _Step()
+    with torch.no_grad(), mode or FakeTensorMode(allow_non_fake_inputs=True), step:
+        call()
+    return step.operations
+
+
 def without_numbers(module: nn.Module, mode: FakeTensorMode) -> None:
     """Puts tensors of the mode in the place of a module's own, which may be on torch's ``meta`` device."""
     with mode:
@@ -120,7 +140,8 @@ def without_numbers(module: nn.Module, mode: FakeTensorMode) -> None:
 class _Step(TorchDispatchMode):
     """Counts the operations in the block, follows the memory of every tensor that is made, and keeps the most at once.
 
-    Not torch's ``FlopCounterMode``, which keeps tensors alive.
+    Not torch's ``FlopCounterMode``, which keeps tensors alive. Of small tensors it has torch compute the numbers, so that
+    a model may look at its masks.
     """
 
     def __init__(self) -> None:
@@ -129,7 +150,7 @@ class _Step(TorchDispatchMode):
         self.known = weakref.WeakSet[Any]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        made = self._run(func, _plain_indices(func, args), kwargs or {})
         if (formula := FORMULAS.get(func._overloadpacket)) is not None:
             self.operations += int(formula(*args, **(kwargs or {}), out_val=made))
         if any(part.alias_info is not None for part in func._schema.returns):
@@ -138,6 +159,26 @@ class _Step(TorchDispatchMode):
             if isinstance(tensor, Tensor):
                 self._see(tensor.untyped_storage())
         return made
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What the operation makes, with its numbers where all of what it reads has them and all of it is small."""
+        read = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+        if not self._has_numbers(func, read):
+            return func(*args, **kwargs)
+        try:
+            shaped = [part for part in tree_leaves(func(*args, **kwargs)) if isinstance(part, Tensor)]
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            shaped = []
+        if sum(part.numel() for part in shaped) > KNOWN_NUMBERS:
+            return func(*args, **kwargs)
+        with unset_fake_temporarily():
+            return func(*args, **kwargs)
+
+    def _has_numbers(self, func: Any, read: list[Tensor]) -> bool:
+        if torch.Tag.nondeterministic_seeded in func.tags or any(isinstance(part, FakeTensor) for part in read):
+            return False
+        own = not func._schema.is_mutable or all(part.untyped_storage() in self.known for part in read)
+        return own and sum(part.numel() for part in read) <= KNOWN_NUMBERS
 
     def _see(self, storage: Any) -> None:
         if storage in self.known:
@@ -150,6 +191,21 @@ class _Step(TorchDispatchMode):
 
     def _gone(self, size: int) -> None:
         self.now -= size
+
+
+def _plain_indices(func: Any, args: Any) -> Any:
+    """Arguments with numbers of places for a mask that has its numbers: how many it chooses is then known."""
+    place = INDEXED.get(func._overloadpacket)
+    if place is None:
+        return args
+    with unset_fake_temporarily():
+        indices = [part for index in args[place] for part in _places(index)]
+    return (*args[:place], indices, *args[place + 1 :])
+
+
+def _places(index: Tensor | None) -> tuple[Tensor | None, ...]:
+    is_known = index is not None and not isinstance(index, FakeTensor) and index.dtype == torch.bool
+    return index.nonzero(as_tuple=True) if is_known and index is not None else (index,)
 
 
 def _size(value: Tensor) -> int:

@@ -7,13 +7,19 @@ from math import prod
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from tests.models.generators.small_pipelines import TEXTS, build
+from tests.training.test_cost import ATTENTION
 from videoalign.cli.main import main
 from videoalign.contracts.records import DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
+from videoalign.models.generators import load_generator
+from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
-from videoalign.recipes.generator.plan import PlanConfig, measured_seconds, plan_dataset
+from videoalign.recipes.generator.plan import PlanConfig, forward_operations, measured_seconds, plan_dataset
 
 TEXT = "a red circle moves left"
 
@@ -49,6 +55,17 @@ def test_hours_bytes_and_money_follow_from_units(tmp_path: Path, capsys: pytest.
     assert live["align"].operations == 8 * forward and live["reference"].operations == 0
     with pytest.raises(ConfigError, match="there is no stage 'clips'"):
         plan_dataset(dataset, generator, config, measured={"clips": 1.0})
+
+
+def test_a_forward_pass_is_counted_as_torch_counts_it_where_the_model_looks_at_its_masks(tmp_path: Path) -> None:
+    made = PipelineGenerator(build("HunyuanVideo15Pipeline"), name="tiny")
+    made.save_pretrained(tmp_path / "model")
+    condition = made.conditioner.encode(TEXTS[:1])
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        made.network(torch.zeros(1, *made.codec.latent_shape), torch.zeros(1), condition)
+    opened = load_generator(tmp_path / "model")
+    assert forward_operations(made, condition) == forward_operations(opened, condition) == counter.get_total_flops()
+    assert next(opened.outline.parameters()).is_meta, "no weight was read"
 
 
 def test_seconds_are_those_that_a_log_tells(tmp_path: Path) -> None:

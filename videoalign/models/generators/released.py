@@ -35,9 +35,6 @@ class Released:
     constants: Mapping[str, float]
     """`VelocityNet.constants`."""
 
-    shapes_tell: bool = True
-    """Whether what its transformer computes follows from shapes alone; that of HunyuanVideo 1.5 looks at its inputs."""
-
     @property
     def family(self) -> Family:
         """That its pipeline is of."""

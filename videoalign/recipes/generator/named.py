@@ -13,7 +13,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from videoalign.data.dataset import Dataset
-from videoalign.errors import ConfigError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.released import Released, released
 from videoalign.models.lora import LoraSettings, adapter_parameters, add_lora, as_reference
@@ -81,14 +80,10 @@ class Recipe:
         """What one batch takes, told from the shapes in the model's config, as `training.cost` counts it.
 
         All blocks are alike, so two and three of them are counted, and each further one is taken to add as much. Of a
-        model with two transformers, which train in turn, both are held, and one has activations.
-
-        Raises:
-            ConfigError: the model's transformer looks at numbers, which shapes do not tell.
+        model with two transformers, which train in turn, both are held, and one has activations. Texts are as long as
+        the model reads them.
         """
         told = released(self.name)
-        if not told.shapes_tell:
-            raise ConfigError(f"{self.name}: what it takes follows from numbers, not shapes alone; measure a step.")
         two, three = (self._cost(told, num_layers) for num_layers in (2, 3))
         found = {key: value + (told.num_layers - 2) * (vars(three)[key] - value) for key, value in vars(two).items()}
         for held in ("weights_bytes", "optimizer_bytes"):
@@ -181,6 +176,11 @@ def wan22_14b() -> Recipe:
 def ltx() -> Recipe:
     """LTX-Video 2B, 161 frames of 512 x 704."""
     return _recipe("ltx", 161, 512, 704)
+
+
+def ltx2() -> Recipe:
+    """The video of LTX-2, 121 frames of 512 x 768."""
+    return _recipe("ltx2", 121, 512, 768)
 
 
 def hunyuan15() -> Recipe:

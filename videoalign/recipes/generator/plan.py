@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
-from torch.utils.flop_counter import FlopCounterMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError, DataError
@@ -18,6 +20,7 @@ from videoalign.flow.condition import Condition
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.recipes.generator.pictures import asked_of
+from videoalign.training.cost import operations_of, without_numbers
 
 TRAINING_FORWARDS = 3
 """Forward passes that one costs with its gradient, at most; an adapter needs fewer."""
@@ -128,13 +131,13 @@ def plan_dataset(
 def forward_operations(generator: PipelineGenerator, condition: Condition) -> int:
     """Multiplications and additions of the transformer on one clip, from shapes alone; of a model that was opened from
     a folder or the hub its weights are not read."""
-    outline = generator.outline
-    device = next(outline.parameters()).device
-    row = Condition({name: value.to(device) for name, value in condition.tensors.items()}, condition.lengths)
-    x_t = torch.zeros(1, *generator.codec.latent_shape, device=device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        outline(x_t, torch.zeros(1, device=device), row)
-    return int(counter.get_total_flops())
+    outline: Any = generator.outline
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    if next(outline.parameters()).is_meta:
+        outline = copy.deepcopy(outline)
+        without_numbers(outline, mode)
+    row = condition.to("cpu")
+    return operations_of(lambda: outline(torch.zeros(1, *generator.codec.latent_shape), torch.zeros(1), row), mode)
 
 
 def measured_seconds(log: str | Path) -> dict[str, float]:
