@@ -81,12 +81,15 @@ def align(folder: Path, draws: int) -> list[str]:
     return [*words, "lora.rank=4", "beta=50", f"reference_draws={draws}", "--out"]
 
 
-LONG = ["fit.num_steps=20", "fit.learning_rate=5e-4", "fit.warmup_steps=2", "beta=50", "ema=0.5"]
+LONG = ["fit.num_steps=20", "fit.warmup_steps=2", "beta=50", "ema=0.5"]
 
 
 def align_long(folder: Path, kind: str, *more: str) -> list[str]:
     """Twenty steps of eight pairs: an adapter against the live reference, or all weights against the cached one."""
-    what = {"lora": ["lora.rank=4"], "full": ["train=full", "reference_draws=3"]}[kind]
+    what = {
+        "lora": ["fit.learning_rate=5e-4", "lora.rank=4"],
+        "full": ["fit.learning_rate=1e-4", "train=full", "reference_draws=3"],
+    }[kind]
     words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p", *LONG]
     return [*words, *what, *more, "--out"]
 
