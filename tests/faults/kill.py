@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from videoalign.cli.main import build_app, main  # noqa: E402
 from videoalign.contracts.digests import file_digest  # noqa: E402
-from videoalign.contracts.records import Judgement, WinLosePair  # noqa: E402
+from videoalign.contracts.records import Dimension, Judgement, WinLosePair  # noqa: E402
 from videoalign.models.small_qwen import small_qwen2_vl, small_tokenizer, write_base  # noqa: E402
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator  # noqa: E402
 from videoalign.models.videoreward import VideoReward  # noqa: E402
@@ -61,8 +61,8 @@ TIMED = ("seconds", "versions", "finished")
 """Keys of results that tell of the run and not of what it made."""
 
 
-def build_world(folder: Path, *, adapter: bool) -> None:
-    """A generator, a reward, their data and, where it is wanted, an adapter: random, as small as they come."""
+def build_world(folder: Path, names: Set[str]) -> None:
+    """What these commands need, random and as small as it comes: a generator, its data, a reward, an adapter."""
     small_wan_generator([*TEXTS, HELD_OUT], TINY_SIZES, settings=TINY_SETTINGS, name="model").save_pretrained(
         folder / "model"
     )
@@ -82,7 +82,18 @@ def build_world(folder: Path, *, adapter: bool) -> None:
             pairs.append(WinLosePair(prompt_id=prompt.prompt_id, clip_win=ids[0], clip_lose=ids[1], **told))
     dataset.add(judgements=judgements)
     dataset.write_pairs("p", pairs)
-    tokenizer = small_tokenizer([*TEXTS, HELD_OUT, default_template(dataset.info.dimensions)] * 9, vocab_size=400)
+    if names & {"score", "reward train", "evaluate"}:
+        build_reward(folder, dataset.info.dimensions)
+    if "evaluate" not in names:
+        return
+    sft = "align sft data --model model --pairs p --out start lora.rank=2 fit.num_steps=1 fit.warmup_steps=0"
+    os.chdir(folder)
+    assert main([*sft.split(), "watch.tracker=none"]) == 0
+
+
+def build_reward(folder: Path, dimensions: Sequence[Dimension]) -> None:
+    """``base`` and ``reward``."""
+    tokenizer = small_tokenizer([*TEXTS, HELD_OUT, default_template(dimensions)] * 9, vocab_size=400)
     model = small_qwen2_vl(tokenizer, hidden_size=32, num_layers=2, num_heads=2, vision_dim=32, vision_heads=2)
     write_base(folder / "base", model, tokenizer)
     limits = ReadingLimits(fps=4.0, min_frame_pixels=32 * 32, max_frame_pixels=32 * 32)
@@ -90,11 +101,6 @@ def build_world(folder: Path, *, adapter: bool) -> None:
     known = dict.fromkeys(reward.dimensions, Normalisation(mean=0.0, std=1.0))
     reward.settings = reward.settings.model_copy(update={"normalisation": known})
     reward.save_pretrained(folder / "reward")
-    if not adapter:
-        return
-    sft = "align sft data --model model --pairs p --out start lora.rank=2 fit.num_steps=1 fit.warmup_steps=0"
-    os.chdir(folder)
-    assert main([*sft.split(), "watch.tracker=none"]) == 0
 
 
 def forked(action: Callable[[], object], log: Path, kill_after: float | None = None) -> tuple[bool, float]:
@@ -205,7 +211,7 @@ def go(num_kills: int, *, each: bool, seed: int, only: Sequence[str] = ()) -> di
     with tempfile.TemporaryDirectory() as place:
         world = Path(place) / "world"
         world.mkdir()
-        forked(lambda: build_world(world, adapter="evaluate" in names), Path(place) / "log")
+        forked(lambda: build_world(world, set(names)), Path(place) / "log")
         trials = {name: Trial(world, name, rng) for name in names}
         while (waiting := [n for n in names if hits[n] < num_kills]) if each else sum(hits.values()) < num_kills:
             for name in waiting if each else sorted(names, key=lambda one: (hits[one], trials[one].seconds)):
