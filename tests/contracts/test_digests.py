@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_a_file_is_read_once_and_again_only_when_it_changed(tmp_path: Path, monk
     os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size, same time of change
     assert FileDigests(memory).of(clip) == file_digest(clip) != first
     assert len(read) == 2
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    files, memory = [tmp_path / name for name in "abc"], tmp_path / "files.json"
+    known = FileDigests(memory)
+    for file in files[:2]:
+        file.write_bytes(b"one")
+        known.of(file)
+    known.of_all(files[:2], lambda: "both", what="values")
+    known.save()
+    assert len(json.loads(memory.read_text())) == 3
+    files[1].unlink()
+    files[2].write_bytes(b"two")
+    known.of(files[2])
+    known.save()
+    assert {key.split("\n")[1] for key in json.loads(memory.read_text())} == {str(files[0]), str(files[2])}
 
 
 def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path) -> None:

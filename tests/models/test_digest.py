@@ -19,7 +19,7 @@ from videoalign.models.lora import LoraSettings, add_lora, as_reference, remove_
 
 @pytest.fixture(autouse=True)
 def _own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("VIDEOALIGN_CACHE", str(tmp_path / "cache"))
     digest._memory.cache_clear()
 
 

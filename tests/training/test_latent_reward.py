@@ -60,6 +60,9 @@ class Probe(nn.Module):
         up = self.gain * x_t.flatten(1).mean(1)
         return torch.stack([up, 0 * up], 1)
 
+    def unit(self, t: Tensor) -> None:
+        """None: differences count as they are."""
+
     def head_names(self) -> tuple[str, ...]:
         return ("gain",)
 

@@ -80,9 +80,13 @@ class FileDigests:
         return digest
 
     def save(self) -> None:
-        """Keeps what was learnt since the last call; where it cannot be written, the next run reads the files again."""
+        """Keeps what was learnt since the last call, and forgets files that are gone; where it cannot be written, the
+        next run reads the files again."""
         if self.memory is None or not self._changed:
             return
+        gone = [key for key in self._known if not all(map(os.path.exists, key.split("\n")[1:]))]
+        for key in gone:
+            del self._known[key]
         try:
             with whole_file(self.memory) as aside:
                 aside.write_text(json.dumps(self._known), encoding="utf-8")

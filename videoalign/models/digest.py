@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
+from videoalign.stores.cache import cache_folder
 
 WEIGHT_FILES = ("diffusion_pytorch_model", "model")
 """What diffusers and transformers call the weights in a folder, one file or several with an index."""
@@ -190,5 +191,4 @@ def _files_digest(files: list[Path]) -> str:
 @cache
 def _memory() -> FileDigests:
     """Digests of the files of models, kept for all runs of this user, since large ones take a minute to read."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return FileDigests(folder / "videoalign" / "digests.json")
+    return FileDigests(cache_folder() / "digests.json")

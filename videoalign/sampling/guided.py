@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from videoalign.contracts.reward import Guide, LatentReward
+from videoalign.contracts.scheduler import WrappedScheduler
 from videoalign.errors import ConfigError, ModelError, did_you_mean
 from videoalign.flow.condition import Condition
 from videoalign.flow.guidance import reward_guided, unit_guided
@@ -143,12 +143,10 @@ def dimension_gradients(reward: LatentReward, x_t: Tensor, t: Tensor, condition:
     return scores.detach(), _finite(torch.stack(each, 1))
 
 
-class GuidedScheduler:
+class GuidedScheduler(WrappedScheduler):
     """A diffusers flow-matching scheduler whose steps follow a guide; to a pipeline it is the scheduler that it wraps.
 
-    Use it for one call: ``pipe.scheduler = GuidedScheduler(pipe.scheduler, guide, condition)``. Everything but `step`
-    is the wrapped scheduler's own, reading and writing. A copy is one of the wrapped scheduler alone: a pipeline that
-    copies its scheduler, as for sound, samples something else with it, which the guide knows nothing of.
+    Use it for one call: ``pipe.scheduler = GuidedScheduler(pipe.scheduler, guide, condition)``.
     """
 
     def __init__(self, scheduler: Any, guide: Guide, condition: Condition) -> None:
@@ -163,7 +161,7 @@ class GuidedScheduler:
             ModelError: the scheduler is not a flow-matching one.
         """
         _check_flow(scheduler)
-        self.__dict__.update(_inner=scheduler, _guide=guide, _condition=condition)
+        super().__init__(scheduler, _guide=guide, _condition=condition)
 
     def step(self, model_output: Tensor, timestep: float | Tensor, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The wrapped scheduler's step on the guided velocity; arguments and result are its own.
@@ -205,26 +203,6 @@ class GuidedScheduler:
         t = 1 - t if self._inverted else t
         near = 1.0001 / scheduler.config.num_train_timesteps if int(index) == 0 else 1e-5
         return t.where(t < 1 - near, 1.0).expand(len(sample))
-
-    def __copy__(self) -> Any:
-        return copy.copy(self._inner)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self._inner, memo)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_inner" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._inner, name, value)
-
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __repr__(self) -> str:
-        return f"GuidedScheduler({type(self._inner).__name__})"
 
 
 def _check_flow(scheduler: Any) -> None:

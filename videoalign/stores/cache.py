@@ -26,7 +26,7 @@ IN_USE, UNPUBLISHED = "in-use.lock", "unpublished"
 
 
 def cache_folder() -> Path:
-    """Where copies are kept: ``$VIDEOALIGN_CACHE``, else ``videoalign`` in the user's folder of caches."""
+    """Where all that can be had again is kept: ``$VIDEOALIGN_CACHE``, else ``videoalign`` in the user's own caches."""
     given = os.environ.get(FOLDER_VARIABLE)
     return Path(given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videoalign").absolute()
 

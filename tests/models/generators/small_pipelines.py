@@ -102,6 +102,22 @@ def picture_in(folder: Path, seed: int = 0) -> Path:
     return place
 
 
+def own_clips(generator: Any, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    """uint8 frames that the stock call of a small Wan makes of the texts, from the noise that we begin from."""
+    text, negative = (generator.conditioner.encode(given)["text"] for given in (texts, [""]))
+    frames = generator.pipeline(
+        prompt_embeds=text,
+        negative_prompt_embeds=negative.expand_as(text),
+        latents=torch.stack([generator.sampler.noise(seed) for seed in seeds]),
+        num_frames=9,
+        height=32,
+        width=32,
+        num_inference_steps=4,
+        guidance_scale=3.0,
+    ).frames
+    return (frames * 255).round().astype(np.uint8)
+
+
 def tokens_of(x: Tensor) -> Tensor:
     """(B, C, F, H, W) as (B, F H W, C), frame after frame and row after row."""
     return x.flatten(2).transpose(1, 2)

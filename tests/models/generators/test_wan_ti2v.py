@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.generators.small_pipelines import build, picture_in
+from tests.models.generators.small_pipelines import build, own_clips, picture_in
 from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
@@ -63,19 +63,7 @@ def test_the_pipelines_own_call_tells_every_token_and_makes_the_clips_that_we_ma
     monkeypatch.setattr(transformer, "forward", forward)
     made = generator.sample(TEXTS, [1, 2])
     assert set(told) == {(2, 12)}
-    text, negative = (generator.conditioner.encode(texts)["text"] for texts in (TEXTS, [""]))
-    stock = generator.pipeline(
-        prompt_embeds=text,
-        negative_prompt_embeds=negative.expand_as(text),
-        latents=torch.stack([generator.sampler.noise(seed) for seed in (1, 2)]),
-        num_frames=9,
-        height=32,
-        width=32,
-        num_inference_steps=4,
-        guidance_scale=3.0,
-    ).frames
-    for frames, video in zip(stock, made, strict=True):
-        assert np.array_equal((frames * 255).round().astype(np.uint8), video.frames)
+    assert np.array_equal(own_clips(generator, TEXTS, [1, 2]), [video.frames for video in made])
 
 
 def test_a_folder_of_it_is_opened_aligned_and_its_adapter_moves_the_clips(

@@ -46,7 +46,7 @@ from videoalign.models.generators import (
     wan_kinds,
 )
 from videoalign.models.generators.comfyui import ComfyName
-from videoalign.models.generators.parts import require_whole
+from videoalign.models.generators.parts import require_channels, require_whole
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 from videoalign.models.generators.stock import FluxPipeline, StableDiffusion3Pipeline, WanImageToVideoPipeline
 
@@ -245,7 +245,7 @@ FAMILIES: dict[str, Family] = {
         pipeline=MochiPipeline,
         weighed=mochi.WEIGHED_PARTS,
         require_index=partial(require_whole, parts=mochi.WEIGHED_PARTS),
-        require_parts=mochi.require_mochi_parts,
+        require_parts=partial(require_channels, wanted="a text-to-video model, such as Mochi 1"),
         require_legal=mochi.require_mochi_sizes,
         codec=mochi.MochiCodec,
         conditioner=mochi.MochiConditioner,
@@ -281,7 +281,7 @@ FAMILIES: dict[str, Family] = {
         pipeline=StableDiffusion3Pipeline,
         weighed=sd3.WEIGHED_PARTS,
         require_index=partial(require_whole, parts=sd3.WEIGHED_PARTS[:-1]),
-        require_parts=sd3.require_sd3_parts,
+        require_parts=partial(require_channels, wanted="a text-to-image model, such as Stable Diffusion 3.5"),
         require_legal=sd3.require_sd3_sizes,
         codec=stills.StillCodec,
         conditioner=sd3.Sd3Conditioner,

@@ -6,14 +6,12 @@ Its transformer thinks the other way round: it is told 1000 (1 - t) and predicts
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import MochiPipeline
 from torch import Tensor
 
-from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition, join_conditions
 from videoalign.models.generators.parts import (
     TEXT_ARGUMENTS,
@@ -49,20 +47,6 @@ DEFAULTS = settings_of_call(MochiPipeline, fps=30.0, height=480, width=848)
 
 PIXELS_IN_TIME, PIXELS_IN_SPACE, PATCH = 6, 8, 2
 """As the MochiPipeline has them, whatever its parts could work in."""
-
-
-def require_mochi_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that the transformer reads latents of the autoencoder.
-
-    Raises:
-        ModelError: it does not.
-    """
-    got, wanted = configs["transformer"].get("in_channels"), configs["vae"].get("latent_channels")
-    if got != wanted:
-        raise ModelError(
-            f"--model: the transformer of {name} reads {got} channels where the autoencoder makes {wanted}; wanted a "
-            "text-to-video model, such as Mochi 1."
-        )
 
 
 def require_mochi_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:

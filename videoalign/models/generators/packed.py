@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from videoalign.contracts.scheduler import WrappedScheduler
 
-class PackedScheduler:
+
+class PackedScheduler(WrappedScheduler):
     """To a pipeline it is the scheduler that it wraps, which sees what the pipeline steps unpacked."""
 
     def __init__(
@@ -27,7 +28,7 @@ class PackedScheduler:
             unpack: the other way.
             after: called after every step.
         """
-        self.__dict__.update(_inner=scheduler, _pack=pack, _unpack=unpack, _after=after)
+        super().__init__(scheduler, _pack=pack, _unpack=unpack, _after=after)
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor]:
         """The wrapped scheduler's step, as a tuple."""
@@ -35,20 +36,3 @@ class PackedScheduler:
         made = self._pack(self._inner.step(*inside, *args, **{**kwargs, "return_dict": False})[0])
         self._after()
         return (made,)
-
-    def __copy__(self) -> Any:
-        return copy.copy(self._inner)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self._inner, memo)
-
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_inner" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._inner, name, value)

@@ -37,6 +37,25 @@ def require_whole(name: str | Path, index: Mapping[str, Any], *, parts: Sequence
             raise ModelError(f"--model: {name} lacks the {part} of its {kind}; wanted a whole model.")
 
 
+def require_channels(name: str | Path, configs: Mapping[str, Mapping[str, Any]], *, wanted: str) -> None:
+    """Checks that the transformer reads latents of the autoencoder.
+
+    Args:
+        name: of the model, for the message.
+        configs: settings of its parts.
+        wanted: a model that does, for the message.
+
+    Raises:
+        ModelError: it does not.
+    """
+    reads, makes = configs["transformer"].get("in_channels"), configs["vae"].get("latent_channels")
+    if reads != makes:
+        raise ModelError(
+            f"--model: the transformer of {name} reads {reads} channels where the autoencoder makes {makes}; wanted "
+            f"{wanted}."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class PipelinePart:
     """Knows its pipeline, the settings and what the model is called."""

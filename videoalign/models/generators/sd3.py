@@ -7,13 +7,12 @@ model without its T5 reads zeros in place of its states, as the pipeline has it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from videoalign.contracts.output import fingerprint
-from videoalign.errors import ConfigError, ModelError
+from videoalign.errors import ConfigError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.identity import part_identity, tokenizer_identity
 from videoalign.models.generators.packed import PackedScheduler
@@ -48,20 +47,6 @@ def sd3_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Size of the stills of one model: that of its transformer."""
     side = configs["transformer"]["sample_size"] * space_of(configs)
     return {"height": side, "width": side}
-
-
-def require_sd3_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that the transformer reads latents of the autoencoder.
-
-    Raises:
-        ModelError: it does not.
-    """
-    got, wanted = configs["transformer"].get("in_channels"), configs["vae"].get("latent_channels")
-    if got != wanted:
-        raise ModelError(
-            f"--model: the transformer of {name} reads {got} channels where the autoencoder makes {wanted}; wanted a "
-            "text-to-image model, such as Stable Diffusion 3.5."
-        )
 
 
 def require_sd3_sizes(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:

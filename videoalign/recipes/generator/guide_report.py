@@ -11,8 +11,7 @@ import torch
 from videoalign.contracts.output import RUN_FILE, whole_file
 from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import read_lineage
-from videoalign.evaluation.noise_picture import Panel, noise_picture
-from videoalign.evaluation.training_picture import training_picture
+from videoalign.evaluation.line_picture import Panel, line_picture, training_picture
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.recipes.generator.model_card import (
     CARD_FILE,
@@ -46,10 +45,10 @@ def write_guide_page(folder: Path, reward: LatentRewardModel, measured: Mapping[
     require_own_page(folder)
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     rows = RunLog(folder / "log.jsonl").rows()
-    has_curves = bool(rows) and training_picture(rows, folder / CURVES_FILE)
+    has_curves = training_picture(rows, folder / CURVES_FILE)
     panels = _panels(reward, measured)
     if panels:
-        noise_picture(panels, folder / NOISE_FILE)
+        line_picture(panels, folder / NOISE_FILE, x="t: 0 is the clip, 1 is noise", limits=(0.0, 1.0), marker="o")
     none = "None measured: no pair of a prompt in split `val` is judged. `videoalign data split` holds some out."
     sections = [
         MARK,

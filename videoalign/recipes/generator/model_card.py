@@ -13,7 +13,7 @@ from videoalign.contracts.output import RUN_FILE, fingerprint, whole_file
 from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import Lineage, read_lineage
 from videoalign.errors import DataError, ModelError, OutputError
-from videoalign.evaluation.training_picture import training_picture
+from videoalign.evaluation.line_picture import training_picture
 from videoalign.models.adapter_files import BASE_FILE, DIFFUSERS_FILE, SECOND_FOLDER, base_of
 from videoalign.training.checkpoint import RunLog
 
@@ -50,7 +50,7 @@ def write_model_card(
     require_own_page(folder)
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     rows, lineage = RunLog(folder / "log.jsonl").rows(), read_lineage(folder)
-    has_curves = bool(rows) and training_picture(rows, folder / CURVES_FILE)
+    has_curves = training_picture(rows, folder / CURVES_FILE)
     sections = [
         MARK,
         f"# {folder.resolve().name}",

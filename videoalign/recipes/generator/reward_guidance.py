@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from videoalign.contracts.reward import LatentReward
+from videoalign.contracts.scheduler import WrappedScheduler
 from videoalign.errors import ConfigError, ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators.families import Family, family_of
@@ -110,7 +111,7 @@ class RewardGuidance(GuidedScheduler):
                 pipeline that is steered already.
         """
         family = family_of(getattr(pipe.config, "_name_or_path", "") or "the pipeline", type(pipe).__name__)
-        if isinstance(pipe.scheduler, GuidedScheduler | PackedScheduler):
+        if isinstance(pipe.scheduler, WrappedScheduler):
             raise ModelError("guide: the pipeline is steered already; call detach() of what steers it first.")
         found = (getattr(pipe, name, None) for name in ("transformer", "transformer_2"))
         transformers: list[Any] = [transformer for transformer in found if transformer is not None]
@@ -187,5 +188,5 @@ class _Ear:
         """Stops listening and puts the scheduler back, unless another one was set meanwhile."""
         for hook in self.hooks:
             hook.remove()
-        if isinstance(self.pipe.scheduler, GuidedScheduler | PackedScheduler):
+        if isinstance(self.pipe.scheduler, WrappedScheduler):
             self.pipe.scheduler = scheduler

@@ -132,8 +132,8 @@ class LatentRewardObjective:
     ) -> None:
         """
         Args:
-            reward: a module that is a `contracts.reward.LatentReward`; all its parameters that want a gradient
-                are trained. One that has a ``unit`` counts differences and widths in it, see `LatentRewardModel`.
+            reward: a module that is a `contracts.reward.LatentReward` with a ``unit`` that differences and widths are
+                counted in, see `LatentRewardModel`; all its parameters that want a gradient are trained.
             times: how t is drawn; uniform over (0, 1) by default.
             criterion: the law of verdicts; Bradley-Terry by default, for which ties teach nothing.
             clean: train at t = 0 alone, whatever ``times`` says.
@@ -184,7 +184,7 @@ class LatentRewardObjective:
         scores = self.reward.score(x_t, t_clip, condition)  # (M, D)
         difference, labels = pair_differences(scores, batch), batch.labels.to(device)
         shares, group, of_pair = label_shares(labels), batch.group.to(device), batch.group_of_pairs.to(device)
-        unit = self._unit(t.to(device))
+        unit: Tensor | None = self.reward.unit(t.to(device))  # (G, D)
         losses = self.criterion.losses(difference, shares, None if unit is None else unit[of_pair])
         counted, decided = self.criterion.expressed(shares), (labels.abs() == 1).to(difference)
         right = (difference.detach() * labels > 0).to(difference) * decided
@@ -206,11 +206,6 @@ class LatentRewardObjective:
         gain = gain if unit is None else gain / unit[group]
         contrast, shown = self._contrast(gain[:, [self.dimensions.index(n) for n in self.contrast_dimensions]], group)
         return Loss(value + self.contrast_weight * contrast, weight, t.to(device), metrics | shown)
-
-    def _unit(self, t: Tensor) -> Tensor | None:
-        """What differences at times (G,) are counted in, (G, D); None for 1."""
-        unit: Tensor | None = self.reward.unit(t) if hasattr(self.reward, "unit") else None
-        return unit
 
     def _contrast(self, gain: Tensor, group: Tensor) -> tuple[Tensor, dict[str, Metric]]:
         """Each group's mean loss (G,), and shares predicted correctly, of what the own prompt gains (M, dimensions)."""

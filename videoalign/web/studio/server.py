@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from videoalign.stores.cache import cache_folder
 from videoalign.web.listening import Server, config, listen
 from videoalign.web.studio.app import WAY_IN, Studio, build_studio
 from videoalign.web.studio.cache import Cache
@@ -37,7 +37,7 @@ def serve_studio(
     """
     require_safe(settings.host, tokens)
     opened = open_sources(sources, settings, place)
-    folder = settings.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videoalign/studio"
+    folder = settings.cache or cache_folder() / "studio"
     studio = Studio(opened, Cache(Path(folder), settings.cache_mib * MIB), tokens)
     own = [settings.host, "localhost", "127.0.0.1", "::1"]
     hosts = [*settings.hosts, *(f"[{name}]" if ":" in name else name for name in own)]

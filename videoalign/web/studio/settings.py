@@ -20,7 +20,7 @@ class StudioSettings(ModelSettings):
     hosts: tuple[str, ...] = ()
     """Further names that requests may be addressed to, beside ``host`` and this machine's own; ``*`` takes any."""
     cache: LocalPath | None = None
-    """Folder of the clips that were made; ``videoalign/studio`` in the user's cache folder when left out."""
+    """Folder of the clips that were made; ``studio`` in ``$VIDEOALIGN_CACHE`` when left out."""
     cache_mib: int = Field(1024, ge=1)
     """Largest size of that folder in MiB; beyond it the clips that were not asked for longest are removed."""
     num_glances: int = Field(6, ge=0)

@@ -1,9 +1,9 @@
 /* What each key of the rating page does: one table for the keyboard and for the page that explains it. */
 
+import { lookKeys, playKeys, row } from "./playing.js";
+
 /** `page` gives the things that keys act on; see page.js. */
 export function keyGroups({ controls, view, form, actions }) {
-  const row = (keys, says, does, more = {}) => ({ keys, says, does, ...more });
-  const pan = (x, y) => () => view.panBy(x, y);
   return [
     {
       title: "Judge",
@@ -25,32 +25,20 @@ export function keyGroups({ controls, view, form, actions }) {
     },
     {
       title: "Play",
-      keys: [
-        row(["Space"], "Play, pause", () => controls.clock?.toggle()),
-        row([",", "ArrowLeft"], "One frame back", () => controls.clock?.step(-1), { repeats: true }),
-        row([".", "ArrowRight"], "One frame forward", () => controls.clock?.step(1), { repeats: true }),
-        row(["j"], "One second back", () => controls.clock?.seek(controls.clock.time - 1), { repeats: true }),
-        row(["l"], "One second forward", () => controls.clock?.seek(controls.clock.time + 1), { repeats: true }),
-        row(["r", "Home"], "From the beginning", () => controls.clock?.seek(0)),
-        row(["End"], "Stop at the last frame", () => controls.clock?.step(Infinity)),
-        row(["["], "Slower", () => controls.changeRate(-1)),
-        row(["]"], "Faster", () => controls.changeRate(1)),
-        row(["o"], "Begin again at the end, or stop there", () => controls.toggleLoop()),
-      ],
+      keys: playKeys(controls, {
+        back: [",", "ArrowLeft"],
+        forward: [".", "ArrowRight"],
+        jumps: [
+          row(["j"], "One second back", () => controls.clock?.seek(controls.clock.time - 1), { repeats: true }),
+          row(["l"], "One second forward", () => controls.clock?.seek(controls.clock.time + 1), { repeats: true }),
+          row(["End"], "Stop at the last frame", () => controls.clock?.step(Infinity)),
+        ],
+      }),
     },
     {
       title: "Look",
       keys: [
-        row(["w"], "One over the other, with a split", () => (view.wipe = !view.wipe)),
-        row([";"], "Split to the left", () => (view.split -= 0.05), { repeats: true }),
-        row(["'"], "Split to the right", () => (view.split += 0.05), { repeats: true }),
-        row(["+", "="], "Zoom in", () => view.zoomBy(1.5)),
-        row(["-"], "Zoom out", () => view.zoomBy(1 / 1.5)),
-        row(["0"], "The whole picture", () => view.reset()),
-        row(["Shift+ArrowLeft"], "Look further left", pan(0.1, 0), { repeats: true }),
-        row(["Shift+ArrowRight"], "Look further right", pan(-0.1, 0), { repeats: true }),
-        row(["Shift+ArrowUp"], "Look further up", pan(0, 0.1), { repeats: true }),
-        row(["Shift+ArrowDown"], "Look further down", pan(0, -0.1), { repeats: true }),
+        ...lookKeys(view),
         row(["p"], "What the prompt came with, large", actions.reference),
         row(["g"], "Guideline with examples", actions.guideline),
         row(["?"], "These keys", actions.help),

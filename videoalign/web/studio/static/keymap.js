@@ -1,9 +1,9 @@
 /* What each key of the studio does: one table for the keyboard and for the page that explains it. */
 
+import { lookKeys, playKeys, row } from "./playing.js";
+
 /** `page` gives the things that keys act on; see page.js. */
 export function keyGroups({ controls, view, actions }) {
-  const row = (keys, says, does, more = {}) => ({ keys, says, does, ...more });
-  const pan = (x, y) => () => view.panBy(x, y);
   const seeds = Array.from({ length: 9 }, (_, k) => String(k + 1));
   return [
     {
@@ -27,33 +27,7 @@ export function keyGroups({ controls, view, actions }) {
         row(["ArrowDown", "ArrowUp"], "Less, more of the second weight", actions.neighbour, { repeats: true }),
       ],
     },
-    {
-      title: "Play",
-      keys: [
-        row(["Space"], "Play, pause", () => controls.clock?.toggle()),
-        row([","], "One frame back", () => controls.clock?.step(-1), { repeats: true }),
-        row(["."], "One frame forward", () => controls.clock?.step(1), { repeats: true }),
-        row(["r", "Home"], "From the beginning", () => controls.clock?.seek(0)),
-        row(["["], "Slower", () => controls.changeRate(-1)),
-        row(["]"], "Faster", () => controls.changeRate(1)),
-        row(["o"], "Begin again at the end, or stop there", () => controls.toggleLoop()),
-      ],
-    },
-    {
-      title: "Look",
-      keys: [
-        row(["w"], "One over the other, with a split", () => (view.wipe = !view.wipe)),
-        row([";"], "Split to the left", () => (view.split -= 0.05), { repeats: true }),
-        row(["'"], "Split to the right", () => (view.split += 0.05), { repeats: true }),
-        row(["+", "="], "Zoom in", () => view.zoomBy(1.5)),
-        row(["-"], "Zoom out", () => view.zoomBy(1 / 1.5)),
-        row(["0"], "The whole picture", () => view.reset()),
-        row(["Shift+ArrowLeft"], "Look further left", pan(0.1, 0), { repeats: true }),
-        row(["Shift+ArrowRight"], "Look further right", pan(-0.1, 0), { repeats: true }),
-        row(["Shift+ArrowUp"], "Look further up", pan(0, 0.1), { repeats: true }),
-        row(["Shift+ArrowDown"], "Look further down", pan(0, -0.1), { repeats: true }),
-        row(["?"], "These keys", actions.help),
-      ],
-    },
+    { title: "Play", keys: playKeys(controls, { back: [","], forward: ["."] }) },
+    { title: "Look", keys: [...lookKeys(view), row(["?"], "These keys", actions.help)] },
   ];
 }
