@@ -17,7 +17,7 @@ from videoalign.losses.preference import label_shares
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import Draws
 from videoalign.training.loop import FitConfig, fit
-from videoalign.training.objective import Loss, means
+from videoalign.training.objective import Loss, means, pair_differences
 from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.latent_reward import (
     LatentGroup,
@@ -27,7 +27,6 @@ from videoalign.training.objectives.latent_reward import (
     measure_by_noise,
     near_prompts,
     noised,
-    pair_differences,
 )
 from videoalign.training.objectives.reward import VerdictCriterion
 
@@ -95,7 +94,7 @@ def test_pure_noise_tells_nothing() -> None:
     reward, batch = tiny_reward(), collate_latent_groups(planted_pairs(3, 0))
     noise = torch.randn(3, *SHAPE)
     scores = reward.score(*noised(batch, torch.ones(3), noise, torch.device("cpu")))
-    difference = pair_differences(scores, batch)
+    difference = pair_differences(scores, batch.pairs)
     torch.testing.assert_close(difference, torch.zeros(3, 2), rtol=0, atol=1e-6)
 
 

@@ -307,14 +307,8 @@ class Dataset:
         Raises:
             DataError: no scores of that name.
         """
-        file = self.named_path("scores", name)
-        if not file.is_file():
-            raise DataError(
-                f"{self.path}: no scores '{name}'.{did_you_mean(name, self.names('scores') or ['none yet'])} "
-                "Make them with 'videoalign reward score'."
-            )
         rows = []
-        for flat in read_table(file).to_pylist():
+        for flat in read_table(self._existing("scores", name, "reward score")).to_pylist():
             row: dict[str, Any] = {"clip_id": flat.pop("clip_id"), "raw": {}, "normalised": {}}
             if content := flat.pop("content", None):
                 row["content"] = content
@@ -362,13 +356,15 @@ class Dataset:
         Raises:
             DataError: no pairs of that name.
         """
-        file = self.named_path("pairs", name)
+        return read_records(self._existing("pairs", name, "pairs"), WinLosePair)
+
+    def _existing(self, kind: str, name: str, command: str) -> Path:
+        """`named_path` of what there is; ``command`` makes it."""
+        file = self.named_path(kind, name)
         if not file.is_file():
-            raise DataError(
-                f"{self.path}: no pairs '{name}'.{did_you_mean(name, self.names('pairs') or ['none yet'])} "
-                "Make them with 'videoalign pairs'."
-            )
-        return read_records(file, WinLosePair)
+            near = did_you_mean(name, self.names(kind) or ["none yet"])
+            raise DataError(f"{self.path}: no {kind} '{name}'.{near} Make them with 'videoalign {command}'.")
+        return file
 
     def write_pairs(self, name: str, rows: Sequence[WinLosePair]) -> None:
         """Replaces the pairs of that name.

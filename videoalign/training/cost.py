@@ -140,8 +140,8 @@ def without_numbers(module: nn.Module, mode: FakeTensorMode) -> None:
 class _Step(TorchDispatchMode):
     """Counts the operations in the block, follows the memory of every tensor that is made, and keeps the most at once.
 
-    Not torch's ``FlopCounterMode``, which keeps tensors alive. Of small tensors it has torch compute the numbers, so that
-    a model may look at its masks.
+    Not torch's ``FlopCounterMode``, which keeps tensors alive. Of small tensors it has torch compute the numbers, so
+    that a model may look at its masks.
     """
 
     def __init__(self) -> None:

@@ -84,6 +84,12 @@ def per_group(entries: Tensor, group: Tensor, num_groups: int) -> Tensor:
     return entries.new_zeros(num_groups, entries.shape[1]).index_add(0, group.to(entries.device), entries)
 
 
+def pair_differences(scores: Tensor, pairs: Tensor) -> Tensor:
+    """score(A) - score(B) of every pair, (P, D), from scores (K, D) of clips and places int64 (P, 2) among them."""
+    first, second = pairs.to(scores.device).unbind(1)
+    return scores[first] - scores[second]
+
+
 class Objective(Protocol):
     """What the loop trains."""
 

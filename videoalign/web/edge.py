@@ -1,23 +1,30 @@
-"""What both servers do with a request before and after it is looked at."""
+"""What stands around every server: the checks that a request passes, and one form for all that goes wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import Protocol
 
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videoalign.errors import ConfigError
+from videoalign.web.guarding import Guarded
+from videoalign.web.refusals import Refusal, refusal_of_http
 
 REFUSED = {
     400: "this server is not known by the name that the request is for; whoever runs it can add that to 'hosts'",
@@ -25,6 +32,96 @@ REFUSED = {
 }
 """What the framework's checks of host and size refuse with."""
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
+Answer = Callable[[Request, Refusal], Response]
+NO_PAGE = "there is no such page."
+
+
+class Limits(Protocol):
+    """Settings of a server that its edges read."""
+
+    @property
+    def read_seconds(self) -> float:
+        """Longest time that a request may take to arrive."""
+        ...
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request."""
+        ...
+
+    @property
+    def access_log(self) -> Path | None:
+        """File with a line for each request."""
+        ...
+
+
+def as_json(request: Request, refusal: Refusal) -> Response:
+    """The answer to a program."""
+    return JSONResponse(refusal.body(), refusal.status, refusal.headers)
+
+
+def add_edges(
+    app: FastAPI,
+    limits: Limits,
+    *,
+    failed: str,
+    hosts: Sequence[str] | None = None,
+    secret: str | None = None,
+    answer: Answer = as_json,
+) -> None:
+    """Adds what happens to every request, from the inside out, and to what goes wrong with it.
+
+    Args:
+        app: the application.
+        limits: its settings.
+        failed: what is said where the application itself failed.
+        hosts: of an application with pages, names that requests may be addressed to, ``*`` for any; browsers then do
+            with its answers what they should alone. None for one without pages.
+        secret: see `AccessLog`.
+        answer: tells a refusal.
+
+    Raises:
+        ConfigError: the access log cannot be written.
+    """
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        return answer(request, error)
+
+    async def misshapen(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        if first["loc"][0] == "path":
+            return answer(request, Refusal(404, "not_found", NO_PAGE))
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        what = first["msg"].removeprefix("Value error, ")
+        return answer(request, Refusal(422, "bad_request", f"{where}: {what}." if where else f"{what}."))
+
+    async def not_served(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        place = f"{request.method} {request.url.path}: " if hosts is None else ""
+        refusal = refusal_of_http(error, limits.max_body_bytes, place)
+        if error.status_code == 404 and hosts is not None:
+            refusal.reason = NO_PAGE
+        return answer(request, refusal)
+
+    async def broken(request: Request, error: Exception) -> Response:
+        return answer(request, Refusal(500, "failed", failed))
+
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Intake, seconds=limits.read_seconds)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limits.max_body_bytes)
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(InOwnWords, answer=not_served)
+    if hosts is not None:
+        app.add_middleware(Guarded)
+    if limits.access_log is not None:
+        app.add_middleware(AccessLog, file=limits.access_log, secret=secret)
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestValidationError, misshapen)
+    app.add_exception_handler(HTTPException, not_served)
+    app.add_exception_handler(Exception, broken)
 
 
 class AccessLog:

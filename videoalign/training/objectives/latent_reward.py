@@ -17,7 +17,15 @@ from videoalign.flow.times import stratified
 from videoalign.losses.preference import label_shares, verdict_loss
 from videoalign.randomness import Draws, fold_in
 from videoalign.stats.calibration import calibration_error, log_loss
-from videoalign.training.objective import NOISE_BANDS, Loss, Metric, band_ending, per_group, require_names
+from videoalign.training.objective import (
+    NOISE_BANDS,
+    Loss,
+    Metric,
+    band_ending,
+    pair_differences,
+    per_group,
+    require_names,
+)
 from videoalign.training.objectives.flow import TimeSettings
 from videoalign.training.objectives.reward import VerdictCriterion
 
@@ -182,7 +190,7 @@ class LatentRewardObjective:
         t = torch.zeros_like(t) if self.clean else t
         x_t, t_clip, condition = noised(batch, t, noise, device)
         scores = self.reward.score(x_t, t_clip, condition)  # (M, D)
-        difference, labels = pair_differences(scores, batch), batch.labels.to(device)
+        difference, labels = pair_differences(scores, batch.pairs), batch.labels.to(device)
         shares, group, of_pair = label_shares(labels), batch.group.to(device), batch.group_of_pairs.to(device)
         unit: Tensor | None = self.reward.unit(t.to(device))  # (G, D)
         losses = self.criterion.losses(difference, shares, None if unit is None else unit[of_pair])
@@ -242,12 +250,6 @@ def noised(batch: LatentGroupBatch, t: Tensor, noise: Tensor, device: torch.devi
     return interpolate(latents, noise, t), t, batch.condition.to(device)
 
 
-def pair_differences(scores: Tensor, batch: LatentGroupBatch) -> Tensor:
-    """score(A) - score(B) of every pair, (Q, D), from scores (M, D) of the clips."""
-    first, second = batch.pairs.to(scores.device).unbind(1)
-    return scores[first] - scores[second]
-
-
 @torch.no_grad()
 def measure_by_noise(
     reward: Any, batches: Iterable[LatentGroupBatch], *, seed: int, draws: int = 3
@@ -264,7 +266,7 @@ def measure_by_noise(
             generator = fold_in(seed, "accuracy", index, part)
             t = stratified(part, torch.rand(batch.num_groups, generator=generator), draws)
             noise = torch.randn(batch.num_groups, *batch.latents.shape[1:], generator=generator)
-            difference = pair_differences(reward.score(*noised(batch, t, noise, device)), batch)
+            difference = pair_differences(reward.score(*noised(batch, t, noise, device)), batch.pairs)
             of_pair = t[batch.group_of_pairs]
             differences.append(difference.cpu())
             likely.append(reward.verdicts(difference, of_pair.to(device)).cpu())

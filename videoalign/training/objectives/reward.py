@@ -22,7 +22,7 @@ from videoalign.losses.preference import (
     verdict_loss,
 )
 from videoalign.randomness import Draws
-from videoalign.training.objective import Loss, Metric, per_group, require_names
+from videoalign.training.objective import Loss, Metric, pair_differences, per_group, require_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class VerdictCriterion(nn.Module):
 
     def forward(self, scores: Tensor, batch: JudgedBatch) -> Tensor:
         """Losses (P, D) of scores (K, D)."""
-        return self.losses(_differences(scores, batch), batch.shares.to(scores.device))
+        return self.losses(pair_differences(scores, batch.pairs), batch.shares.to(scores.device))
 
     def losses(self, differences: Tensor, shares: Tensor, unit: Tensor | None = None) -> Tensor:
         """Losses (P, D) of differences (P, D) and shares of votes (P, D, 3).
@@ -309,7 +309,7 @@ class RewardObjective:
 def told_right(scores: Tensor, batch: JudgedBatch) -> tuple[Tensor, Tensor]:
     """Which pairs the scores (K, D) order as judged, and which are decided; bool (P, D) each, on the CPU."""
     labels = share_labels(batch.shares)
-    return _differences(scores, batch).cpu() * labels > 0, labels.abs() == 1
+    return pair_differences(scores, batch.pairs).cpu() * labels > 0, labels.abs() == 1
 
 
 def pair_accuracy(right: Tensor, decided: Tensor, dimensions: Sequence[str]) -> dict[str, float]:
@@ -319,9 +319,3 @@ def pair_accuracy(right: Tensor, decided: Tensor, dimensions: Sequence[str]) -> 
         for k, name in enumerate(dimensions)
         if bool(decided[:, k].any())
     }
-
-
-def _differences(scores: Tensor, batch: JudgedBatch) -> Tensor:
-    """score(A) - score(B) of every pair, (P, D)."""
-    first, second = batch.pairs.to(scores.device).unbind(1)
-    return scores[first] - scores[second]

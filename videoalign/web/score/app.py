@@ -12,14 +12,12 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.exceptions import HTTPException
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videoalign import __version__
 from videoalign.models.videoreward import VideoReward
-from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
-from videoalign.web.refusals import Refusal, refusal_of_http
+from videoalign.web.edge import add_edges
+from videoalign.web.refusals import Refusal
 from videoalign.web.score.schema import Failure, Health, Scores, request_body
 from videoalign.web.score.service import ScoreService
 from videoalign.web.score.settings import ServeSettings
@@ -65,7 +63,8 @@ def build_app(reward: VideoReward, settings: ServeSettings, tokens: tuple[bytes,
         redoc_url=None,
     )
     app.state.service = service
-    _add_edges(app, service)
+    add_edges(app, settings, failed="the server failed; its log says why.")
+    app.add_middleware(CloseWhileDraining, service=service)
 
     @app.post("/v1/score", response_model=Scores, responses=REFUSALS, openapi_extra=request_body())
     async def score(request: Request, token: Token) -> Response:
@@ -99,20 +98,6 @@ def build_app(reward: VideoReward, settings: ServeSettings, tokens: tuple[bytes,
     return app
 
 
-def _add_edges(app: FastAPI, service: ScoreService) -> None:
-    """What happens to every request, from the inside out, and to what goes wrong with it."""
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Intake, seconds=service.settings.read_seconds)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=service.settings.max_body_bytes)
-    app.add_middleware(InOwnWords, answer=_not_served)
-    app.add_middleware(CloseWhileDraining, service=service)
-    if service.settings.access_log is not None:
-        app.add_middleware(AccessLog, file=service.settings.access_log)
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _not_served)
-    app.add_exception_handler(Exception, _failed)
-
-
 class CloseWhileDraining:
     """Asks clients to close their connection after the answer once the server is to stop."""
 
@@ -136,19 +121,3 @@ def _require_token(given: HTTPAuthorizationCredentials | None, tokens: tuple[byt
     if tokens and not any(known):
         reason = "the token is missing or wrong; send 'Authorization: Bearer TOKEN'."
         raise Refusal(401, "unauthorized", reason, {"www-authenticate": "Bearer"})
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return JSONResponse(error.body(), error.status, error.headers)
-
-
-async def _not_served(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    place = f"{request.method} {request.url.path}: "
-    refusal = refusal_of_http(error, request.app.state.service.settings.max_body_bytes, place)
-    return JSONResponse(refusal.body(), refusal.status, refusal.headers)
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    return JSONResponse(Refusal(500, "failed", "the server failed; its log says why.").body(), 500)

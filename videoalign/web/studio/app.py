@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
-from starlette.exceptions import HTTPException
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from videoalign import __version__
 from videoalign.errors import VideoError
 from videoalign.video.files import encode_video
 from videoalign.video.limits import ClipLimits
-from videoalign.web.edge import AccessLog, HeadAsGet, InOwnWords, Intake
-from videoalign.web.guarding import Guarded, is_from_elsewhere
+from videoalign.web.edge import add_edges
+from videoalign.web.guarding import is_from_elsewhere
 from videoalign.web.pages import environment, static_files
-from videoalign.web.refusals import Refusal, refusal_of, refusal_of_http
+from videoalign.web.refusals import Refusal, refusal_of
 from videoalign.web.studio import questions
 from videoalign.web.studio.cache import Cache, made_in
 from videoalign.web.studio.comparing import comparison, pair_plan
@@ -71,7 +67,6 @@ def build_studio(studio: Studio, hosts: Sequence[str] = ("*",)) -> FastAPI:
     Raises:
         ConfigError: the access log cannot be written.
     """
-    settings = studio.opened.settings
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -89,18 +84,8 @@ def build_studio(studio: Studio, hosts: Sequence[str] = ("*",)) -> FastAPI:
         dependencies=[Depends(require_own_page)],
     )
     app.state.studio = studio
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Intake, seconds=settings.read_seconds)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_bytes)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-    app.add_middleware(InOwnWords, answer=_not_served)
-    app.add_middleware(Guarded)
-    if settings.access_log is not None:
-        app.add_middleware(AccessLog, file=settings.access_log, secret=WAY_IN)
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(RequestValidationError, _misshapen)
-    app.add_exception_handler(HTTPException, _not_served)
-    app.add_exception_handler(Exception, _failed)
+    failed = "the studio failed; its log says why."
+    add_edges(app, studio.opened.settings, failed=failed, hosts=hosts, secret=WAY_IN)
     app.include_router(router)
     app.mount("/static", static_files(HERE), name="static")
     return app
@@ -283,29 +268,3 @@ def _state(studio: Studio, visitor: Visitor, job: Job) -> dict[str, Any]:
     recipes: list[Recipe] = job.about["recipes"]
     settings = {**recipes[0].model_dump(mode="json"), "seed": ", ".join(str(recipe.seed) for recipe in recipes)}
     return {**state, "settings": settings, "comparison": studio.shown(visitor, recipes)}
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return JSONResponse(error.body(), error.status, error.headers)
-
-
-async def _misshapen(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
-    what = first["msg"].removeprefix("Value error, ")
-    refusal = Refusal(422, "bad_request", f"{where}: {what}." if where else f"{what}.")
-    return JSONResponse(refusal.body(), refusal.status)
-
-
-async def _not_served(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    refusal = refusal_of_http(error, request.app.state.studio.opened.settings.max_body_bytes)
-    if error.status_code == 404:
-        refusal.reason = "there is no such page."
-    return JSONResponse(refusal.body(), refusal.status, refusal.headers)
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    return JSONResponse(Refusal(500, "failed", "the studio failed; its log says why.").body(), 500)
