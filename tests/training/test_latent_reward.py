@@ -16,6 +16,7 @@ from videoalign.flow.condition import Condition
 from videoalign.losses.preference import label_shares
 from videoalign.models.latent_reward import LatentRewardModel
 from videoalign.randomness import Draws
+from videoalign.stats.shares import share
 from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objective import Loss, means, pair_differences
 from videoalign.training.objectives.flow import TimeSettings
@@ -227,11 +228,20 @@ def test_bands_count_decided_entries_and_ties_where_the_law_knows_them() -> None
     differences, t = torch.tensor([[1.0], [2.0], [0.3], [1.0]]), torch.tensor([0.1, 0.2, 0.5, 0.9])
     labels = torch.tensor([[1.0], [-1.0], [0.0], [1.0]])
     likely = torch.tensor([[[0.8, 0.1, 0.1]], [[0.72, 0.18, 0.1]], [[0.4, 0.5, 0.1]], [[0.6, 0.2, 0.2]]])
-    found = by_band(differences, likely, labels, t, ["q"])
+    groups = torch.tensor([0, 1, 1, 0])
+    found = by_band(differences, likely, labels, t, groups, ["q"])
     rights = {"": 2 / 3, "/t0.00-0.33": 0.5, "/t0.67-1.00": 1.0}
-    assert {key: value for key, value in found.items() if "accuracy" in key} == {
+    assert {key: value for key, value in found.items() if "accuracy/" in key} == {
         f"accuracy/q{ending}": pytest.approx(value) for ending, value in rights.items()
     }
+    assert {key: value for key, value in found.items() if "decided/" in key} == {
+        "decided/q": 2, "decided/q/t0.00-0.33": 2, "decided/q/t0.67-1.00": 1
+    }  # fmt: skip
+    wanted = share([1, 0, 1], [0, 1, 0])
+    assert (found["accuracy_low/q"], found["accuracy_high/q"]) == (wanted.low, wanted.high)
+    assert (found["accuracy_low/q/t0.67-1.00"], found["accuracy_high/q/t0.67-1.00"]) == (0, 1), (
+        "one group tells nothing"
+    )
     logs = -np.log([0.8, 0.1, 0.5, 0.6])
     assert found["log_loss/q"] == pytest.approx(logs.mean())
     assert found["log_loss/q/t0.00-0.33"] == pytest.approx(logs[:2].mean())
@@ -239,7 +249,7 @@ def test_bands_count_decided_entries_and_ties_where_the_law_knows_them() -> None
     # the likeliest verdict: right with 0.8, wrong with 0.72, right with 0.5 and 0.6
     assert found["calibration_error/q"] == pytest.approx((0.2 + 0.72 + 0.5 + 0.4) / 4)
     likely[..., 1] = 0  # a law without ties says nothing of the tie
-    assert by_band(differences, likely, labels, t, ["q"])["log_loss/q"] == pytest.approx(logs[[0, 1, 3]].mean())
+    assert by_band(differences, likely, labels, t, groups, ["q"])["log_loss/q"] == pytest.approx(logs[[0, 1, 3]].mean())
 
 
 def test_head_and_blocks_may_learn_at_different_rates() -> None:

@@ -74,7 +74,12 @@ def train(
     if as_json:
         print_json({"guide": str(out), "pairs": result.num_pairs, "last": last, **measured})
         return
-    told = {name: value for name, value in result.accuracy.items() if name.count("/") == 1}
-    numbers = ", ".join(f"{name.partition('/')[2]} {value:.3f}" for name, value in told.items())
+    told = result.accuracy
+    dimensions = [name for name in result.reward.dimensions if f"accuracy/{name}" in told]
+    numbers = ", ".join(
+        f"{name} {told[f'accuracy/{name}']:.2f} "
+        f"[{told[f'accuracy_low/{name}']:.2f}, {told[f'accuracy_high/{name}']:.2f}]"
+        for name in dimensions
+    )
     held_out = f"; accuracy on held-out prompts: {numbers}" if numbers else ""
     print(f"{out}: {result.num_pairs} pairs, {int(last['step'])} steps, loss {last['loss']:.4g}{held_out}")

@@ -54,8 +54,8 @@ class GuideTrainResult:
     num_pairs: int
     """Pairs it was trained on."""
     accuracy: dict[str, float]
-    """On pairs of the ``val`` prompts, keys as in `training.objectives.latent_reward.by_band`; empty where there are
-    none."""
+    """On pairs of the ``val`` prompts: ``accuracy``, its interval and ``decided``, keys as in
+    `training.objectives.latent_reward.by_band`; empty where there are none."""
     calibration: dict[str, float]
     """Likewise how well it knows what it does not know: ``calibration_error`` and ``log_loss``."""
 
@@ -133,7 +133,7 @@ def train_guide(
         write_lineage(folder, "guide train", [_teacher(dataset, scores)], prompt_hashes(dataset, train))
         write_guide_page(folder, reward, measured)
     processes.wait()
-    accuracy = {name: value for name, value in measured.items() if name.startswith("accuracy/")}
+    accuracy = {name: value for name, value in measured.items() if name.startswith(("accuracy", "decided"))}
     calibration = {name: value for name, value in measured.items() if name not in accuracy}
     return GuideTrainResult(reward, history, len(train), accuracy, calibration)
 

@@ -73,9 +73,10 @@ def write_guide_page(folder: Path, reward: LatentRewardModel, measured: Mapping[
 
 
 _READING = (
-    "Accuracy is the share of decided pairs that are ordered rightly; one half is chance, and near the noise it may be "
-    "no more. The calibration error is how far the probability of the likeliest verdict is from how often it is right, "
-    "and the loss is -ln of the probability of what was said: of decided pairs alone under `loss=bt`, else of ties too."
+    "Accuracy is the share of decided pairs that are ordered rightly, with its 95% interval, in which pairs of one "
+    "prompt count as alike; one half is chance, and near the noise it may be no more. The calibration error is how far "
+    "the probability of the likeliest verdict is from how often it is right, and the loss is -ln of the probability of "
+    "what was said: of decided pairs alone under `loss=bt`, else of ties too."
 )
 
 
@@ -84,21 +85,32 @@ def _bands() -> list[tuple[float, float]]:
 
 
 def _columns(measured: Mapping[str, float]) -> list[str]:
-    return ["dimension", "t", *(name.replace("_", " ") for name in TOLD if any(name in key for key in measured))]
+    return ["dimension", "t", "prompts", *(name.replace("_", " ") for name in TOLD if _has(measured, name))]
+
+
+def _has(measured: Mapping[str, float], name: str) -> bool:
+    return any(key.startswith(f"{name}/") for key in measured)
 
 
 def _rows(reward: LatentRewardModel, measured: Mapping[str, float]) -> list[list[str]]:
-    told = [name for name in TOLD if any(name in key for key in measured)]
+    told = [name for name in TOLD if _has(measured, name)]
     bands = [("all", ""), *((f"{low:.2f} to {high:.2f}", band_ending(low, high)) for low, high in _bands())]
     return [
-        [name, band, *(_shown(measured.get(f"{what}/{name}{ending}")) for what in told)]
+        [name, band, *(_shown(measured, what, f"/{name}{ending}") for what in ("decided", *told))]
         for name in reward.dimensions
         for band, ending in bands
     ]
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _shown(measured: Mapping[str, float], what: str, ending: str) -> str:
+    if what + ending not in measured:
+        return ""
+    value = measured[what + ending]
+    if what == "decided":
+        return f"{value:.0f}"
+    if what != "accuracy":
+        return f"{value:.3f}"
+    return f"{value:.3f} [{measured[f'accuracy_low{ending}']:.2f}, {measured[f'accuracy_high{ending}']:.2f}]"
 
 
 def _panels(reward: LatentRewardModel, measured: Mapping[str, float]) -> list[Panel]:

@@ -17,6 +17,7 @@ from videoalign.flow.times import stratified
 from videoalign.losses.preference import label_shares, verdict_loss
 from videoalign.randomness import Draws, fold_in
 from videoalign.stats.calibration import calibration_error, log_loss
+from videoalign.stats.shares import share
 from videoalign.training.objective import (
     NOISE_BANDS,
     Loss,
@@ -259,8 +260,9 @@ def measure_by_noise(
     Each group is judged ``draws`` times, the draws spread evenly over t with one noise each; the numbers depend on
     the groups, their order and ``seed`` alone.
     """
-    differences, likely, labels, times = [], [], [], []
+    differences, likely, labels, times, groups = [], [], [], [], []
     device = next(reward.parameters()).device
+    judged = 0
     for index, batch in enumerate(batches):
         for part in range(draws):
             generator = fold_in(seed, "accuracy", index, part)
@@ -272,26 +274,31 @@ def measure_by_noise(
             likely.append(reward.verdicts(difference, of_pair.to(device)).cpu())
             labels.append(batch.labels)
             times.append(of_pair)
+            groups.append(judged + batch.group_of_pairs)
+        judged += batch.num_groups
     if not labels:
         return {}
-    told, likeliest, said, at = (torch.cat(part) for part in (differences, likely, labels, times))
-    return by_band(told, likeliest, said, at, tuple(reward.dimensions))
+    told, likeliest, said, at, group = (torch.cat(part) for part in (differences, likely, labels, times, groups))
+    return by_band(told, likeliest, said, at, group, tuple(reward.dimensions))
 
 
 def by_band(
-    differences: Tensor, likely: Tensor, labels: Tensor, t: Tensor, dimensions: Sequence[str]
+    differences: Tensor, likely: Tensor, labels: Tensor, t: Tensor, groups: Tensor, dimensions: Sequence[str]
 ) -> dict[str, float]:
     """Per dimension, and per band of t with `band_ending`; what has no entry is absent.
 
-    ``accuracy`` is the share of decided entries that are ordered rightly, ``log_loss`` the mean of -ln P(verdict) in
-    nats, and ``calibration_error`` how far the probability of the likeliest verdict is from how often it is right;
-    the latter two of decided entries alone where the law gives ties no probability.
+    ``accuracy`` is the share of decided entries that are ordered rightly, from ``accuracy_low`` to ``accuracy_high``
+    with 95% confidence where pairs of one group resemble each other (`stats.shares.share`), and ``decided`` how many
+    groups have such an entry; ``log_loss`` is the mean of -ln P(verdict) in nats, and ``calibration_error`` how far the
+    probability of the likeliest verdict is from how often it is right, the two of decided entries alone where the law
+    gives ties no probability.
 
     Args:
         differences: scores of A less scores of B, (N, D).
         likely: of A, a tie and B, (N, D, 3).
         labels: (N, D), +1, -1, 0 for a tie; anything else is not counted.
         t: (N,).
+        groups: number of each pair's group, (N,).
         dimensions: D names.
     """
     bands = [("", torch.ones_like(t) > 0)]
@@ -307,7 +314,12 @@ def by_band(
         for ending, inside in bands:
             if bool((decided & inside).any()):
                 right = differences[decided & inside, k] * of_dimension[decided & inside] > 0
-                metrics[f"accuracy/{name}{ending}"] = float(right.float().mean())
+                clusters = groups[decided & inside].tolist()
+                found = share(right.numpy(), clusters)
+                metrics[f"accuracy/{name}{ending}"] = found.value
+                metrics[f"accuracy_low/{name}{ending}"] = found.low
+                metrics[f"accuracy_high/{name}{ending}"] = found.high
+                metrics[f"decided/{name}{ending}"] = len(set(clusters))
             if bool((judged & inside).any()):
                 rows = (judged & inside).numpy()
                 told = probabilities[rows], of_dimension.numpy()[rows].astype(int)
