@@ -83,7 +83,7 @@ def settings_page() -> str:
 def settings_classes() -> list[type[Config]]:
     """Every class of settings in the package, by module and name."""
     for module in pkgutil.walk_packages(videoalign.__path__, "videoalign."):
-        if not module.name.endswith(("__main__", ".ray_engine")) and ".migrations" not in module.name:
+        if not any(part in module.name for part in ("__main__", ".ray_", ".migrations")):
             importlib.import_module(module.name)
     found: set[type[Config]] = set()
     queue = [Config]

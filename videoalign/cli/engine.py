@@ -26,7 +26,7 @@ RaySettings = Annotated[
     typer.Option(
         "--ray",
         metavar="KEY=VALUE",
-        help="How work is spread: actors, max_actors, gpus, cpus, reader_cpus; repeat.",
+        help="How work is spread: actors, max_actors, gpus, cpus; repeat.",
     ),
 ]
 MaxRejected = Annotated[

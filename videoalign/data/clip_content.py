@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videoalign.contracts.digests import FileDigests
 from videoalign.contracts.output import fingerprint
@@ -17,6 +17,7 @@ from videoalign.video.files import probe
 
 if TYPE_CHECKING:
     from videoalign.data.dataset import Dataset
+    from videoalign.data.scores import ScoreTable
 
 DIGESTS_FILE = "digests.json"
 """Where a folder remembers the digests of clips."""
@@ -88,7 +89,7 @@ def input_key(content: str, prompt: str) -> str:
     return fingerprint([content, prompt])
 
 
-def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | None = None) -> list[dict[str, Any]]:
+def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | None = None) -> ScoreTable:
     """`Dataset.scores`, after a look whether the clips are still those that were scored.
 
     Scores of earlier versions do not tell what they were given on and pass.

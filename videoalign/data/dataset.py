@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import pyarrow as pa
-
 from videoalign.contracts.output import fingerprint, write_json
 from videoalign.contracts.records import (
     SCHEMA_VERSION,
@@ -34,7 +32,8 @@ from videoalign.data.clip_content import require_judged
 from videoalign.data.judgements.aggregate import JudgedPair, aggregate_pairs
 from videoalign.data.judgements.whole_pairs import whole_pairs
 from videoalign.data.known import Known
-from videoalign.data.tables import read_records, read_table, stream_records, to_float, write_records, write_table
+from videoalign.data.scores import ScoreTable
+from videoalign.data.tables import read_records, read_schema, read_table, stream_records, write_records, write_table
 from videoalign.errors import DataError, OutputError, did_you_mean
 from videoalign.stores.opening import entry_of, origin_of
 from videoalign.video.addresses import is_address
@@ -298,8 +297,8 @@ class Dataset:
         for part in [self.stream_judgements()] if whole else self._by_pair(strangers=False):
             yield from aggregate_pairs(part, self.dimensions, splits, aggregate)
 
-    def scores(self, name: str) -> list[dict[str, Any]]:
-        """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}, content}`` a clip.
+    def scores(self, name: str) -> ScoreTable:
+        """Scores by a reward: ``{clip_id, raw: {dim: number}, normalised: {dim: number}, content}`` a clip, in columns.
 
         ``content`` stands for the clip and prompt that was scored, see `data.clip_content.input_keys`; without it the
         scores do not tell. `data.clip_content.current_scores` also looks whether that is still so.
@@ -307,22 +306,13 @@ class Dataset:
         Raises:
             DataError: no scores of that name.
         """
-        rows = []
-        for flat in read_table(self._existing("scores", name, "reward score")).to_pylist():
-            row: dict[str, Any] = {"clip_id": flat.pop("clip_id"), "raw": {}, "normalised": {}}
-            if content := flat.pop("content", None):
-                row["content"] = content
-            for column, value in flat.items():
-                kind, _, dimension = column.partition("_")
-                row[kind][dimension] = value
-            rows.append(row)
-        return rows
+        return ScoreTable(read_table(self._existing("scores", name, "reward score")))
 
     def scores_digest(self, name: str) -> str:
         """`RewardModel.digest` of the reward that gave the scores of that name; empty where it is not
         recorded."""
         file = self.named_path("scores", name)
-        metadata = (read_table(file).schema.metadata or {}) if file.is_file() else {}
+        metadata = (read_schema(file).metadata or {}) if file.is_file() else {}
         return str(metadata.get(_DIGEST, b"").decode())
 
     def write_scores(self, name: str, rows: Sequence[Mapping[str, Any]], *, digest: str = "") -> None:
@@ -336,19 +326,13 @@ class Dataset:
         Raises:
             DataError: a score that is not a finite number.
         """
-        columns: dict[str, list[Any]] = {"clip_id": [row["clip_id"] for row in rows]}
-        if any("content" in row for row in rows):
-            columns["content"] = [row.get("content", "") for row in rows]
-        for kind in ("raw", "normalised"):
-            for dimension in rows[0][kind] if rows else ():
-                try:
-                    columns[f"{kind}_{dimension}"] = [to_float(row[kind][dimension]) for row in rows]
-                except ValueError as error:
-                    raise DataError(f"scores '{name}', {kind} {dimension}: {error}.") from None
-        table = pa.table(columns)
-        write_table(
-            self.named_path("scores", name), table.replace_schema_metadata({_DIGEST: digest} if digest else None)
-        )
+        try:
+            scores = rows if isinstance(rows, ScoreTable) else ScoreTable.of_rows(rows)
+            scores.require_finite()
+        except DataError as error:
+            raise DataError(f"scores '{name}', {error}") from None
+        told = scores.table.replace_schema_metadata({_DIGEST: digest} if digest else None)
+        write_table(self.named_path("scores", name), told)
 
     def pairs(self, name: str) -> list[WinLosePair]:
         """The pairs of that name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -179,6 +180,18 @@ def read_table(path: Path) -> pa.Table:
         raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
 
 
+def read_schema(path: Path) -> pa.Schema:
+    """Columns and metadata of a Parquet file.
+
+    Raises:
+        DataError: not Parquet.
+    """
+    try:
+        return pq.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+
+
 class GrowingTable:
     """Rows of numbers by a key, written to numbered Parquet files of one folder as they come, and those that are there
     already."""
@@ -192,18 +205,36 @@ class GrowingTable:
             part: rows of a file, at least; `close` writes the rest.
         """
         self.folder, self.names, self.part = folder, names, part
-        self.rows: dict[str, np.ndarray] = {}
-        self.waiting: dict[str, np.ndarray] = {}
+        self.places: dict[str, int] = {}
+        self.numbers = array("d")
+        self.waiting: list[str] = []
         self.files = sorted(folder.glob("*.parquet")) if folder is not None else []
         for file in self.files:
             table = read_table(file)
             numbers = np.stack([table[name].to_numpy() for name in names], axis=1)
-            self.rows |= dict(zip(table["clip"].to_pylist(), numbers, strict=True))
+            self._take(table["clip"].to_pylist(), numbers)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.places
+
+    def row(self, key: str) -> np.ndarray:
+        """The numbers of a row, float64 (D,)."""
+        width, place = len(self.names), self.places[key]
+        return np.array(self.numbers[place * width : (place + 1) * width])
+
+    def rows(self, keys: Iterable[str]) -> np.ndarray:
+        """The numbers of rows, float64 (N, D)."""
+        return np.array(self.numbers).reshape(-1, len(self.names))[[self.places[key] for key in keys]]
+
+    def _take(self, keys: Sequence[str], rows: np.ndarray | Sequence[np.ndarray]) -> None:
+        for key, row in zip(keys, rows, strict=True):
+            self.places[key] = len(self.numbers) // len(self.names)
+            self.numbers.extend(row.tolist())
 
     def add(self, rows: Mapping[str, np.ndarray]) -> None:
         """Takes in rows by their keys."""
-        self.rows |= rows
-        self.waiting |= rows
+        self._take(list(rows), list(rows.values()))
+        self.waiting += rows
         if len(self.waiting) >= self.part:
             self.close()
 
@@ -211,12 +242,13 @@ class GrowingTable:
         """Writes what is not yet written."""
         if self.folder is None or not self.waiting:
             return
-        columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, list(self.waiting))}
+        columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, self.waiting)}
+        rows = [self.row(key) for key in self.waiting]
         for number, name in enumerate(self.names):
-            columns[name] = float, [float(row[number]) for row in self.waiting.values()]
+            columns[name] = float, [float(row[number]) for row in rows]
         self.files.append(self.folder / f"{len(self.files):05d}.parquet")
         write_columns(self.files[-1], columns)
-        self.waiting = {}
+        self.waiting = []
 
 
 def to_float(value: Any) -> float:

@@ -23,9 +23,7 @@ class RayOptions(Config):
     gpus: float | None = Field(default=None, ge=0)
     """Graphics cards of a worker, as 0.5 for two workers on each; default: 1 where the cluster has any, else 0."""
     cpus: float = Field(default=1.0, gt=0)
-    """Processor cores of a worker."""
-    reader_cpus: float = Field(default=1.0, gt=0)
-    """Processor cores of a task that reads clips."""
+    """Processor cores of a worker, which reads clips in so many threads."""
 
 
 def open_engine(name: str = "local", *, address: str | None = None, options: RayOptions | None = None) -> Engine:

@@ -1,35 +1,37 @@
-"""Bulk work on Ray Data: tasks read clips, actors hold the model, and what they make streams back in order."""
+"""Bulk work on Ray: workers read clips and hold the model, and what they make comes back in order."""
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
-import ray.data
+import torch
 from ray import cloudpickle
 
 from videoalign.contracts.engine import Done, outcome, worked
 from videoalign.distributed.engines import RayOptions
+from videoalign.distributed.ray_flow import Flow, Workers
 from videoalign.errors import ServerError, VideoAlignError
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 Made = TypeVar("Made")
 
-MOST_BLOCKS = 4000
-"""Of the table of parts; a block is what is scheduled, and holds one part while there are fewer."""
-
 
 class RayEngine:
     """A `contracts.engine.Engine` over a Ray cluster.
 
-    Ray Data holds back the readers while the workers are busy, starts workers up to the most that are asked for while
-    parts wait, and does again what was lost with a worker or a machine. Only what was made comes back to this process.
+    A worker is a process as `InProcess` is one: it reads the next part in threads, one for each of its cores, while the
+    model works on one. Workers stay until this process ends, so that libraries are loaded once, not once for each
+    stream; more are started while parts wait, up to the most that are asked for. What was lost with a worker or a
+    machine is done again. Only items go out, and what was made of them comes back.
 
     Args:
         address: of the cluster; see `open_engine`.
@@ -40,11 +42,11 @@ class RayEngine:
     """
 
     def __init__(self, address: str | None, options: RayOptions) -> None:
-        self.options = options
         if not ray.is_initialized():
             _connect(address)
-        gpus = options.gpus
-        self.gpus = float(ray.cluster_resources().get("GPU", 0) > 0) if gpus is None else gpus
+        gpus = float(ray.cluster_resources().get("GPU", 0) > 0) if options.gpus is None else options.gpus
+        actor = ray.remote(_Worker).options(num_cpus=options.cpus, num_gpus=gpus, max_concurrency=2)
+        self.workers = Workers(partial(actor.remote, max(1, round(options.cpus))), options)
 
     def stream(
         self,
@@ -52,72 +54,61 @@ class RayEngine:
         work: Callable[[Sequence[Any]], Made] | None,
         read: Callable[[Item], Read] | None = None,
     ) -> Iterator[Done[Made]]:
-        """See `Engine.stream`."""
-        rows = [{"part": _dumps(list(part) if read else [(item, 0.0) for item in part])} for part in parts]
-        if not rows:
-            return
-        options, home = self.options, os.getcwd()
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True  # so that tables are the same whoever is faster
-        data = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
-        if read is not None:
-            data = data.map(_read, fn_args=(_dumps(read), home), num_cpus=options.reader_cpus)
-        if work is not None:
-            pool = ray.data.ActorPoolStrategy(min_size=options.actors, max_size=options.max_actors or options.actors)
-            place: dict[str, Any] = {"num_cpus": options.cpus, "num_gpus": self.gpus or None}
-            place |= {"max_restarts": -1, "max_task_retries": -1}  # also keeps Ray from reading in the workers
-            data = data.map(_Worker, fn_constructor_args=(_dumps(work), home), compute=pool, **place)
-        for row in data.iter_rows():
-            done = cloudpickle.loads(row["part"])
+        """See `Engine.stream`.
+
+        Raises:
+            ServerError: also where a part was lost with its worker over and over.
+        """
+        flow = Flow(self.workers, [_dumps((work, read)), os.getcwd()], reads=read is not None)
+        for made in flow.run(_dumps(list(part)) for part in parts):
+            done = cloudpickle.loads(made)
             if isinstance(done, VideoAlignError):
                 raise done
-            yield done if work is not None else worked(None, done)
+            yield done
 
 
 class _Worker:
-    """Holds the model of one actor."""
+    """Holds a model in a process of its own, in one thread; others read.
 
-    def __init__(self, work: bytes, home: str) -> None:
-        _go(home)
+    Args:
+        readers: threads that read.
+    """
+
+    def __init__(self, readers: int) -> None:
         self.work: Any = None
+        self.read: Any = None
+        self.model, self.readers = ThreadPoolExecutor(1), ThreadPoolExecutor(readers)
+
+    def prepare(self, what: bytes, home: str) -> VideoAlignError | None:
+        """Opens model and reader, in place of those before; what was wrong with them.
+
+        Args:
+            what: both, pickled.
+            home: folder of the command, so that relative paths mean the same.
+        """
+        return self.model.submit(self._prepare, what, home).result()
+
+    def _prepare(self, what: bytes, home: str) -> VideoAlignError | None:
+        self.work = self.read = None
+        gc.collect()
+        torch.cuda.empty_cache()
+        if os.path.isdir(home):
+            os.chdir(home)
         try:
-            self.work = cloudpickle.loads(work)
+            self.work, self.read = cloudpickle.loads(what)
         except VideoAlignError as error:
-            self.refused: VideoAlignError | None = error
-        else:
-            self.refused = None
+            return error
+        return None
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self.refused is not None:
-            return {"part": _dumps(self.refused)}
-        found = cloudpickle.loads(row["part"])
-        if isinstance(found, VideoAlignError):
-            return row
+    def do(self, part: bytes) -> tuple[float, bytes]:
+        """Seconds of the work, and what it gave: a pickled `Done`, or what was wrong."""
         try:
-            return {"part": _dumps(worked(self.work, found))}
+            reading = [self.readers.submit(outcome, self.read, item) for item in cloudpickle.loads(part)]
+            found = [future.result() for future in reading]
+            done = self.model.submit(worked, self.work, found).result()
         except VideoAlignError as error:
-            return {"part": _dumps(error)}
-
-
-def _read(row: dict[str, Any], read: bytes, home: str) -> dict[str, Any]:
-    _go(home)
-    reader = _loaded(read)
-    try:
-        return {"part": _dumps([outcome(reader, item) for item in cloudpickle.loads(row["part"])])}
-    except VideoAlignError as error:
-        return {"part": _dumps(error)}
-
-
-@lru_cache(maxsize=4)
-def _loaded(pickled: bytes) -> Any:
-    return cloudpickle.loads(pickled)
-
-
-def _go(home: str) -> None:
-    """Into the folder of the command, so that relative paths mean the same."""
-    if os.path.isdir(home):
-        os.chdir(home)
+            return 0.0, _dumps(error)
+        return done.work_seconds, _dumps(done)
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -136,7 +127,6 @@ def _dumps(value: Any) -> bytes:
 
 
 def _connect(address: str | None) -> None:
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ValueError) as error:

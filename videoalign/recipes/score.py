@@ -20,9 +20,11 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
 from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.scores import ClipScore, clip_score
-from videoalign.data.clip_content import DIGESTS_FILE, content_key, input_key, input_keys
+from videoalign.data.clip_content import DIGESTS_FILE, input_key_at, input_keys
 from videoalign.data.dataset import Dataset
+from videoalign.data.on_demand import OnDemand
 from videoalign.data.rejected import Rejections, write_rejected
+from videoalign.data.scores import ScoreTable
 from videoalign.data.source_table import SourceTable
 from videoalign.data.tables import GrowingTable, write_columns
 from videoalign.errors import DataError, VideoAlignError, VideoError, first_few
@@ -36,10 +38,10 @@ NamedClip = tuple[str | Path, str]
 """Path or address of a clip, and its prompt."""
 
 
-def clips_in(dataset: Dataset, clips: Sequence[Clip]) -> list[NamedClip]:
+def clips_in(dataset: Dataset, clips: Sequence[Clip]) -> Sequence[NamedClip]:
     """Clips of a dataset as they are scored."""
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
-    return [(dataset.clip_source(clip), texts[clip.prompt_id]) for clip in clips]
+    return OnDemand(len(clips), lambda index: (dataset.clip_source(clips[index]), texts[clips[index].prompt_id]))
 
 
 def score_clips(
@@ -91,17 +93,36 @@ def score_rows(
         DataError: more cannot be scored than may be; those that were scored are kept.
         ModelError: the reward cannot score any clip.
     """
+    how: dict[str, Any] = {"max_rejected": max_rejected, "keep": keep, "engine": engine, "progress": progress}
+    keys, kept, broken = _score(reward, clips, None, **how)
+    return [broken[key] if key in broken else kept.row(key) for key in keys]
+
+
+def _score(
+    reward: RewardModel,
+    clips: Sequence[NamedClip],
+    known: Sequence[str] | None,
+    *,
+    max_rejected: float,
+    keep: Path | None,
+    engine: Engine,
+    progress: Progress,
+) -> tuple[list[str], GrowingTable, dict[str, VideoAlignError]]:
+    """As `score_rows`: a key of each clip, the scores by key, and what was wrong with those that have none. ``known``
+    are `input_keys` of the clips, where somebody looked already."""
     rejections = Rejections("scored", len(clips), max_rejected)
     if not max_rejected:
         _refuse([(video, f"{video}: no such file.") for video, _ in clips if _is_missing(video)])
-    digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
-    keys = [_key(video, prompt, digests) for video, prompt in clips]
-    digests.save()
-    by_key = dict(zip(keys, clips, strict=True))
+    if known is None:
+        digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
+        known = [input_key_at(video, prompt, digests) for video, prompt in clips]
+        digests.save()
+    keys = [key or _place_key(*clips[index]) for index, key in enumerate(known)]
+    place = dict(zip(keys, range(len(keys)), strict=True))
     folder = keep / fingerprint(reward.about()) if keep is not None else None
     kept = GrowingTable(folder, reward.dimensions, part=CHUNK)
-    parts = cut(list(by_key), BATCH_SIZE, kept.rows.__contains__)
-    given = ([by_key[key] for key in part] for part in parts)
+    parts = cut(list(place), BATCH_SIZE, kept.__contains__)
+    given = ([clips[place[key]] for key in part] for part in parts)
     with progress("score clips", sum(map(len, parts))) as advance:
         try:
             for part, done in zip(parts, engine.stream(given, reward.score_read, reward.reader), strict=True):
@@ -115,8 +136,8 @@ def score_rows(
             kept.close()
     broken = rejections.reasons
     if not max_rejected:
-        _refuse([(video, str(broken[key])) for key, (video, _) in zip(keys, clips, strict=True) if key in broken])
-    return [broken[key] if key in broken else kept.rows[key] for key in keys]
+        _refuse([(clips[index][0], str(broken[key])) for index, key in enumerate(keys) if key in broken])
+    return keys, kept, broken
 
 
 def score_dataset(
@@ -127,7 +148,7 @@ def score_dataset(
     max_rejected: float = 0.0,
     engine: Engine = IN_PROCESS,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
+) -> ScoreTable:
     """Scores every clip of a dataset and stores them under the reward's name (or ``name``).
 
     Until all have one, scores stand in ``scores/<name>.part``; a run that stopped goes on from there. Clips that cannot
@@ -142,21 +163,21 @@ def score_dataset(
         VideoError: likewise, where none may; no scores are stored under the name then.
         ModelError: the reward stores no normalisation.
     """
+    reward.normalise(np.zeros((0, len(reward.dimensions))))  # what it lacks is found before any work
     name, clips = name or reward.name, dataset.clips()
     keep, contents = dataset.named_path("scores", name).with_suffix(".part"), input_keys(dataset, clips)
     how: dict[str, Any] = {"max_rejected": max_rejected, "keep": keep, "engine": engine, "progress": progress}
     with hold_folder(keep):
-        scored = score_clips(reward, clips_in(dataset, clips), **how)
-    rows = [
-        {"clip_id": clip.clip_id, "raw": row.raw, "normalised": row.scores, "content": content}
-        for clip, row, content in zip(clips, scored, contents, strict=True)
-        if row.error is None
-    ]
-    rejected = {clip.clip_id: row.error for clip, row in zip(clips, scored, strict=True) if row.error is not None}
+        keys, kept, broken = _score(reward, clips_in(dataset, clips), contents, **how)
+    whole = [index for index, key in enumerate(keys) if key not in broken]
+    raw = kept.rows(keys[index] for index in whole)
+    ids, told = [clips[index].clip_id for index in whole], [contents[index] for index in whole]
+    scores = ScoreTable.of_arrays(ids, told, reward.dimensions, raw, reward.normalise(raw))
+    rejected = {clip.clip_id: str(broken[key]) for clip, key in zip(clips, keys, strict=True) if key in broken}
     write_rejected(dataset.path, f"score {name}", rejected)
-    dataset.write_scores(name, rows, digest=reward.digest)
+    dataset.write_scores(name, scores, digest=reward.digest)
     shutil.rmtree(keep, ignore_errors=True)
-    return rows
+    return scores
 
 
 def score_dataset_rows(
@@ -259,12 +280,9 @@ def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence
     write_columns(Path(out), columns)
 
 
-def _key(video: str | Path, prompt: str, digests: FileDigests) -> str:
-    """The same for the same content and prompt; of a clip that cannot be read, for the same path."""
-    try:
-        return input_key(content_key(video, digests), prompt)
-    except VideoError:
-        return fingerprint([os.path.abspath(video), prompt])
+def _place_key(video: str | Path, prompt: str) -> str:
+    """Stands for a clip that cannot be read."""
+    return fingerprint([os.path.abspath(video), prompt])
 
 
 def _is_missing(video: str | Path) -> bool:
