@@ -21,7 +21,7 @@ _EACH = "*"
 class Config(BaseModel):
     """Base of every settings class: frozen, unknown keys refused, each field documented by the string below it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,12 @@ LAWS: dict[str, Callable[[Tensor], Tensor]] = {
 def shift_time(t: Tensor, shift: float) -> Tensor:
     """The sigma shift s t / (1 + (s - 1) t) of Wan-style models: above 1 it moves times towards noise."""
     return shift * t / (1 + (shift - 1) * t)
+
+
+def follows_flow(config: Mapping[str, Any]) -> bool:
+    """Whether a scheduler with these settings, as diffusers names them, takes velocities of a flow at sigma = t."""
+    kind = config.get("prediction_type", "flow_prediction")
+    return kind == "flow_prediction" and config.get("use_flow_sigmas", True) and "num_train_timesteps" in config
 
 
 def stratified(stratum: Tensor | int, u: Tensor, num: int) -> Tensor:

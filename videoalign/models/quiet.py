@@ -10,15 +10,16 @@ import transformers.utils.logging as transformers_logging
 
 
 @contextmanager
-def no_bars() -> Iterator[None]:
-    """Loading and saving show no bar inside the block."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+def no_bars(logging: Any = transformers_logging) -> Iterator[None]:
+    """Loading and saving show no bar inside the block, by transformers, or the library that this module is the
+    ``utils.logging`` of."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            logging.enable_progress_bar()
 
 
 @contextmanager

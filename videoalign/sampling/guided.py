@@ -16,6 +16,7 @@ from videoalign.errors import ConfigError, ModelError, did_you_mean
 from videoalign.flow.condition import Condition
 from videoalign.flow.guidance import reward_guided, unit_guided
 from videoalign.flow.path import expand_time
+from videoalign.flow.times import follows_flow
 
 
 class RewardGuide:
@@ -206,9 +207,8 @@ class GuidedScheduler(WrappedScheduler):
 
 
 def _check_flow(scheduler: Any) -> None:
-    config = scheduler.config
-    kind = config.get("prediction_type", "flow_prediction")
-    if kind != "flow_prediction" or not config.get("use_flow_sigmas", True) or "num_train_timesteps" not in config:
+    if not follows_flow(scheduler.config):
+        kind = scheduler.config.get("prediction_type")
         raise ModelError(
             f"guide: {type(scheduler).__name__} does not follow a flow (prediction_type {kind}). "
             "Use a flow-matching scheduler, such as FlowMatchEulerDiscreteScheduler."

@@ -39,11 +39,11 @@ class ClipLimits(Config):
 
 
 UNLIMITED = ClipLimits(
-    seconds=float("inf"),
+    seconds=sys.float_info.max,
     frames=sys.maxsize,
     frame_pixels=MOST_PIXELS,
     read_pixels=sys.maxsize,
-    decode_seconds=float("inf"),
+    decode_seconds=sys.float_info.max,
 )
 """For clips of one's own."""
 

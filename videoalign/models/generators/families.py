@@ -28,7 +28,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from videoalign.contracts.generator import Codec, Conditioner, Sampler, VelocityNet
+from videoalign.contracts.generator import Codec, VelocityNet
 from videoalign.errors import ModelError
 from videoalign.flow.condition import Condition
 from videoalign.models.generators import (
@@ -46,7 +46,8 @@ from videoalign.models.generators import (
     wan_kinds,
 )
 from videoalign.models.generators.comfyui import ComfyName
-from videoalign.models.generators.parts import require_channels, require_whole
+from videoalign.models.generators.parts import PipelineConditioner, require_channels, require_whole
+from videoalign.models.generators.pipeline_call import PipelineSampler
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
 from videoalign.models.generators.stock import FluxPipeline, StableDiffusion3Pipeline, WanImageToVideoPipeline
 
@@ -106,9 +107,9 @@ class Family:
     """Of a name, settings and `Configs`: raises `ConfigError` where the model cannot work in these settings."""
     codec: Callable[[Any, SamplingSettings, str], Codec]
     """Of the pipeline, the settings and the name, as those below."""
-    conditioner: Callable[[Any, SamplingSettings, str], Conditioner]
+    conditioner: Callable[[Any, SamplingSettings, str], PipelineConditioner]
     network: Callable[[Any, SamplingSettings, str], VelocityNet]
-    sampler: Callable[[Any, SamplingSettings, str], Sampler]
+    sampler: Callable[[Any, SamplingSettings, str], PipelineSampler]
     transformer: type[nn.Module]
     """What adapters go onto."""
     predict: Callable[[Any, Tensor, Tensor, Condition, Mapping[str, float]], Tensor]
@@ -133,6 +134,8 @@ class Family:
     """What its pipeline samples when nothing is said, in a file beside it or by the user."""
     own_settings: Callable[[Configs], Mapping[str, Any]] = lambda configs: {}
     """Of `Configs`: what one model samples otherwise than ``defaults`` by its own settings."""
+    gives_sigmas: bool = True
+    """Whether its pipeline gives the scheduler the sigmas of its steps, which not every scheduler takes."""
     comfyui_name: Callable[[str], ComfyName] | None = None
     """Of a layer: what it is called in ComfyUI's adapters; None where that is not known."""
 
@@ -159,6 +162,7 @@ FAMILIES: dict[str, Family] = {
         targets=wan.TARGETS,
         trunk=WAN_TRUNK,
         defaults=settings_of_call(WanPipeline),
+        gives_sigmas=False,
         comfyui_name=wan.comfyui_name,
     ),
     "LTXPipeline": Family(
@@ -275,6 +279,7 @@ FAMILIES: dict[str, Family] = {
         targets=wan.TARGETS,
         trunk=WAN_TRUNK,
         defaults=settings_of_call(WanImageToVideoPipeline),
+        gives_sigmas=False,
         comfyui_name=wan.comfyui_name,
     ),
     "StableDiffusion3Pipeline": Family(
@@ -298,6 +303,7 @@ FAMILIES: dict[str, Family] = {
             blocks="transformer_blocks", head=HEAD, text_width="joint_attention_dim", tokens_at=1, last_differs=True
         ),
         defaults=sd3.DEFAULTS,
+        gives_sigmas=False,
         own_settings=sd3.sd3_settings,
     ),
     "FluxPipeline": Family(

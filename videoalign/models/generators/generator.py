@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,9 @@ from videoalign.contracts.generator import Part, VelocityNet
 from videoalign.contracts.output import fingerprint, whole_folder, write_json
 from videoalign.contracts.video import Video
 from videoalign.errors import ConfigError, ModelError
+from videoalign.flow.times import follows_flow
 from videoalign.models.digest import adapter_digest, moved
-from videoalign.models.generators.families import family_of
+from videoalign.models.generators.families import Family, family_of
 from videoalign.models.generators.opening import open_pipeline, quiet, resolve_place
 from videoalign.models.generators.settings import NOTED_SETTINGS, SETTINGS_FILE, SamplingSettings
 from videoalign.models.generators.wan_kinds import opened_as
@@ -62,6 +64,7 @@ class PipelineGenerator:
         family.require_index(name, pipeline.config)
         family.require_parts(name, self._configs())
         family.require_legal(name, self.settings, self._configs())
+        _require_scheduler(name, family, pipeline.scheduler)
         pipeline.set_progress_bar_config(disable=True)
         for part in self._weighed():
             part.eval()
@@ -101,6 +104,7 @@ class PipelineGenerator:
         check_offload(offload, place)
         pipeline, found = open_pipeline(source, settings or {}, dtype=precision, device=place, offload=offload)
         generator = cls(pipeline, found, name or Path(source).name)
+        generator._require_effect(settings or {})
         how: dict[str, Any] = {"name": name, "dtype": dtype, "device": device, "offload": offload}
         generator.opened = partial(cls.from_pretrained, source, settings=settings, **how)
         return generator
@@ -155,9 +159,11 @@ class PipelineGenerator:
         """The same model with other settings of `SamplingSettings`; what is None stays as it is.
 
         Raises:
-            ConfigError: an unknown setting, or one that the model cannot meet.
+            ConfigError: an unknown setting, one that the model cannot meet, or one that would change nothing.
+            DataError: a negative prompt that the model cannot read.
         """
         other = type(self)(self.pipeline, self.settings.changed(settings), self.name)
+        other._require_effect(settings)
         other.opened = self.opened
         return other
 
@@ -258,6 +264,25 @@ class PipelineGenerator:
         """One clip per (prompt, seed): `Sampler.latents`, decoded; equal to what the pipeline's own call returns."""
         return self.codec.decode(self.sampler.latents(prompts, seeds, **options), seeds)
 
+    def _require_effect(self, given: Mapping[str, Any]) -> None:
+        """Checks settings that somebody gave: that the model reads them, and can, before anything is made."""
+        name, settings = self.name, self.settings
+        told = given.get("embedded_guidance")
+        if told is not None and "guidance" not in self.conditioner.names:
+            raise ConfigError(
+                f"embedded_guidance: got {told:g}, but '{name}' is told no scale; leave it out, or set guidance_scale."
+            )
+        if given.get("num_steps") is not None:
+            self.sampler.asked(None, None)
+        guided, negative = settings.guidance_scale > 1, settings.negative_prompt
+        if given.get("negative_prompt") and not guided:
+            raise ConfigError(
+                f"negative_prompt: got '{negative[:60]}', but '{name}' samples without classifier-free guidance "
+                f"(guidance_scale {settings.guidance_scale:g}); set guidance_scale above 1, or leave it out."
+            )
+        if guided and negative and any(given.get(key) is not None for key in ("negative_prompt", "max_text_tokens")):
+            self.conditioner.check_texts([negative], "negative_prompt")
+
     def _weighed(self) -> list[nn.Module]:
         found = (getattr(self.pipeline, part, None) for part in self.family.weighed)
         return [part for part in found if part is not None]
@@ -266,6 +291,17 @@ class PipelineGenerator:
         found = {part: getattr(self.pipeline, part, None) for part in self.family.weighed}
         configs = {part: module.config for part, module in found.items() if module is not None}
         return {**configs, "pipeline": self.pipeline.config}
+
+
+def _require_scheduler(name: str, family: Family, scheduler: Any) -> None:
+    kind, wanted = type(scheduler).__name__, "wanted a flow-matching one, such as FlowMatchEulerDiscreteScheduler"
+    if not follows_flow(scheduler.config):
+        what = f"follows no flow (prediction_type {scheduler.config.get('prediction_type')})"
+    elif family.gives_sigmas and "sigmas" not in inspect.signature(scheduler.set_timesteps).parameters:
+        what = "takes no sigmas, which its pipeline gives"
+    else:
+        return
+    raise ModelError(f"--model: the scheduler of '{name}', a {kind}, {what}; {wanted}, in its folder 'scheduler'.")
 
 
 def _reopened(

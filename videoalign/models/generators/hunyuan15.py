@@ -16,6 +16,7 @@ import torch
 from diffusers import ClassifierFreeGuidance, HunyuanVideo15Pipeline
 from diffusers.pipelines.hunyuan_video1_5.image_processor import HunyuanVideo15ImageProcessor
 from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import format_text_input
+from diffusers.utils import logging
 from torch import Tensor
 
 from videoalign.contracts.output import fingerprint
@@ -32,6 +33,7 @@ from videoalign.models.generators.parts import (
 )
 from videoalign.models.generators.pipeline_call import PipelineSampler
 from videoalign.models.generators.settings import SamplingSettings, settings_of_call
+from videoalign.models.quiet import no_notes
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "attention": (*ATTENTION, *ADDED),
@@ -203,7 +205,8 @@ class Hunyuan15Sampler(PipelineSampler):
         guider = pipeline.guider
         try:
             scale = settings.guidance_scale if negative is not None else 1.0
-            pipeline.guider = type(guider).from_config({**guider.config, "guidance_scale": scale})
+            with no_notes(logging):  # that guiders are new
+                pipeline.guider = type(guider).from_config({**guider.config, "guidance_scale": scale})
             made: Tensor = pipeline(latents=noise, **texts, **common).frames
         finally:
             pipeline.guider = guider

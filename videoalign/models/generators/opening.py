@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from huggingface_hub import snapshot_download
+from torch import nn
 
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators.families import family_of
+from videoalign.models.generators.parts import require_whole
 from videoalign.models.generators.settings import SETTINGS_FILE, SamplingSettings, read_settings
 from videoalign.models.generators.wan_kinds import opened_as
 from videoalign.models.generators.weights import ATTRIBUTE, UNREADABLE, Source, Weights, module_of, partwise
@@ -29,6 +32,9 @@ SMALL_FILES = (INDEX_FILE, SETTINGS_FILE, "*/config.json", GUIDER_FILE)
 
 WEIGHT_KINDS = ("*.safetensors", "*.bin")
 """Files that hold weights."""
+
+PLAIN_NAME = re.compile(r"[a-z_]+(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+"""Of a file of weights that is read where no variant is asked for."""
 
 IN_FLOAT32 = ("vae", "image_encoder")
 """Parts that are read in float32 whatever is asked for, as diffusers' own examples do."""
@@ -59,6 +65,7 @@ def open_pipeline(
     index["_class_name"] = opened_as(source, index, values.get("from_picture"))
     family = family_of(source, index["_class_name"])
     family.require_index(source, index)
+    require_whole(source, index, parts=[part for part in _needed(family.pipeline) if part not in family.unused])
     weighed = [part for part in family.weighed if (index.get(part) or [None])[-1] is not None]
     configs = {part: _read(source, folder, f"{part}/config.json") for part in weighed} | {"pipeline": index}
     family.require_parts(source, configs)
@@ -73,15 +80,19 @@ def open_pipeline(
             raise _cannot_open(source, f"{INDEX_FILE} names '{'.'.join(map(str, index[part]))}' as its {part}")
         own = torch.float32 if part in IN_FLOAT32 else dtype
         sources[part] = Source(kind, own, partial(_fetched, source, folder, part))
-        if folder == Path(source) and not any(file for kind in WEIGHT_KINDS for file in (folder / part).glob(kind)):
-            raise _cannot_open(source, f"{part} holds no weights")
+        if folder == Path(source):
+            _require_weights(source, folder / part)
     unused = dict.fromkeys(part for part in family.unused if part in index)
-    others = [f"{part}/*" for part, told in index.items() if isinstance(told, list) and part not in {*weighed, *unused}]
+    small = [part for part, told in index.items() if isinstance(told, list) and part not in {*weighed, *unused}]
+    gone = [part for part in small if index[part][-1] is not None and not (folder / part).is_dir()]
+    if gone and folder == Path(source):
+        raise _cannot_open(source, f"{gone[0]} is missing")
+    others = [f"{part}/*" for part in small]
     try:
         with quiet():
             if folder != Path(source):
                 folder = Path(snapshot_download(str(source), allow_patterns=[*SMALL_FILES, *others]))
-            outlines = {part: found.outline(folder / part) for part, found in sources.items()}
+            outlines = {part: _outline(part, found, folder) for part, found in sources.items()}
             with no_notes(logging):  # of parts of one of diffusers' own pipelines, which it prints whole
                 pipeline = partwise(family.pipeline).from_pretrained(folder, **outlines, **unused)
     except UNREADABLE as error:
@@ -112,14 +123,8 @@ def resolve_place(device: str, dtype: str) -> tuple[str, torch.dtype]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars of the libraries while a folder is read or written."""
-    shown = diffusers.utils.logging.is_progress_bar_enabled()
-    diffusers.utils.logging.disable_progress_bar()
-    try:
-        with no_bars():
-            yield
-    finally:
-        if shown:
-            diffusers.utils.logging.enable_progress_bar()
+    with no_bars(), no_bars(logging):
+        yield
 
 
 def _local(source: str | Path) -> Path:
@@ -145,7 +150,32 @@ def _fetched(source: str | Path, folder: Path, part: str) -> Path:
             snapshot_download(str(source), allow_patterns=[f"{part}/*.json", f"{part}/{kind}"])
             if any(file for known in WEIGHT_KINDS for file in (folder / part).glob(known)):
                 break
+        _require_weights(source, folder / part)
     return folder / part
+
+
+def _require_weights(source: str | Path, folder: Path) -> None:
+    """Raises `ModelError` for a part without files of weights, or with those of a variant alone, as fp16."""
+    files = sorted(file.name for kind in (*WEIGHT_KINDS, "*.index.json") for file in folder.glob(kind))
+    if not files:
+        raise _cannot_open(source, f"{folder.name} holds no weights")
+    if not any(map(PLAIN_NAME.fullmatch, files)):
+        raise _cannot_open(source, f"{folder.name} holds {files[0]} and no weights without a variant in their name")
+
+
+def _outline(part: str, found: Source, folder: Path) -> nn.Module:
+    try:
+        return found.outline(folder / part)
+    except UNREADABLE as error:
+        raise ValueError(f"{part}: {error}") from None
+
+
+def _needed(pipeline: type[DiffusionPipeline]) -> list[str]:
+    """Components that a pipeline cannot be without."""
+    parameters = inspect.signature(pipeline).parameters.values()
+    return [
+        one.name for one in parameters if one.default is one.empty and one.name not in pipeline._optional_components
+    ]
 
 
 def _read(source: str | Path, folder: Path, name: str) -> dict[str, Any]:

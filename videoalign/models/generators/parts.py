@@ -20,6 +20,7 @@ from videoalign.flow.condition import Condition
 from videoalign.models.generators.identity import part_identity, tokenizer_identity
 from videoalign.models.generators.settings import SamplingSettings
 from videoalign.models.generators.weights import placed, text_encoders
+from videoalign.models.quiet import no_notes
 
 TEXT_ARGUMENTS = {"text": "prompt_embeds", "text_mask": "prompt_attention_mask"}
 """What the calls of many pipelines name a text and its mask; see `told_in_call`."""
@@ -193,19 +194,20 @@ class PipelineConditioner(PipelinePart, ABC):
         self.check_texts([text_of(prompt) for prompt in prompts])
         self.check_pictures(prompts)
 
-    def check_texts(self, texts: Sequence[str]) -> None:
-        """`check` of texts alone."""
+    def check_texts(self, texts: Sequence[str], setting: str = "prompt") -> None:
+        """`check` of texts alone; the setting is what a message calls them."""
         tokenizer, limit = self.pipeline.tokenizer, self.settings.max_text_tokens
         for text in texts:
-            tokens = self.tokens(text)
+            with no_notes():  # of a text that is longer than the tokenizer's own limit
+                tokens = self.tokens(text)
             if len(tokens) > limit:
                 raise DataError(
-                    f"prompt: '{text[:60]}' has {len(tokens)} tokens; '{self.name}' reads {limit}. Shorten it."
+                    f"{setting}: '{text[:60]}' has {len(tokens)} tokens; '{self.name}' reads {limit}. Shorten it."
                 )
             if self.settings.known_words_only and tokenizer.unk_token_id in tokens:
                 words = " ".join(tokenizer.decode([t]) if t != tokenizer.unk_token_id else "?" for t in tokens[:-1])
                 raise DataError(
-                    f"prompt: '{text[:60]}' has words that '{self.name}' does not know; it reads '{words}'. "
+                    f"{setting}: '{text[:60]}' has words that '{self.name}' does not know; it reads '{words}'. "
                     "Use words of its world."
                 )
 

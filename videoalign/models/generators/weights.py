@@ -19,12 +19,13 @@ import torch
 import transformers
 from accelerate.hooks import remove_hook_from_module
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging
 from safetensors import SafetensorError
 from torch import nn
 
 from videoalign.errors import ConfigError, ModelError
 from videoalign.models.digest import files_digest, is_as_noted, moved, note_digest, weights_digest
-from videoalign.models.quiet import no_bars
+from videoalign.models.quiet import no_bars, no_notes
 
 Offload = Literal["none", "model", "sequential"]
 """What of a model is on the graphics card: all of it; the part that runs; or, much slower, the layer that runs."""
@@ -72,11 +73,22 @@ class Source:
         return part.eval()  # type: ignore[no-any-return]
 
     def read(self) -> nn.Module:
-        """The part with its values."""
+        """The part with its values.
+
+        Raises:
+            ValueError: its files lack some of them, which libraries fill up with random ones.
+        """
         kind: Any = self.kind
-        name = "dtype" if issubclass(kind, transformers.PreTrainedModel) else "torch_dtype"
-        with no_bars():
-            return kind.from_pretrained(self.fetch(), **{name: self.dtype}).eval()  # type: ignore[no-any-return]
+        folder = self.fetch()
+        how: dict[str, Any] = {
+            "dtype" if issubclass(kind, transformers.PreTrainedModel) else "torch_dtype": self.dtype,
+            "use_safetensors": any(folder.glob("*.safetensors")),
+        }
+        with no_bars(), no_bars(logging), no_notes(), no_notes(logging):
+            part, told = kind.from_pretrained(folder, output_loading_info=True, **how)
+        if missing := sorted(told["missing_keys"]):
+            raise ValueError(f"{len(missing)} of its weights are in no file, such as {missing[0]}")
+        return part.eval()  # type: ignore[no-any-return]
 
 
 class Weights:
@@ -108,7 +120,7 @@ class Weights:
         found = []
         for name in (name for name in names if name in self.sources):
             if getattr(pipeline, name) is self.outlines[name]:
-                part = self._plain(self.sources[name].read)
+                part = self._plain(name, self.sources[name].read)
                 if self.device.type == "cpu" and name == "vae":
                     _lay_channels_last(part)
                 if self.offload == "none":
@@ -188,15 +200,15 @@ class Weights:
 
     def _digest(self, name: str) -> str:
         """Of the files; of the values where they are of an old kind."""
-        told = self._plain(lambda: files_digest(self.sources[name].fetch()))
-        return told if told is not None else weights_digest(self._plain(self.sources[name].read))
+        told = self._plain(name, lambda: files_digest(self.sources[name].fetch()))
+        return told if told is not None else weights_digest(self._plain(name, self.sources[name].read))
 
-    def _plain(self, read: Callable[[], Any]) -> Any:
+    def _plain(self, name: str, read: Callable[[], Any]) -> Any:
         try:
             return read()
         except UNREADABLE as error:
             told = " ".join(str(error).split())[:200]
-            raise ModelError(f"--model: {self.model} cannot be opened as a generator ({told}).") from None
+            raise ModelError(f"--model: {self.model} cannot be opened as a generator ({name}: {told}).") from None
 
 
 def _lay_channels_last(part: nn.Module) -> None:
