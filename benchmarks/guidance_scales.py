@@ -1,6 +1,6 @@
-"""Which pairs align a model that samples with classifier-free guidance: made without it, or with the scale of use?
+"""A model that samples with classifier-free guidance: which pairs align it, and how strong is the adapter to be?
 
-python benchmarks/guidance_scales.py --out runs/scales --seeds 0 1 2        # 25 minutes of one core a seed
+python benchmarks/guidance_scales.py --out runs/scales --seeds 0 1 2        # half an hour of one core a seed
 
 On the sprite world, whose oracle labels the pairs and judges held-out prompts. A run that stopped goes on.
 """
@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,8 +28,26 @@ from videoalign.training.loop import FitConfig
 from videoalign.worlds.sprites.oracle import Oracle
 from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCES
 
-CASES = ((1, 1, False), (3, 1, False), (3, 1, True), (3, 3, False), (5, 1, False), (5, 1, True), (5, 5, False))
-"""Guidance scale of use; that of the pairs; whether the unconditional half goes without the adapter."""
+
+class Case(NamedTuple):
+    """What is sampled, against the base at the same scale."""
+
+    use: float
+    """Guidance scale of use."""
+    pairs: float = 1
+    """That of the clips whose pairs taught the adapter."""
+    strength: float = 1
+    """Of the adapter, where 1 is as trained."""
+    bare: bool = False
+    """The half without a prompt goes without the adapter."""
+
+
+CASES = (
+    Case(1),
+    *(Case(use, strength=strength) for use in (3, 5) for strength in (1, 0.75, 0.5, 0.25)),
+    *(Case(use, bare=True) for use in (3, 5)),
+    *(Case(use, pairs=use) for use in (3, 5)),
+)
 TRAIN = [TRAIN_SENTENCES[place * len(TRAIN_SENTENCES) // 54].text() for place in range(54)]
 HELD_OUT = [sentence.text() for sentence in HELD_OUT_SENTENCES]
 PAIRS = "oracle"
@@ -45,32 +63,35 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--own-pairs", action="store_true", help="pairs made at the scale of use as well")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    print("| seed | scale of use | pairs | unconditional half | VQ | MQ | TA | overall | interval |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| seed | scale of use | pairs | adapter | unconditional half | VQ | MQ | TA | overall | interval |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for seed in given.seeds:
-        for row in rows_of_seed(given.out / str(seed), seed):
+        for case in CASES:
+            if case.pairs != 1 and not given.own_pairs:
+                continue
+            row = {"seed": seed, **case._asdict(), "rates": rates_of(case, given.out / str(seed), seed)}
             rows.append(row)
             rates = " | ".join(f"{row['rates'][name]['win_rate']:.2f}" for name in ("VQ", "MQ", "TA", "overall"))
             total = row["rates"]["overall"]
-            said = f"{seed} | {row['use']:g} | scale {row['pairs']:g} | {row['unconditional']} | {rates}"
+            half = "base" if case.bare else "adapted"
+            said = f"{seed} | {case.use:g} | scale {case.pairs:g} | {case.strength:g} | {half} | {rates}"
             print(f"| {said} | {total['low']:.2f} to {total['high']:.2f} |", flush=True)
             (given.out / "rows.json").write_text(json.dumps(rows, indent=1))
 
 
-def rows_of_seed(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
-    """One row a case; clips and adapters that are there are not made again."""
-    judge = Oracle()
-    for use, scale_of_pairs, bare in CASES:
-        adapter = trained(folder / f"pairs_{scale_of_pairs:g}", seed, scale_of_pairs)
-        base = judged(folder / f"base_{use:g}", seed, use)
-        name = f"use_{use:g}_pairs_{scale_of_pairs:g}" + "_bare" * bare
-        aligned = judged(folder / name, seed, use, adapter, bare=bare)
-        rates = compare(base.scores, aligned.scores, base.prompts, judge.dimensions)
-        half = "base" if bare else "adapted"
-        yield {"seed": seed, "use": use, "pairs": scale_of_pairs, "unconditional": half, "rates": rates}
+def rates_of(case: Case, folder: Path, seed: int) -> dict[str, Any]:
+    """Win rates over the base; clips and adapters that are there are not made again."""
+    adapter = trained(folder / f"pairs_{case.pairs:g}", seed, case.pairs)
+    base = judged(folder / f"base_{case.use:g}", seed, case.use, open_generator("sprites"))
+    generator = open_generator("sprites", adapter, scale=case.strength)
+    name = f"use_{case.use:g}_pairs_{case.pairs:g}_adapter_{case.strength:g}" + "_bare" * case.bare
+    with bare_unconditional(generator) if case.bare else nullcontext():
+        aligned = judged(folder / name, seed, case.use, generator)
+    return compare(base.scores, aligned.scores, base.prompts, Oracle().dimensions)
 
 
 def trained(folder: Path, seed: int, scale: float) -> Path:
@@ -91,15 +112,12 @@ def trained(folder: Path, seed: int, scale: float) -> Path:
     return align("dpo", dataset, generator, PAIRS, folder / "adapter", settings).adapter
 
 
-def judged(folder: Path, seed: int, scale: float, adapter: Path | None = None, *, bare: bool = False) -> JudgedClips:
-    """Two clips of each held-out prompt, scored; ``bare``: the unconditional half is the base's, without adapter."""
-    generator = open_generator("sprites", adapter)
+def judged(folder: Path, seed: int, scale: float, generator: PipelineGenerator) -> JudgedClips:
+    """Two clips of each held-out prompt, scored."""
     options = GenerateConfig(
         per_prompt=2, seed=seed + 1, batch_size=24, guidance_scale=scale, keep_latents=False, check_steps=False
     )
-    with bare_unconditional(generator) if bare else nullcontext():
-        dataset = generate(generator, HELD_OUT, folder, options)
-    return judge_dataset(Oracle(), dataset, HELD_OUT)
+    return judge_dataset(Oracle(), generate(generator, HELD_OUT, folder, options), HELD_OUT)
 
 
 @contextmanager
