@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from videoalign.contracts import holding
-from videoalign.contracts.holding import held, hold_folder, holder_of
+from videoalign.contracts.holding import held, hold_folder, holder_of, is_alive
 from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, claim_folder
 from videoalign.errors import OutputError
 
@@ -24,6 +24,19 @@ from videoalign.contracts.holding import hold_folder
 with hold_folder(sys.argv[1]):
     print("in", flush=True)
     time.sleep(60)
+"""
+
+HELPED = """
+import multiprocessing, time
+from videoalign.contracts.holding import end_with_parent
+def help():
+    end_with_parent()
+    time.sleep(60)
+if __name__ == "__main__":
+    helper = multiprocessing.get_context("spawn").Process(target=help)
+    helper.start()
+    print(helper.pid, flush=True)
+    helper.join()
 """
 
 RACES = """
@@ -142,3 +155,19 @@ def test_nothing_is_left_of_a_run_that_made_nothing_and_a_file_is_no_folder(tmp_
     assert refused(3) == refused(3, out=tmp_path / "c") == 3
     (tmp_path / "file").touch()
     assert refused(4, tmp_path / "file") == 4
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_helps_a_run_ends_with_it(tmp_path: Path, how: signal.Signals) -> None:
+    script = tmp_path / "helped.py"
+    script.write_text(HELPED)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        helper = int(run.stdout.readline())
+        time.sleep(0.3)
+        assert is_alive(helper)
+        run.send_signal(how)
+    end = time.monotonic() + 60
+    while is_alive(helper):
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -34,17 +34,21 @@ def bytes_of(tensors: object) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors)  # type: ignore[attr-defined]
 
 
+def alive() -> list[torch.Tensor]:
+    gc.collect()
+    return [one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)]
+
+
 class Held:
-    """Bytes of all storages of tensors that are alive after a step."""
+    """Bytes of all storages of tensors that are alive after a step and were not there before."""
 
     def __init__(self) -> None:
-        self.most = 0
+        self.most, self.before = 0, alive()  # kept, so that no new storage takes the place of an old one
 
     def after_step(self, step: int, row: dict[str, float]) -> None:
-        gc.collect()
-        alive = (one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter))
-        found = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in alive}
-        self.most = max(self.most, sum(found.values()))
+        old = {one.untyped_storage().data_ptr() for one in self.before}
+        found = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in alive()}
+        self.most = max(self.most, sum(size for place, size in found.items() if place not in old))
 
 
 def velocity(generator: PipelineGenerator, texts: list[str]) -> torch.Tensor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import multiprocessing
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -132,6 +134,20 @@ def _sweep(path: Path) -> None:
 def this_process() -> Holder:
     """What a run of this process says of itself."""
     return Holder(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S%z"))
+
+
+def end_with_parent() -> None:
+    """Lets this process end when the one that started it has ended, in whatever way: the folder that it works for is
+    held no longer, and another run may come. To be called in a process that `multiprocessing` started."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ends with its parent", daemon=True).start()
 
 
 def _told(path: Path) -> Holder:

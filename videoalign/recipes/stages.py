@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from videoalign.contracts.holding import end_with_parent
 from videoalign.contracts.output import write_json
 
 
@@ -58,7 +59,7 @@ def run_stages(
     pool = ProcessPoolExecutor(
         num_workers,
         multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
+        initializer=_begin_worker,
         initargs=(max(1, torch.get_num_threads() // num_workers),),
     )
     try:
@@ -99,6 +100,11 @@ class _Clock:
 
     def _seconds(self, names: Iterable[str]) -> float:
         return sum(self.stages[name].seconds for name in names)
+
+
+def _begin_worker(num_threads: int) -> None:
+    end_with_parent()
+    torch.set_num_threads(num_threads)
 
 
 def _record(folder: Path, name: str) -> Path:

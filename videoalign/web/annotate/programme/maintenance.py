@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
+from videoalign.contracts.holding import end_with_parent
 from videoalign.errors import OutputError, VideoAlignError
 from videoalign.web.annotate.programme import export, statistics
 from videoalign.web.annotate.programme.following import Follower
@@ -149,6 +150,7 @@ class Aside:
 
 
 def _write(folder: Path, settings: AnnotateSettings, url: URL, outcome: Connection) -> None:
+    end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves by the way that removes what is half written
     try:
         with export.opened(folder, settings, url) as desk:
