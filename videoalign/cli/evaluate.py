@@ -57,6 +57,10 @@ def evaluate(
     config: ConfigFile = None,
     per_prompt: Annotated[int | None, typer.Option("--per-prompt", help="Clips per prompt and model.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")] = None,
+    adapter_strength: Annotated[
+        float | None,
+        typer.Option("--adapter-strength", help="How much of an adapter is used: 1 as trained, 0 the base."),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
@@ -79,6 +83,7 @@ def evaluate(
     from videoalign.recipes.generator.evaluate import evaluate as run
 
     flags = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
+    flags |= {"adapter_strength": adapter_strength}
     options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed, **flags)
     place: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
     place["engine"] = engine_of(engine, address, ray)

@@ -90,6 +90,33 @@ def test_an_adapter_is_judged_on_the_same_prompts_and_seeds(models: dict[str, Pa
     assert results["seconds"].keys() == {"base clips", "base judging", "candidate clips", "candidate judging"}
 
 
+def test_an_adapter_counts_as_much_as_is_asked_for(models: dict[str, Path], tmp_path: Path) -> None:
+    model, out = str(models["model"]), tmp_path / "out"
+    words = [
+        "evaluate",
+        "--base",
+        model,
+        "--prompts",
+        str(models["prompts.txt"]),
+        "--judge",
+        "oracle",
+        "--out",
+        str(out),
+    ]
+    given = ["per_prompt=1", "num_steps=1", "num_shown=0"]
+    candidate = f"{model}:{models['adapter']}"
+    assert main([*words, "--candidate", candidate, "--adapter-strength", "0", *given]) == 0
+    found = json.loads((out / "results.json").read_text())
+    assert all(row["ties"] == row["n"] == 3 for row in found["alignment"]["candidate"].values())
+    assert found["run"]["Strength of the adapter"] == 0 and "adapter_strength=0" in found["command"]
+    scores = [json.loads((out / "scores.json").read_text())]
+    for strength in ("0.5", "1"):
+        assert main([*words, "--candidate", candidate, "--adapter-strength", strength, "--fresh", *given]) == 0
+        scores.append(json.loads((out / "scores.json").read_text()))
+    none, half, whole = ([row["candidate"]["VQ"] for row in rows] for rows in scores)
+    assert none != half != whole != none
+
+
 def test_arms_of_other_seeds_are_not_compared(against_itself: tuple[Path, dict[str, Any]]) -> None:
     out, _ = against_itself
     arm = judge_dataset(Oracle(), Dataset.open(out / "base"), TEXTS)
@@ -113,8 +140,10 @@ def test_the_command_prints_the_results_and_ends_mistakes_in_one_line(
         (f"{model}:{tmp_path / 'nowhere'}", "oracle", "holds no adapter"),
         (model, str(tmp_path / "nowhere"), "nowhere"),
         ("nowhere", "oracle", "nowhere"),
+        (model, "oracle", "adapter_strength: got 0.5, and neither model has an adapter"),
     ):
-        code = main([*common, candidate, "--judge", judge, "--out", str(tmp_path / "out"), "--fresh", *given])
+        half = ["--adapter-strength", "0.5"] if "0.5" in says else []
+        code = main([*common, candidate, "--judge", judge, "--out", str(tmp_path / "out"), "--fresh", *given, *half])
         message = capsys.readouterr().err
         assert (code, message.count("\n")) == (2, 1)
         assert message.startswith("error: ")

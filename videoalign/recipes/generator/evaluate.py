@@ -20,7 +20,7 @@ from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import read_lineage
 from videoalign.data.prompts_file import read_prompt_file
-from videoalign.errors import DataError
+from videoalign.errors import ConfigError, DataError
 from videoalign.evaluation.compare import compare, headline
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
 from videoalign.models.generators.opening import resolve_place
@@ -39,6 +39,8 @@ class EvaluateConfig(SampleConfig):
     """Clips of each prompt and model."""
     num_shown: int = Field(default=6, ge=0)
     """Prompts whose first clips stand in the report."""
+    adapter_strength: float = 1.0
+    """How much of an adapter is used: 1 as trained, 0 the base."""
     allow_teacher_judge: bool = False
     """Let the judge be the reward that labelled what an arm was trained on; every table then says so."""
     allow_trained_prompts: bool = False
@@ -81,8 +83,8 @@ def evaluate(
         What ``results.json`` holds; see docs/reference/results.md.
 
     Raises:
-        ConfigError: the judge taught an arm or an arm was trained on a prompt, and ``config`` does not allow it; see
-            `require_independence`.
+        ConfigError: the judge taught an arm or an arm was trained on a prompt, and ``config`` does not allow it, see
+            `require_independence`; a strength without an adapter.
         DataError: a prompt file or clip that cannot be used.
         ModelError: a generator, adapter or reward that cannot be loaded.
         OutputError: ``out`` belongs to another run, or cannot be written.
@@ -91,8 +93,13 @@ def evaluate(
     asked, referee = read_prompt_file(prompts).prompts, open_judge(judge, device=resolve_place(device, "float32")[0])
     texts = list(map(text_of, asked))
     independence = _independence(referee, texts, (base, candidate), config)
-    makers = open_makers({"base": base, "candidate": candidate}, config, device=device, dtype=dtype, offload=offload)
-    settings = config.model_dump(include={"per_prompt", "num_shown", "seed"})
+    if config.adapter_strength != 1 and not any(split_model(model)[1] for model in (base, candidate)):
+        raise ConfigError(
+            f"adapter_strength: got {config.adapter_strength:g}, and neither model has an adapter; give MODEL:ADAPTER."
+        )
+    arms_asked, strength = {"base": base, "candidate": candidate}, config.adapter_strength
+    makers = open_makers(arms_asked, config, strength=strength, device=device, dtype=dtype, offload=offload)
+    settings = config.model_dump(include={"per_prompt", "num_shown", "seed", "adapter_strength"})
     identity = {"command": "evaluate", "prompts": prompt_names(asked), "judge": as_given(judge), "settings": settings}
     identity |= {arm: maker.identity() for arm, maker in makers.items()}
     folder = claim_folder(out, identity, fresh=fresh)
@@ -105,6 +112,7 @@ def evaluate(
     given = {option: as_given(place) for option, place in places.items()}
     sizes: dict[str, Any] = {"Base": given["--base"], "Candidate": given["--candidate"]}
     sizes |= {"Prompts": len(texts), "Clips per prompt": config.per_prompt}
+    sizes |= {"Strength of the adapter": strength} if strength != 1 else {}
     found = {"alignment": alignment, "headline": headline(alignment), "run": sizes, "seconds": seconds}
     results = {**_provenance(given, config), **asdict(independence), **found}
     write_json(folder / "results.json", results)

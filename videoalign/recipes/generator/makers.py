@@ -37,6 +37,8 @@ class Maker:
     """How it was asked for."""
     generator: PipelineGenerator
     adapter: str | None
+    strength: float = 1.0
+    """Of the adapter, where 1 is as trained."""
 
     @contextmanager
     def ready(self) -> Iterator[Generator]:
@@ -46,11 +48,11 @@ class Maker:
             ModelError: no adapter there, or one of another model.
         """
         if self.adapter is not None:
-            load_adapters(self.generator.network, self.adapter, base=self.generator.identity())
+            _put_on(self.generator, self.adapter, self.strength)
         opened = self.generator.opened
         try:
             if self.adapter is not None and opened is not None:
-                self.generator.opened = partial(_opened_with, opened, self.adapter)
+                self.generator.opened = partial(_opened_with, opened, self.adapter, self.strength)
             yield self.generator
         finally:
             self.generator.opened = opened
@@ -63,16 +65,27 @@ class Maker:
             return {"given": as_given(self.given), **clip_identity(generator)}
 
 
-def _opened_with(opened: Callable[[], PipelineGenerator], adapter: str) -> PipelineGenerator:
+def _opened_with(opened: Callable[[], PipelineGenerator], adapter: str, strength: float) -> PipelineGenerator:
     generator = opened()
-    load_adapters(generator.network, adapter, base=generator.identity())
+    _put_on(generator, adapter, strength)
     return generator
 
 
+def _put_on(generator: PipelineGenerator, adapter: str, strength: float) -> None:
+    load_adapters(generator.network, adapter, base=generator.identity(), scale=strength)
+
+
 def open_makers(
-    models: Mapping[str, str], config: SampleConfig, *, device: str, dtype: str, offload: str = "none"
+    models: Mapping[str, str],
+    config: SampleConfig,
+    *,
+    strength: float,
+    device: str,
+    dtype: str,
+    offload: str = "none",
 ) -> dict[str, Maker]:
-    """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips; a model that stands several times is opened once.
+    """Each ``MODEL`` or ``MODEL:ADAPTER`` ready to make clips, with so much of its adapter; a model that stands several
+    times is opened once.
 
     Raises:
         ModelError: no such model.
@@ -83,4 +96,4 @@ def open_makers(
         name: open_generator(name, device=device, dtype=dtype, offload=offload, settings=options)
         for name in dict.fromkeys(name for name, _ in parts.values())
     }
-    return {arm: Maker(models[arm], opened[name], adapter) for arm, (name, adapter) in parts.items()}
+    return {arm: Maker(models[arm], opened[name], adapter, strength) for arm, (name, adapter) in parts.items()}
