@@ -82,9 +82,9 @@ def evaluate(
     from videoalign.recipes.generator.evaluate import EvaluateConfig
     from videoalign.recipes.generator.evaluate import evaluate as run
 
-    flags = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
-    flags |= {"adapter_strength": adapter_strength}
-    options = load_config(EvaluateConfig, config, settings, per_prompt=per_prompt, seed=seed, **flags)
+    allowed = {"allow_teacher_judge": allow_teacher_judge, "allow_trained_prompts": allow_trained_prompts}
+    numbers = {"per_prompt": per_prompt, "seed": seed, "adapter_strength": adapter_strength}
+    options = load_config(EvaluateConfig, config, settings, **numbers, **allowed)
     place: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
     place["engine"] = engine_of(engine, address, ray)
     results = run(base, candidate, prompts, judge, out, options, **place, fresh=fresh, progress=progress)
