@@ -20,6 +20,7 @@ from videoalign.models.videoreward.tuning import part_of
 from videoalign.randomness import Draws
 from videoalign.recipes.reward.data import read_lessons
 from videoalign.recipes.reward.train import RewardTrainConfig, train_reward
+from videoalign.training.judged_groups import weigh
 from videoalign.training.loop import FitConfig, fit
 from videoalign.training.objective import Loss
 from videoalign.training.objectives.dpo import DpoObjective
@@ -93,11 +94,11 @@ def fit_reward(out: Path, dataset: Path, base: Path, batch_size: int, processes:
     data = Dataset.open(dataset)
     reward = VideoReward.from_base(base, limits=ReadingLimits.model_validate(LIMITS)).double().train()
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=part_of, rates={})
-    lessons = read_lessons(reward, data, RewardTrainConfig(max_clips=2))
+    lessons = read_lessons(reward, task.criterion, data, RewardTrainConfig(max_clips=2))
     groups, collate = lessons.groups, lessons.reader.collate
     config = FitConfig(num_steps=2, batch_size=batch_size, learning_rate=1e-3, warmup_steps=0)
     rows = fit(task, groups, collate, config, out, processes=processes)
-    counts = [task.weigh([group]) for group in groups]
+    counts = [weigh(task.criterion, [group]) for group in groups]
     starts = range(2 * processes.rank, len(groups), 2 * processes.count)
     measured = task.measure((collate(groups[start : start + 2]) for start in starts), processes)
     return {"losses": [row["loss"] for row in rows], "weights": dict(task.state_dict()), "counts": counts} | {

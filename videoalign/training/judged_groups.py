@@ -1,4 +1,4 @@
-"""From judged pairs and ratings to groups of clips that are scored together."""
+"""From judged pairs and ratings to groups of clips that are scored together, and what these count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from videoalign.contracts.records import Rating
 from videoalign.data.judgements.aggregate import JudgedPair, Shares
 from videoalign.data.judgements.votes import VERDICTS
 from videoalign.errors import ConfigError
-from videoalign.training.objectives.reward import JudgedGroup
+from videoalign.training.objectives.reward import Criterion, JudgedGroup
 
 
 def make_groups(
@@ -46,6 +46,11 @@ def make_groups(
     for prompt_id, judged in by_prompt.items():
         groups += [_group(prompts[prompt_id], part, dimensions, means) for part in _split(judged, max_clips)]
     return groups
+
+
+def weigh(criterion: Criterion, groups: Sequence[JudgedGroup]) -> float:
+    """How many judgements of these groups a criterion counts; 0 where it has nothing to learn from."""
+    return float(sum(criterion.weights(group).sum() for group in groups))
 
 
 def mean_ratings(ratings: Sequence[Rating]) -> dict[tuple[str, str], float]:

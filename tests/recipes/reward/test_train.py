@@ -88,9 +88,9 @@ def test_validation_is_loss_and_accuracy_over_all_held_out_pairs_together(
     last = result.history[-1]
     assert all("val/loss" not in row for row in result.history[:-1])
     reward = result.reward
-    lessons = read_lessons(reward, judged_dataset, settings())
-    groups, collate = lessons.unseen, lessons.reader.collate
     task = RewardObjective(reward, find_criterion("btt", 3), reward.dimensions, part_of=str, rates={})
+    lessons = read_lessons(reward, task.criterion, judged_dataset, settings())
+    groups, collate = lessons.unseen, lessons.reader.collate
     batch = collate(groups)
     with torch.no_grad():
         names, table = task.loss(batch, Draws(0, 0, range(len(groups)), len(groups))).sums()
@@ -167,7 +167,7 @@ def test_training_goes_on_from_a_reward_and_adds_what_it_lacks(
     assert [name for name in result.history[0] if name.startswith("accuracy/")] == ["accuracy/Style"]
     before, after = (raw_scores(model, dataset, dataset.clips()) for model in (parent, child))
     assert np.abs(after[:, :3] - before).max() < 1e-5  # the rate is next to nothing
-    raw = raw_scores(child, dataset, read_lessons(child, dataset, config).normalised_on)
+    raw = raw_scores(child, dataset, read_lessons(child, find_criterion("btt", 4), dataset, config).normalised_on)
     assert child.normalise(raw).mean(0) == pytest.approx(np.zeros(4), abs=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_what_the_dataset_does_not_judge_is_left_out_of_the_loss(
     dataset = judged_on(judged_dataset, tmp_path / "d", style)
     reward = start_reward(dataset.info.dimensions, str(trained), RewardTrainConfig())
     task = RewardObjective(reward, find_criterion("btt", 4), reward.dimensions, part_of=str, rates={})
-    lessons = read_lessons(reward, dataset, RewardTrainConfig())
+    lessons = read_lessons(reward, task.criterion, dataset, RewardTrainConfig())
     num = len(lessons.groups)
     task.loss(lessons.reader.collate(lessons.groups), Draws(0, 0, range(num), num)).value.sum().backward()
     assert reward.head.weight.grad.abs().amax(1).gt(0).tolist() == [False, False, False, True]
@@ -224,7 +224,8 @@ def test_lengths_are_those_of_the_batches_and_buckets_save_padding(
     judged_dataset: Dataset, tiny_base: Path, tmp_path: Path
 ) -> None:
     reward = VideoReward.from_base(tiny_base, limits=ReadingLimits.model_validate(LIMITS))
-    lessons = read_lessons(reward, judged_dataset, settings(labels="shares", max_clips=2, bucket_by_length=True))
+    config = settings(labels="shares", max_clips=2, bucket_by_length=True)
+    lessons = read_lessons(reward, find_criterion("btt", 3), judged_dataset, config)
     told, num = lessons.lengths, len(lessons.groups)
     assert told is not None
     read = [lessons.reader.collate([group]).inputs.lengths for group in lessons.groups]

@@ -15,8 +15,8 @@ from videoalign.errors import DataError, VideoError, first_few
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches
 from videoalign.recipes.reward.settings import RewardTrainConfig
-from videoalign.training.judged_groups import make_groups
-from videoalign.training.objectives.reward import JudgedBatch, JudgedGroup, collate_groups
+from videoalign.training.judged_groups import make_groups, weigh
+from videoalign.training.objectives.reward import Criterion, JudgedBatch, JudgedGroup, collate_groups
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded clips kept in memory while training; clips beyond it are decoded again at each use."""
@@ -30,6 +30,8 @@ class Lessons:
     """Of the training prompts."""
     unseen: list[JudgedGroup]
     """Of the validation prompts."""
+    can_validate: bool
+    """Whether the loss has something to measure on those."""
     judged: list[Clip]
     """Clips of both, each once."""
     normalised_on: list[Clip]
@@ -42,15 +44,15 @@ class Lessons:
     reader: ClipReader
 
 
-def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfig) -> Lessons:
+def read_lessons(reward: VideoReward, criterion: Criterion, dataset: Dataset, config: RewardTrainConfig) -> Lessons:
     """The judged groups and the clips that a training needs, found whole and readable before any clip is decoded.
 
     Groups are labelled as `contracts.records.Aggregation` says; dimensions that the dataset does not judge have no
     verdicts.
 
     Raises:
-        DataError: a prompt with a special token, nothing that the loss can learn from, or fewer than two clips to
-            normalise on.
+        DataError: a prompt with a special token, nothing that the loss can learn from or choose the best by, or fewer
+            than two clips to normalise on.
         VideoError: clips that a reward cannot read; names their files.
     """
     reader = ClipReader(reward, dataset)
@@ -60,16 +62,20 @@ def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfi
     groups, unseen = (
         make_groups(part, texts, reward.dimensions, ratings=ratings, max_clips=config.max_clips) for part in pairs
     )
+    can_learn, can_validate = (weigh(criterion, part) > 0 for part in (groups, unseen))
     scale = {prompt.prompt_id for prompt in prompts if prompt.split == config.normalise_on}
     normalised_on = [clip for clip in clips.values() if clip.prompt_id in scale]
     for text in texts.values():
         reward.chat.check_prompt(text)
+    prompt_tokens = {text: len(reward.chat.encode(text)) for text in texts.values()}
     if not groups:
         raise DataError(f"{dataset.path}: no judged pair among the training prompts; import judgements first.")
-    if config.loss == "regression" and not any(bool((group.ratings != 0).any()) for group in groups):
-        raise DataError(f"{dataset.path}: loss=regression wants ratings, got none; use loss=btt or import ratings.")
-    if config.loss == "bt" and not any(bool((group.shares[..., [0, 2]] > 0).any()) for group in groups):
-        raise DataError(f"{dataset.path}: loss=bt wants decided pairs, got ties alone; use loss=btt.")
+    if not can_learn:
+        rated = "ratings, got none; use loss=btt or import ratings."
+        wants = rated if config.loss == "regression" else "decided pairs, got ties alone; use loss=btt."
+        raise DataError(f"{dataset.path}: loss={config.loss} wants {wants}")
+    if config.keep == "best" and not can_validate:
+        raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
     if len(normalised_on) < 2:
         raise DataError(
             f"{dataset.path}: {len(normalised_on)} clips in split '{config.normalise_on}' to normalise scores on, "
@@ -90,10 +96,11 @@ def read_lessons(reward: VideoReward, dataset: Dataset, config: RewardTrainConfi
     note, lengths = note_on_time(reward, judged), None
     if config.bucket_by_length:
         longest = (max(reward.processor.num_tokens_of(clips[name]) for name in group.clip_ids) for group in groups)
-        lengths = [num + len(reward.chat.encode(group.prompt)) for num, group in zip(longest, groups, strict=True)]
+        lengths = [num + prompt_tokens[group.prompt] for num, group in zip(longest, groups, strict=True)]
     return Lessons(
         groups=groups,
         unseen=unseen,
+        can_validate=can_validate,
         judged=judged,
         normalised_on=normalised_on,
         lengths=lengths,

@@ -17,7 +17,7 @@ from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import Dataset
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
-from videoalign.errors import ConfigError, DataError
+from videoalign.errors import ConfigError
 from videoalign.models.digest import weights_digest
 from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.augment import augment_clips
@@ -97,11 +97,9 @@ def train_reward(
     processes = join()
     progress = progress if processes.is_first else silent
     reward, objective = _start(dataset.info.dimensions, base, config, processes)
-    lessons = read_lessons(reward, dataset, config)
+    lessons = read_lessons(reward, objective.criterion, dataset, config)
     if processes.is_first and lessons.note is not None:
         on_note(lessons.note)
-    if config.keep == "best" and not objective.weigh(lessons.unseen):
-        raise DataError(f"{dataset.path}: keep=best wants judged pairs in split 'val', got none; use keep=last.")
     identity = {
         "command": "reward train",
         **config.model_dump(mode="json", exclude={"fit", "rates"}),
@@ -223,7 +221,7 @@ def _fit(
             folder,
             on_step=count_steps(advance, on_step),
             callbacks=[keeper] if config.keep == "best" else [],
-            validate=measure if objective.weigh(unseen) else None,
+            validate=measure if lessons.can_validate else None,
             order=order,
             name_of=lambda index: f"clips {', '.join(lessons.groups[index].clip_ids)}",
             processes=processes,

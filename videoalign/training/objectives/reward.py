@@ -259,10 +259,6 @@ class RewardObjective:
         widths = self.criterion.widths()
         return None if widths is None else dict(zip(self.dimensions, widths, strict=True))
 
-    def weigh(self, groups: Sequence[JudgedGroup]) -> float:
-        """How many judgements of these groups the criterion counts."""
-        return float(sum(self.criterion.weights(group).sum() for group in groups))
-
     @torch.no_grad()
     def measure(self, batches: Iterable[JudgedBatch], processes: Processes = ALONE) -> dict[str, float]:
         """``loss`` and ``accuracy/<dim>`` over all judgements of the batches, nothing augmented or dropped out.
