@@ -16,7 +16,7 @@ from videoalign.cli.main import main
 from videoalign.contracts.records import Clip, DatasetInfo, Prompt
 from videoalign.data.dataset import Dataset
 from videoalign.web.annotate.programme.media_index import Library
-from videoalign.web.annotate.programme.programme import open_desk
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database, address
 
@@ -86,7 +86,7 @@ def test_export_writes_what_a_served_programme_holds_and_refuses_where_there_was
     assert main(["annotate", "export", str(dataset)]) == 2
     assert "no programme was served here" in capsys.readouterr().err
     store = Database(address(dataset, None))
-    open_desk(store, Library(dataset), AnnotateSettings())
+    open_at(store, Library(dataset), AnnotateSettings())
     store.close()
     for _ in range(2):
         assert main(["annotate", "export", str(dataset), "raters_per_pair=2"]) == 0

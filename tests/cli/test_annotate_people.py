@@ -18,7 +18,7 @@ from videoalign.data.dataset import Dataset
 from videoalign.web.annotate.http.app import create_app
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import sync_pairs
-from videoalign.web.annotate.programme.programme import open_desk
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database, address
 from videoalign.web.annotate.storage.tables import Audit
@@ -43,9 +43,9 @@ def programme(folder: Path) -> Any:
     """A server's application on the database that the commands find by themselves."""
     settings = AnnotateSettings(public_url=BASE, qualification_pairs=0, link_hours=1)
     database = Database(address(folder, None))
-    desk = open_desk(database, Library(folder), settings)
-    sync_pairs(desk)
-    yield create_app(desk)
+    running = open_at(database, Library(folder), settings)
+    sync_pairs(running)
+    yield create_app(running)
     database.close()
 
 
@@ -76,7 +76,7 @@ def test_who_is_invited_comes_in_and_is_listed_paused_and_let_go_on(programme: A
     assert (mina.get("/api/next").json()["state"], mina.get("/api/next").json()["message"]) == ("paused", "a week off")
     assert run("resume", folder, "rater-1", as_json=False) == "Mina: resumed\n"
     assert mina.get("/api/next").json()["state"] == "rating"
-    with programme.state.desk.database.read() as session:
+    with programme.state.programme.database.read() as session:
         actions = session.scalars(select(Audit.action).order_by(Audit.id)).all()
     assert actions[-3:] == ["invitation.made", "person.paused", "person.resumed"]
 

@@ -65,10 +65,10 @@ def export(dataset: Folder, settings: Overrides = None, db: Db = None, config: C
         from videoalign.web.annotate.storage import database
 
     options = load_config(AnnotateSettings, config, settings, db=db)
-    with opened(dataset, options, database.address(dataset, options.db)) as desk:
-        num = write_tables(desk)
-        with desk.database.read() as session:
-            left_out, versions = records.num_strangers(desk, session), desk.wording.version
+    with opened(dataset, options, database.address(dataset, options.db)) as programme:
+        num = write_tables(programme)
+        with programme.database.read() as session:
+            left_out, versions = records.num_strangers(programme, session), programme.wording.version
     print(f"{dataset}: {num} judgements of this programme")
     if left_out:
         print(f"{left_out} verdicts on clips that are not in the dataset stay in the database")
@@ -94,10 +94,10 @@ def discard(
         from videoalign.web.annotate.storage import database
 
     options = load_config(AnnotateSettings, config, settings, db=db)
-    with export.opened(dataset, options, database.address(dataset, options.db)) as desk:
-        with desk.database.read() as session:
+    with export.opened(dataset, options, database.address(dataset, options.db)) as programme:
+        with programme.database.read() as session:
             found = people.named(session, person)
             number, name = found.id, found.name
-        turn, served = discarding.restore if undo else discarding.discard, discarding.as_served(desk)
-        num = desk.database.write(lambda session: turn(served, session, None, number))
+        turn, served = discarding.restore if undo else discarding.discard, discarding.as_served(programme)
+        num = programme.database.write(lambda session: turn(served, session, None, number))
     print(f"{name}: {num} verdicts {'count again' if undo else 'discarded'}")

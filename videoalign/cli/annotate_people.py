@@ -15,7 +15,7 @@ from videoalign.cli.common import AsJson, ConfigFile, Folder, Overrides, load_co
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from videoalign.web.annotate.programme.programme import Desk
+    from videoalign.web.annotate.programme.programme import OpenProgramme
 
 Body = TypeVar("Body", bound=BaseModel)
 PersonRole = Literal["rater", "adjudicator", "admin"]
@@ -43,12 +43,12 @@ def invite(
     as_json: AsJson = False,
 ) -> None:
     """Print a link that lets somebody new in, once. A server may be running; give the settings that it was given."""
-    with _programme("invite", dataset, settings, db, config) as (desk, base):
+    with _programme("invite", dataset, settings, db, config) as (programme, base):
         from videoalign.web.annotate.programme import actions
         from videoalign.web.annotate.programme.schema import NewInvitation
 
         wanted = _checked(NewInvitation, "NAME", name, role=role, name=name)
-        link = actions.invite(desk, None, wanted, base)
+        link = actions.invite(programme, None, wanted, base)
     _tell({"name": wanted.name, "role": role, "link": link}, as_json)
 
 
@@ -56,10 +56,10 @@ def admin_link(
     dataset: Folder, settings: Overrides = None, db: Db = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Print a new link for the first admin, for one use; the last one dies unless it was used."""
-    with _programme("admin-link", dataset, settings, db, config) as (desk, base):
+    with _programme("admin-link", dataset, settings, db, config) as (programme, base):
         from videoalign.web.annotate.programme import actions
 
-        link = actions.owner_link(desk, base)
+        link = actions.owner_link(programme, base)
     _tell({"link": link}, as_json)
 
 
@@ -67,10 +67,10 @@ def people(
     dataset: Folder, settings: Overrides = None, db: Db = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """List raters and adjudicators with their state and how many pairs they judged, skipped and let go."""
-    with _programme("people", dataset, settings, db, config) as (desk, _), desk.database.read() as session:
+    with _programme("people", dataset, settings, db, config) as (programme, _), programme.database.read() as session:
         from videoalign.web.annotate.programme import statistics
 
-        rows = statistics.people_rows(desk, session, {})
+        rows = statistics.people_rows(programme, session, {})
     if as_json:
         print_json([{name: value for name, value in row.items() if name != "quality"} for row in rows])
     else:
@@ -87,10 +87,10 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Give somebody no more pairs; what they hold goes to others."""
-    with _programme("pause", dataset, settings, db, config) as (desk, base):
+    with _programme("pause", dataset, settings, db, config) as (programme, base):
         from videoalign.web.annotate.programme.schema import Reason
 
-        _act(desk, base, person, "pause", as_json, _checked(Reason, "--reason", reason, reason=reason).reason)
+        _act(programme, base, person, "pause", as_json, _checked(Reason, "--reason", reason, reason=reason).reason)
 
 
 def resume(
@@ -102,8 +102,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Let somebody go on who was paused."""
-    with _programme("resume", dataset, settings, db, config) as (desk, base):
-        _act(desk, base, person, "resume", as_json)
+    with _programme("resume", dataset, settings, db, config) as (programme, base):
+        _act(programme, base, person, "resume", as_json)
 
 
 def forget(
@@ -121,10 +121,10 @@ def forget(
 
     A server may be running. Backups that were made before still hold what goes.
     """
-    with _programme("forget", dataset, settings, db, config) as (desk, _):
+    with _programme("forget", dataset, settings, db, config) as (programme, _):
         from videoalign.web.annotate.programme import forgetting
 
-        done = forgetting.forget(desk, _number(desk, person)[0], discard=discard)
+        done = forgetting.forget(programme, _number(programme, person)[0], discard=discard)
     if as_json:
         print_json({"rater": done.rater, "comments": done.comments, "discarded": done.discarded})
     else:
@@ -135,8 +135,8 @@ def forget(
 @contextmanager
 def _programme(
     command: str, dataset: Path, settings: list[str] | None, db: str | None, config: Path | None
-) -> Iterator[tuple[Desk, str]]:
-    """The desk of a programme that was served before, and the address that its links begin with."""
+) -> Iterator[tuple[OpenProgramme, str]]:
+    """A programme that was served before, and the address that its links begin with."""
     with needs_web(command):
         from videoalign.web.annotate.http.server import require_address
         from videoalign.web.annotate.programme import discarding, export
@@ -145,26 +145,26 @@ def _programme(
 
     options = load_config(AnnotateSettings, config, settings, db=db)
     require_address(options)
-    with export.opened(dataset, options, database.address(dataset, options.db)) as desk:
-        yield discarding.as_served(desk), options.public_url or f"http://{options.host}:{options.port}"
+    with export.opened(dataset, options, database.address(dataset, options.db)) as programme:
+        yield discarding.as_served(programme), options.public_url or f"http://{options.host}:{options.port}"
 
 
-def _act(desk: Desk, base: str, person: str, what: str, as_json: bool, reason: str = "") -> None:
+def _act(programme: OpenProgramme, base: str, person: str, what: str, as_json: bool, reason: str = "") -> None:
     from videoalign.web.annotate.programme import actions
 
-    number, name = _number(desk, person)
-    done = actions.act(desk, None, number, actions.Act(what), base, reason)
+    number, name = _number(programme, person)
+    done = actions.act(programme, None, number, actions.Act(what), base, reason)
     if as_json:
         print_json({"id": number, "name": name, **done})
     else:
         print(f"{name}: {what}d")
 
 
-def _number(desk: Desk, person: str) -> tuple[int, str]:
+def _number(programme: OpenProgramme, person: str) -> tuple[int, str]:
     """Number and name of whoever is meant."""
     from videoalign.web.annotate.programme import people as stored
 
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         found = stored.named(session, person)
         return found.id, found.name
 

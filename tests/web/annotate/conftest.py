@@ -23,7 +23,8 @@ from videoalign.web.annotate.http.app import create_app
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import sync_pairs
 from videoalign.web.annotate.programme.people import owner_link
-from videoalign.web.annotate.programme.programme import Desk, open_desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database
 
@@ -196,7 +197,7 @@ class Person:
 class Programme:
     """A running application."""
 
-    desk: Desk
+    running: OpenProgramme
     client: Callable[[], TestClient]
     admin: Person
 
@@ -226,9 +227,9 @@ def open_programme(db: str, clock: Clock, event_loop_thread: BlockingPortal) -> 
         options = AnnotateSettings(**(plain | settings))
         database = Database(db)
         opened.append(database)
-        desk = open_desk(database, Library(folder), options, clock)
-        sync_pairs(desk)
-        app = create_app(desk)
+        running = open_at(database, Library(folder), options, clock)
+        sync_pairs(running)
+        app = create_app(running)
 
         def client() -> TestClient:
             base_url = options.public_url or "http://rate.test"
@@ -236,8 +237,8 @@ def open_programme(db: str, clock: Clock, event_loop_thread: BlockingPortal) -> 
             made.portal = event_loop_thread
             return made
 
-        token = database.write(lambda session: owner_link(desk, session))
-        return Programme(desk, client, Person(client(), f"/join/{token}"))
+        token = database.write(lambda session: owner_link(running, session))
+        return Programme(running, client, Person(client(), f"/join/{token}"))
 
     yield start
     for database in opened:

@@ -21,7 +21,8 @@ from videoalign.data.dataset import INFO_FILE, Dataset, flip
 from videoalign.web.annotate.programme import deciding, judging, next_pair, people
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import sync_pairs
-from videoalign.web.annotate.programme.programme import Desk, open_desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.programme.schema import Submission
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database
@@ -55,10 +56,10 @@ def template() -> Path:
         dataset.add(prompts=PROMPTS[:3], clips=[clip for clip in CLIPS if clip.clip_id in FIRST_CLIPS])
         dataset.write_judgements([FOREIGN])
     store = Database(f"sqlite:///{folder}/annotate.sqlite")
-    desk = open_desk(store, Library(folder / "prefs"), AnnotateSettings(**NOTHING, **FIRST), lambda: BEGIN)
-    sync_pairs(desk)
+    running = open_at(store, Library(folder / "prefs"), AnnotateSettings(**NOTHING, **FIRST), lambda: BEGIN)
+    sync_pairs(running)
     for role in FIRST_ROLES:
-        store.write(lambda session, role=role: people.invite(desk, session, None, role, "Somebody")[0])
+        store.write(lambda session, role=role: people.invite(running, session, None, role, "Somebody")[0])
     store.close()
     return folder
 
@@ -107,7 +108,7 @@ class Programme(RuleBasedStateMachine):
         self.settings: dict[str, Any] = {**FIRST}
         self.prompts, self.clips = {"p0", "p1", "p2"}, {*FIRST_CLIPS}
         self.dimensions = list(Dataset.open(self.folder).info.dimensions)
-        self.desks: list[Desk] = []
+        self.desks: list[OpenProgramme] = []
         self.truth, self.turns, self.last = Truth(), [], None
         with self.store.read() as session:
             self.people = list(session.scalars(select(Person.id).order_by(Person.id)))
@@ -119,7 +120,7 @@ class Programme(RuleBasedStateMachine):
         self.serve()
 
     @property
-    def desk(self) -> Desk:
+    def running(self) -> OpenProgramme:
         """Of the server that was started last."""
         return self.desks[-1]
 
@@ -130,10 +131,10 @@ class Programme(RuleBasedStateMachine):
         options = NOTHING | self.settings | more
         if options.get("gold") is not None:
             options["gold"] = self.write_gold(options["gold"])
-        desk = open_desk(self.store, Library(self.folder), AnnotateSettings(**options), self.now)
-        sync_pairs(desk)
-        self.desks = [*self.desks[-1:], desk]
-        self.most_wanted = max(self.most_wanted, desk.settings.raters_per_pair)
+        running = open_at(self.store, Library(self.folder), AnnotateSettings(**options), self.now)
+        sync_pairs(running)
+        self.desks = [*self.desks[-1:], running]
+        self.most_wanted = max(self.most_wanted, running.settings.raters_per_pair)
 
     def write_gold(self, answer: str) -> Path:
         """Two pairs of the first clips, which may have left the dataset."""
@@ -166,8 +167,8 @@ class Programme(RuleBasedStateMachine):
             os.utime(self.folder / name, ns=(0, 10**18 + self.writes))
 
     def look_at(self, person: int, where: int) -> Turn | None:
-        def work(desk: Desk, session: Any, somebody: Person) -> Any:
-            return next_pair.next_body(desk, session, somebody)
+        def work(running: OpenProgramme, session: Any, somebody: Person) -> Any:
+            return next_pair.next_body(running, session, somebody)
 
         body = self.act(person, where, work)
         if not body or body["assignment"] is None:
@@ -198,10 +199,10 @@ class Programme(RuleBasedStateMachine):
 
     def act(self, person: int, where: int, what: Callable[..., Any]) -> Any:
         """At one of the servers; None where it refuses."""
-        desk = self.desks[where % len(self.desks)]
+        running = self.desks[where % len(self.desks)]
 
         def work(session: Any) -> Any:
-            return what(desk, session, people.find(session, person)) or {}
+            return what(running, session, people.find(session, person)) or {}
 
         return self.write(work)
 

@@ -30,10 +30,10 @@ ADMIN_PAGES = ["", "/raters", "/invitations", "/pairs", "/pairs/1", "/agreement"
 def test_two_programmes_on_one_machine_do_not_sign_each_other_out(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
     rater = programme.invite()
-    name = cookie_name(programme.desk)
+    name = cookie_name(programme.running)
     assert list(rater.http.cookies) == [name]
-    assert programme.desk.key in name
-    rater.http.cookies.set(name.replace(programme.desk.key, "0" * 16), "of another programme")
+    assert programme.running.key in name
+    rater.http.cookies.set(name.replace(programme.running.key, "0" * 16), "of another programme")
     assert rater.http.get("/api/next").status_code == 200
     rater.http.post("/sign-out")
     assert name not in rater.http.cookies
@@ -147,7 +147,7 @@ def test_without_a_public_address_a_refusal_says_what_to_set(open_programme: Ope
 
 def test_names_that_the_server_is_not_known_by_are_refused(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
-    app = create_app(programme.desk, ["lab.test", "[::1]"])
+    app = create_app(programme.running, ["lab.test", "[::1]"])
     for host, status in (("lab.test", 200), ("LAB.test:8000", 200), ("[::1]:8000", 200), ("evil.test", 400), ("", 400)):
         answer = TestClient(app).get("/health", headers={"host": host})
         assert answer.status_code == status, host

@@ -25,11 +25,11 @@ def likes(programme: Any, wanted: set[str]) -> Callable[[dict[str, Any], str], s
     """A verdict for the clip of a generator of ``wanted``."""
 
     def verdict(assignment: dict[str, Any], _: str) -> str:
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             given = session.get(Assignment, assignment["id"])
             pair = session.get(Pair, given.pair_id)
             left = pair.clip_b if given.swapped else pair.clip_a
-        return "left" if programme.desk.library.clips[left].generator in wanted else "right"
+        return "left" if programme.running.library.clips[left].generator in wanted else "right"
 
     return verdict
 
@@ -65,7 +65,7 @@ def test_the_page_of_a_pair_shows_both_clips_and_all_that_was_said_to_admins_alo
     page = text(admin.get("/admin/pairs/1").text)
     assert "sharper" in page and "taken back" in page and "both bad" in page and "too dark" in page
     assert page.count("Mina") == 2 and page.count("Jo ") == 1
-    files = [(programme.desk.library.dataset.path / f"clips/c000-{k}.mp4").read_bytes() for k in (0, 1)]
+    files = [(programme.running.library.dataset.path / f"clips/c000-{k}.mp4").read_bytes() for k in (0, 1)]
     assert [admin.get(f"/media/pairs/1/{side}").content for side in "ab"] == files
     assert [rater.http.get(f"/media/pairs/1/{side}").status_code for side in "ab"] == [403, 403]
     for path in ("/admin/pairs/2", "/admin/pairs/0", "/admin/pairs/99999999999999999999", "/media/pairs/2/a"):

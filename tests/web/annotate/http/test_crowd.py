@@ -76,7 +76,9 @@ def test_the_code_is_shown_when_no_pair_is_left_but_neither_before_any_verdict_n
     first, late = come(programme, "a"), come(programme, "b")
     assert (judge(first)["state"], judge(late)["state"]) == ("done", "done")
     assert first.get("/api/next").json()["completion"] is None, "there may be more tomorrow"
-    programme = open_programme(programme.desk.library.dataset.path, crowd=CROWD | {"max_people": 9}, raters_per_pair=1)
+    programme = open_programme(
+        programme.running.library.dataset.path, crowd=CROWD | {"max_people": 9}, raters_per_pair=1
+    )
     assert come(programme, "a").get("/api/next").json()["completion"] is not None
     assert come(programme, "too-late").get("/api/next").json()["completion"] is None
 
@@ -93,7 +95,7 @@ def test_only_so_many_people_come_and_only_with_an_id(open_programme: Open, make
     page = come(programme, "c")
     assert (page.status_code, 'data-code="full_link"' in page.text) == (410, True)
     assert programme.client().post("/crowd", data={"name": "c"}).status_code == 410
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         rows = session.execute(select(Person.name, Person.role, Person.crowd_key).order_by(Person.id)).all()
         assert [row[:2] for row in rows] == [("owner", "admin"), ("a", "rater"), ("b", "rater")]
         assert "a" not in [row.crowd_key for row in rows]
@@ -119,7 +121,7 @@ def test_who_was_paused_or_signed_out_by_an_admin_is_not_let_past_that(
     programme.admin.http.post("/api/admin/raters/2/pause", json={"reason": "too fast"})
     turn = come(programme, "a").get("/api/next").json()
     assert (turn["state"], turn["message"], turn["completion"]) == ("paused", "too fast", None)
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         number = session.scalar(select(Invitation.id).where(Invitation.person_id == 2).order_by(Invitation.id))
     programme.admin.http.post(f"/api/admin/invitations/{number}/revoke")
     assert client.get("/api/next").status_code == 401

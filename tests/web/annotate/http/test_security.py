@@ -60,7 +60,7 @@ def test_nothing_is_served_without_a_session(open_programme: Open, make_dataset:
             plain = re.sub(r"\{side\}", "left", re.sub(r"\{(number|person|invitation|pair)\}", "1", path))
             answer = stranger.request(method, re.sub(r"\{\w+\}", "x", plain), follow_redirects=False)
             assert answer.status_code == 401, (method, path)
-    stranger.cookies.set(cookie_name(programme.desk), "x" * 43)
+    stranger.cookies.set(cookie_name(programme.running), "x" * 43)
     assert stranger.get("/rate").status_code == 401
     assert stranger.get("/openapi.json").status_code == 404
 
@@ -96,7 +96,7 @@ def test_a_rater_can_neither_see_nor_touch_what_another_was_given(open_programme
         assert other.http.post(path, json=content).status_code == 404
     for side in ("left", "right"):
         assert other.http.get(assignment[side]["url"]).status_code == 404
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalar(select(Said.id)) is None
         assert session.get(Assignment, assignment["id"]).draft is None
 
@@ -111,7 +111,7 @@ def test_gold_cannot_be_told_from_other_pairs(open_programme: Open, make_dataset
         seen += every_value(turn)
         shapes.add(json.dumps({key: type(value).__name__ for key, value in sorted(turn["assignment"].items())}))
         rater.judge()
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         kinds = set(session.scalars(select(Assignment.kind)))
     assert kinds == {"rating", "gold"}
     assert len(shapes) == 1
@@ -196,7 +196,7 @@ def test_a_link_that_is_forged_expired_or_revoked_opens_nothing(
     elif what == "expired":
         clock.time += 3601
     else:
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             number = session.scalar(select(Invitation.id).order_by(Invitation.id.desc()))
         assert programme.admin.http.post(f"/api/admin/invitations/{number}/revoke").status_code == 200
     for method in ("GET", "POST"):
@@ -209,7 +209,7 @@ def test_a_link_that_is_forged_expired_or_revoked_opens_nothing(
 def test_revoking_a_link_closes_the_session_that_it_opened(open_programme: Open, make_dataset: Make) -> None:
     programme = open_programme(make_dataset(1))
     rater = programme.invite()
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         number = session.scalar(select(SignIn.invitation_id).order_by(SignIn.id.desc()))
     programme.admin.http.post(f"/api/admin/invitations/{number}/revoke")
     assert rater.http.get("/api/next").status_code == 401
@@ -218,9 +218,9 @@ def test_revoking_a_link_closes_the_session_that_it_opened(open_programme: Open,
 def test_sessions_end_by_time_and_by_signing_out(open_programme: Open, make_dataset: Make, clock: Any) -> None:
     programme = open_programme(make_dataset(1), session_hours=2)
     leaves, stays = programme.invite(), programme.invite()
-    cookie = leaves.http.cookies[cookie_name(programme.desk)]
+    cookie = leaves.http.cookies[cookie_name(programme.running)]
     assert leaves.http.post("/sign-out").url.path == "/signed-out"
-    leaves.http.cookies.set(cookie_name(programme.desk), cookie)
+    leaves.http.cookies.set(cookie_name(programme.running), cookie)
     assert leaves.http.get("/api/next").status_code == 401
     assert stays.http.get("/api/next").status_code == 200
     clock.time += 2 * 3600 + 1
@@ -233,10 +233,10 @@ def test_the_database_holds_no_token(open_programme: Open, make_dataset: Make) -
     rater = programme.invite()
     secrets = {
         link.rpartition("/")[2],
-        rater.http.cookies[cookie_name(programme.desk)],
+        rater.http.cookies[cookie_name(programme.running)],
         rater.http.headers["x-csrf-token"],
     }
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         for table in ("invitations", "sessions", "people", "audit", "programme"):
             for row in session.execute(text(f"SELECT * FROM {table}")):
                 assert not [secret for secret in secrets for cell in row if secret in str(cell)]
@@ -281,7 +281,7 @@ def test_what_people_write_is_never_part_of_a_page(open_programme: Open, make_da
     raters = [programme.invite(name=SCRIPT) for _ in range(2)]
     for rater, verdict in zip(raters, ("left", "right"), strict=True):
         sides = {True: {"left": "right", "right": "left"}[verdict], False: verdict}
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             swapped = session.get(Assignment, rater.next()["assignment"]["id"]).swapped
         rater.judge(sides[swapped], comment=SCRIPT)
     skip = {"reason": SCRIPT}

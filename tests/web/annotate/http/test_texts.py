@@ -84,7 +84,7 @@ def test_a_bad_draft_that_is_stored_already_is_left_out(open_programme: Open, ma
     mine = rater.next()["assignment"]["id"]
     for draft in ({"comment": "\ud83d"}, {"x": 10**30}):
         stored = update(Assignment).where(Assignment.id == mine).values(draft=draft)
-        programme.desk.database.write(lambda session, stored=stored: session.execute(stored) and None)
+        programme.running.database.write(lambda session, stored=stored: session.execute(stored) and None)
         assert rater.next()["assignment"]["draft"] is None
 
 
@@ -114,7 +114,7 @@ def test_words_that_could_not_be_shown_again_are_refused_wherever_they_are_sent(
         form = {"role": "rater", "name": name, "csrf_token": admin.http.headers["x-csrf-token"]}
         assert admin.http.post("/admin/invitations", data=form).status_code == 422, name
     programme.invite(name=" Zoë 👩‍👩‍👧 ")
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalars(select(Person.name).order_by(Person.id)).all() == ["owner", "Rater", "Zoë 👩‍👩‍👧"]
         assert session.scalar(select(Said.id)) is None
     for comment in (*FIT, "two\nlines"):
@@ -128,7 +128,7 @@ def test_a_number_that_no_row_has_and_an_act_that_there_is_not_are_not_found(
     programme = open_programme(make_dataset(1))
     admin, adjudicator = programme.admin, programme.invite("adjudicator")
     token = {"csrf_token": admin.http.headers["x-csrf-token"]}
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         before = session.scalars(select(Audit.id)).all()
     for number in (-1, 0, 99, 2**31, 2**63, 10**30, "9" * 5000, "x", "1.5", "%00"):
         for page, api in (
@@ -145,5 +145,5 @@ def test_a_number_that_no_row_has_and_an_act_that_there_is_not_are_not_found(
     for act in ("explode", "PAUSE", "pause%20", "link/link"):
         assert admin.http.post(f"/admin/raters/1/{act}", data=token, follow_redirects=False).status_code == 404
         assert admin.http.post(f"/api/admin/raters/1/{act}").status_code == 404
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalars(select(Audit.id)).all() == before

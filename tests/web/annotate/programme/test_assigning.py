@@ -20,13 +20,13 @@ Make = Callable[..., Path]
 
 def assignments(programme: Any, *kinds: str) -> list[Any]:
     columns = (Assignment.pair_id, Assignment.person_id, Assignment.kind, Assignment.swapped, Assignment.state)
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         rows = session.execute(select(*columns).order_by(Assignment.turn)).all()
     return [row for row in rows if not kinds or row.kind in kinds]
 
 
 def pairs(programme: Any) -> list[Any]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return list(session.execute(select(*Pair.__table__.columns).order_by(Pair.id)).all())
 
 
@@ -137,7 +137,7 @@ def test_sides_are_drawn_for_each_rater_and_pair_and_stay_as_the_seed_says(
     assert 10 <= sum(row.swapped for row in rows) <= 26
     by_pair = {pair: {row.swapped for row in rows if row.pair_id == pair} for pair in {row.pair_id for row in rows}}
     assert sum(len(sides) == 2 for sides in by_pair.values()) >= 5
-    draws = [programme.desk.draw("side", row.pair_id, row.person_id, 0) < 0.5 for row in rows]
+    draws = [programme.running.draw("side", row.pair_id, row.person_id, 0) < 0.5 for row in rows]
     assert draws == [row.swapped for row in rows]
 
 
@@ -148,13 +148,13 @@ def test_verdicts_are_stored_in_the_order_of_the_clips_whatever_was_shown(
     sides = {}
 
     def first_clip(assignment: dict[str, Any], _: str) -> str:
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             swapped = session.get(Assignment, assignment["id"]).swapped
         sides[assignment["id"]] = swapped
         return "right" if swapped else "left"
 
     programme.invite().judge_all(first_clip)
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         said = session.scalars(select(Said.verdicts)).all()
     assert {*sides.values()} == {True, False}
     assert [*said] == [{"VQ": "A", "MQ": "A", "TA": "A"}] * 10
@@ -203,7 +203,7 @@ def test_a_restart_loses_nothing_and_begins_where_everybody_was(open_programme: 
     client = again.client()
     client.cookies = rater.http.cookies
     assert client.get("/api/next").json() == before
-    assert again.desk.key == programme.desk.key
+    assert again.running.key == programme.running.key
 
 
 def test_fewer_raters_a_pair_settle_what_is_judged_and_more_open_what_was_full(
@@ -239,7 +239,7 @@ def test_a_table_of_pairs_says_what_is_judged(open_programme: Open, make_dataset
 
 
 def kind_of(programme: Any, assignment: dict[str, Any]) -> str:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return str(session.get(Assignment, assignment["id"]).kind)
 
 
@@ -335,7 +335,7 @@ def test_a_clock_that_is_set_back_gives_no_negative_time_and_no_longer_leases(
     first = rater.next()["assignment"]
     clock.time -= 7200
     assert rater.http.post("/api/judgements", json=rater.body(first)).status_code == 200
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalars(select(Said.seconds)).all() == [0.0]
     assert rater.next()["assignment"] is not None
     clock.time += 5

@@ -21,7 +21,8 @@ from videoalign.data.dataset import Dataset
 from videoalign.web.annotate.programme import forgetting, judging, next_pair, people
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import sync_pairs
-from videoalign.web.annotate.programme.programme import Desk, open_desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.programme.schema import Submission
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database, address
@@ -35,20 +36,20 @@ SETTINGS = AnnotateSettings(qualification_pairs=0, gold_share=0, repeat_share=0,
 class Served:
     """A programme with a rater, at the place where the commands look for it."""
 
-    desk: Desk
+    running: OpenProgramme
     rater: int
 
     def judge(self, num: int = 1, comment: str = "") -> None:
         for _ in range(num):
-            self.desk.database.write(lambda session: self._judge(session, comment))
+            self.running.database.write(lambda session: self._judge(session, comment))
 
     def _judge(self, session: Any, comment: str) -> None:
         person = people.find(session, self.rater)
-        turn = next_pair.next_body(self.desk, session, person)["assignment"]
+        turn = next_pair.next_body(self.running, session, person)["assignment"]
         verdicts = {one["name"]: "left" for one in turn["dimensions"]}
         watched = {"left": 5.0, "right": 5.0}
         body = Submission(assignment=turn["id"], verdicts=verdicts, comment=comment, watched_seconds=watched)
-        judging.submit(self.desk, session, person, body)
+        judging.submit(self.running, session, person, body)
 
 
 @pytest.fixture
@@ -58,12 +59,14 @@ def serve() -> Iterator[Callable[..., Served]]:
     def start(folder: Path, db: str | None = None) -> Served:
         store = Database(address(folder, db))
         opened.append(store)
-        desk = open_desk(store, Library(folder), SETTINGS)
-        sync_pairs(desk)
+        running = open_at(store, Library(folder), SETTINGS)
+        sync_pairs(running)
         with store.read() as session:
             rater = session.scalar(select(Person.id).where(Person.status == "active"))
-        invited = rater or store.write(lambda session: people.invite(desk, session, None, PersonRole.RATER, "Mina"))[0]
-        return Served(desk, invited)
+        invited = (
+            rater or store.write(lambda session: people.invite(running, session, None, PersonRole.RATER, "Mina"))[0]
+        )
+        return Served(running, invited)
 
     yield start
     for database in opened:
@@ -96,7 +99,7 @@ def database_of(folder: Path) -> Path:
 def crash(served: Served, file: Path) -> None:
     """As after kill -9: the server is gone, what it did not bring into the file lies in the log beside it."""
     left = {end: file.with_name(file.name + end).read_bytes() for end in ("", "-wal", "-shm")}
-    served.desk.database.close()
+    served.running.database.close()
     for end, data in left.items():
         file.with_name(file.name + end).write_bytes(data)
     assert len(left["-wal"]) > 0
@@ -125,7 +128,7 @@ def test_a_backup_is_put_back_over_the_log_of_a_server_that_was_killed_and_nothi
     again.judge(15)
     assert main(["annotate", "export", str(folder)]) == 0
     assert len(Dataset.open(folder).judgements()) == 3 * 20
-    again.desk.database.close()
+    again.running.database.close()
     assert verdicts(Path(run("restore", folder, done["kept"])["database"])) == 10, (
         "what was kept comes back the same way"
     )
@@ -173,11 +176,11 @@ def test_a_running_server_and_another_dataset_are_refused_and_nothing_changes(
     assert "is in use; stop its server" in run("restore", folder, backup, code=2)
     assert {*database_of(folder).parent.iterdir()} == names
     served.judge()
-    served.desk.database.close()
+    served.running.database.close()
     other = folder.rename(tmp_path / "other")
     folder.with_name("prefs.annotations").rename(tmp_path / "other.annotations")
     folder = make_dataset(3)
-    serve(folder).desk.database.close()
+    serve(folder).running.database.close()
     before = database_of(folder).read_bytes()
     assert "belongs to another dataset" in run("restore", folder, backup, code=2)
     assert "belongs to another dataset" in run(
@@ -209,7 +212,7 @@ def test_what_is_no_backup_of_this_programme_is_refused_in_one_line(
     served.judge(2)
     if what in ("cut off", "later"):
         run("backup", folder, "--out", file)
-    served.desk.database.close()
+    served.running.database.close()
     if what == "no database":
         file.write_text("notes\n" * 1000)
     elif what == "empty":
@@ -265,7 +268,7 @@ def test_what_is_there_is_not_written_over(make_dataset: Make, serve: Any, run: 
     served.judge()
     assert "is there already" in run("backup", folder, "--out", backup, code=2)
     assert backup.read_bytes() == held
-    served.desk.database.close()
+    served.running.database.close()
     second = serve(folder, f"sqlite:///{tmp_path}/second.sqlite")
     second.judge(2)
     run("backup", folder, "--db", f"sqlite:///{tmp_path}/second.sqlite", "--out", tmp_path / "second-b.sqlite")
@@ -281,8 +284,8 @@ def test_who_was_forgotten_since_stays_forgotten(make_dataset: Make, serve: Any,
     served.judge(2, "by Mina")
     run("backup", folder, "--out", backup)
     assert b"Mina" in backup.read_bytes()
-    forgetting.forget(served.desk, served.rater)
-    served.desk.database.close()
+    forgetting.forget(served.running, served.rater)
+    served.running.database.close()
     assert run("restore", folder, backup)["forgotten"] == ["rater-1"]
     assert b"Mina" not in database_of(folder).read_bytes()
     assert verdicts(database_of(folder)) == 2
@@ -296,7 +299,7 @@ def test_a_backup_of_an_earlier_version_is_brought_up_to_date(
     folder, backup = make_dataset(3), tmp_path / "b.sqlite"
     served = serve(folder)
     served.judge(2)
-    served.desk.database.close()
+    served.running.database.close()
     with sqlite3.connect(database_of(folder)) as connection:
         connection.execute("DROP INDEX ix_people_crowd_key")
         connection.execute("ALTER TABLE people DROP COLUMN crowd_key")

@@ -19,7 +19,7 @@ Make = Callable[..., Path]
 
 
 def decision(programme: Any, pair: int = 1) -> tuple[str, dict[str, Any] | None]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return tuple(session.execute(select(Pair.state, Pair.decision).where(Pair.id == pair)).one())
 
 
@@ -27,7 +27,7 @@ def of_clips(programme: Any, labels: dict[str, str]) -> Callable[[dict[str, Any]
     """Says what makes these labels, whichever way the clips are shown."""
 
     def verdict(assignment: dict[str, Any], name: str) -> str:
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             swapped = session.get(Assignment, assignment["id"]).swapped
         sides = {"A": "right", "B": "left"} if swapped else {"A": "left", "B": "right"}
         return sides.get(labels[name], labels[name])
@@ -125,7 +125,7 @@ def test_what_is_decided_in_the_programme_is_the_label_in_the_tables(
             label = says[assignment["prompt"]][place]
             rater.judge(of_clips(programme, dict.fromkeys(("VQ", "MQ", "TA"), label)))
     programme.invite("adjudicator").judge(of_clips(programme, dict.fromkeys(("VQ", "MQ", "TA"), "B")))
-    write_tables(programme.desk)
+    write_tables(programme.running)
     dataset = Dataset.open(folder)
     labels = {pair.prompt_id: pair.labels for pair in dataset.judged_pairs()}
     assert labels == {
@@ -177,7 +177,7 @@ def test_skipping_hidden_gold_is_not_knowing_it(open_programme: Open, make_datas
     right = of_clips(programme, {"VQ": "A", "MQ": "A", "TA": "A"})
     skipped = 0
     while (assignment := rater.next()["assignment"]) is not None:
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             gold = session.get(Assignment, assignment["id"]).kind == Kind.GOLD
         skipped += gold
         skip(rater) if gold else rater.judge(right)
@@ -199,7 +199,7 @@ def test_a_new_rater_judges_gold_first_and_passes_or_not(
     for _ in range(2):
         last = rater.judge(of_clips(programme, {"VQ": answer, "MQ": "tie", "TA": "tie"}))
     assert last["state"] == state
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         pairs = set(session.scalars(select(Pair.state).join(Assignment, Assignment.pair_id == Pair.id)))
     assert pairs == ({PairState.GOLD, PairState.OPEN} if state == "rating" else {PairState.GOLD})
 
@@ -217,7 +217,7 @@ def test_a_rater_who_misses_hidden_gold_is_paused_and_may_be_let_go_on(
     wrong = of_clips(programme, {"VQ": "B", "MQ": "B", "TA": "B"})
     judged = next(count for count in range(1, 20) if bad.judge(wrong)["state"] == "paused")
     assert 3 <= judged < 15
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         number = session.scalar(select(Person.id).where(Person.status == "paused"))
     programme.admin.http.post(f"/api/admin/raters/{number}/resume")
     assert bad.next()["state"] == "rating"

@@ -36,7 +36,7 @@ def test_the_tables_hold_every_verdict_once_however_often_they_are_written(
     for _ in range(2):
         programme.invite().judge_all("left")
     for _ in range(3):
-        assert write_tables(programme.desk) == 18
+        assert write_tables(programme.running) == 18
     rows = dataset.judgements()
     assert rows[0] == FOREIGN
     assert len(rows) == 19 == len(set(rows))
@@ -63,7 +63,7 @@ def test_without_a_server_the_same_tables_are_written_byte_for_byte_and_nothing_
     rater.judge("left", comment="sharper", ratings=ratings)
     rater.http.post("/api/undo")
     rater.judge_all("right")
-    assert write_tables(programme.desk) == 9
+    assert write_tables(programme.running) == 9
     annotations = folder.with_name("prefs.annotations") / "annotations.parquet"
     tables = [*sorted(folder.glob("*.parquet")), annotations]
     by_server = {path: path.read_bytes() for path in tables}
@@ -82,7 +82,7 @@ def test_a_writer_that_had_to_wait_writes_what_was_said_meanwhile(open_programme
     rater = programme.invite()
     rater.judge("left")
     with alone(folder):
-        late = threading.Thread(target=write_tables, args=(programme.desk,))
+        late = threading.Thread(target=write_tables, args=(programme.running,))
         late.start()
         late.join(0.5)
         assert late.is_alive() and Dataset.open(folder).judgements() == []
@@ -98,10 +98,10 @@ def test_a_verdict_that_is_taken_back_leaves_the_tables_but_not_the_log(
     programme = open_programme(folder)
     rater = programme.invite()
     rater.judge("left", comment="sharper")
-    write_tables(programme.desk)
+    write_tables(programme.running)
     rater.http.post("/api/undo")
     rater.judge("tie")
-    write_tables(programme.desk)
+    write_tables(programme.running)
     assert [row.label for row in Dataset.open(folder).judgements()] == ["tie"] * 3
     log = pq.read_table(folder.with_name("prefs.annotations") / "annotations.parquet").to_pylist()
     assert [row["comment"] for row in log] == ["sharper", ""]
@@ -115,17 +115,17 @@ def test_comments_and_times_stand_in_the_dataset_only_where_asked(open_programme
     inside, beside = folder / "annotations.parquet", folder.with_name("prefs.annotations") / "annotations.parquet"
     programme = open_programme(folder)
     programme.invite().judge("left", comment="sharper")
-    write_tables(programme.desk)
+    write_tables(programme.running)
     assert (inside.exists(), beside.exists()) == (False, True)
     assert beside.parent.stat().st_mode & 0o077 == 0, "for the owner of the data alone"
     assert not any(b"sharper" in file.read_bytes() for file in folder.rglob("*") if file.is_file())
     asked = open_programme(folder, comments_in_dataset=True)
-    write_tables(asked.desk)
+    write_tables(asked.running)
     assert pq.read_table(inside)["comment"].to_pylist() == ["sharper"]
-    write_tables(programme.desk)
+    write_tables(programme.running)
     assert not inside.exists(), "what stands beside need not stay"
     pq.write_table(pq.read_table(beside).set_column(0, "assignment", [["another programme's"]]), inside)
-    write_tables(programme.desk)
+    write_tables(programme.running)
     assert inside.exists(), "what is nowhere else stays"
 
 
@@ -144,7 +144,7 @@ def test_gold_repeats_and_adjudicators_are_told_apart_by_their_role(
     adjudicator.judge("right")
     skip = {"assignment": adjudicator.next()["assignment"]["id"], "reason": "broken"}
     adjudicator.http.post("/api/skip", json=skip)
-    write_tables(programme.desk)
+    write_tables(programme.running)
     rows = Dataset.open(folder).judgements()
     roles = {role: {row.rater.partition("-")[0] for row in rows if row.role == role} for role in {r.role for r in rows}}
     assert roles == {
@@ -165,7 +165,7 @@ def test_gold_repeats_and_adjudicators_are_told_apart_by_their_role(
 def test_the_server_keeps_the_tables_up_to_date_by_itself(open_programme: Open, make_dataset: Make) -> None:
     folder = make_dataset(3, 3)
     programme = open_programme(folder, sync_seconds=0.05, selection="informative")
-    upkeep = Upkeep(programme.desk)
+    upkeep = Upkeep(programme.running)
     upkeep.start()
     rater = programme.invite()
     for _ in range(4):
@@ -176,7 +176,7 @@ def test_the_server_keeps_the_tables_up_to_date_by_itself(open_programme: Open, 
     written = (folder / "judgements.parquet").stat().st_mtime_ns
     upkeep.once()
     assert (folder / "judgements.parquet").stat().st_mtime_ns == written
-    wanted = programme.desk.matchups.next(9)
+    wanted = programme.running.matchups.next(9)
     assert set(wanted) == {"g0 | g1", "g0 | g2", "g1 | g2"}
 
 
@@ -185,13 +185,13 @@ def test_the_most_telling_matchup_is_that_of_generators_that_were_compared_least
     open_programme: Open, make_dataset: Make
 ) -> None:
     programme = open_programme(make_dataset(6, 3), selection="informative", raters_per_pair=1)
-    programme.desk.matchups.set(["g0 | g1"])
+    programme.running.matchups.set(["g0 | g1"])
     rater = programme.invite()
     for _ in range(5):
         rater.judge("tie")
-    upkeep = Upkeep(programme.desk)
+    upkeep = Upkeep(programme.running)
     upkeep.once()
-    assert "g0 | g1" not in programme.desk.matchups.next(1)
+    assert "g0 | g1" not in programme.running.matchups.next(1)
 
 
 @pytest.mark.databases("sqlite")

@@ -24,7 +24,7 @@ from videoalign.web.annotate.programme.export import write_tables
 from videoalign.web.annotate.programme.maintenance import Upkeep
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import sync_pairs
-from videoalign.web.annotate.programme.programme import open_desk
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.storage.database import Database
 from videoalign.web.annotate.storage.tables import Assignment, Pair, PairState, Said
 
@@ -36,7 +36,7 @@ PAGES = ("/admin", "/admin/raters", "/admin/agreement", "/admin/leaderboard", "/
 
 
 def pairs(programme: Any) -> list[Any]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return session.execute(select(*Pair.__table__.columns).order_by(Pair.clip_a)).all()
 
 
@@ -53,7 +53,7 @@ def add_clip(folder: Path, like: str, clip_id: str, generator: str) -> None:
 
 def upkeep_of(programme: Any) -> Upkeep:
     """One that writes the tables in this process, as at the end of a server."""
-    upkeep = Upkeep(programme.desk)
+    upkeep = Upkeep(programme.running)
     upkeep._end.set()
     return upkeep
 
@@ -84,7 +84,7 @@ def test_every_kind_of_pair_comes_back_as_it_stood_when_its_clips_do(
     assert {state for state, *_ in before.values()} >= {"gold", "decided", "disputed", "excluded"}
     assert len({state for state, *_ in before.values()} & {"open", "full"}) == 1
     said = Dataset.open(folder)
-    write_tables(programme.desk)
+    write_tables(programme.running)
     rows = said.judgements()
     clips = said.clips()
     said.write_clips([clip for clip in clips if clip.clip_id != "c003-0"][:-2])
@@ -94,7 +94,7 @@ def test_every_kind_of_pair_comes_back_as_it_stood_when_its_clips_do(
     said.write_clips(clips[2:4])
     gone = open_programme(folder, **settings)
     assert states(gone)["retired"] == 6
-    write_tables(gone.desk)
+    write_tables(gone.running)
     assert 0 < len(said.judgements()) < len(rows)
     said.write_clips(clips)
     again = open_programme(folder, **settings)
@@ -102,9 +102,9 @@ def test_every_kind_of_pair_comes_back_as_it_stood_when_its_clips_do(
     assert {key: value if value[0] != "full" else ("open", *value[1:]) for key, value in before.items()} == {
         key: value if value[0] != "full" else ("open", *value[1:]) for key, value in after.items()
     }
-    write_tables(again.desk)
+    write_tables(again.running)
     assert said.judgements() == rows
-    with again.desk.database.read() as session:
+    with again.running.database.read() as session:
         for row in session.execute(select(Pair.id, Pair.taken)):
             held = select(Assignment.state).where(Assignment.pair_id == row.id, Assignment.kind == "rating")
             assert row.taken == sum(state in ("leased", "submitted") for state in session.scalars(held))
@@ -138,7 +138,7 @@ def test_what_is_taken_out_of_the_dataset_breaks_no_page_no_export_and_no_upkeep
     ratings = {side: {"VQ": 4} for side in ("left", "right")}
     for _ in range(11):
         rater.judge("left", ratings=ratings)
-    write_tables(programme.desk)
+    write_tables(programme.running)
     dataset = Dataset.open(folder)
     prompts, clips, rows = dataset.prompts(), dataset.clips(), dataset.judgements()
     if what.startswith("prompt"):
@@ -175,7 +175,7 @@ def test_a_pair_that_is_taken_out_is_taken_from_who_holds_it_and_its_verdict_can
 ) -> None:
     folder = make_dataset(2, files=True)
     programme = open_programme(folder)
-    upkeep = Upkeep(programme.desk)
+    upkeep = Upkeep(programme.running)
     rater = programme.invite()
     first = rater.next()["assignment"]
     rater.judge()
@@ -197,7 +197,7 @@ def test_a_pair_that_is_taken_out_is_taken_from_who_holds_it_and_its_verdict_can
     dataset.write_clips(clips)
     upkeep.look()
     assert rater.http.post("/api/undo").status_code == 200
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert len(session.scalars(select(Said)).all()) == 1
 
 
@@ -226,7 +226,7 @@ def test_a_dataset_that_cannot_be_read_leaves_a_running_programme_as_it_was_and_
 ) -> None:
     folder = make_dataset(3)
     programme = open_programme(folder)
-    upkeep, rater = Upkeep(programme.desk), programme.invite()
+    upkeep, rater = Upkeep(programme.running), programme.invite()
     table = (folder / "clips.parquet").read_bytes()
     (folder / "clips.parquet").write_bytes(b"half a table")
     with caplog.at_level(logging.ERROR):
@@ -249,16 +249,16 @@ def test_another_dataset_in_the_place_of_the_one_that_is_served_is_not_taken_ove
     folder.rename(folder.with_name("old"))
     make_dataset(2)
     with caplog.at_level(logging.ERROR):
-        Upkeep(programme.desk).look()
+        Upkeep(programme.running).look()
     assert "belongs to another dataset" in caplog.text
     assert states(programme) == {"open": 3}
 
 
 def second_server(db: str, folder: Path, first: Any) -> tuple[Any, Database]:
     store = Database(db)
-    desk = open_desk(store, Library(folder), first.desk.settings, first.desk.now)
-    sync_pairs(desk)
-    return desk, store
+    running = open_at(store, Library(folder), first.running.settings, first.running.now)
+    sync_pairs(running)
+    return running, store
 
 
 @pytest.mark.parametrize("looks", [True, False])
@@ -267,13 +267,13 @@ def test_a_second_server_that_knows_more_clips_does_not_block_the_raters_of_the_
 ) -> None:
     folder = make_dataset(12)
     first = open_programme(folder, raters_per_pair=1)
-    upkeep = Upkeep(first.desk)
+    upkeep = Upkeep(first.running)
     mine, other = first.invite(), first.invite()
     mine.judge()
     for p in range(12):
         add_clip(folder, f"c{p:03}-0", f"c{p:03}-2", "g2")
-    desk, store = second_server(db, folder, first)
-    http = TestClient(create_app(desk), base_url="http://rate.test", raise_server_exceptions=False)
+    running, store = second_server(db, folder, first)
+    http = TestClient(create_app(running), base_url="http://rate.test", raise_server_exceptions=False)
     http.cookies, http.headers["x-csrf-token"] = other.http.cookies, other.http.headers["x-csrf-token"]
     there = type(mine).__new__(type(mine))
     there.http = http
@@ -303,7 +303,7 @@ def test_new_clips_of_a_running_programme_are_judged(open_programme: Open, make_
     shape = {"fps": 8.0, "num_frames": 5, "height": 16, "width": 16}
     new = [Clip(clip_id=f"n{k}", prompt_id="new", path=f"clips/n{k}.mp4", generator=f"g{k}", **shape) for k in (0, 1)]
     dataset.add(prompts=[Prompt(prompt_id="new", text="a new prompt")], clips=new)
-    Upkeep(programme.desk).look()
+    Upkeep(programme.running).look()
     assert rater.judge_all() == 3
     assert states(programme) == {"decided": 5}
     assert {row.matchup for row in pairs(programme)} == {"g0 | g1", "g0 | g2", "g1 | g2"}
@@ -318,7 +318,7 @@ def test_tables_of_pairs_and_gold_are_followed_as_they_grow(
     asked.write_text("clip_a,clip_b\nc000-0,c000-1\nc001-1,c001-0\n", encoding="utf-8")
     known.write_text("clip_a,clip_b,VQ\nc004-0,c004-1,A\n", encoding="utf-8")
     programme = open_programme(folder, pairs=asked, gold=known, raters_per_pair=1)
-    upkeep, rater = Upkeep(programme.desk), programme.invite()
+    upkeep, rater = Upkeep(programme.running), programme.invite()
     upkeep.look()
     upkeep.look()
     assert rater.judge_all("left") == 2
@@ -349,8 +349,8 @@ def test_tables_of_pairs_and_gold_are_followed_as_they_grow(
 
 def export_of(programme: Any) -> list[Any]:
     """The programme's rows of the dataset, written now."""
-    write_tables(programme.desk)
-    return Dataset.open(programme.desk.library.dataset.path).judgements()
+    write_tables(programme.running)
+    return Dataset.open(programme.running.library.dataset.path).judgements()
 
 
 def test_a_verdict_tells_the_clips_that_were_sent_and_not_those_that_lie_there_later(

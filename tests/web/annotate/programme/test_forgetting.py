@@ -78,16 +78,16 @@ def test_no_byte_tells_who_it_was_and_every_verdict_stays(
 ) -> None:
     folder = make_dataset(6)
     programme, rater = busy_programme(open_programme, folder)
-    write_tables(programme.desk)
+    write_tables(programme.running)
     annotations = folder.with_name("prefs.annotations") / "annotations.parquet"
     inside = folder / "annotations.parquet"
     inside.write_bytes(annotations.read_bytes())
     before, rows = Dataset.open(folder).judgements(), read_table(annotations).drop_columns(["comment"]).to_pylist()
-    assert SECRET in everything(programme.desk.database).lower()
-    with programme.desk.database.read() as session:
+    assert SECRET in everything(programme.running.database).lower()
+    with programme.running.database.read() as session:
         held = session.scalars(select(Assignment.pair_id).where(Assignment.state == "leased")).all()
     assert forget(folder, db, capsys, NAME) == {"rater": "rater-2", "comments": 5, "discarded": 0}
-    assert SECRET not in everything(programme.desk.database).lower()
+    assert SECRET not in everything(programme.running.database).lower()
     files = [*folder.rglob("*"), *folder.with_name("prefs.annotations").rglob("*")]
     files += [*Path(db.removeprefix("sqlite:///")).parent.iterdir()] if db.startswith("sqlite") else []
     for file in files:
@@ -95,9 +95,9 @@ def test_no_byte_tells_who_it_was_and_every_verdict_stays(
     for file in (annotations, inside):
         assert {*read_table(file)["comment"].to_pylist()} == {""}
         assert read_table(file).drop_columns(["comment"]).to_pylist() == rows
-    write_tables(programme.desk)
+    write_tables(programme.running)
     assert Dataset.open(folder).judgements() == before and len(before) == 9
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         theirs = [session.scalar(select(func.count()).where(row.person_id == 2)) for row in (Invitation, SignIn)]
         states = session.scalars(select(Pair.state).where(Pair.id.in_(held))).all()
         about = (Audit.subject == "2", Audit.action.like("person.%"))
@@ -121,13 +121,13 @@ def test_with_discard_their_pairs_go_to_others_and_that_can_be_done_later_too(
     programme, _ = busy_programme(open_programme, folder)
     other = programme.invite(name="Other")
     assert forget(folder, db, capsys, "2", "--discard") == {"rater": "rater-2", "comments": 5, "discarded": 3}
-    assert write_tables(programme.desk) == 0
+    assert write_tables(programme.running) == 0
     assert other.judge_all() == 6
     assert forget(folder, db, capsys, "Other")["discarded"] == 0
-    assert write_tables(programme.desk) == 18
+    assert write_tables(programme.running) == 18
     assert forget(folder, db, capsys, "rater-3", "--discard") == {"rater": "rater-3", "comments": 0, "discarded": 6}
     assert act(programme, 3, "restore") == {"restored": 6}
-    assert write_tables(programme.desk) == 18
+    assert write_tables(programme.running) == 18
 
 
 def test_who_is_forgotten_does_nothing_more_and_gets_nothing_more(
@@ -139,12 +139,12 @@ def test_who_is_forgotten_does_nothing_more_and_gets_nothing_more(
     assert forget(folder, db, capsys, NAME)["rater"] == "rater-2"
     assert programme.client().post(link).status_code == 404
     assert [act(programme, 2, what) for what in ("pause", "resume", "link")] == [410, 410, 410]
-    assert "zebulon" not in everything(programme.desk.database).lower()
-    with pytest.raises(Refusal, match="was forgotten"), programme.desk.database.read() as session:
+    assert "zebulon" not in everything(programme.running.database).lower()
+    with pytest.raises(Refusal, match="was forgotten"), programme.running.database.read() as session:
         people.find(session, 2)  # as whatever was under way when they were
-    before = everything(programme.desk.database)
+    before = everything(programme.running.database)
     assert forget(folder, db, capsys, "rater-2") == {"rater": "rater-2", "comments": 0, "discarded": 0}
-    assert everything(programme.desk.database) == before, "once is enough"
+    assert everything(programme.running.database) == before, "once is enough"
     assert main(["annotate", "forget", str(folder), NAME, "--db", db]) == 2
     assert f"nobody is called '{NAME}'" in capsys.readouterr().err
 
@@ -156,8 +156,8 @@ def test_words_of_others_stay_and_nobody_else_is_signed_out(open_programme: Open
     skip = {"assignment": other.next()["assignment"]["id"], "reason": "broken"}
     other.http.post("/api/skip", json=skip)
     act(programme, 3, "pause", "a week off")
-    forgetting.forget(programme.desk, 2)
-    with programme.desk.database.read() as session:
+    forgetting.forget(programme.running, 2)
+    with programme.running.database.read() as session:
         assert [*session.scalars(select(Said.comment).where(Said.comment != ""))] == ["mine"]
         assert [*session.scalars(select(Assignment.reason).where(Assignment.reason != ""))] == ["broken"]
         details = session.scalars(select(Audit.detail).where(Audit.person_id == 3)).all()
@@ -174,12 +174,12 @@ def test_the_first_admin_may_be_forgotten_and_the_next_start_makes_another(
     folder = make_dataset(2)
     programme = open_programme(folder)
     act(programme, 1, "pause", "typed by the admin")
-    forgetting.forget(programme.desk, 1)
-    assert "typed by the admin" not in everything(programme.desk.database)
+    forgetting.forget(programme.running, 1)
+    assert "typed by the admin" not in everything(programme.running.database)
     assert programme.admin.http.get("/admin").status_code == 401
     again = open_programme(folder)
     assert again.admin.http.get("/admin").status_code == 200
-    with again.desk.database.read() as session:
+    with again.running.database.read() as session:
         admins = session.execute(select(Person.name, Person.status).where(Person.role == PersonRole.ADMIN)).all()
     assert admins == [("admin-1", Status.FORGOTTEN), ("owner", Status.ACTIVE)]
 
@@ -192,10 +192,10 @@ def test_of_a_crowd_the_same_id_comes_back_as_somebody_new(open_programme: Open,
         return programme.client().post("/crowd", data={"name": SECRET}, follow_redirects=False).status_code
 
     assert [come(), come()] == [303, 303]
-    forgetting.forget(programme.desk, 2)
-    assert SECRET not in everything(programme.desk.database)
+    forgetting.forget(programme.running, 2)
+    assert SECRET not in everything(programme.running.database)
     assert come() == 303
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert [*session.scalars(select(Person.name).order_by(Person.id))] == ["owner", "rater-2", SECRET]
 
 
@@ -203,8 +203,8 @@ def test_only_of_who_is_forgotten_may_words_go(open_programme: Open, make_datase
     programme, _ = busy_programme(open_programme, make_dataset(6))
     for statement in ("UPDATE judgements SET comment = '', content_hash = ''", "UPDATE judgements SET verdicts = '{}'"):
         with pytest.raises(Exception, match="only ever added to"):
-            programme.desk.database.write(lambda session, what=statement: session.execute(text(what)))
-    forgetting.forget(programme.desk, 2)
+            programme.running.database.write(lambda session, what=statement: session.execute(text(what)))
+    forgetting.forget(programme.running, 2)
     for statement in ("UPDATE judgements SET verdicts = '{}'", "UPDATE judgements SET comment = 'x'"):
         with pytest.raises(Exception, match="only ever added to"):
-            programme.desk.database.write(lambda session, what=statement: session.execute(text(what)))
+            programme.running.database.write(lambda session, what=statement: session.execute(text(what)))

@@ -27,7 +27,7 @@ from videoalign.web.annotate.programme import deciding, discarding, forgetting, 
 from videoalign.web.annotate.programme.export import write_tables
 from videoalign.web.annotate.programme.following import Follower
 from videoalign.web.annotate.programme.media_index import Library, stamp
-from videoalign.web.annotate.programme.programme import open_desk
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.tables import Assignment, Kind, PairState, PersonRole, Said, Work
 
@@ -76,7 +76,7 @@ class Histories(Programme):
     @precondition(lambda self: len(self.people) < 7)
     @rule(role=st.sampled_from([PersonRole.RATER, PersonRole.ADJUDICATOR]))
     def invite(self, role: PersonRole) -> None:
-        work = lambda session: people.invite(self.desk, session, None, role, "Somebody")[0]  # noqa: E731
+        work = lambda session: people.invite(self.running, session, None, role, "Somebody")[0]  # noqa: E731
         self.people.append(self.store.write(work))
 
     @rule(who=WHO, where=WHO, sides=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4))
@@ -108,7 +108,7 @@ class Histories(Programme):
         turn = turn or self.look_at(self.people[who % len(self.people)], where)
         if turn is None:
             return
-        skips = lambda desk, session, person: judging.skip(desk, session, person, turn.assignment, "broken")  # noqa: E731
+        skips = lambda running, session, person: judging.skip(running, session, person, turn.assignment, "broken")  # noqa: E731
         if self.act(turn.person, where, skips) is not None:
             row = self.row(turn.assignment)
             assert row.state in (Work.SKIPPED, Work.DISCARDED)
@@ -134,9 +134,9 @@ class Histories(Programme):
         person = self.people[who % len(self.people)]
         self.write(
             lambda session: (
-                people.pause(self.desk, session, None, person, "rest")
+                people.pause(self.running, session, None, person, "rest")
                 if what == "pause"
-                else people.resume(self.desk, session, None, person)
+                else people.resume(self.running, session, None, person)
             )
         )
 
@@ -144,7 +144,7 @@ class Histories(Programme):
     def discard(self, who: int, back: bool) -> None:
         person = self.people[who % len(self.people)]
         turn = discarding.restore if back else discarding.discard
-        self.store.write(lambda session: turn(self.desk, session, None, person))
+        self.store.write(lambda session: turn(self.running, session, None, person))
         for spoken in (*self.truth.verdicts.values(), *self.truth.excluded.values()):
             if spoken.person == person:
                 spoken.discarded = not back
@@ -154,7 +154,7 @@ class Histories(Programme):
     @rule(who=WHO)
     def forget(self, who: int) -> None:
         person = self.people.pop(who % len(self.people))
-        self.store.write(lambda session: forgetting.forget_in(self.desk, session, person))
+        self.store.write(lambda session: forgetting.forget_in(self.running, session, person))
         with self.store.read() as session:
             mine = select(func.count()).select_from(Said).join(Assignment).where(Assignment.person_id == person)
             assert session.scalar(mine.where(Said.comment != "")) == 0
@@ -206,22 +206,22 @@ class Histories(Programme):
     @rule()
     def follow(self) -> None:
         """What every server does every two seconds."""
-        for desk in self.desks:
-            Follower(desk).look()
-            assert desk.library.stamp == stamp(self.folder), "the dataset can be followed"
+        for running in self.desks:
+            Follower(running).look()
+            assert running.library.stamp == stamp(self.folder), "the dataset can be followed"
 
     @rule()
     def serve_another_dataset(self) -> None:
         with pytest.raises(ConfigError, match="belongs to another dataset"):
-            open_desk(self.store, Library(self.home / "other"), AnnotateSettings(), self.now)
+            open_at(self.store, Library(self.home / "other"), AnnotateSettings(), self.now)
 
     @rule()
     def export(self) -> None:
         self.follow()
-        write_tables(self.desk)
+        write_tables(self.running)
         rows = Dataset.open(self.folder).judgements()
-        assert [row for row in rows if not row.source_row.startswith(records.source(self.desk))] == [FOREIGN]
-        ours = [row for row in rows if row.source_row.startswith(records.source(self.desk))]
+        assert [row for row in rows if not row.source_row.startswith(records.source(self.running))] == [FOREIGN]
+        ours = [row for row in rows if row.source_row.startswith(records.source(self.running))]
         names = [one.name for one in self.dimensions]
         for row in ours:
             assert {row.clip_a, row.clip_b} <= self.clips and row.prompt_id in self.prompts and row.dimension in names
@@ -266,7 +266,7 @@ class Histories(Programme):
                 assert (pair.judged, pair.taken) == (judged, judged + held), pair
                 assert judged + held <= max(wanted, self.most_on_pair.get(pair.id, 99 if not self.most_on_pair else 0))
         self.most_on_pair = defaultdict(int)
-        self.most_wanted = max(desk.settings.raters_per_pair for desk in self.desks)
+        self.most_wanted = max(running.settings.raters_per_pair for running in self.desks)
         for (pair_id, _), number in work.items():
             self.most_on_pair[pair_id] += number
 
@@ -278,8 +278,8 @@ class Histories(Programme):
 
         def work(session: Any) -> None:
             before = session.execute(PAIRS).all()
-            self.desk.catch_up(session)
-            deciding.settle(self.desk, session, [row.id for row in before])
+            self.running.catch_up(session)
+            deciding.settle(self.running, session, [row.id for row in before])
             found.extend([before, session.execute(PAIRS).all()])
             raise Undone
 

@@ -18,7 +18,7 @@ from videoalign.data.people import said_only_in
 from videoalign.errors import ConfigError, OutputError
 from videoalign.web.annotate.programme.export import export_programme
 from videoalign.web.annotate.programme.media_index import Library
-from videoalign.web.annotate.programme.programme import open_desk
+from videoalign.web.annotate.programme.programme import open_programme as open_at
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import Database, address
 
@@ -42,7 +42,7 @@ def test_a_database_and_its_dataset_hold_the_same_id(open_programme: Open, make_
     assert len(known) == 32
     open_programme(folder)
     assert Dataset.open(folder).info.dataset_id == known
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.execute(text("SELECT dataset_id FROM programme")).scalars().all() == [known]
 
 
@@ -58,7 +58,7 @@ def test_another_dataset_is_refused_in_one_line_and_nothing_changes(
     dataset.write_clips([replace(clip, clip_id="x" + clip.clip_id) for clip in dataset.clips()])
     if served_before:
         store = Database(f"sqlite:///{tmp_path}/other.sqlite")
-        open_desk(store, Library(other), AnnotateSettings())
+        open_at(store, Library(other), AnnotateSettings())
         store.close()
     files, before = everything(other), programme.admin.http.get("/api/admin/overview").json()
     log = programme.admin.http.get("/admin/audit").text
@@ -108,7 +108,7 @@ def test_another_seed_is_refused(open_programme: Open, make_dataset: Make) -> No
     open_programme(folder, seed=5)
     with pytest.raises(ConfigError, match="seed: got 6, but the programme was begun with 5"):
         open_programme(folder, seed=6)
-    assert open_programme(folder, seed=None).desk.seed == 5
+    assert open_programme(folder, seed=None).running.seed == 5
 
 
 def test_a_folder_that_is_judged_in_a_database_elsewhere_holds_something_that_people_said(
@@ -124,9 +124,9 @@ def test_a_folder_that_is_judged_in_a_database_elsewhere_holds_something_that_pe
 def test_the_note_holds_no_password_and_moves_with_the_dataset(make_dataset: Make, tmp_path: Path) -> None:
     folder = make_dataset(2)
     store = Database(address(folder, None))
-    desk = open_desk(store, Library(folder), AnnotateSettings())
+    running = open_at(store, Library(folder), AnnotateSettings())
     note = json.loads((folder / "annotate.json").read_text())
-    assert note == {"programmes": {desk.key: {"database": "../prefs.annotations/annotate.sqlite"}}}
+    assert note == {"programmes": {running.key: {"database": "../prefs.annotations/annotate.sqlite"}}}
     from videoalign.web.annotate.storage.places import note as write_note
 
     write_note(folder, "k", address(folder, "postgresql://eve:secret@db/prefs"))
@@ -150,7 +150,7 @@ def test_where_the_database_is_gone_none_is_begun_unasked(make_dataset: Make) ->
     folder = make_dataset(2)
     elsewhere = folder.with_name("elsewhere.sqlite")
     store = Database(f"sqlite:///{elsewhere}")
-    open_desk(store, Library(folder), AnnotateSettings())
+    open_at(store, Library(folder), AnnotateSettings())
     store.close()
     with pytest.raises(ConfigError, match=rf"is judged in sqlite:///{elsewhere}; name that database"):
         address(folder, None)
@@ -164,7 +164,7 @@ def test_where_the_database_is_gone_none_is_begun_unasked(make_dataset: Make) ->
 def test_a_folder_may_have_any_name(make_dataset: Make, name: str) -> None:
     folder = move(make_dataset(2), name)
     store = Database(address(folder, None))
-    open_desk(store, Library(folder), AnnotateSettings())
+    open_at(store, Library(folder), AnnotateSettings())
     store.close()
     database = folder.with_name(f"{name}.annotations") / "annotate.sqlite"
     assert database.is_file()
@@ -215,7 +215,7 @@ def test_servers_that_start_at_once_on_a_new_file_all_start(new_db: str, make_da
         barrier.wait()
         try:
             store = Database(new_db)
-            keys.append(open_desk(store, Library(folder), AnnotateSettings()).key)
+            keys.append(open_at(store, Library(folder), AnnotateSettings()).key)
             store.close()
         except Exception as error:
             failed.append(error)

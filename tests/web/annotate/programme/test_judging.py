@@ -16,13 +16,13 @@ Make = Callable[..., Path]
 
 
 def said(programme: Any, *, live: bool = True) -> int:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         rows = select(func.count()).select_from(Said)
         return session.scalar(rows.where(Said.withdrawn_at.is_(None)) if live else rows)
 
 
 def states(programme: Any) -> list[tuple[str, int]]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return [tuple(row) for row in session.execute(select(Pair.state, Pair.judged).order_by(Pair.id))]
 
 
@@ -33,7 +33,7 @@ def test_a_pair_that_was_skipped_takes_no_verdict_from_another_tab(open_programm
     assert rater.http.post("/api/skip", json={"assignment": turn["id"], "reason": "broken"}).status_code == 200
     late = rater.http.post("/api/judgements", json=rater.body(turn))
     assert (late.status_code, late.json()["error"]["code"]) == (409, "already_skipped")
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert all(row.judged <= row.taken for row in session.execute(select(Pair.judged, Pair.taken)))
 
 
@@ -83,7 +83,7 @@ def test_ratings_are_kept_with_the_clip_that_they_belong_to(open_programme: Open
         rater.judge("left", ratings={"left": {"VQ": 5}, "right": {"VQ": 1, "MQ": 2}})
     assert rater.http.post("/api/undo").status_code == 200
     assert rater.next()["assignment"]["draft"]["ratings"] == {"left": {"VQ": 5}, "right": {"VQ": 1, "MQ": 2}}
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         rows = session.execute(select(Said.verdicts, Said.ratings)).all()
     assert {row.verdicts["VQ"] for row in rows} == {"A", "B"}
     assert all(row.ratings[row.verdicts["VQ"].lower()] == {"VQ": 5} for row in rows)

@@ -23,7 +23,7 @@ Make = Callable[..., Path]
 
 
 def pairs(programme: Any) -> list[Any]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return session.execute(select(*Pair.__table__.columns).order_by(Pair.clip_a)).all()
 
 
@@ -84,10 +84,10 @@ def test_pairs_that_the_settings_ask_for_no_more_are_retired_and_come_back(
     table.write_text("clip_a,clip_b\nc000-0,c000-1\n", encoding="utf-8")
     few = open_programme(folder, raters_per_pair=2, pairs=table)
     assert states(few) == {"open": 1, "retired": 8}
-    assert sync_pairs(few.desk) == 1, "those that are retired are not counted"
+    assert sync_pairs(few.running) == 1, "those that are retired are not counted"
     assert few.invite().judge_all() == 1
     assert states(open_programme(folder, raters_per_pair=2)) == {"decided": 7, "open": 2}
-    write_tables(few.desk)
+    write_tables(few.running)
     assert len(dataset.judgements()) == 3 * (9 + 6 + 1), "what was said of pairs that are not asked for counts"
 
 
@@ -107,10 +107,10 @@ def test_gold_that_is_withdrawn_is_judged_like_any_other_pair(
     without = open_programme(folder, raters_per_pair=1)
     assert states(without) == {"open": 3}
     assert [row.answers for row in pairs(without)] == [None] * 3
-    with without.desk.database.read() as session:
+    with without.running.database.read() as session:
         assert {*session.scalars(select(Person.status))} == {Status.ACTIVE}
     assert without.invite().judge_all() == 3
-    write_tables(without.desk)
+    write_tables(without.running)
     assert {row.role for row in Dataset.open(folder).judgements()} == {"rater"}
 
 
@@ -144,7 +144,7 @@ def test_a_clip_that_a_table_of_gold_names_may_leave_and_one_that_never_was_is_r
     dataset = Dataset.open(folder)
     clips = dataset.clips()
     dataset.write_clips(clips[1:])
-    upkeep = Upkeep(programme.desk)
+    upkeep = Upkeep(programme.running)
     upkeep.look()
     assert states(programme) == states(open_programme(folder, gold=gold)) == {"retired": 1, "open": 2}
     dataset.write_clips(clips)
@@ -162,8 +162,8 @@ def test_a_running_server_takes_over_the_settings_of_the_one_that_started_last(
     first = open_programme(folder, raters_per_pair=1, programme="Old", sync_seconds=77.0)
     rater = first.invite()
     open_programme(folder, raters_per_pair=2, programme="New", sync_seconds=5.0)
-    Upkeep(first.desk).look()
-    assert (first.desk.settings.raters_per_pair, first.desk.settings.programme) == (2, "New")
-    assert first.desk.settings.sync_seconds == 77.0, "of this machine"
+    Upkeep(first.running).look()
+    assert (first.running.settings.raters_per_pair, first.running.settings.programme) == (2, "New")
+    assert first.running.settings.sync_seconds == 77.0, "of this machine"
     rater.judge_all()
     assert states(first) == {"open": 2}

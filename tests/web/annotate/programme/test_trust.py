@@ -24,7 +24,7 @@ def says(programme: Any, label: str, gold: str | None = None) -> Callable[[dict[
     """A verdict of this label, and of another one where the pair is gold in disguise."""
 
     def verdict(assignment: dict[str, Any], _: str) -> str:
-        with programme.desk.database.read() as session:
+        with programme.running.database.read() as session:
             row = session.get(Assignment, assignment["id"])
         wanted = gold if gold is not None and row.kind == Kind.GOLD else label
         sides = {"A": "right", "B": "left"} if row.swapped else {"A": "left", "B": "right"}
@@ -34,7 +34,7 @@ def says(programme: Any, label: str, gold: str | None = None) -> Callable[[dict[
 
 
 def number_of(programme: Any, name: str) -> int:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         return int(session.scalar(select(Person.id).where(Person.name == name)))
 
 
@@ -44,7 +44,7 @@ def shown(programme: Any, name: str) -> dict[str, Any]:
 
 
 def pairs(programme: Any) -> list[tuple[str, int, int]]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         rows = session.execute(select(Pair.state, Pair.taken, Pair.judged).order_by(Pair.id))
         return [(state, taken, judged) for state, taken, judged in rows]
 
@@ -96,13 +96,13 @@ def test_discarded_verdicts_count_nowhere_and_their_pairs_go_to_others(
     assert pairs(programme).count((PairState.OPEN, 1, 1)) == 2
     row = shown(programme, "Bad")
     assert (row["submitted"], row["discarded"], row["in_labels"]) == (0, 4, 0)
-    write_tables(programme.desk)
+    write_tables(programme.running)
     assert {row.label for row in Dataset.open(folder).judgements()} == {"A"}
     assert bad.next()["assignment"] is None, "nobody gets a pair back whose verdict was discarded"
     assert third.judge_all(says(programme, "A")) == 4
     assert good.judge_all(says(programme, "A")) == 2
     assert pairs(programme) == [(PairState.DECIDED, 2, 2)] * 4
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Said)) == 4 + 4 + 4, "all of them stay stored"
         told = session.scalars(select(Audit.detail).where(Audit.action == "work.discarded")).all()
     assert told == [{"verdicts": 4, "skips": 0, "pairs": 4}]

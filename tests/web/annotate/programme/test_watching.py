@@ -142,7 +142,7 @@ def test_nothing_is_asked_or_written_where_the_settings_ask_for_nothing(
     rater = programme.invite()
     shown = rater.next()["assignment"]
     load(rater, shown)
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.get(Assignment, shown["id"]).served == 0
     assert send(rater, shown, 0.0, 0.0) == (200, "")
 

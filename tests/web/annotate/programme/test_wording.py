@@ -54,13 +54,13 @@ def drop_vq(dimensions: list[dict[str, Any]]) -> None:
 
 
 def counted(programme: Any) -> Counter[tuple[str, int]]:
-    write_tables(programme.desk)
-    rows = Dataset.open(programme.desk.library.dataset.path).judgements()
+    write_tables(programme.running)
+    rows = Dataset.open(programme.running.library.dataset.path).judgements()
     return Counter((row.dimension, row.guideline) for row in rows)
 
 
 def log(programme: Any) -> list[tuple[str, dict[str, Any]]]:
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         rows = session.scalars(select(Audit).where(Audit.action == "guideline.changed").order_by(Audit.id))
         return [(row.subject, row.detail) for row in rows]
 
@@ -77,7 +77,7 @@ def test_a_changed_guideline_is_a_new_version_of_its_dimension_alone(open_progra
     assert counted(again) == {("VQ", 1): 2, ("MQ", 1): 1, ("MQ", 2): 1, ("TA", 1): 2}
     open_programme(folder, raters_per_pair=1)
     assert len(log(again)) == 1, "an unchanged one is none"
-    with again.desk.database.read() as session:
+    with again.running.database.read() as session:
         assert session.scalars(select(Said.guideline).order_by(Said.id)).all() == [1, 2]
         texts = [row.dimensions["MQ"]["guideline"] for row in session.scalars(select(Guideline))]
     assert texts[1].startswith("Motion: the opposite") and texts[0] != texts[1]
@@ -92,7 +92,7 @@ def test_a_rater_who_was_shown_the_old_guideline_judged_by_it(open_programme: Op
     rater = programme.invite()
     seen = rater.next()["assignment"]
     edit(folder, turn_mq)
-    Upkeep(programme.desk).look()
+    Upkeep(programme.running).look()
     answer = rater.http.post("/api/judgements", json=rater.body(seen)).json()
     new = next(one for one in answer["next"]["assignment"]["dimensions"] if one["name"] == "MQ")
     assert "the opposite" in new["guideline"], "the next pair comes with the new one"
@@ -108,7 +108,7 @@ def test_versions_are_told_where_they_are_counted_together(
     edit(folder, turn_mq)
     programme = open_programme(folder)
     programme.invite().judge_all()
-    write_tables(programme.desk)
+    write_tables(programme.running)
     found = programme.admin.http.get("/api/admin/agreement").json()
     assert {name: one["guidelines"] for name, one in found.items()} == {
         "VQ": {"1": 4}, "MQ": {"1": 2, "2": 2}, "TA": {"1": 4},
@@ -178,7 +178,7 @@ def test_a_renamed_dimension_keeps_all_that_was_said_of_it(
     now = again.admin.http.get("/api/admin/raters").json()
     assert [row["hidden_gold"] for row in now["raters"]] == [row["hidden_gold"] for row in scores["raters"]]
     assert [row["quality"]["gold"] for row in now["raters"]] == [row["quality"]["gold"] for row in scores["raters"]]
-    with again.desk.database.read() as session:
+    with again.running.database.read() as session:
         decisions = [decision for decision in session.scalars(select(Pair.decision)) if decision]
         answers = [found for found in session.scalars(select(Pair.answers)) if found]
         assert {name for said in session.scalars(select(Said.verdicts)) for name in said} == {"VQ", "MQ", "TA"}
@@ -263,7 +263,7 @@ def test_a_new_dimension_is_asked_from_then_on_and_reopens_nothing(open_programm
     assert Counter(name for name, _ in counted(again).elements()) == {"VQ": 7, "MQ": 7, "TA": 7, "Style": 6}
     assert again.admin.http.get("/api/admin/overview").json()["pairs"]["disputed"] == 0
     open_programme(folder, raters_per_pair=1)
-    with again.desk.database.read() as session:
+    with again.running.database.read() as session:
         assert {*session.scalars(select(Pair.state))} == {"decided"}
 
 
@@ -279,7 +279,7 @@ def test_a_name_that_was_given_up_is_not_given_to_another_question(open_programm
     edit(folder, lambda dimensions: dimensions[0].update(name="VQ"))
     back = open_programme(folder, rename={"Look": "VQ"})
     assert {name for name, _ in counted(back)} == {"VQ", "MQ", "TA"}
-    with back.desk.database.read() as session:
+    with back.running.database.read() as session:
         wording = read_wording(session)
     assert wording.names[1] == {"VQ": "VQ", "MQ": "MQ", "TA": "TA"}
     assert wording.now(2, {"Look": "A"}) == {"VQ": "A"}
@@ -290,7 +290,7 @@ def test_a_running_server_goes_on_asking_what_it_asked_when_a_dimension_is_renam
 ) -> None:
     folder = make_dataset(4)
     programme = open_programme(folder, raters_per_pair=1)
-    rater, upkeep = programme.invite(), Upkeep(programme.desk)
+    rater, upkeep = programme.invite(), Upkeep(programme.running)
     rater.judge()
     edit(folder, rename_vq)
     with caplog.at_level(logging.ERROR):
@@ -303,12 +303,12 @@ def test_a_running_server_goes_on_asking_what_it_asked_when_a_dimension_is_renam
     seen = rater.next()["assignment"]
     assert seen["dimensions"][0]["name"] == "VQ"
     rater.http.post("/api/judgements", json=rater.body(seen))
-    assert programme.desk.wording.version == 2, "a verdict makes it look what holds now"
+    assert programme.running.wording.version == 2, "a verdict makes it look what holds now"
     rater.judge()
     assert Counter(name for name, _ in counted(second).elements()) == {"Look": 4, "MQ": 4, "TA": 4}
     upkeep.look()
     assert counted(programme) == counted(second)
-    with second.desk.database.read() as session:
+    with second.running.database.read() as session:
         decisions = session.scalars(select(Pair.decision)).all()
     assert {name for decision in decisions for name in decision} == {"Look", "MQ", "TA"}
 

@@ -51,7 +51,7 @@ def test_with_many_a_process_of_its_own_works_the_same_numbers_out_and_meanwhile
     here: list[str] = []
     for name in worked_out.TABLES:
         table = numbers(name)
-        assert rounded(table.values) == rounded(getattr(statistics, name)(programme.desk))
+        assert rounded(table.values) == rounded(getattr(statistics, name)(programme.running))
         monkeypatch.setitem(worked_out.TABLES, name, lambda _, name=name: here.append(name) or {})
     assert numbers("agreement").values["VQ"]["votes"] == 2
     assert "As of" not in admin.get("/admin/agreement").text
@@ -71,7 +71,7 @@ def test_that_process_reads_a_database_of_postgresql_as_well(
     programme = open_programme(make_dataset(2), raters_per_pair=1)
     programme.invite().judge_all("left")
     values = programme.admin.http.app.state.figures("agreement").values
-    assert rounded(values) == rounded(statistics.agreement(programme.desk)) and values["VQ"]["votes"] == 2
+    assert rounded(values) == rounded(statistics.agreement(programme.running)) and values["VQ"]["votes"] == 2
 
 
 @pytest.mark.databases("sqlite")
@@ -80,7 +80,7 @@ def test_a_table_is_renewed_behind_the_page_when_it_is_due_and_a_failure_leaves_
 ) -> None:
     monkeypatch.setattr(worked_out, "MANY", 1)
     monkeypatch.setattr(worked_out, "LARGEST_SHARE", 1e9)
-    monkeypatch.setattr(worked_out, "_aside", lambda desk, name: worked_out.TABLES[name](desk))
+    monkeypatch.setattr(worked_out, "_aside", lambda running, name: worked_out.TABLES[name](running))
     programme = open_programme(make_dataset(5), raters_per_pair=1)
     rater, numbers = programme.invite(), programme.admin.http.app.state.figures
     rater.judge("left")

@@ -91,7 +91,7 @@ def test_the_audit_log_and_raw_verdicts_can_be_neither_changed_nor_removed(
 ) -> None:
     programme = open_programme(make_dataset(1))
     programme.invite().judge()
-    database = programme.desk.database
+    database = programme.running.database
     with database.read() as session:
         before = [session.scalar(select(func.count()).select_from(table)) for table in (Audit, Said)]
     assert min(before) >= 1
@@ -164,9 +164,9 @@ def test_while_the_disk_is_full_people_are_told_and_what_was_refused_can_be_sent
 ) -> None:
     programme = open_programme(make_dataset(40))
     rater = programme.invite()
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         room = {"pages": session.scalar(text("PRAGMA page_count")) + 2}
-    engine = programme.desk.database._engine
+    engine = programme.running.database._engine
     event.listen(engine, "checkout", lambda raw, *_: raw.execute(f"PRAGMA max_page_count = {room['pages']}"))
     accepted, refused = 0, None
     while refused is None:
@@ -179,7 +179,7 @@ def test_while_the_disk_is_full_people_are_told_and_what_was_refused_can_be_sent
     assert accepted >= 1
     room["pages"] = 10**6
     assert rater.http.post("/api/judgements", json=refused).status_code == 200
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Said)) == accepted + 1
 
 
@@ -206,5 +206,5 @@ def test_when_postgresql_goes_away_people_are_told_and_nothing_acknowledged_is_l
         postgres_server.start()
     assert rater.next() == turn
     assert rater.http.post("/api/judgements", json=body).status_code == 200
-    with programme.desk.database.read() as session:
+    with programme.running.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Said)) == 2

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from videoalign.web.annotate.http.pages import go, render
 from videoalign.web.annotate.http.sessions import (
     AdjudicatorVisitor,
-    AtDesk,
+    InProgramme,
     OverseeingVisitor,
     require_csrf,
 )
@@ -24,21 +24,21 @@ SHOWN = 200
 
 
 @router.get("")
-def queue(request: Request, desk: AtDesk, visitor: OverseeingVisitor) -> Response:
+def queue(request: Request, programme: InProgramme, visitor: OverseeingVisitor) -> Response:
     """The pairs without a majority, oldest first."""
     at_it = select(Assignment.person_id).where(
         Assignment.pair_id == Pair.id, Assignment.kind == Kind.ADJUDICATION, Assignment.state == Work.LEASED
     )
     disputed = select(*Pair.__table__.columns, at_it.limit(1).scalar_subquery().label("holder"))
     waiting = Pair.state == PairState.DISPUTED
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         rows = session.execute(disputed.where(waiting).order_by(Pair.id).limit(SHOWN)).all()
         total = session.scalar(select(func.count()).select_from(Pair).where(waiting)) or 0
-    names = desk.library.dataset.dimensions
+    names = programme.library.dataset.dimensions
     pairs = [
         {
             "id": row.id,
-            "prompt": desk.library.prompts.get(row.prompt_id, ""),
+            "prompt": programme.library.prompts.get(row.prompt_id, ""),
             "open": [name for name in names if name not in (row.decision or {})],
             "state": "" if row.holder is None else "yours" if row.holder == visitor.person_id else "taken",
         }
@@ -48,11 +48,11 @@ def queue(request: Request, desk: AtDesk, visitor: OverseeingVisitor) -> Respons
 
 
 @router.post("/{pair}", dependencies=[Depends(require_csrf)])
-def take(desk: AtDesk, visitor: AdjudicatorVisitor, pair: Number) -> Response:
+def take(programme: InProgramme, visitor: AdjudicatorVisitor, pair: Number) -> Response:
     """Takes this pair, and gives back the one that was taken before."""
-    taken = desk.database.write(
-        lambda session: assigning.take_disputed(desk, session, people.find(session, visitor.person_id), pair)
+    taken = programme.database.write(
+        lambda session: assigning.take_disputed(programme, session, people.find(session, visitor.person_id), pair)
     )
     if not taken:
         raise Refusal(409, "not_waiting", "this pair does not wait for you any more; somebody else has it.")
-    return go(desk, "/rate")
+    return go(programme, "/rate")

@@ -12,7 +12,7 @@ from videoalign.data.judgements.leaderboard import pooled_name
 from videoalign.web.annotate.http import crowd
 from videoalign.web.annotate.http.admin_json import figures_of
 from videoalign.web.annotate.http.pages import go, render
-from videoalign.web.annotate.http.sessions import AdminVisitor, AtDesk, require_csrf
+from videoalign.web.annotate.http.sessions import AdminVisitor, InProgramme, require_csrf
 from videoalign.web.annotate.programme import actions, people, statistics
 from videoalign.web.annotate.programme.actions import Act
 from videoalign.web.annotate.programme.schema import NewInvitation, Number, Reason
@@ -58,67 +58,69 @@ class ActForm(Reason):
 
 
 @router.get("")
-def overview(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+def overview(request: Request, programme: InProgramme, visitor: AdminVisitor) -> Response:
     """How far the programme is."""
-    with desk.database.read() as session:
-        counts = statistics.overview(desk, session)
+    with programme.database.read() as session:
+        counts = statistics.overview(programme, session)
     table = figures_of(request)("agreement")
     return render(request, "admin_overview.html.jinja", visitor, counts=counts, meanings=MEANINGS, table=table)
 
 
 @router.get("/raters")
-def raters(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+def raters(request: Request, programme: InProgramme, visitor: AdminVisitor) -> Response:
     """Who judges, how much and how well."""
     table = figures_of(request)("quality")
-    with desk.database.read() as session:
-        rows = statistics.people_rows(desk, session, table.values)
+    with programme.database.read() as session:
+        rows = statistics.people_rows(programme, session, table.values)
     return render(
         request,
         "admin_raters.html.jinja",
         visitor,
         people=rows,
         table=table,
-        pass_mark=desk.settings.pass_mark,
-        min_gold=desk.settings.min_gold,
+        pass_mark=programme.settings.pass_mark,
+        min_gold=programme.settings.min_gold,
     )
 
 
 @router.post("/raters/{person}/{action}", dependencies=CHECKED)
 def act(
     request: Request,
-    desk: AtDesk,
+    programme: InProgramme,
     visitor: AdminVisitor,
     person: Number,
     action: Act,
     form: Annotated[ActForm, Form()],
 ) -> Response:
     """See `Act`; a new link is shown, this once."""
-    done = actions.act(desk, visitor.person_id, person, action, str(request.base_url), form.reason)
+    done = actions.act(programme, visitor.person_id, person, action, str(request.base_url), form.reason)
     if action != Act.LINK:
-        return go(desk, "/admin/raters")
-    with desk.database.read() as session:
+        return go(programme, "/admin/raters")
+    with programme.database.read() as session:
         name = people.find(session, person).name
-    return _invitations(request, desk, visitor, done["link"], name)
+    return _invitations(request, programme, visitor, done["link"], name)
 
 
 @router.get("/invitations")
-def invitations(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+def invitations(request: Request, programme: InProgramme, visitor: AdminVisitor) -> Response:
     """Links that were made."""
-    return _invitations(request, desk, visitor)
+    return _invitations(request, programme, visitor)
 
 
 @router.post("/invitations", dependencies=CHECKED)
-def invite(request: Request, desk: AtDesk, visitor: AdminVisitor, form: Annotated[InvitationForm, Form()]) -> Response:
+def invite(
+    request: Request, programme: InProgramme, visitor: AdminVisitor, form: Annotated[InvitationForm, Form()]
+) -> Response:
     """Makes a link for somebody new and shows it, this once."""
-    link = actions.invite(desk, visitor.person_id, form, str(request.base_url))
-    return _invitations(request, desk, visitor, link, form.name)
+    link = actions.invite(programme, visitor.person_id, form, str(request.base_url))
+    return _invitations(request, programme, visitor, link, form.name)
 
 
 @router.post("/invitations/{invitation}/revoke", dependencies=CHECKED)
-def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: Number) -> Response:
+def revoke(programme: InProgramme, visitor: AdminVisitor, invitation: Number) -> Response:
     """Makes a link useless and closes the session that it opened."""
-    actions.revoke(desk, visitor.person_id, invitation)
-    return go(desk, "/admin/invitations")
+    actions.revoke(programme, visitor.person_id, invitation)
+    return go(programme, "/admin/invitations")
 
 
 @router.get("/agreement")
@@ -128,19 +130,19 @@ def agreement(request: Request, visitor: AdminVisitor) -> Response:
 
 
 @router.get("/leaderboard")
-def leaderboard(request: Request, desk: AtDesk, visitor: AdminVisitor) -> Response:
+def leaderboard(request: Request, programme: InProgramme, visitor: AdminVisitor) -> Response:
     """Model against model."""
-    table, pooled = figures_of(request)("leaderboard"), pooled_name(desk.library.dataset.dimensions)
+    table, pooled = figures_of(request)("leaderboard"), pooled_name(programme.library.dataset.dimensions)
     whole_first = {pooled: table.values[pooled]} | table.values
     return render(request, "admin_leaderboard.html.jinja", visitor, table=table, boards=whole_first, all=pooled)
 
 
 @router.get("/audit")
-def audit(request: Request, desk: AtDesk, visitor: AdminVisitor, page: int = 1) -> Response:
+def audit(request: Request, programme: InProgramme, visitor: AdminVisitor, page: int = 1) -> Response:
     """Who did what, the latest first."""
     page = min(max(page, 1), 10**6)
     wanted = select(Audit, Person.name).outerjoin(Person, Person.id == Audit.person_id).order_by(Audit.id.desc())
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         rows = [
             {
                 "at": row.at,
@@ -157,14 +159,16 @@ def audit(request: Request, desk: AtDesk, visitor: AdminVisitor, page: int = 1) 
     return render(request, "admin_audit.html.jinja", visitor, rows=rows, page=page, num_pages=num_pages)
 
 
-def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: str = "", made_for: str = "") -> Response:
+def _invitations(
+    request: Request, programme: InProgramme, visitor: AdminVisitor, link: str = "", made_for: str = ""
+) -> Response:
     wanted = (
         select(*Invitation.__table__.columns, Person.name, Person.role)
         .join(Person, Person.id == Invitation.person_id)
         .order_by(Invitation.id.desc())
         .limit(10 * ROWS)
     )
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         rows, came = session.execute(wanted).all(), crowd.count(session)
     return render(
         request,
@@ -173,9 +177,9 @@ def _invitations(request: Request, desk: AtDesk, visitor: AdminVisitor, link: st
         invitations=rows,
         link=link,
         made_for=made_for,
-        link_hours=desk.settings.link_hours,
-        crowd=desk.settings.crowd,
-        crowd_link=f"{(desk.settings.public_url or str(request.base_url)).rstrip('/')}/crowd",
+        link_hours=programme.settings.link_hours,
+        crowd=programme.settings.crowd,
+        crowd_link=f"{(programme.settings.public_url or str(request.base_url)).rstrip('/')}/crowd",
         came=came,
-        now=desk.now(),
+        now=programme.now(),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request
 
-from videoalign.web.annotate.http.sessions import AdminVisitor, AtDesk, require_csrf
+from videoalign.web.annotate.http.sessions import AdminVisitor, InProgramme, require_csrf
 from videoalign.web.annotate.programme import actions, statistics
 from videoalign.web.annotate.programme.actions import Act
 from videoalign.web.annotate.programme.schema import NewInvitation, Number, Reason
@@ -23,22 +23,22 @@ def figures_of(request: Request) -> Figures:
 
 
 @router.post("/invitations", dependencies=CHECKED)
-def invite(request: Request, desk: AtDesk, visitor: AdminVisitor, body: NewInvitation) -> dict[str, str]:
+def invite(request: Request, programme: InProgramme, visitor: AdminVisitor, body: NewInvitation) -> dict[str, str]:
     """A link for somebody new; it is shown this once."""
-    return {"link": actions.invite(desk, visitor.person_id, body, str(request.base_url))}
+    return {"link": actions.invite(programme, visitor.person_id, body, str(request.base_url))}
 
 
 @router.post("/invitations/{invitation}/revoke", dependencies=CHECKED)
-def revoke(desk: AtDesk, visitor: AdminVisitor, invitation: Number) -> dict[str, bool]:
+def revoke(programme: InProgramme, visitor: AdminVisitor, invitation: Number) -> dict[str, bool]:
     """Makes a link useless and closes the session that it opened."""
-    actions.revoke(desk, visitor.person_id, invitation)
+    actions.revoke(programme, visitor.person_id, invitation)
     return {"revoked": True}
 
 
 @router.post("/raters/{person}/{action}", dependencies=CHECKED)
 def act(
     request: Request,
-    desk: AtDesk,
+    programme: InProgramme,
     visitor: AdminVisitor,
     person: Number,
     action: Act,
@@ -46,14 +46,14 @@ def act(
 ) -> dict[str, Any]:
     """See `Act`."""
     reason = body.reason if body is not None else ""
-    return actions.act(desk, visitor.person_id, person, action, str(request.base_url), reason)
+    return actions.act(programme, visitor.person_id, person, action, str(request.base_url), reason)
 
 
 @router.get("/overview")
-def overview(desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
+def overview(programme: InProgramme, _: AdminVisitor) -> dict[str, Any]:
     """How far the programme is."""
-    with desk.database.read() as session:
-        return statistics.overview(desk, session)
+    with programme.database.read() as session:
+        return statistics.overview(programme, session)
 
 
 @router.get("/agreement")
@@ -63,11 +63,11 @@ def agreement(request: Request, _: AdminVisitor) -> dict[str, Any]:
 
 
 @router.get("/raters")
-def raters(request: Request, desk: AtDesk, _: AdminVisitor) -> dict[str, Any]:
+def raters(request: Request, programme: InProgramme, _: AdminVisitor) -> dict[str, Any]:
     """Who judges, how much and how well."""
     quality = figures_of(request)("quality").values
-    with desk.database.read() as session:
-        return {"raters": statistics.people_rows(desk, session, quality)}
+    with programme.database.read() as session:
+        return {"raters": statistics.people_rows(programme, session, quality)}
 
 
 @router.get("/leaderboard")

@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from videoalign.web.annotate.http.admin import ROWS
 from videoalign.web.annotate.http.media import NO_CLIP, clip_file, reference_file
 from videoalign.web.annotate.http.pages import render
-from videoalign.web.annotate.http.sessions import AdminVisitor, AtDesk
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.http.sessions import AdminVisitor, InProgramme
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.programme.schema import Number
 from videoalign.web.annotate.storage.tables import Assignment, Pair, PairState, Person, Said
 from videoalign.web.refusals import Refusal
@@ -21,23 +21,23 @@ router = APIRouter(default_response_class=HTMLResponse)
 
 
 @router.get("/admin/pairs")
-def pairs(request: Request, desk: AtDesk, visitor: AdminVisitor, state: str = "", page: int = 1) -> Response:
+def pairs(request: Request, programme: InProgramme, visitor: AdminVisitor, state: str = "", page: int = 1) -> Response:
     """Where each pair stands."""
     page = min(max(page, 1), 10**6)
     wanted = select(*Pair.__table__.columns).order_by(Pair.id).limit(ROWS).offset(ROWS * (page - 1))
     count = select(func.count()).select_from(Pair)
     if state in set(PairState):
         wanted, count = wanted.where(Pair.state == state), count.where(Pair.state == state)
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         rows, total = session.execute(wanted).all(), session.scalar(count) or 0
     return render(
         request,
         "admin_pairs.html.jinja",
         visitor,
         pairs=rows,
-        prompts=desk.library.prompts,
-        clips=desk.library.clips,
-        dimensions=desk.library.dataset.dimensions,
+        prompts=programme.library.prompts,
+        clips=programme.library.clips,
+        dimensions=programme.library.dataset.dimensions,
         states=list(PairState),
         state=state,
         page=page,
@@ -47,7 +47,7 @@ def pairs(request: Request, desk: AtDesk, visitor: AdminVisitor, state: str = ""
 
 
 @router.get("/admin/pairs/{number}")
-def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) -> Response:
+def pair(request: Request, programme: InProgramme, visitor: AdminVisitor, number: Number) -> Response:
     """Both clips of a pair, and everything that was said of it, also what was taken back."""
     work = ("kind", "swapped", "state", "reason", "ended_at")
     words = ("guideline", "verdicts", "ratings", "comment", "seconds", "submitted_at", "withdrawn_at")
@@ -58,49 +58,49 @@ def pair(request: Request, desk: AtDesk, visitor: AdminVisitor, number: Number) 
         .where(Assignment.pair_id == number)
         .order_by(Assignment.given_at, Said.id)
     )
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         found = session.execute(select(*Pair.__table__.columns).where(Pair.id == number)).first()
         if found is None:
             raise Refusal(404, "not_found", "there is no such pair.")
-        rows = [_today(desk, row) for row in session.execute(wanted)]
+        rows = [_today(programme, row) for row in session.execute(wanted)]
     clips = {"A": found.clip_a, "B": found.clip_b}
     return render(
         request,
         "admin_pair.html.jinja",
         visitor,
         pair=found,
-        prompt=desk.library.prompts.get(found.prompt_id, ""),
-        reference=desk.library.references.kind(found.prompt_id),
-        clips={side: desk.library.clips[clip] for side, clip in clips.items() if clip in desk.library.clips},
-        dimensions=desk.library.dataset.dimensions,
-        raters_per_pair=desk.settings.raters_per_pair,
-        guideline=desk.wording.version,
+        prompt=programme.library.prompts.get(found.prompt_id, ""),
+        reference=programme.library.references.kind(found.prompt_id),
+        clips={side: programme.library.clips[clip] for side, clip in clips.items() if clip in programme.library.clips},
+        dimensions=programme.library.dataset.dimensions,
+        raters_per_pair=programme.settings.raters_per_pair,
+        guideline=programme.wording.version,
         rows=rows,
     )
 
 
 @router.get("/media/pairs/{number}/prompt")
-def reference(desk: AtDesk, _: AdminVisitor, number: Number) -> FileResponse:
+def reference(programme: InProgramme, _: AdminVisitor, number: Number) -> FileResponse:
     """The picture or clip that was asked with beside the prompt of a pair."""
-    with desk.database.glance() as session:
+    with programme.database.glance() as session:
         prompt_id = session.scalar(select(Pair.prompt_id).where(Pair.id == number))
-    return reference_file(desk, prompt_id or "")
+    return reference_file(programme, prompt_id or "")
 
 
 @router.get("/media/pairs/{number}/{side}")
-def clip(desk: AtDesk, _: AdminVisitor, number: Number, side: Literal["a", "b"]) -> FileResponse:
+def clip(programme: InProgramme, _: AdminVisitor, number: Number, side: Literal["a", "b"]) -> FileResponse:
     """One clip of a pair, by its place in the dataset rather than as it was shown."""
     column = Pair.clip_a if side == "a" else Pair.clip_b
-    with desk.database.glance() as session:
+    with programme.database.glance() as session:
         clip_id = session.scalar(select(column).where(Pair.id == number))
     if clip_id is None:
         raise NO_CLIP
-    return clip_file(desk, clip_id)
+    return clip_file(programme, clip_id)
 
 
-def _today(desk: Desk, row: Any) -> dict[str, Any]:
+def _today(programme: OpenProgramme, row: Any) -> dict[str, Any]:
     """What was said, under today's names of the dimensions."""
-    now = desk.wording.now
+    now = programme.wording.now
     verdicts = now(row.guideline, row.verdicts) if row.verdicts else {}
     ratings = {side: now(row.guideline, scores) for side, scores in (row.ratings or {}).items()}
     return row._asdict() | {"verdicts": verdicts, "ratings": ratings}

@@ -23,7 +23,7 @@ from videoalign.web.annotate.http import (
 )
 from videoalign.web.annotate.http.pace import Paces
 from videoalign.web.annotate.http.security import Rooted, require_same_site
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.programme.worked_out import Figures
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import DatabaseGone
@@ -44,17 +44,17 @@ WAYS_OUT = {
 }
 
 
-def create_app(desk: Desk, hosts: Sequence[str] = ("*",)) -> FastAPI:
-    """An application for the people who judge and those who look after them; ``app.state.desk`` is the desk.
+def create_app(programme: OpenProgramme, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """An application for the people who judge and those who look after them, with it as ``app.state.programme``.
 
     Args:
-        desk: of the programme.
+        programme: that they judge for.
         hosts: names that requests may be addressed to; ``*`` stands for any.
 
     Raises:
         ConfigError: ``public_url`` has a path that the server needs for itself.
     """
-    settings = desk.settings
+    settings = programme.settings
     require_free_path(settings)
     app = FastAPI(
         title="videoalign annotate",
@@ -64,8 +64,8 @@ def create_app(desk: Desk, hosts: Sequence[str] = ("*",)) -> FastAPI:
         openapi_url=None,
         dependencies=[Depends(require_same_site)],
     )
-    app.state.desk = desk
-    app.state.figures = Figures(desk)
+    app.state.programme = programme
+    app.state.figures = Figures(programme)
     app.state.paces = Paces(settings.verdicts_per_minute, settings.undos_per_minute, settings.wrong_links_per_minute)
     app.add_middleware(Rooted, root=settings.root)
     failed = "the server failed; its log says why. Nothing was saved."
@@ -94,7 +94,7 @@ def require_free_path(settings: AnnotateSettings) -> None:
 
 def _answer(request: Request, refusal: Refusal) -> Response:
     """A page where somebody looks at one, JSON for a program."""
-    path = request.url.path.removeprefix(request.app.state.desk.settings.root)
+    path = request.url.path.removeprefix(request.app.state.programme.settings.root)
     if path.startswith(("/api/", "/media/", "/health", "/ready", "/static/")):
         return as_json(request, refusal)
     page = pages.render(request, "error.html.jinja", status=refusal.status, code=refusal.code, reason=refusal.reason)

@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate.http.pages import counting_wrong_links, go, render
-from videoalign.web.annotate.http.sessions import AtDesk, set_cookie
+from videoalign.web.annotate.http.sessions import InProgramme, set_cookie
 from videoalign.web.annotate.programme import people
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.settings import Crowd
 from videoalign.web.annotate.storage.tables import Person, PersonRole
 from videoalign.web.refusals import Refusal
@@ -23,31 +23,31 @@ ID = re.compile(r"[A-Za-z0-9_.@:-]{1,100}")
 
 
 @router.get("")
-def show_link(request: Request, desk: AtDesk) -> Response:
+def show_link(request: Request, programme: InProgramme) -> Response:
     """Asks whether to come in; a program that only looks at the link adds nobody."""
-    with counting_wrong_links(request), desk.database.read() as session:
-        crowd = _crowd(desk)
+    with counting_wrong_links(request), programme.database.read() as session:
+        crowd = _crowd(programme)
         name = _checked(crowd, request.query_params.get(crowd.parameter, ""))
         _require_room(crowd, session, name)
     return render(request, "crowd.html.jinja", name=name)
 
 
 @router.post("")
-def use_link(request: Request, desk: AtDesk, name: Annotated[str, Form()] = "") -> Response:
+def use_link(request: Request, programme: InProgramme, name: Annotated[str, Form()] = "") -> Response:
     """Opens a session for somebody new, or for who was here before."""
 
     def work(session: Session) -> str:
-        crowd = _crowd(desk)
-        return come_in(desk, session, crowd, _checked(crowd, name))
+        crowd = _crowd(programme)
+        return come_in(programme, session, crowd, _checked(crowd, name))
 
     with counting_wrong_links(request):
-        opened = desk.database.write(work)
-    response = go(desk, "/")
-    set_cookie(request, desk, response, opened)
+        opened = programme.database.write(work)
+    response = go(programme, "/")
+    set_cookie(request, programme, response, opened)
     return response
 
 
-def come_in(desk: Desk, session: Session, crowd: Crowd, name: str) -> str:
+def come_in(programme: OpenProgramme, session: Session, crowd: Crowd, name: str) -> str:
     """The token of a session for whoever has this id elsewhere.
 
     Raises:
@@ -55,10 +55,10 @@ def come_in(desk: Desk, session: Session, crowd: Crowd, name: str) -> str:
     """
     known = _require_room(crowd, session, name)
     if known is not None:
-        return people.sign_in(desk, session, people.link(desk, session, None, known))
-    number, token = people.invite(desk, session, None, PersonRole.RATER, name)
+        return people.sign_in(programme, session, people.link(programme, session, None, known))
+    number, token = people.invite(programme, session, None, PersonRole.RATER, name)
     people.find(session, number).crowd_key = people.digest(name)
-    return people.sign_in(desk, session, token)
+    return people.sign_in(programme, session, token)
 
 
 def count(session: Session) -> int:
@@ -74,10 +74,10 @@ def _require_room(crowd: Crowd, session: Session, name: str) -> int | None:
     return known
 
 
-def _crowd(desk: Desk) -> Crowd:
-    if desk.settings.crowd is None:
+def _crowd(programme: OpenProgramme) -> Crowd:
+    if programme.settings.crowd is None:
         raise Refusal(404, "not_found", "there is no such page.")
-    return desk.settings.crowd
+    return programme.settings.crowd
 
 
 def _checked(crowd: Crowd, name: str) -> str:

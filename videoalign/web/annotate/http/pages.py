@@ -14,7 +14,7 @@ from fastapi.templating import Jinja2Templates
 
 from videoalign.web.annotate.http.sessions import (
     AnyVisitor,
-    AtDesk,
+    InProgramme,
     JudgeVisitor,
     cookie_name,
     delete_cookie,
@@ -23,7 +23,7 @@ from videoalign.web.annotate.http.sessions import (
 )
 from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.people import Visitor
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import PersonRole
 from videoalign.web.pages import environment
 from videoalign.web.refusals import Refusal
@@ -39,37 +39,37 @@ def render(
     request: Request, template: str, visitor: Visitor | None = None, status: int = 200, **values: Any
 ) -> Response:
     """A page from its template, which also gets who is signed in."""
-    desk: Desk = request.app.state.desk
+    programme: OpenProgramme = request.app.state.programme
     context = {
-        "programme": desk.settings.programme,
-        "root": desk.settings.root,
+        "programme": programme.settings.programme,
+        "root": programme.settings.root,
         "csrf_token": visitor.csrf_token if visitor is not None else "",
         "rater_name": visitor.name if visitor is not None else "",
         "role": str(visitor.role) if visitor is not None else "",
-        "store": f"{desk.key}/{visitor.person_id}" if visitor is not None else "",
+        "store": f"{programme.key}/{visitor.person_id}" if visitor is not None else "",
         "status": status,
         **values,
     }
     return templates.TemplateResponse(request, template, context, status_code=status)
 
 
-def go(desk: Desk, path: str) -> Response:
+def go(programme: OpenProgramme, path: str) -> Response:
     """Sends a browser to another page."""
-    return RedirectResponse(desk.settings.root + path, status_code=303)
+    return RedirectResponse(programme.settings.root + path, status_code=303)
 
 
 @router.get("/")
-def home(desk: AtDesk, visitor: AnyVisitor) -> Response:
+def home(programme: InProgramme, visitor: AnyVisitor) -> Response:
     """Sends everybody to where their work is."""
-    return go(desk, HOME[visitor.role])
+    return go(programme, HOME[visitor.role])
 
 
 @router.get("/join/{token}")
-def show_link(request: Request, desk: AtDesk, token: str) -> Response:
+def show_link(request: Request, programme: InProgramme, token: str) -> Response:
     """Asks whether to come in; a program that only looks at the link does not use it up."""
-    with desk.database.read() as session, counting_wrong_links(request):
-        _, person = people.usable(desk, session, token)
-        lasting = _lasting(desk.settings.session_hours)
+    with programme.database.read() as session, counting_wrong_links(request):
+        _, person = people.usable(programme, session, token)
+        lasting = _lasting(programme.settings.session_hours)
         return render(
             request, "join.html.jinja", name=person.name, invited_as=person.role, token=token, lasting=lasting
         )
@@ -81,12 +81,12 @@ def _lasting(hours: float) -> str:
 
 
 @router.post("/join/{token}")
-def use_link(request: Request, desk: AtDesk, token: str) -> Response:
+def use_link(request: Request, programme: InProgramme, token: str) -> Response:
     """Uses the link up and opens a session."""
     with counting_wrong_links(request):
-        opened = desk.database.write(lambda session: people.sign_in(desk, session, token))
-    response = go(desk, "/")
-    set_cookie(request, desk, response, opened)
+        opened = programme.database.write(lambda session: people.sign_in(programme, session, token))
+    response = go(programme, "/")
+    set_cookie(request, programme, response, opened)
     return response
 
 
@@ -97,20 +97,20 @@ def rate(request: Request, visitor: JudgeVisitor) -> Response:
 
 
 @router.get("/guideline")
-def guideline(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
+def guideline(request: Request, programme: InProgramme, visitor: AnyVisitor) -> Response:
     """What raters look at."""
-    examples = [(number, example) for number, example in enumerate(desk.settings.examples)]
-    dimensions = desk.library.dataset.info.dimensions
+    examples = [(number, example) for number, example in enumerate(programme.settings.examples)]
+    dimensions = programme.library.dataset.info.dimensions
     return render(request, "guideline.html.jinja", visitor, dimensions=dimensions, examples=examples)
 
 
 @router.post("/sign-out", dependencies=[Depends(require_csrf)])
-def sign_out(request: Request, desk: AtDesk, visitor: AnyVisitor) -> Response:
+def sign_out(request: Request, programme: InProgramme, visitor: AnyVisitor) -> Response:
     """Closes the session."""
-    token = request.cookies[cookie_name(desk)]
-    desk.database.write(lambda session: people.sign_out(desk, session, token, visitor.person_id))
-    response = go(desk, "/signed-out")
-    delete_cookie(desk, response)
+    token = request.cookies[cookie_name(programme)]
+    programme.database.write(lambda session: people.sign_out(programme, session, token, visitor.person_id))
+    response = go(programme, "/signed-out")
+    delete_cookie(programme, response)
     return response
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from videoalign import __version__
-from videoalign.web.annotate.http.sessions import AtDesk
+from videoalign.web.annotate.http.sessions import InProgramme
 
 router = APIRouter()
 
@@ -17,8 +17,8 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/ready")
-def ready(desk: AtDesk) -> dict[str, str]:
+def ready(programme: InProgramme) -> dict[str, str]:
     """Whether the database answers too, so that people can be let in."""
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         session.connection()
     return {"status": "ready", "version": __version__}

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
 from videoalign.web.annotate.http.pace import Paces
-from videoalign.web.annotate.http.sessions import AnyVisitor, AtDesk, JudgeVisitor, require_csrf
+from videoalign.web.annotate.http.sessions import AnyVisitor, InProgramme, JudgeVisitor, require_csrf
 from videoalign.web.annotate.programme import judging, people
 from videoalign.web.annotate.programme.next_pair import next_body
 from videoalign.web.annotate.programme.schema import Heartbeat, Skip, Submission
@@ -18,69 +18,69 @@ CHECKED = [Depends(require_csrf)]
 
 
 @router.get("/next")
-async def get_next(desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+async def get_next(programme: InProgramme, visitor: JudgeVisitor) -> dict[str, Any]:
     """The pair to judge; the same one until it is judged, skipped or its lease has run out."""
 
     def work(session: Session) -> dict[str, Any]:
-        return next_body(desk, session, people.find(session, visitor.person_id))
+        return next_body(programme, session, people.find(session, visitor.person_id))
 
-    return await desk.database.written(work)
+    return await programme.database.written(work)
 
 
 @router.post("/judgements", dependencies=CHECKED)
-async def judge(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
+async def judge(request: Request, programme: InProgramme, visitor: JudgeVisitor, body: Submission) -> dict[str, Any]:
     """Takes a verdict; once this is answered it is safe on disk."""
     _paces(request).verdicts.count(visitor.person_id)
 
     def work(session: Session) -> dict[str, Any]:
         person = people.find(session, visitor.person_id)
-        judging.submit(desk, session, person, body)
-        return {"accepted": True, "next": next_body(desk, session, person)}
+        judging.submit(programme, session, person, body)
+        return {"accepted": True, "next": next_body(programme, session, person)}
 
-    return await desk.database.written(work)
+    return await programme.database.written(work)
 
 
 @router.post("/skip", dependencies=CHECKED)
-async def skip(request: Request, desk: AtDesk, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
+async def skip(request: Request, programme: InProgramme, visitor: JudgeVisitor, body: Skip) -> dict[str, Any]:
     """Gives a pair up, with a reason."""
     _paces(request).verdicts.count(visitor.person_id)
 
     def work(session: Session) -> dict[str, Any]:
         person = people.find(session, visitor.person_id)
-        judging.skip(desk, session, person, body.assignment, body.reason)
-        return {"next": next_body(desk, session, person)}
+        judging.skip(programme, session, person, body.assignment, body.reason)
+        return {"next": next_body(programme, session, person)}
 
-    return await desk.database.written(work)
+    return await programme.database.written(work)
 
 
 @router.post("/undo", dependencies=CHECKED)
-async def undo(request: Request, desk: AtDesk, visitor: JudgeVisitor) -> dict[str, Any]:
+async def undo(request: Request, programme: InProgramme, visitor: JudgeVisitor) -> dict[str, Any]:
     """Gives the pair that was judged last back."""
     _paces(request).undos.count(visitor.person_id)
 
     def work(session: Session) -> dict[str, Any]:
         person = people.find(session, visitor.person_id)
-        judging.undo(desk, session, person)
-        return {"next": next_body(desk, session, person)}
+        judging.undo(programme, session, person)
+        return {"next": next_body(programme, session, person)}
 
-    return await desk.database.written(work)
+    return await programme.database.written(work)
 
 
 @router.post("/heartbeat", dependencies=CHECKED)
-async def heartbeat(desk: AtDesk, visitor: JudgeVisitor, body: Heartbeat) -> dict[str, int]:
+async def heartbeat(programme: InProgramme, visitor: JudgeVisitor, body: Heartbeat) -> dict[str, int]:
     """Extends the lease and keeps what was half made."""
 
     def work(session: Session) -> None:
-        judging.heartbeat(desk, session, people.find(session, visitor.person_id), body.assignment, body.draft)
+        judging.heartbeat(programme, session, people.find(session, visitor.person_id), body.assignment, body.draft)
 
-    await desk.database.written(work)
-    return {"lease_seconds": desk.settings.lease_seconds}
+    await programme.database.written(work)
+    return {"lease_seconds": programme.settings.lease_seconds}
 
 
 @router.get("/guideline")
-def guideline(desk: AtDesk, _: AnyVisitor) -> dict[str, Any]:
+def guideline(programme: InProgramme, _: AnyVisitor) -> dict[str, Any]:
     """What raters look at, with examples."""
-    examples = list(enumerate(desk.settings.examples))
+    examples = list(enumerate(programme.settings.examples))
     return {
         "dimensions": [
             {
@@ -88,12 +88,12 @@ def guideline(desk: AtDesk, _: AnyVisitor) -> dict[str, Any]:
                 "guideline": one.guideline,
                 "sees_prompt": one.sees_prompt,
                 "examples": [
-                    {"url": f"{desk.settings.root}/media/examples/{number}", "text": example.text}
+                    {"url": f"{programme.settings.root}/media/examples/{number}", "text": example.text}
                     for number, example in examples
                     if example.dimension == one.name
                 ],
             }
-            for one in desk.library.dataset.info.dimensions
+            for one in programme.library.dataset.info.dimensions
         ]
     }
 

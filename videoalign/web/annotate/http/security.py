@@ -34,7 +34,7 @@ async def require_same_site(request: Request) -> None:
     Raises:
         Refusal: it comes from another site.
     """
-    settings: AnnotateSettings = request.app.state.desk.settings
+    settings: AnnotateSettings = request.app.state.programme.settings
     if is_from_elsewhere(request, settings.origin):
         reason = "this request comes from another site."
         if settings.public_url is None:

@@ -14,7 +14,7 @@ from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.maintenance import Upkeep
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import require_pairs, stored_pairs, sync_pairs
-from videoalign.web.annotate.programme.programme import Desk, open_desk
+from videoalign.web.annotate.programme.programme import OpenProgramme, open_programme
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage import database, places
 from videoalign.web.annotate.storage.database import Database, DatabaseGone
@@ -61,14 +61,14 @@ def serve_programme(folder: Path, settings: AnnotateSettings, *, on_start: Calla
             require_pairs(library, settings)  # no database is made for what cannot be judged
         store = Database(url)
         try:
-            desk, num_pairs, token = _open(store, library, settings)
+            programme, num_pairs, token = _open(store, library, settings)
             base = settings.public_url or address
             notes = [*library.sorted.notes(), *library.references.notes()]
             started = Started(address, f"{base}/join/{token}", num_pairs, places.where(store.url), notes)
-            upkeep = Upkeep(desk)
+            upkeep = Upkeep(programme)
             upkeep.start()
             running = config(
-                create_app(desk, _hosts(settings)),
+                create_app(programme, _hosts(settings)),
                 read_seconds=settings.read_seconds,
                 shutdown_seconds=settings.shutdown_seconds,
             )
@@ -78,13 +78,13 @@ def serve_programme(folder: Path, settings: AnnotateSettings, *, on_start: Calla
             store.close()
 
 
-def _open(store: Database, library: Library, settings: AnnotateSettings) -> tuple[Desk, int, str]:
-    """The desk, the number of pairs and the token of the first admin's link."""
+def _open(store: Database, library: Library, settings: AnnotateSettings) -> tuple[OpenProgramme, int, str]:
+    """The programme, the number of pairs and the token of the first admin's link."""
     try:
         with store.read() as session:
             require_pairs(library, settings, stored_pairs(session))
-        desk = open_desk(store, library, settings)
-        return desk, sync_pairs(desk), store.write(lambda session: people.owner_link(desk, session))
+        programme = open_programme(store, library, settings)
+        return programme, sync_pairs(programme), store.write(lambda session: people.owner_link(programme, session))
     except DatabaseGone as gone:
         raise OutputError(f"--db: {gone.reason}") from gone
 

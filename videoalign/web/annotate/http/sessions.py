@@ -10,33 +10,33 @@ from fastapi import Depends, Request, Response
 
 from videoalign.web.annotate.programme import people
 from videoalign.web.annotate.programme.people import Visitor
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import PersonRole
 from videoalign.web.refusals import Refusal
 
 
-def cookie_name(desk: Desk) -> str:
+def cookie_name(programme: OpenProgramme) -> str:
     """The name of a programme's cookie; cookies know no ports, so two programmes on one machine need two names."""
-    return f"videoalign_session_{desk.key}"
+    return f"videoalign_session_{programme.key}"
 
 
-async def desk_of(request: Request) -> Desk:
-    """The desk of the application."""
-    desk: Desk = request.app.state.desk
-    return desk
+async def programme_of(request: Request) -> OpenProgramme:
+    """The programme of the application."""
+    programme: OpenProgramme = request.app.state.programme
+    return programme
 
 
-AtDesk = Annotated[Desk, Depends(desk_of)]
+InProgramme = Annotated[OpenProgramme, Depends(programme_of)]
 
 
-def require_visitor(request: Request, desk: AtDesk) -> Visitor:
+def require_visitor(request: Request, programme: InProgramme) -> Visitor:
     """Whoever is signed in.
 
     Raises:
         Refusal: nobody is.
     """
-    with desk.database.glance() as session:
-        visitor = people.visitor(desk, session, request.cookies.get(cookie_name(desk)))
+    with programme.database.glance() as session:
+        visitor = people.visitor(programme, session, request.cookies.get(cookie_name(programme)))
     if visitor is None:
         raise Refusal(401, "no_session", "you are not signed in; open the link that you were sent, or ask for one.")
     return visitor
@@ -76,20 +76,20 @@ async def require_csrf(request: Request, visitor: AnyVisitor) -> None:
         raise Refusal(403, "csrf", "this page is too old; load it again.")
 
 
-def set_cookie(request: Request, desk: Desk, response: Response, token: str) -> None:
+def set_cookie(request: Request, programme: OpenProgramme, response: Response, token: str) -> None:
     """Gives a session to a browser."""
-    secure = request.url.scheme == "https" or (desk.settings.public_url or "").startswith("https:")
+    secure = request.url.scheme == "https" or (programme.settings.public_url or "").startswith("https:")
     response.set_cookie(
-        cookie_name(desk),
+        cookie_name(programme),
         token,
-        max_age=int(3600 * desk.settings.session_hours),
-        path=desk.settings.root or "/",
+        max_age=int(3600 * programme.settings.session_hours),
+        path=programme.settings.root or "/",
         httponly=True,
         samesite="lax",
         secure=secure,
     )
 
 
-def delete_cookie(desk: Desk, response: Response) -> None:
+def delete_cookie(programme: OpenProgramme, response: Response) -> None:
     """Takes a session from a browser."""
-    response.delete_cookie(cookie_name(desk), path=desk.settings.root or "/")
+    response.delete_cookie(cookie_name(programme), path=programme.settings.root or "/")

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Status, Work
 
 TRIED = 16
@@ -19,7 +19,9 @@ HELD = 2
 """Pairs that a rater holds: the one to judge and the one that is loaded ahead."""
 
 
-def held(desk: Desk, session: Session, person: Person, most: int | None = None) -> tuple[Any | None, list[str]]:
+def held(
+    programme: OpenProgramme, session: Session, person: Person, most: int | None = None
+) -> tuple[Any | None, list[str]]:
     """The pair to judge, and the ids of all that somebody holds; new ones are given where fewer are held than may be.
 
     The pair has the columns of `Assignment`, ``clip_a``, ``clip_b``, ``prompt_id`` and ``decision``, and ``done``, how
@@ -31,30 +33,30 @@ def held(desk: Desk, session: Session, person: Person, most: int | None = None) 
     limit = 1 if person.role == PersonRole.ADJUDICATOR else HELD
     limit = limit if most is None else min(limit, most)
     for _ in range(TRIED):
-        rows = _holds_here(desk, session, person.id)
+        rows = _holds_here(programme, session, person.id)
         ids = [row.id for row in rows]
-        while len(ids) < limit and (given := _give(desk, session, person)) is not None:
+        while len(ids) < limit and (given := _give(programme, session, person)) is not None:
             ids.append(given)
         if rows or not ids:
             break
     if not rows:
         return None, []
-    now, version = desk.now(), desk.wording.version
+    now, version = programme.now(), programme.wording.version
     if rows[0].shown_at is None or rows[0].guideline != version:
         since = now if rows[0].shown_at is None else rows[0].shown_at
-        until = now + desk.settings.lease_seconds
+        until = now + programme.settings.lease_seconds
         shown = {"assignment": rows[0].id, "since": since, "until": until, "version": version}
         session.connection().execute(_SHOW, shown)
     return rows[0], ids
 
 
-def _holds_here(desk: Desk, session: Session, person_id: int) -> list[Any]:
+def _holds_here(programme: OpenProgramme, session: Session, person_id: int) -> list[Any]:
     """As `holds`; pairs that are not in this server's dataset are given back, to be judged where they are known."""
-    rows = holds(desk, session, person_id)
-    strange = [row for row in rows if not desk.library.shows(row)]
+    rows = holds(programme, session, person_id)
+    strange = [row for row in rows if not programme.library.shows(row)]
     for row in strange:
-        desk.strangers.add(row.pair_id)
-        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+        programme.strangers.add(row.pair_id)
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, programme.now())
     return [row for row in rows if row not in strange] if strange else rows
 
 
@@ -69,24 +71,24 @@ def release(
         session.execute(update(Pair).where(Pair.id == pair_id).values(taken=Pair.taken - 1, state=waiting))
 
 
-def release_all(desk: Desk, session: Session, person_id: int) -> None:
+def release_all(programme: OpenProgramme, session: Session, person_id: int) -> None:
     """Takes back whatever somebody holds."""
-    for row in holds(desk, session, person_id):
-        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+    for row in holds(programme, session, person_id):
+        release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, programme.now())
 
 
-def take(desk: Desk, session: Session, pair_id: int) -> bool:
+def take(programme: OpenProgramme, session: Session, pair_id: int) -> bool:
     """Counts one more rater on a pair; False where it has all that it wants."""
-    done = session.connection().execute(_TAKE, {"pair": pair_id, "most": desk.settings.raters_per_pair})
+    done = session.connection().execute(_TAKE, {"pair": pair_id, "most": programme.settings.raters_per_pair})
     return bool(done.rowcount)
 
 
-def extend(desk: Desk, session: Session, person_id: int) -> None:
+def extend(programme: OpenProgramme, session: Session, person_id: int) -> None:
     """Begins the leases of everything that somebody holds anew; none lasts longer than the settings allow in all."""
     mine = and_(Assignment.person_id == person_id, Assignment.state == Work.LEASED)
-    until = desk.now() + desk.settings.lease_seconds
+    until = programme.now() + programme.settings.lease_seconds
     since = case((Assignment.shown_at > Assignment.given_at, Assignment.shown_at), else_=Assignment.given_at)
-    last = since + desk.settings.hold_seconds
+    last = since + programme.settings.hold_seconds
     session.execute(update(Assignment).where(mine).values(lease_until=case((last < until, last), else_=until)))
 
 
@@ -95,23 +97,23 @@ def held_since(row: Any) -> float:
     return max(float(row.given_at), float(row.shown_at or 0))
 
 
-def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind) -> str:
+def lease(programme: OpenProgramme, session: Session, person: Person, pair_id: int, kind: Kind) -> str:
     """Gives a pair to somebody and returns the assignment's id; one that they had and let expire is taken up again with
     its sides as they were."""
-    now, again = desk.now(), _round(session, person, pair_id, kind)
+    now, again = programme.now(), _round(session, person, pair_id, kind)
     row = {
         "id": secrets.token_hex(16),
         "pair_id": pair_id,
         "person_id": person.id,
         "round": again,
         "kind": kind,
-        "swapped": desk.draw("side", pair_id, person.id, again) < 0.5,
+        "swapped": programme.draw("side", pair_id, person.id, again) < 0.5,
         "turn": person.given,
         "state": Work.LEASED,
         "given_at": now,
         "shown_at": None,
         "guideline": 0,
-        "lease_until": now + desk.settings.lease_seconds,
+        "lease_until": now + programme.settings.lease_seconds,
         "ended_at": None,
         "reason": "",
         "served": 0,
@@ -120,7 +122,7 @@ def lease(desk: Desk, session: Session, person: Person, pair_id: int, kind: Kind
     connection = session.connection()
     connection.execute(_COUNT_GIVEN, {"person": person.id})
     set_committed_value(person, "given", person.given + 1)
-    return str(connection.execute(_PUT[desk.database.url.get_backend_name()], row).scalar_one())
+    return str(connection.execute(_PUT[programme.database.url.get_backend_name()], row).scalar_one())
 
 
 def _round(session: Session, person: Person, pair_id: int, kind: Kind) -> int:
@@ -131,13 +133,13 @@ def _round(session: Session, person: Person, pair_id: int, kind: Kind) -> int:
     return session.scalar(select(func.count()).select_from(Assignment).where(*before)) or 0
 
 
-def holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
+def holds(programme: OpenProgramme, session: Session, person_id: int) -> list[Any]:
     """What somebody holds, the pair to judge first; on the way, every lease that has run out is ended.
 
     A lease that ends later than any lease can was given before the clock was set back, and is shortened.
     """
-    now = desk.now()
-    latest = now + desk.settings.lease_seconds
+    now = programme.now()
+    latest = now + programme.settings.lease_seconds
     rows = session.connection().execute(_HOLDS_AND_LATE, {"person": person_id, "now": now, "latest": latest}).all()
     for row in rows:
         if row.lease_until < now:
@@ -147,19 +149,19 @@ def holds(desk: Desk, session: Session, person_id: int) -> list[Any]:
     return [row for row in rows if row.lease_until >= now and row.person_id == person_id]
 
 
-def _give(desk: Desk, session: Session, person: Person) -> str | None:
+def _give(programme: OpenProgramme, session: Session, person: Person) -> str | None:
     """Gives somebody one more pair and returns the assignment's id; None where there is none for them now."""
     chosen: int | None
     if person.role == PersonRole.ADJUDICATOR:
-        disputed = _here(desk, _disputed(person.id).order_by(Pair.id).limit(1))
+        disputed = _here(programme, _disputed(person.id).order_by(Pair.id).limit(1))
         chosen, kind = session.scalar(disputed), Kind.ADJUDICATION
     elif person.status == Status.QUALIFYING:
-        chosen, kind = _to_qualify(desk, session, person), Kind.QUALIFICATION
+        chosen, kind = _to_qualify(programme, session, person), Kind.QUALIFICATION
     else:
-        chosen, kind = _to_rate(desk, session, person)
-    if chosen is None or (kind == Kind.RATING and not take(desk, session, chosen)):
+        chosen, kind = _to_rate(programme, session, person)
+    if chosen is None or (kind == Kind.RATING and not take(programme, session, chosen)):
         return None
-    return lease(desk, session, person, chosen, kind)
+    return lease(programme, session, person, chosen, kind)
 
 
 def _disputed(person_id: int) -> Select[int]:
@@ -173,12 +175,12 @@ def _disputed(person_id: int) -> Select[int]:
     )
 
 
-def take_disputed(desk: Desk, session: Session, person: Person, pair_id: int) -> bool:
+def take_disputed(programme: OpenProgramme, session: Session, person: Person, pair_id: int) -> bool:
     """Gives an adjudicator this disputed pair instead of the one that they hold; False where it is not to be had."""
     chosen = session.scalar(_disputed(person.id).where(Pair.id == pair_id))
     if chosen is not None:
-        release_all(desk, session, person.id)
-        lease(desk, session, person, chosen, Kind.ADJUDICATION)
+        release_all(programme, session, person.id)
+        lease(programme, session, person, chosen, Kind.ADJUDICATION)
     return chosen is not None
 
 
@@ -189,61 +191,63 @@ def _unseen(person_id: Any) -> Any:
     )
 
 
-def _to_qualify(desk: Desk, session: Session, person: Person) -> int | None:
-    wanted = desk.settings.qualification_pairs
+def _to_qualify(programme: OpenProgramme, session: Session, person: Person) -> int | None:
+    wanted = programme.settings.qualification_pairs
     mine = and_(
         Assignment.person_id == person.id,
         Assignment.kind == Kind.QUALIFICATION,
         Assignment.state.not_in([Work.EXPIRED, Work.DISCARDED]),
     )
     given = session.scalar(select(func.count()).select_from(Assignment).where(mine)) or 0
-    return _gold(desk, session, person.id) if given < wanted else None
+    return _gold(programme, session, person.id) if given < wanted else None
 
 
-def _here(desk: Desk, statement: Select[int]) -> Select[int]:
+def _here(programme: OpenProgramme, statement: Select[int]) -> Select[int]:
     """The same draw without the pairs that turned out to be another server's alone."""
-    return statement.where(Pair.id.not_in(desk.strangers)) if desk.strangers else statement
+    return statement.where(Pair.id.not_in(programme.strangers)) if programme.strangers else statement
 
 
-def _gold(desk: Desk, session: Session, person_id: int) -> int | None:
+def _gold(programme: OpenProgramme, session: Session, person_id: int) -> int | None:
     unseen = select(Pair.id).where(Pair.state == PairState.GOLD, _unseen(person_id))
-    return session.scalar(_here(desk, unseen.order_by(Pair.shuffle).limit(1)))
+    return session.scalar(_here(programme, unseen.order_by(Pair.shuffle).limit(1)))
 
 
-def _to_rate(desk: Desk, session: Session, person: Person) -> tuple[int | None, Kind]:
+def _to_rate(programme: OpenProgramme, session: Session, person: Person) -> tuple[int | None, Kind]:
     """An open pair; now and then gold or a repeat instead, as long as there is an open pair at all."""
-    chosen = _open(desk, session, person)
+    chosen = _open(programme, session, person)
     if chosen is None:
         return None, Kind.RATING
-    if desk.draw("gold", person.id, person.given) < desk.settings.gold_share:
-        gold = _gold(desk, session, person.id)
+    if programme.draw("gold", person.id, person.given) < programme.settings.gold_share:
+        gold = _gold(programme, session, person.id)
         if gold is not None:
             return gold, Kind.GOLD
-    if desk.draw("repeat", person.id, person.given) < desk.settings.repeat_share:
-        repeat = _repeat(desk, session, person)
+    if programme.draw("repeat", person.id, person.given) < programme.settings.repeat_share:
+        repeat = _repeat(programme, session, person)
         if repeat is not None:
             return repeat, Kind.REPEAT
     return chosen, Kind.RATING
 
 
-def _repeat(desk: Desk, session: Session, person: Person) -> int | None:
+def _repeat(programme: OpenProgramme, session: Session, person: Person) -> int | None:
     """The pair that somebody judged longest ago and has not had twice."""
-    given = {"person": person.id, "latest": person.given - desk.settings.repeat_gap}
-    return session.connection().execute(_here(desk, _REPEATABLE), given).scalar()
+    given = {"person": person.id, "latest": person.given - programme.settings.repeat_gap}
+    return session.connection().execute(_here(programme, _REPEATABLE), given).scalar()
 
 
-def _open(desk: Desk, session: Session, person: Person) -> int | None:
+def _open(programme: OpenProgramme, session: Session, person: Person) -> int | None:
     """An open pair that somebody has not had, by the rule of the settings."""
     connection = session.connection()
-    if desk.settings.selection == "coverage":
-        return connection.execute(_here(desk, _OPEN_COVERAGE), {"person": person.id}).scalar()
-    if desk.settings.selection == "informative":
-        for matchup in desk.matchups.next(TRIED):
-            found = connection.execute(_here(desk, _OPEN_MATCHUP), {"person": person.id, "matchup": matchup}).scalar()
+    if programme.settings.selection == "coverage":
+        return connection.execute(_here(programme, _OPEN_COVERAGE), {"person": person.id}).scalar()
+    if programme.settings.selection == "informative":
+        for matchup in programme.matchups.next(TRIED):
+            found = connection.execute(
+                _here(programme, _OPEN_MATCHUP), {"person": person.id, "matchup": matchup}
+            ).scalar()
             if found is not None:
                 return found
-    start = int(desk.draw("start", person.id, person.given) * 2**31)
-    statement = _here(desk, _OPEN_FROM)
+    start = int(programme.draw("start", person.id, person.given) * 2**31)
+    statement = _here(programme, _OPEN_FROM)
     found = connection.execute(statement, {"person": person.id, "start": start}).scalar()
     return found if found is not None else connection.execute(statement, {"person": person.id, "start": 0}).scalar()
 

@@ -130,10 +130,10 @@ def _make_ready(folder: Path, aside: Path, forgotten: list[int]) -> tuple[int, l
     url = URL.create("sqlite", database=os.fspath(aside))
     try:
         Database(url).close()
-        with export.opened(folder, AnnotateSettings(), url) as desk:
-            served = discarding.as_served(desk)
+        with export.opened(folder, AnnotateSettings(), url) as programme:
+            served = discarding.as_served(programme)
             known = select(Person.id).where(Person.id.in_(forgotten), Person.status != Status.FORGOTTEN)
-            with desk.database.read() as session:
+            with programme.database.read() as session:
                 numbers = session.scalars(known.order_by(Person.id)).all()
                 stand = select(func.count()).select_from(Assignment).where(Assignment.state == Work.SUBMITTED)
                 verdicts = session.scalar(stand) or 0
@@ -141,8 +141,8 @@ def _make_ready(folder: Path, aside: Path, forgotten: list[int]) -> tuple[int, l
             def forget(session: Session) -> list[str]:
                 return [forgetting.forget_in(served, session, number).rater for number in numbers]
 
-            again = desk.database.write(forget)
-            desk.database.overwrite_removed()
+            again = programme.database.write(forget)
+            programme.database.overwrite_removed()
         with closing(_connect(aside)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")
     finally:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from videoalign.contracts.records import VOTE_VALUES, Role
 from videoalign.data.judgements.votes import Count, Vote, count_votes, disputed, is_right
 from videoalign.web.annotate.programme import assigning
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.programme.wording import Wording
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Said, Status, Work
 from videoalign.web.refusals import Refusal
@@ -28,48 +28,48 @@ VOICES = {
 """As what a verdict counts, by why its pair was given."""
 
 
-def asked(desk: Desk, kind: str, pair: Any, version: int) -> list[str]:
+def asked(programme: OpenProgramme, kind: str, pair: Any, version: int) -> list[str]:
     """Dimensions that somebody is asked about under a version of the guideline, by their names in it: all, but an
     adjudicator only those without a label."""
-    names = desk.wording.names.get(version, {})
+    names = programme.wording.names.get(version, {})
     decided = pair.decision if kind == Kind.ADJUDICATION and pair.decision is not None else {}
     return [name for name, now in names.items() if now not in decided]
 
 
-def after_judgement(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
+def after_judgement(programme: OpenProgramme, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
     """Draws the consequences of a verdict that was just taken."""
     if row.kind == Kind.RATING:
         session.connection().execute(_JUDGED, {"pair": pair.id})
-        if pair.judged + 1 >= desk.settings.raters_per_pair:
-            settle(desk, session, [pair.id])
+        if pair.judged + 1 >= programme.settings.raters_per_pair:
+            settle(programme, session, [pair.id])
     elif row.kind == Kind.ADJUDICATION:
-        settle(desk, session, [pair.id])
+        settle(programme, session, [pair.id])
         said = session.scalar(select(Said.verdicts).where(Said.assignment_id == row.id, Said.withdrawn_at.is_(None)))
-        desk.audit(session, person.id, "pair.adjudicated", pair.id, **(said or {}))
+        programme.audit(session, person.id, "pair.adjudicated", pair.id, **(said or {}))
     elif row.kind == Kind.QUALIFICATION:
-        qualify(desk, session, person)
+        qualify(programme, session, person)
     elif row.kind == Kind.GOLD:
-        _watch(desk, session, person)
+        _watch(programme, session, person)
 
 
-def after_skip(desk: Desk, session: Session, person: Person, row: Assignment) -> None:
+def after_skip(programme: OpenProgramme, session: Session, person: Person, row: Assignment) -> None:
     """Excludes a pair that an adjudicator skips; disputes one that as many raters skip as should judge it.
 
     Skipping a pair whose answer is known is not knowing it.
     """
     if row.kind == Kind.ADJUDICATION:
-        settle(desk, session, [row.pair_id])
-        desk.audit(session, person.id, "pair.excluded", row.pair_id, reason=row.reason)
+        settle(programme, session, [row.pair_id])
+        programme.audit(session, person.id, "pair.excluded", row.pair_id, reason=row.reason)
     elif row.kind == Kind.QUALIFICATION:
-        qualify(desk, session, person)
+        qualify(programme, session, person)
     elif row.kind == Kind.GOLD:
-        _watch(desk, session, person)
+        _watch(programme, session, person)
     elif row.kind == Kind.RATING:
-        settle(desk, session, [row.pair_id])
+        settle(programme, session, [row.pair_id])
         if session.scalar(select(Pair.state).where(Pair.id == row.pair_id)) == PairState.DISPUTED:
             mine = (Assignment.pair_id == row.pair_id, Assignment.state == Work.LEASED)
             for other in session.scalars(select(Assignment).where(*mine)):
-                assigning.release(session, other.id, row.pair_id, other.kind, Work.EXPIRED, desk.now())
+                assigning.release(session, other.id, row.pair_id, other.kind, Work.EXPIRED, programme.now())
 
 
 def before_undo(session: Session, row: Assignment) -> None:
@@ -87,7 +87,7 @@ def before_undo(session: Session, row: Assignment) -> None:
         raise Refusal(409, "final", "an adjudicator is at this pair; its verdicts are final.")
 
 
-def settle(desk: Desk, session: Session, pairs: Sequence[int]) -> None:
+def settle(programme: OpenProgramme, session: Session, pairs: Sequence[int]) -> None:
     """Counts anew what was said of these pairs, from the verdicts that stand: who judged them and is at them, what is
     decided, and what each waits for. Pairs that are retired stay so."""
     session.flush()
@@ -98,25 +98,25 @@ def settle(desk: Desk, session: Session, pairs: Sequence[int]) -> None:
             work[row.pair_id].append(row)
         found = select(Pair).where(Pair.id.in_(chunk), Pair.state != PairState.RETIRED)
         for pair in session.scalars(found.execution_options(populate_existing=True)):
-            _settle(desk, pair, work[pair.id])
+            _settle(programme, pair, work[pair.id])
             if pair.state != PairState.DISPUTED:
-                _release_adjudicators(desk, session, work[pair.id])
+                _release_adjudicators(programme, session, work[pair.id])
     session.flush()
 
 
-def _release_adjudicators(desk: Desk, session: Session, work: Sequence[Any]) -> None:
+def _release_adjudicators(programme: OpenProgramme, session: Session, work: Sequence[Any]) -> None:
     """Takes a pair that is not disputed any more from the adjudicator who is at it."""
     for row in work:
         if row.kind == Kind.ADJUDICATION and row.state == Work.LEASED:
-            assigning.release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, desk.now())
+            assigning.release(session, row.id, row.pair_id, row.kind, Work.EXPIRED, programme.now())
 
 
-def _settle(desk: Desk, pair: Pair, work: Sequence[Any]) -> None:
-    wanted = desk.settings.raters_per_pair
+def _settle(programme: OpenProgramme, pair: Pair, work: Sequence[Any]) -> None:
+    wanted = programme.settings.raters_per_pair
     rating, final = ([row.state for row in work if row.kind == kind] for kind in (Kind.RATING, Kind.ADJUDICATION))
     pair.judged = rating.count(Work.SUBMITTED)
     pair.taken = pair.judged + rating.count(Work.LEASED)
-    counts = _count(desk.wording, pair, work)
+    counts = _count(programme.wording, pair, work)
     words = {name: count for name, count in counts.items() if count.by is not None}
     if pair.answers is not None:
         pair.state, counts = PairState.GOLD, counts if pair.judged >= wanted else words
@@ -160,7 +160,9 @@ class GoldScore(NamedTuple):
     pairs: int = 0
 
 
-def gold_scores(desk: Desk, session: Session, kind: Kind, person_id: int | None = None) -> dict[int, GoldScore]:
+def gold_scores(
+    programme: OpenProgramme, session: Session, kind: Kind, person_id: int | None = None
+) -> dict[int, GoldScore]:
     """By person: the qualification, or the hidden gold that counts now, see `Person.gold_from`."""
     ended = (Assignment.kind == kind, Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED]))
     rows = (
@@ -176,44 +178,44 @@ def gold_scores(desk: Desk, session: Session, kind: Kind, person_id: int | None 
         rows = rows.where(Assignment.person_id == person_id)
     scores: dict[int, GoldScore] = defaultdict(GoldScore)
     for person, version, verdicts, answers in session.execute(rows):
-        said = desk.wording.now(version, verdicts or {})
+        said = programme.wording.now(version, verdicts or {})
         known = [is_right(said.get(name), label) for name, label in (answers or {}).items()]
         right, of, pairs = scores[person]
         scores[person] = GoldScore(right + sum(known), of + len(known), pairs + 1)
     return scores
 
 
-def qualify(desk: Desk, session: Session, person: Person) -> None:
+def qualify(programme: OpenProgramme, session: Session, person: Person) -> None:
     """Once all of the qualification is judged, lets a rater begin or not."""
     mine = select(func.count()).select_from(Assignment).where(
         Assignment.person_id == person.id, Assignment.kind == Kind.QUALIFICATION
     )  # fmt: skip
     ended = session.scalar(mine.where(Assignment.state.in_([Work.SUBMITTED, Work.SKIPPED]))) or 0
     there = session.scalar(select(func.count()).select_from(Pair).where(Pair.state == PairState.GOLD)) or 0
-    if ended < min(desk.settings.qualification_pairs, there):
+    if ended < min(programme.settings.qualification_pairs, there):
         return
-    score = gold_scores(desk, session, Kind.QUALIFICATION, person.id)[person.id]
-    _mark(desk, session, person, score, "qualification")
+    score = gold_scores(programme, session, Kind.QUALIFICATION, person.id)[person.id]
+    _mark(programme, session, person, score, "qualification")
 
 
-def _watch(desk: Desk, session: Session, person: Person) -> None:
+def _watch(programme: OpenProgramme, session: Session, person: Person) -> None:
     """Pauses a rater whose answers on hidden gold are below the mark."""
-    score = gold_scores(desk, session, Kind.GOLD, person.id)[person.id]
-    if score.pairs >= desk.settings.min_gold:
-        _mark(desk, session, person, score, "gold")
+    score = gold_scores(programme, session, Kind.GOLD, person.id)[person.id]
+    if score.pairs >= programme.settings.min_gold:
+        _mark(programme, session, person, score, "gold")
 
 
-def _mark(desk: Desk, session: Session, person: Person, score: GoldScore, what: str) -> None:
-    passed = score.of > 0 and score.right / score.of >= desk.settings.pass_mark
+def _mark(programme: OpenProgramme, session: Session, person: Person, score: GoldScore, what: str) -> None:
+    passed = score.of > 0 and score.right / score.of >= programme.settings.pass_mark
     if passed and person.status == Status.QUALIFYING:
         person.status = Status.ACTIVE
     elif not passed:
         person.status = Status.PAUSED
         person.reason = "Thank you. Of the pairs whose answer is known you knew fewer than this programme asks for."
-        assigning.release_all(desk, session, person.id)
+        assigning.release_all(programme, session, person.id)
     else:
         return
-    desk.audit(
+    programme.audit(
         session, person.id, f"{what}.{'passed' if passed else 'failed'}", person.id, right=score.right, of=score.of
     )
     session.flush()

@@ -19,7 +19,7 @@ from videoalign.data.tables import read_table, write_columns
 from videoalign.errors import DataError, OutputError
 from videoalign.web.annotate.programme import identity, records
 from videoalign.web.annotate.programme.media_index import Library
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.programme.wording import read_wording
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage import database, places
@@ -44,19 +44,19 @@ TEXT_COLUMNS = (
 NUMBER_COLUMNS = ("given_at", "shown_at", "submitted_at", "withdrawn_at", "seconds", "watched_a", "watched_b")
 
 
-def state(desk: Desk) -> tuple[Any, ...]:
+def state(programme: OpenProgramme) -> tuple[Any, ...]:
     """Changes whenever what would be written does."""
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         last = session.execute(select(func.max(Said.id), func.count(Said.withdrawn_at))).one()
         ended = session.execute(select(func.max(Assignment.ended_at))).one()
         gold = session.execute(select(func.count(Pair.id)).where(Pair.answers.is_not(None))).one()
         discarded = select(func.count()).select_from(Assignment).where(Assignment.state == Work.DISCARDED)
         forgotten = select(func.count()).select_from(Person).where(Person.status == Status.FORGOTTEN)
         counts = (session.scalar(discarded), session.scalar(forgotten))
-    return (*last, *ended, *gold, *counts, desk.library.stamp, desk.wording.version)
+    return (*last, *ended, *gold, *counts, programme.library.stamp, programme.wording.version)
 
 
-def write_tables(desk: Desk) -> int:
+def write_tables(programme: OpenProgramme) -> int:
     """Writes ``judgements.parquet``, ``ratings.parquet`` and ``annotations.parquet``; returns how many judgements.
 
     Rows from elsewhere stay; verdicts on pairs that are not in the dataset are left out. ``annotations.parquet`` has a
@@ -66,16 +66,16 @@ def write_tables(desk: Desk) -> int:
     Raises:
         OutputError: the disk is full or the folder cannot be written.
     """
-    desk = replace(desk)  # the dataset may change meanwhile
-    dataset = desk.library.dataset
+    programme = replace(programme)  # the dataset may change meanwhile
+    dataset = programme.library.dataset
     with alone(dataset.path):
-        with desk.database.read() as session:
-            judgements, ratings = records.judgements(desk, session), records.ratings(desk, session)
+        with programme.database.read() as session:
+            judgements, ratings = records.judgements(programme, session), records.ratings(programme, session)
             annotations = _annotations(session)
-        _write_annotations(desk, annotations)
-        dataset.write_judgements([*_others(desk, dataset.judgements()), *judgements])
+        _write_annotations(programme, annotations)
+        dataset.write_judgements([*_others(programme, dataset.judgements()), *judgements])
         if ratings or dataset.ratings():
-            dataset.write_ratings([*_others(desk, dataset.ratings()), *ratings])
+            dataset.write_ratings([*_others(programme, dataset.ratings()), *ratings])
     return len(judgements)
 
 
@@ -91,8 +91,8 @@ def export_programme(folder: Path, settings: AnnotateSettings) -> int:
         DataError: no dataset, or no database of a programme, is there.
         OutputError: the database cannot be reached or is not of this version, or the folder not written.
     """
-    with opened(folder, settings, database.address(folder, settings.db)) as desk:
-        return write_tables(desk)
+    with opened(folder, settings, database.address(folder, settings.db)) as programme:
+        return write_tables(programme)
 
 
 def not_served(folder: Path) -> DataError:
@@ -101,8 +101,8 @@ def not_served(folder: Path) -> DataError:
 
 
 @contextmanager
-def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]:
-    """The desk of a programme that was served before, without a server and as its settings are not.
+def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[OpenProgramme]:
+    """A programme that was served before, without a server and as its settings are not.
 
     Raises:
         ConfigError, DataError, OutputError: see `export_programme`.
@@ -113,24 +113,24 @@ def opened(folder: Path, settings: AnnotateSettings, url: URL) -> Iterator[Desk]
     store = Database(url, migrate=False)
     try:
         with store.read() as session:
-            programme = session.scalar(select(Programme)) if store.has_tables else None
-            if programme is None:
+            row = session.scalar(select(Programme)) if store.has_tables else None
+            if row is None:
                 raise not_served(folder)
-            if programme.dataset_id:
-                identity.require_same(session, programme, library)
+            if row.dataset_id:
+                identity.require_same(session, row, library)
             wording = read_wording(session, library.dataset.dimensions)
-            desk = Desk(store, library, settings, programme.key, programme.seed, wording)
-        yield desk
+            programme = OpenProgramme(store, library, settings, row.key, row.seed, wording)
+        yield programme
     except DatabaseGone as gone:
         raise OutputError(f"--db: {gone.reason}") from gone
     finally:
         store.close()
 
 
-def _write_annotations(desk: Desk, columns: dict[str, tuple[type, list[Any]]]) -> None:
+def _write_annotations(programme: OpenProgramme, columns: dict[str, tuple[type, list[Any]]]) -> None:
     """Comments are not for everybody, and the dataset's folder may be published: there they stand only where asked."""
-    inside, beside = _annotations_files(desk)
-    if desk.settings.comments_in_dataset:
+    inside, beside = _annotations_files(programme)
+    if programme.settings.comments_in_dataset:
         write_columns(inside, columns)
         return
     write_columns(beside, columns)
@@ -138,23 +138,23 @@ def _write_annotations(desk: Desk, columns: dict[str, tuple[type, list[Any]]]) -
         inside.unlink()  # an earlier version wrote it there; all of it was just written beside
 
 
-def rewrite_annotations(desk: Desk) -> None:
+def rewrite_annotations(programme: OpenProgramme) -> None:
     """Writes ``annotations.parquet`` anew where this programme has written one, after somebody was forgotten.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written.
     """
-    with alone(desk.library.dataset.path):
-        with desk.database.read() as session:
+    with alone(programme.library.dataset.path):
+        with programme.database.read() as session:
             columns = _annotations(session)
-        for file in _annotations_files(desk):
+        for file in _annotations_files(programme):
             if _holds_only(file, columns):
                 write_columns(file, columns)
 
 
-def _annotations_files(desk: Desk) -> tuple[Path, Path]:
+def _annotations_files(programme: OpenProgramme) -> tuple[Path, Path]:
     """Where ``annotations.parquet`` may be: in the dataset's folder, and in the one beside it."""
-    folder = desk.library.dataset.path
+    folder = programme.library.dataset.path
     return folder / ANNOTATIONS_FILE, places.private_folder(folder) / ANNOTATIONS_FILE
 
 
@@ -163,8 +163,8 @@ def _holds_only(file: Path, columns: dict[str, tuple[type, list[Any]]]) -> bool:
     return file.is_file() and {*read_table(file)["assignment"].to_pylist()} <= {*columns["assignment"][1]}
 
 
-def _others(desk: Desk, rows: list[Row]) -> list[Row]:
-    return [row for row in rows if not row.source_row.startswith(records.source(desk))]
+def _others(programme: OpenProgramme, rows: list[Row]) -> list[Row]:
+    return [row for row in rows if not row.source_row.startswith(records.source(programme))]
 
 
 def _annotations(session: Session) -> dict[str, tuple[type, list[Any]]]:

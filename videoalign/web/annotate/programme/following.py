@@ -15,7 +15,7 @@ from videoalign.video.addresses import is_address
 from videoalign.web.annotate.programme import identity
 from videoalign.web.annotate.programme.media_index import Library, Stamp, file_stamp, stamp
 from videoalign.web.annotate.programme.pairs import find_pairs, store_pairs, stored_pairs
-from videoalign.web.annotate.programme.programme import SERVER_SETTINGS, Desk, stored_settings
+from videoalign.web.annotate.programme.programme import SERVER_SETTINGS, OpenProgramme, stored_settings
 from videoalign.web.annotate.programme.wording import read_wording, settle_wording
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.tables import Programme
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 class Follower:
     """Looks when it is asked to. What cannot be followed is logged once; the server goes on with what it knows."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, programme: OpenProgramme) -> None:
+        self.programme = programme
         self._tried: Any = None
         self._seen: Tables = ()
         self._followed: Tables = ()
@@ -38,45 +38,45 @@ class Follower:
     def look(self) -> None:
         """Reads anew the dataset and the tables of pairs and gold where their files changed, and takes over another
         server's guideline and settings. A table that is being written is waited for: until it looks the same twice."""
-        desk = self.desk
-        with desk.database.read() as session:
+        programme = self.programme
+        with programme.database.read() as session:
             stored = session.execute(select(Programme.guideline, Programme.settings)).one()
-        found = _tables(desk.settings)
+        found = _tables(programme.settings)
         tables = found if found == self._seen else self._followed
         self._seen = found
-        seen = (stamp(desk.library.dataset.path), stored.guideline, stored.settings, tables)
-        now = (desk.library.stamp, desk.wording.version, stored_settings(desk.settings), self._followed)
+        seen = (stamp(programme.library.dataset.path), stored.guideline, stored.settings, tables)
+        now = (programme.library.stamp, programme.wording.version, stored_settings(programme.settings), self._followed)
         if seen in (self._tried, now):
             return
         try:
-            self._follow(seen[0] != desk.library.stamp)
+            self._follow(seen[0] != programme.library.stamp)
             self._followed = tables
         except VideoAlignError as error:
             self._tried = seen
             log.error("the changed dataset or settings cannot be used, and what was there before stays: %s", error)
 
     def _follow(self, is_new: bool) -> None:
-        desk = self.desk
-        library = Library(desk.library.dataset.path) if is_new else desk.library
+        programme = self.programme
+        library = Library(programme.library.dataset.path) if is_new else programme.library
 
-        def prepare(session: Session) -> Desk:
-            programme = session.scalars(select(Programme)).one()
-            identity.require_same(session, programme, library)
-            if library.dataset.info.dimensions != desk.library.dataset.info.dimensions:
-                _follow_wording(desk, session, library)
+        def prepare(session: Session) -> OpenProgramme:
+            row = session.scalars(select(Programme)).one()
+            identity.require_same(session, row, library)
+            if library.dataset.info.dimensions != programme.library.dataset.info.dimensions:
+                _follow_wording(programme, session, library)
             wording = read_wording(session, library.dataset.dimensions)
-            machine = desk.settings.model_dump(mode="json", include=SERVER_SETTINGS)
-            settings = AnnotateSettings.build_from(programme.settings | machine)
-            now = replace(desk, library=library.asking(wording.dimensions), settings=settings, wording=wording)
+            machine = programme.settings.model_dump(mode="json", include=SERVER_SETTINGS)
+            settings = AnnotateSettings.build_from(row.settings | machine)
+            now = replace(programme, library=library.asking(wording.dimensions), settings=settings, wording=wording)
             store_pairs(now, session, *find_pairs(now.library, settings, stored_pairs(session)))
             return now
 
         def take_over(_: Session) -> None:
-            desk.library, desk.settings, desk.wording = now.library, now.settings, now.wording
-            desk.strangers.clear()
+            programme.library, programme.settings, programme.wording = now.library, now.settings, now.wording
+            programme.strangers.clear()
 
-        now = desk.database.write(prepare)
-        desk.database.write(take_over)
+        now = programme.database.write(prepare)
+        programme.database.write(take_over)
 
 
 def _tables(settings: AnnotateSettings) -> Tables:
@@ -85,8 +85,8 @@ def _tables(settings: AnnotateSettings) -> Tables:
     return tuple(file_stamp(Path(place)) for place in named if place is not None and not is_address(place))
 
 
-def _follow_wording(desk: Desk, session: Session, library: Library) -> None:
+def _follow_wording(programme: OpenProgramme, session: Session, library: Library) -> None:
     try:
-        settle_wording(session, library.dataset.info.dimensions, {}, desk.now())
+        settle_wording(session, library.dataset.info.dimensions, {}, programme.now())
     except ConfigError as error:
         log.error("raters are asked what they were asked before: %s", error)

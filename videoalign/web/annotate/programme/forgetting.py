@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from videoalign.errors import OutputError
 from videoalign.web.annotate.programme import assigning, discarding, export, people
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Assignment, Invitation, Person, Said, SignIn, Status
 
 
@@ -25,7 +25,7 @@ class Forgotten:
     """Verdicts that count no longer."""
 
 
-def forget(desk: Desk, person_id: int, *, discard: bool = False) -> Forgotten:
+def forget(programme: OpenProgramme, person_id: int, *, discard: bool = False) -> Forgotten:
     """Forgets somebody for good, in the database and in ``annotations.parquet``; a server may be running.
 
     Name, links, sessions, id elsewhere, comments, drafts, and reasons that they gave or that were given about them go.
@@ -33,7 +33,7 @@ def forget(desk: Desk, person_id: int, *, discard: bool = False) -> Forgotten:
     again does the rest, where it was interrupted.
 
     Args:
-        desk: of the programme.
+        programme: that they judged for.
         person_id: their number.
         discard: discard all that they judged, too, so that their pairs go to others.
 
@@ -42,9 +42,9 @@ def forget(desk: Desk, person_id: int, *, discard: bool = False) -> Forgotten:
         OutputError: a table cannot be written, or somebody kept reading the database, so that its file may still hold
             what was removed.
     """
-    done = desk.database.write(lambda session: forget_in(desk, session, person_id, discard=discard))
-    export.rewrite_annotations(desk)
-    if not desk.database.overwrite_removed():
+    done = programme.database.write(lambda session: forget_in(programme, session, person_id, discard=discard))
+    export.rewrite_annotations(programme)
+    if not programme.database.overwrite_removed():
         raise OutputError(
             f"--db: {done.rater} is forgotten, but the database was being read all the time, so its file may still "
             "hold what was removed; run this again."
@@ -52,13 +52,13 @@ def forget(desk: Desk, person_id: int, *, discard: bool = False) -> Forgotten:
     return done
 
 
-def forget_in(desk: Desk, session: Session, person_id: int, *, discard: bool = False) -> Forgotten:
+def forget_in(programme: OpenProgramme, session: Session, person_id: int, *, discard: bool = False) -> Forgotten:
     """As `forget`, inside a write and in the tables of the database alone."""
     person = people.find(session, person_id, forgotten=True)
-    discarded = discarding.discard(desk, session, None, person_id) if discard else 0
+    discarded = discarding.discard(programme, session, None, person_id) if discard else 0
     if person.status != Status.FORGOTTEN:
-        assigning.release_all(desk, session, person_id)
-        desk.audit(session, None, "person.forgotten", person_id)
+        assigning.release_all(programme, session, person_id)
+        programme.audit(session, None, "person.forgotten", person_id)
         session.flush()  # the database lets nobody change what was said before it knows this
     _take_name(session, person)
     return Forgotten(person.name, _take_words(session, person_id), discarded)

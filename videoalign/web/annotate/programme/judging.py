@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import flip
 from videoalign.web.annotate.programme import assigning, deciding, quotas, watching
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.programme.schema import Submission
 from videoalign.web.annotate.storage.tables import (
     Assignment,
@@ -42,14 +42,14 @@ _SUBMIT = (
 _SIDES = {"left": Label.A, "right": Label.B, "tie": Label.TIE, "both_bad": Label.BOTH_BAD}
 
 
-def submit(desk: Desk, session: Session, person: Person, body: Submission) -> None:
+def submit(programme: OpenProgramme, session: Session, person: Person, body: Submission) -> None:
     """Takes a verdict; the same one again changes nothing.
 
     Raises:
         Refusal: not theirs, another verdict was taken before, the lease has run out and the pair went to somebody else,
             or the verdict is not complete.
     """
-    row, pair = _mine(desk, session, person, body.assignment)
+    row, pair = _mine(programme, session, person, body.assignment)
     content = hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     if row.state in (Work.SUBMITTED, Work.DISCARDED):
         live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
@@ -58,33 +58,33 @@ def submit(desk: Desk, session: Session, person: Person, body: Submission) -> No
         raise Refusal(409, "already_judged", "this pair was judged already, with another verdict; go on to the next.")
     if row.state == Work.SKIPPED:
         raise Refusal(409, "already_skipped", "this pair was skipped already; go on to the next.")
-    _require_hold(desk, session, person, row, pair)
-    version = _require_complete(desk, row, pair, body)
-    now = desk.now()
-    sent = {side: desk.take_sent(row.id, clip) for side, clip in (("a", pair.clip_a), ("b", pair.clip_b))}
+    _require_hold(programme, session, person, row, pair)
+    version = _require_complete(programme, row, pair, body)
+    now = programme.now()
+    sent = {side: programme.take_sent(row.id, clip) for side, clip in (("a", pair.clip_a), ("b", pair.clip_b))}
     session.flush()
     session.connection().execute(_SAY, _said(row, body, content, now, version, sent))
     session.connection().execute(_SUBMIT, {"assignment": row.id, "now": now})
-    deciding.after_judgement(desk, session, person, row, pair)
+    deciding.after_judgement(programme, session, person, row, pair)
 
 
-def skip(desk: Desk, session: Session, person: Person, assignment: str, reason: str) -> None:
+def skip(programme: OpenProgramme, session: Session, person: Person, assignment: str, reason: str) -> None:
     """Gives a pair up for good, with a reason; skipping it again changes nothing."""
-    row, pair = _mine(desk, session, person, assignment)
+    row, pair = _mine(programme, session, person, assignment)
     if row.state in (Work.SKIPPED, Work.DISCARDED):
         return
     if row.state == Work.SUBMITTED:
         raise Refusal(409, "already_judged", "this pair was judged already; take that back first.")
-    _require_hold(desk, session, person, row, pair)
-    assigning.release(session, row.id, row.pair_id, row.kind, Work.SKIPPED, desk.now(), reason)
+    _require_hold(programme, session, person, row, pair)
+    assigning.release(session, row.id, row.pair_id, row.kind, Work.SKIPPED, programme.now(), reason)
     session.refresh(row)
-    desk.audit(session, person.id, "pair.skipped", row.pair_id, reason=reason, kind=row.kind)
-    deciding.after_skip(desk, session, person, row)
+    programme.audit(session, person.id, "pair.skipped", row.pair_id, reason=reason, kind=row.kind)
+    deciding.after_skip(programme, session, person, row)
 
 
-def undo(desk: Desk, session: Session, person: Person) -> None:
+def undo(programme: OpenProgramme, session: Session, person: Person) -> None:
     """Gives the pair that was judged last back; its verdict is kept, marked as taken back."""
-    if not desk.settings.allow_undo:
+    if not programme.settings.allow_undo:
         raise Refusal(403, "no_undo", "this programme does not take verdicts back.")
     _require_at_work(person)
     mine = select(Assignment).where(Assignment.person_id == person.id)
@@ -95,35 +95,42 @@ def undo(desk: Desk, session: Session, person: Person) -> None:
     if row is None or row.state != Work.SUBMITTED or (holds is not None and holds.turn < row.turn):
         raise Refusal(409, "nothing_to_undo", "there is no verdict to take back.")
     pair = session.get(Pair, row.pair_id)
-    if pair is None or pair.state == PairState.RETIRED or not desk.library.shows(pair):
+    if pair is None or pair.state == PairState.RETIRED or not programme.library.shows(pair):
         raise Refusal(409, "final", "the clips of this pair have left the programme; its verdict is final.")
     deciding.before_undo(session, row)
-    now = desk.now()
+    now = programme.now()
     live = (Said.assignment_id == row.id, Said.withdrawn_at.is_(None))
     said = session.scalar(select(Said).where(*live))
     assert said is not None
     said.withdrawn_at = now
-    row.state, row.ended_at, row.given_at, row.lease_until = Work.LEASED, None, now, now + desk.settings.lease_seconds
-    row.draft = draft_of(desk, row, said)
-    desk.audit(session, person.id, "judgement.withdrawn", row.id)
+    row.state, row.ended_at, row.given_at, row.lease_until = (
+        Work.LEASED,
+        None,
+        now,
+        now + programme.settings.lease_seconds,
+    )
+    row.draft = draft_of(programme, row, said)
+    programme.audit(session, person.id, "judgement.withdrawn", row.id)
     if row.kind == Kind.RATING:
-        deciding.settle(desk, session, [row.pair_id])
+        deciding.settle(programme, session, [row.pair_id])
 
 
-def heartbeat(desk: Desk, session: Session, person: Person, assignment: str, draft: dict[str, Any]) -> None:
+def heartbeat(
+    programme: OpenProgramme, session: Session, person: Person, assignment: str, draft: dict[str, Any]
+) -> None:
     """Extends the leases and keeps what was half made.
 
     Raises:
         Refusal: not theirs, or it waited longer than the settings allow and is anybody's again.
     """
-    row, pair = _mine(desk, session, person, assignment)
+    row, pair = _mine(programme, session, person, assignment)
     if row.state in (Work.SUBMITTED, Work.SKIPPED, Work.DISCARDED):
         return
-    if row.state == Work.EXPIRED and desk.now() > assigning.held_since(row) + desk.settings.hold_seconds:
+    if row.state == Work.EXPIRED and programme.now() > assigning.held_since(row) + programme.settings.hold_seconds:
         raise EXPIRED
-    _require_hold(desk, session, person, row, pair)
+    _require_hold(programme, session, person, row, pair)
     row.draft = draft
-    assigning.extend(desk, session, person.id)
+    assigning.extend(programme, session, person.id)
 
 
 def as_shown(label: str, swapped: bool) -> str:
@@ -132,21 +139,21 @@ def as_shown(label: str, swapped: bool) -> str:
     return {Label.A: "left", Label.B: "right"}.get(label, str(label))
 
 
-def draft_of(desk: Desk, row: Assignment, said: Said) -> dict[str, Any]:
+def draft_of(programme: OpenProgramme, row: Assignment, said: Said) -> dict[str, Any]:
     """What somebody said, in the form of the page, to go on from."""
     sides = {"left": "b", "right": "a"} if row.swapped else {"left": "a", "right": "b"}
-    now, version = desk.wording.now, said.guideline
+    now, version = programme.wording.now, said.guideline
     ratings = {side: now(version, said.ratings[name]) for side, name in sides.items()} if said.ratings else None
     verdicts = {name: as_shown(label, row.swapped) for name, label in now(version, said.verdicts).items()}
     return {"verdicts": verdicts, "ratings": ratings, "comment": said.comment}
 
 
-def _mine(desk: Desk, session: Session, person: Person, assignment: str) -> tuple[Assignment, Pair]:
+def _mine(programme: OpenProgramme, session: Session, person: Person, assignment: str) -> tuple[Assignment, Pair]:
     found = session.execute(_GIVEN, {"assignment": assignment, "person": person.id}).one_or_none()
     if found is None:
         raise Refusal(404, "unknown_assignment", "no such pair was given to you.")
-    if found[2] != desk.wording.version:
-        desk.catch_up(session)
+    if found[2] != programme.wording.version:
+        programme.catch_up(session)
     return found[0], found[1]
 
 
@@ -155,49 +162,51 @@ def _require_at_work(person: Person) -> None:
         raise Refusal(403, "paused", person.reason or "you are paused; ask whoever invited you.")
 
 
-def _require_hold(desk: Desk, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
+def _require_hold(programme: OpenProgramme, session: Session, person: Person, row: Assignment, pair: Pair) -> None:
     """Checks that the pair is still theirs; one whose lease ran out is taken up again where nobody else has it."""
     _require_at_work(person)
-    if not desk.library.shows(pair):
+    if not programme.library.shows(pair):
         raise Refusal(410, "expired", "the clips of this pair have left the programme; go on to the next.")
     if row.state == Work.EXPIRED and (
-        row.kind == Kind.ADJUDICATION or _has_enough(desk, session, person) or not _retake(desk, session, row, pair)
+        row.kind == Kind.ADJUDICATION
+        or _has_enough(programme, session, person)
+        or not _retake(programme, session, row, pair)
     ):
         raise EXPIRED
 
 
-def _has_enough(desk: Desk, session: Session, person: Person) -> bool:
+def _has_enough(programme: OpenProgramme, session: Session, person: Person) -> bool:
     """Whether the pairs that somebody holds are as many as they may still judge."""
-    room = quotas.room(desk, session, person)
-    return room is not None and len(assigning.holds(desk, session, person.id)) >= room.pairs
+    room = quotas.room(programme, session, person)
+    return room is not None and len(assigning.holds(programme, session, person.id)) >= room.pairs
 
 
-def _retake(desk: Desk, session: Session, row: Assignment, pair: Pair) -> bool:
+def _retake(programme: OpenProgramme, session: Session, row: Assignment, pair: Pair) -> bool:
     if row.kind == Kind.RATING:
-        if not assigning.take(desk, session, row.pair_id):
+        if not assigning.take(programme, session, row.pair_id):
             return False
         session.refresh(pair)
     row.state, row.ended_at = Work.LEASED, None
-    row.lease_until = desk.now() + desk.settings.lease_seconds
+    row.lease_until = programme.now() + programme.settings.lease_seconds
     session.flush()
     return True
 
 
-def _require_complete(desk: Desk, row: Assignment, pair: Pair, body: Submission) -> int:
+def _require_complete(programme: OpenProgramme, row: Assignment, pair: Pair, body: Submission) -> int:
     """The version of the guideline that a verdict answers: the one that its rater last saw, or today's."""
-    for version in (row.guideline, desk.wording.version):
-        names = deciding.asked(desk, row.kind, pair, version)
+    for version in (row.guideline, programme.wording.version):
+        names = deciding.asked(programme, row.kind, pair, version)
         if {*body.verdicts} == {*names}:
             break
     else:
         raise Refusal(422, "incomplete", f"verdicts: wanted one on each of {', '.join(names)}.")
     if body.ratings is not None:
-        if not desk.settings.ratings:
+        if not programme.settings.ratings:
             raise Refusal(422, "no_ratings", "ratings: this programme takes none.")
         if any({*side} - {*names} for side in (body.ratings.left, body.ratings.right)):
             raise Refusal(422, "unknown_dimension", f"ratings: wanted only {', '.join(names)}.")
     clips = (pair.clip_b, pair.clip_a) if row.swapped else (pair.clip_a, pair.clip_b)
-    watching.require_watched(desk, row, clips, (body.watched_seconds.left, body.watched_seconds.right))
+    watching.require_watched(programme, row, clips, (body.watched_seconds.left, body.watched_seconds.right))
     return version
 
 

@@ -19,7 +19,7 @@ from videoalign.contracts.holding import end_with_parent
 from videoalign.errors import OutputError, VideoAlignError
 from videoalign.web.annotate.programme import export, statistics
 from videoalign.web.annotate.programme.following import Follower
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.database import DatabaseGone
 
@@ -37,11 +37,11 @@ LOOK_SECONDS = 2.0
 class Upkeep:
     """A thread from `start` to `stop`; a failure is logged and tried again the next time."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, programme: OpenProgramme) -> None:
+        self.programme = programme
         self._end = threading.Event()
         self._written: object = None
-        self._follower = Follower(desk)
+        self._follower = Follower(programme)
         self._aside = Aside()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -60,11 +60,11 @@ class Upkeep:
         """One round; does nothing where nothing changed."""
         self.look()
         try:
-            state = export.state(self.desk)
+            state = export.state(self.programme)
             if state != self._written:
                 self._write()
-                if self.desk.settings.selection == "informative":
-                    statistics.choose_matchups(self.desk)
+                if self.programme.settings.selection == "informative":
+                    statistics.choose_matchups(self.programme)
                 self._written = state
         except (VideoAlignError, DatabaseGone) as error:
             if not isinstance(error, Stopped):
@@ -75,9 +75,9 @@ class Upkeep:
     def _write(self) -> None:
         """Aside while others wait for answers; here once nobody does."""
         if self._end.is_set():
-            export.write_tables(self.desk)
+            export.write_tables(self.programme)
         else:
-            self._aside.write(self.desk)
+            self._aside.write(self.programme)
 
     def look(self) -> None:
         """Follows what changed beside the server."""
@@ -97,7 +97,7 @@ class Upkeep:
                 continue
             self.once()
             now = time.monotonic()
-            due = now + max(self.desk.settings.sync_seconds, (now - begin) / LARGEST_SHARE)
+            due = now + max(self.programme.settings.sync_seconds, (now - begin) / LARGEST_SHARE)
 
 
 class Stopped(OutputError):
@@ -112,7 +112,7 @@ class Aside:
         self._process: Any = None
         self._stopped = False
 
-    def write(self, desk: Desk) -> None:
+    def write(self, programme: OpenProgramme) -> None:
         """Writes the tables.
 
         Raises:
@@ -120,7 +120,7 @@ class Aside:
             Stopped: `stop` was called.
         """
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        arguments = (desk.library.dataset.path, desk.settings, desk.database.url, theirs)
+        arguments = (programme.library.dataset.path, programme.settings, programme.database.url, theirs)
         process = multiprocessing.get_context("spawn").Process(target=_write, args=arguments, name="tables")
         with self._lock:
             if self._stopped:
@@ -153,8 +153,8 @@ def _write(folder: Path, settings: AnnotateSettings, url: URL, outcome: Connecti
     end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves by the way that removes what is half written
     try:
-        with export.opened(folder, settings, url) as desk:
-            export.write_tables(desk)
+        with export.opened(folder, settings, url) as programme:
+            export.write_tables(programme)
         outcome.send(None)
     except VideoAlignError as error:
         outcome.send(str(error))

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from videoalign.web.annotate.programme import assigning, deciding, quotas, watching
 from videoalign.web.annotate.programme.judging import as_shown
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.programme.schema import readable_draft
 from videoalign.web.annotate.storage.tables import (
     Assignment,
@@ -28,21 +28,21 @@ THAT_IS_ALL = "You have judged all that there is for you. Thank you very much!"
 NOTHING_DISPUTED = "No pair waits for a decision now."
 
 
-def next_body(desk: Desk, session: Session, person: Person) -> dict[str, Any]:
+def next_body(programme: OpenProgramme, session: Session, person: Person) -> dict[str, Any]:
     """See the contract of the rating page: assignment, state, message, completion, progress, upcoming."""
-    room = quotas.room(desk, session, person)
-    row, ids = assigning.held(desk, session, person, None if room is None else room.pairs)
+    room = quotas.room(programme, session, person)
+    row, ids = assigning.held(programme, session, person, None if room is None else room.pairs)
     state, message = _state(person, row is not None, room)
-    completion = _completion(desk, session, person, room) if state == "done" else None
+    completion = _completion(programme, session, person, room) if state == "done" else None
     if completion is not None:
         message = THAT_IS_ALL
     return {
-        "assignment": _assignment(desk, session, row) if row is not None else None,
+        "assignment": _assignment(programme, session, row) if row is not None else None,
         "state": state,
         "message": message,
         "completion": completion,
-        "progress": _progress(desk, session, person, row, len(ids), room),
-        "upcoming": {side: _url(desk, ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
+        "progress": _progress(programme, session, person, row, len(ids), room),
+        "upcoming": {side: _url(programme, ids[1], side) for side in ("left", "right")} if len(ids) > 1 else None,
     }
 
 
@@ -58,9 +58,11 @@ def _state(person: Person, has_pair: bool, room: quotas.Room | None) -> tuple[st
     return ("qualification", "") if person.status == Status.QUALIFYING else ("rating", "")
 
 
-def _completion(desk: Desk, session: Session, person: Person, room: quotas.Room | None) -> dict[str, Any] | None:
+def _completion(
+    programme: OpenProgramme, session: Session, person: Person, room: quotas.Room | None
+) -> dict[str, Any] | None:
     """What somebody of a crowd hands in where they came from, once they have judged all that they may."""
-    crowd = desk.settings.crowd
+    crowd = programme.settings.crowd
     waits = room is not None and room.pairs <= 0 and not room.ends
     if crowd is None or person.crowd_key is None or waits:
         return None
@@ -69,37 +71,37 @@ def _completion(desk: Desk, session: Session, person: Person, room: quotas.Room 
     return {"code": crowd.code, "url": crowd.redirect_url}
 
 
-def _assignment(desk: Desk, session: Session, row: Any) -> dict[str, Any]:
-    library = desk.library
+def _assignment(programme: OpenProgramme, session: Session, row: Any) -> dict[str, Any]:
+    library = programme.library
     left, right = (row.clip_b, row.clip_a) if row.swapped else (row.clip_a, row.clip_b)
-    names = deciding.asked(desk, row.kind, row, desk.wording.version)
+    names = deciding.asked(programme, row.kind, row, programme.wording.version)
     return {
         "id": row.id,
         "prompt": library.prompts.get(row.prompt_id, ""),
-        "reference": _reference(desk, row),
-        "left": library.card(left, _url(desk, row.id, "left"), watching.needed_seconds(desk, left)),
-        "right": library.card(right, _url(desk, row.id, "right"), watching.needed_seconds(desk, right)),
+        "reference": _reference(programme, row),
+        "left": library.card(left, _url(programme, row.id, "left"), watching.needed_seconds(programme, left)),
+        "right": library.card(right, _url(programme, row.id, "right"), watching.needed_seconds(programme, right)),
         "dimensions": [
             {"name": one.name, "guideline": one.guideline}
             for one in library.dataset.info.dimensions
             if one.name in names
         ],
-        "lease_seconds": desk.settings.lease_seconds,
-        "seconds_to_wait": watching.seconds_to_wait(desk, (left, right), row.shown_at),
-        "ratings": desk.settings.ratings,
-        "allow_undo": desk.settings.allow_undo,
+        "lease_seconds": programme.settings.lease_seconds,
+        "seconds_to_wait": watching.seconds_to_wait(programme, (left, right), row.shown_at),
+        "ratings": programme.settings.ratings,
+        "allow_undo": programme.settings.allow_undo,
         "draft": readable_draft(row.draft),
-        "said": _said(desk, session, row) if row.kind == Kind.ADJUDICATION else None,
+        "said": _said(programme, session, row) if row.kind == Kind.ADJUDICATION else None,
     }
 
 
-def _reference(desk: Desk, row: Any) -> dict[str, str] | None:
+def _reference(programme: OpenProgramme, row: Any) -> dict[str, str] | None:
     """The picture or clip that was asked with beside the prompt."""
-    kind = desk.library.references.kind(row.prompt_id)
-    return {"url": _url(desk, row.id, "prompt"), "kind": kind} if kind else None
+    kind = programme.library.references.kind(row.prompt_id)
+    return {"url": _url(programme, row.id, "prompt"), "kind": kind} if kind else None
 
 
-def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:
+def _said(programme: OpenProgramme, session: Session, row: Any) -> list[dict[str, Any]]:
     """What the raters said, on the sides that the adjudicator sees; raters are numbered, not named."""
     others = (
         select(Said.verdicts, Said.guideline, Said.comment)
@@ -117,7 +119,7 @@ def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:
             "rater": str(number),
             "verdicts": {
                 name: as_shown(label, row.swapped)
-                for name, label in desk.wording.now(said.guideline, said.verdicts).items()
+                for name, label in programme.wording.now(said.guideline, said.verdicts).items()
             },
             "comment": said.comment,
         }
@@ -126,7 +128,7 @@ def _said(desk: Desk, session: Session, row: Any) -> list[dict[str, Any]]:
 
 
 def _progress(
-    desk: Desk, session: Session, person: Person, row: Any | None, num_held: int, room: quotas.Room | None
+    programme: OpenProgramme, session: Session, person: Person, row: Any | None, num_held: int, room: quotas.Room | None
 ) -> dict[str, int]:
     """Pairs that somebody has judged, and how many there will be in all.
 
@@ -136,7 +138,7 @@ def _progress(
     connection = session.connection()
     done = connection.execute(assigning.DONE, {"person": person.id}).scalar_one() if row is None else row.done
     if person.status == Status.QUALIFYING:
-        return {"done": done, "total": max(done + num_held, desk.settings.qualification_pairs)}
+        return {"done": done, "total": max(done + num_held, programme.settings.qualification_pairs)}
     if num_held == 0:
         return {"done": done, "total": done}
 
@@ -144,29 +146,31 @@ def _progress(
         if person.role == PersonRole.ADJUDICATOR:
             waiting = connection.execute(_DISPUTED, {"person": person.id}).scalar_one()
             return int(done + num_held + waiting)
-        states = desk.totals.pairs(desk.now(), lambda: {row.state: row.pairs for row in connection.execute(_STATES)})
+        states = programme.totals.pairs(
+            programme.now(), lambda: {row.state: row.pairs for row in connection.execute(_STATES)}
+        )
         found = connection.execute(_REACH, {"person": person.id}).one()
         pairs = found.given + max(0, states.get(PairState.OPEN, 0) - found.seen)
-        extras = _extras(desk, pairs, states.get(PairState.GOLD, 0) - found.in_test)
+        extras = _extras(programme, pairs, states.get(PairState.GOLD, 0) - found.in_test)
         return int(found.tested + pairs + extras - found.skipped)
 
-    total = desk.totals.of(person.id, desk.now(), count)
+    total = programme.totals.of(person.id, programme.now(), count)
     if room is not None:
         total = min(total, done + room.pairs)
     return {"done": done, "total": max(done + num_held, total)}
 
 
-def _extras(desk: Desk, pairs: int, gold: int) -> int:
+def _extras(programme: OpenProgramme, pairs: int, gold: int) -> int:
     """About how many gold pairs, of so many that there are, and repeats come with so many pairs to rate."""
-    settings = desk.settings
+    settings = programme.settings
     extras = min(gold, round(pairs * settings.gold_share / (1 - settings.gold_share)))
     if pairs > settings.repeat_gap:
         extras += min(pairs, round(pairs * settings.repeat_share / (1 - settings.repeat_share)))
     return extras
 
 
-def _url(desk: Desk, assignment: str, side: str) -> str:
-    return f"{desk.settings.root}/media/{assignment}/{side}"
+def _url(programme: OpenProgramme, assignment: str, side: str) -> str:
+    return f"{programme.settings.root}/media/{assignment}/{side}"
 
 
 _PAIRS = select(func.count()).select_from(Pair)

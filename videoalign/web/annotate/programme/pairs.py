@@ -13,7 +13,7 @@ from videoalign.errors import DataError
 from videoalign.web.annotate.programme import deciding
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pair_tables import ClipPair, read_gold, read_pairs
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, Status, Work
 
@@ -24,7 +24,7 @@ Wanted = tuple[dict[ClipPair, None], dict[ClipPair, Answers]]
 """Pairs to judge, in order, and of these the known answers of gold."""
 
 
-def sync_pairs(desk: Desk) -> int:
+def sync_pairs(programme: OpenProgramme) -> int:
     """Brings the table of pairs up to the dataset and the settings; returns how many pairs are to be judged.
 
     New pairs are added, those that left the dataset or the settings are retired, and those that came back stand where
@@ -33,10 +33,10 @@ def sync_pairs(desk: Desk) -> int:
     Raises:
         DataError: a table of pairs or of gold does not fit the dataset, or there is no pair to judge.
     """
-    with desk.database.read() as session:
+    with programme.database.read() as session:
         stored = stored_pairs(session)
-    wanted, gold = require_pairs(desk.library, desk.settings, stored)
-    return desk.database.write(lambda session: store_pairs(desk, session, wanted, gold))
+    wanted, gold = require_pairs(programme.library, programme.settings, stored)
+    return programme.database.write(lambda session: store_pairs(programme, session, wanted, gold))
 
 
 def require_pairs(library: Library, settings: AnnotateSettings, stored: Set[ClipPair] = frozenset()) -> Wanted:
@@ -99,14 +99,16 @@ def _all_wanted(library: Library, source: str | Path, stored: Set[ClipPair]) -> 
                 yield clip_a, clip_b
 
 
-def store_pairs(desk: Desk, session: Session, wanted: Collection[ClipPair], gold: Mapping[ClipPair, Answers]) -> int:
+def store_pairs(
+    programme: OpenProgramme, session: Session, wanted: Collection[ClipPair], gold: Mapping[ClipPair, Answers]
+) -> int:
     """Does what `sync_pairs` says inside a write; ``wanted`` and ``gold`` are of `find_pairs`."""
-    library = desk.library
+    library = programme.library
     rows = session.execute(
         select(Pair.id, Pair.prompt_id, Pair.clip_a, Pair.clip_b, Pair.state, Pair.answers, Pair.matchup)
     ).all()
     known = {(row.clip_a, row.clip_b): row for row in rows}
-    new = [_row(desk, pair, gold.get(pair)) for pair in wanted if pair not in known]
+    new = [_row(programme, pair, gold.get(pair)) for pair in wanted if pair not in known]
     for start in range(0, len(new), ROWS_AT_ONCE):
         session.execute(insert(Pair), new[start : start + ROWS_AT_ONCE])
     here = {row.id for pair, row in known.items() if pair in wanted and library.shows(row)}
@@ -116,17 +118,17 @@ def store_pairs(desk: Desk, session: Session, wanted: Collection[ClipPair], gold
     _set_state(session, back, PairState.OPEN)
     for chunk in _chunks(gone):
         held = (Assignment.pair_id.in_(chunk), Assignment.state == Work.LEASED)
-        session.execute(update(Assignment).where(*held).values(state=Work.EXPIRED, ended_at=desk.now()))
+        session.execute(update(Assignment).where(*held).values(state=Work.EXPIRED, ended_at=programme.now()))
     touched: dict[int, None] = dict.fromkeys(back)
     for pair, row in known.items():
         now = {"answers": gold.get(pair), "matchup": matchup(library, *pair)} if row.id in here else {}
         if any(getattr(row, name) != value for name, value in now.items()):
             session.execute(update(Pair).where(Pair.id == row.id).values(**now))
             touched[row.id] = None
-    _follow_settings(desk, session, touched)
+    _follow_settings(programme, session, touched)
     if new or gone or back:
         counts = {"added": len(new), "retired": len(gone), "returned": len(back), "gold": len(gold)}
-        desk.audit(session, None, "pairs.synced", **counts)
+        programme.audit(session, None, "pairs.synced", **counts)
     return len(here) + len(new)
 
 
@@ -140,9 +142,9 @@ def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
         yield ids[start : start + ROWS_AT_ONCE]
 
 
-def _follow_settings(desk: Desk, session: Session, touched: Iterable[int]) -> None:
+def _follow_settings(programme: OpenProgramme, session: Session, touched: Iterable[int]) -> None:
     """What another number of raters, or another qualification, makes of pairs and people that are there."""
-    wanted = desk.settings.raters_per_pair
+    wanted = programme.settings.raters_per_pair
     skipped = select(Assignment.pair_id).where(Assignment.kind == Kind.RATING, Assignment.state == Work.SKIPPED)
     enough = skipped.group_by(Assignment.pair_id).having(func.count() >= wanted)
     stale = or_(
@@ -152,23 +154,23 @@ def _follow_settings(desk: Desk, session: Session, touched: Iterable[int]) -> No
         and_(Pair.state.in_([PairState.DECIDED, PairState.DISPUTED]), Pair.judged < wanted),
         and_(Pair.state == PairState.GOLD, Pair.decision.is_(None)),
     )
-    deciding.settle(desk, session, [*dict.fromkeys([*touched, *session.scalars(select(Pair.id).where(stale))])])
+    deciding.settle(programme, session, [*dict.fromkeys([*touched, *session.scalars(select(Pair.id).where(stale))])])
     has_gold = session.scalar(select(Pair.id).where(Pair.state == PairState.GOLD).limit(1)) is not None
     for person in session.scalars(select(Person).where(Person.status == Status.QUALIFYING)):
-        if not has_gold or not desk.settings.qualification_pairs:
+        if not has_gold or not programme.settings.qualification_pairs:
             person.status = Status.ACTIVE
         else:
-            deciding.qualify(desk, session, person)
+            deciding.qualify(programme, session, person)
 
 
-def _row(desk: Desk, pair: ClipPair, answers: Answers | None) -> dict[str, object]:
+def _row(programme: OpenProgramme, pair: ClipPair, answers: Answers | None) -> dict[str, object]:
     return {
-        "prompt_id": desk.library.clips[pair[0]].prompt_id,
+        "prompt_id": programme.library.clips[pair[0]].prompt_id,
         "clip_a": pair[0],
         "clip_b": pair[1],
         "state": PairState.OPEN if answers is None else PairState.GOLD,
-        "shuffle": int(desk.draw("shuffle", *pair) * 2**31),
-        "matchup": matchup(desk.library, *pair),
+        "shuffle": int(programme.draw("shuffle", *pair) * 2**31),
+        "matchup": matchup(programme.library, *pair),
         "taken": 0,
         "judged": 0,
         "answers": answers,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from videoalign.errors import ConfigError, did_you_mean
 from videoalign.web.annotate.programme import assigning
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Invitation, Pair, PairState, Person, PersonRole, SignIn, Status
 from videoalign.web.refusals import Refusal
 
@@ -41,48 +41,48 @@ def csrf_token(session_token: str) -> str:
     return hmac.new(session_token.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
-def invite(desk: Desk, session: Session, by: int | None, role: PersonRole, name: str) -> tuple[int, str]:
+def invite(programme: OpenProgramme, session: Session, by: int | None, role: PersonRole, name: str) -> tuple[int, str]:
     """A new person and the token of the link that lets them in: ``(person id, token)``."""
-    qualifies = role == PersonRole.RATER and desk.settings.qualification_pairs > 0 and _has_gold(session)
+    qualifies = role == PersonRole.RATER and programme.settings.qualification_pairs > 0 and _has_gold(session)
     status = Status.QUALIFYING if qualifies else Status.ACTIVE
-    person = Person(name=name, role=role, status=status, created_at=desk.now())
+    person = Person(name=name, role=role, status=status, created_at=programme.now())
     session.add(person)
     session.flush()
-    return person.id, link(desk, session, by, person.id)
+    return person.id, link(programme, session, by, person.id)
 
 
-def link(desk: Desk, session: Session, by: int | None, person_id: int) -> str:
+def link(programme: OpenProgramme, session: Session, by: int | None, person_id: int) -> str:
     """The token of a new link for somebody who is known.
 
     Raises:
         Refusal: nobody is.
     """
     person = find(session, person_id)
-    token, now = secrets.token_urlsafe(TOKEN_BYTES), desk.now()
+    token, now = secrets.token_urlsafe(TOKEN_BYTES), programme.now()
     row = Invitation(
         token_hash=digest(token),
         person_id=person_id,
         created_at=now,
-        expires_at=now + 3600 * desk.settings.link_hours,
+        expires_at=now + 3600 * programme.settings.link_hours,
     )
     session.add(row)
     session.flush()
-    desk.audit(session, by, "invitation.made", row.id, person=person_id, role=person.role)
+    programme.audit(session, by, "invitation.made", row.id, person=person_id, role=person.role)
     return token
 
 
-def owner_link(desk: Desk, session: Session) -> str:
+def owner_link(programme: OpenProgramme, session: Session) -> str:
     """A new link for the first admin; links printed earlier and not yet used are revoked."""
     admins = (Person.role == PersonRole.ADMIN, Person.status != Status.FORGOTTEN)
     owner = session.scalar(select(Person.id).where(*admins).order_by(Person.id).limit(1))
     if owner is None:
-        return invite(desk, session, None, PersonRole.ADMIN, OWNER)[1]
+        return invite(programme, session, None, PersonRole.ADMIN, OWNER)[1]
     unused = (Invitation.person_id == owner, Invitation.used_at.is_(None), Invitation.revoked_at.is_(None))
-    session.execute(update(Invitation).where(*unused).values(revoked_at=desk.now()))
-    return link(desk, session, None, owner)
+    session.execute(update(Invitation).where(*unused).values(revoked_at=programme.now()))
+    return link(programme, session, None, owner)
 
 
-def usable(desk: Desk, session: Session, token: str) -> tuple[Invitation, Person]:
+def usable(programme: OpenProgramme, session: Session, token: str) -> tuple[Invitation, Person]:
     """The invitation that a link stands for, and whom it invites.
 
     Raises:
@@ -95,39 +95,39 @@ def usable(desk: Desk, session: Session, token: str) -> tuple[Invitation, Person
         raise Refusal(410, "revoked_link", "this link was revoked; ask for a new one.")
     if row.used_at is not None:
         raise Refusal(410, "used_link", "this link was used already; ask for a new one.")
-    if row.expires_at <= desk.now():
+    if row.expires_at <= programme.now():
         raise Refusal(410, "expired_link", "this link has expired; ask for a new one.")
     return row, find(session, row.person_id)
 
 
-def sign_in(desk: Desk, session: Session, token: str) -> str:
+def sign_in(programme: OpenProgramme, session: Session, token: str) -> str:
     """Uses a link up and returns the token of the session that it opens; see `usable` for the refusals."""
-    row, person = usable(desk, session, token)
-    now, opened = desk.now(), secrets.token_urlsafe(TOKEN_BYTES)
+    row, person = usable(programme, session, token)
+    now, opened = programme.now(), secrets.token_urlsafe(TOKEN_BYTES)
     row.used_at = now
-    expires = now + 3600 * desk.settings.session_hours
+    expires = now + 3600 * programme.settings.session_hours
     session.add(
         SignIn(token_hash=digest(opened), person_id=person.id, invitation_id=row.id, created_at=now, expires_at=expires)
     )
-    desk.audit(session, person.id, "session.opened", row.id)
+    programme.audit(session, person.id, "session.opened", row.id)
     return opened
 
 
-def visitor(desk: Desk, session: Session, token: str | None) -> Visitor | None:
+def visitor(programme: OpenProgramme, session: Session, token: str | None) -> Visitor | None:
     """Whose session this is; None where it is nobody's, was closed or has expired."""
     if not token:
         return None
-    row = session.connection().execute(_VISITOR, {"token_hash": digest(token), "now": desk.now()}).first()
+    row = session.connection().execute(_VISITOR, {"token_hash": digest(token), "now": programme.now()}).first()
     return None if row is None else Visitor(row.id, row.name, PersonRole(row.role), csrf_token(token))
 
 
-def sign_out(desk: Desk, session: Session, token: str, person_id: int) -> None:
+def sign_out(programme: OpenProgramme, session: Session, token: str, person_id: int) -> None:
     """Closes a session."""
-    session.execute(update(SignIn).where(SignIn.token_hash == digest(token)).values(revoked_at=desk.now()))
-    desk.audit(session, person_id, "session.closed")
+    session.execute(update(SignIn).where(SignIn.token_hash == digest(token)).values(revoked_at=programme.now()))
+    programme.audit(session, person_id, "session.closed")
 
 
-def revoke(desk: Desk, session: Session, by: int | None, invitation: int) -> None:
+def revoke(programme: OpenProgramme, session: Session, by: int | None, invitation: int) -> None:
     """Makes a link useless and closes the session that it opened, whichever way it stands.
 
     Raises:
@@ -136,29 +136,29 @@ def revoke(desk: Desk, session: Session, by: int | None, invitation: int) -> Non
     row = session.get(Invitation, invitation)
     if row is None:
         raise Refusal(404, "unknown_link", "no such link.")
-    now = desk.now()
+    now = programme.now()
     row.revoked_at = row.revoked_at or now
     session.execute(
         update(SignIn).where(SignIn.invitation_id == row.id, SignIn.revoked_at.is_(None)).values(revoked_at=now)
     )
-    desk.audit(session, by, "invitation.revoked", row.id, person=row.person_id)
+    programme.audit(session, by, "invitation.revoked", row.id, person=row.person_id)
 
 
-def pause(desk: Desk, session: Session, by: int | None, person_id: int, reason: str) -> None:
+def pause(programme: OpenProgramme, session: Session, by: int | None, person_id: int, reason: str) -> None:
     """Gives somebody no more pairs, and what they hold to others."""
     person = find(session, person_id)
     person.status, person.reason = Status.PAUSED, reason
-    assigning.release_all(desk, session, person_id)
-    desk.audit(session, by, "person.paused", person_id, reason=reason)
+    assigning.release_all(programme, session, person_id)
+    programme.audit(session, by, "person.paused", person_id, reason=reason)
 
 
-def resume(desk: Desk, session: Session, by: int | None, person_id: int) -> None:
+def resume(programme: OpenProgramme, session: Session, by: int | None, person_id: int) -> None:
     """Lets somebody go on; an admin's word stands above a failed qualification, and hidden gold counts anew."""
     person = find(session, person_id)
     if person.status == Status.PAUSED:
         person.gold_from = person.given
     person.status, person.reason = Status.ACTIVE, ""
-    desk.audit(session, by, "person.resumed", person_id)
+    programme.audit(session, by, "person.resumed", person_id)
 
 
 def find(session: Session, person_id: int, *, forgotten: bool = False) -> Person:

@@ -90,7 +90,7 @@ class Totals:
 
 
 @dataclass
-class Desk:
+class OpenProgramme:
     """One programme on one dataset.
 
     Its dataset, guideline and settings may change while a server runs; they do so in the thread that writes, so that a
@@ -138,10 +138,10 @@ class Desk:
         session.add(Audit(at=self.now(), person_id=person_id, action=action, subject=str(subject)[:200], detail=detail))
 
 
-def open_desk(
+def open_programme(
     database: Database, library: Library, settings: AnnotateSettings, now: Callable[[], float] = time.time
-) -> Desk:
-    """The desk of this database; its key and seed are fixed the first time, changed settings and guidelines are noted.
+) -> OpenProgramme:
+    """The programme in this database; its key and seed are fixed the first time, and changes of settings are noted.
 
     Raises:
         ConfigError: the database belongs to another dataset, the seed is not that of the programme, a dimension went
@@ -178,7 +178,7 @@ def open_desk(
     places.note(folder, key, database.url)
     library = library.asking(wording.dimensions)
     library.stamp = (stamp(folder)[0], *library.stamp[1:])  # the id may just have been written
-    return Desk(database, library, settings, key, seed, wording, now)
+    return OpenProgramme(database, library, settings, key, seed, wording, now)
 
 
 def stored_settings(settings: AnnotateSettings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Person, PersonRole, Status, Work
 
 DAY_SECONDS = 86400
@@ -24,12 +24,12 @@ class Room(NamedTuple):
     """Whether that is for good."""
 
 
-def room(desk: Desk, session: Session, person: Person) -> Room | None:
+def room(programme: OpenProgramme, session: Session, person: Person) -> Room | None:
     """The narrowest of the limits that the settings set; None where nothing limits this person.
 
     Every verdict counts, also on gold and repeats, but for a qualification and an adjudicator's.
     """
-    settings = desk.settings
+    settings = programme.settings
     if person.role != PersonRole.RATER or person.status == Status.QUALIFYING:
         return None
     rooms = []
@@ -38,13 +38,13 @@ def room(desk: Desk, session: Session, person: Person) -> Room | None:
         message = "Others are at the last pairs. Thank you; come back later for what they leave."
         if left <= 0:
             message = "This programme has all the judgements that it wants. Thank you for yours!"
-        others = (Assignment.state == Work.LEASED, Assignment.lease_until >= desk.now())
+        others = (Assignment.state == Work.LEASED, Assignment.lease_until >= programme.now())
         rooms.append(Room(left - _count(session, *others, Assignment.person_id != person.id), message))
     if settings.max_judgements_per_rater is not None:
         message = "You have judged as many pairs as one person may here. Thank you very much!"
         rooms.append(Room(settings.max_judgements_per_rater - _count(session, *_by(person)), message))
     if settings.max_judgements_per_day is not None:
-        midnight = desk.now() // DAY_SECONDS * DAY_SECONDS
+        midnight = programme.now() // DAY_SECONDS * DAY_SECONDS
         message = "You have judged as many pairs as one person may in a day. Thank you; come back after midnight UTC."
         today = _count(session, *_by(person), Assignment.ended_at >= midnight)
         rooms.append(Room(settings.max_judgements_per_day - today, message, ends=False))

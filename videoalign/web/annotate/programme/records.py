@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from videoalign.contracts.records import PROGRAMME_SOURCE, Judgement, Label, Rating, Role
 from videoalign.web.annotate.programme.deciding import VOICES
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Said, Work
 
 GOLD = "gold"
@@ -22,9 +22,9 @@ def rater_id(person_id: int, role: str) -> str:
     return f"{'adjudicator' if role == PersonRole.ADJUDICATOR else 'rater'}-{person_id}"
 
 
-def source(desk: Desk) -> str:
+def source(programme: OpenProgramme) -> str:
     """What ``source_row`` begins with in all rows of this programme, and in no others."""
-    return f"{PROGRAMME_SOURCE}{desk.key}:"
+    return f"{PROGRAMME_SOURCE}{programme.key}:"
 
 
 def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:
@@ -49,10 +49,10 @@ def said_rows(session: Session, *, every: bool = False) -> Iterator[Any]:
     yield from session.execute(rows if every else stand)
 
 
-def judgements(desk: Desk, session: Session) -> list[Judgement]:
+def judgements(programme: OpenProgramme, session: Session) -> list[Judgement]:
     """Every verdict on pairs of the dataset that stands, under today's names of the dimensions; the known answers of
     gold; and what adjudicators found not to be judged. Of what is asked no more, nothing is left out."""
-    wording, order = desk.wording, {name: index for index, name in enumerate(desk.library.dataset.dimensions)}
+    wording, order = programme.wording, {name: index for index, name in enumerate(programme.library.dataset.dimensions)}
     said = [
         Judgement(
             prompt_id=row.prompt_id,
@@ -61,7 +61,7 @@ def judgements(desk: Desk, session: Session) -> list[Judgement]:
             rater=rater_id(row.person_id, row.role),
             dimension=now,
             label=row.verdicts[name],
-            source_row=source(desk) + row.assignment_id,
+            source_row=source(programme) + row.assignment_id,
             role=VOICES[Kind(row.kind)],
             left="B" if row.swapped else "A",
             seconds=row.seconds,
@@ -70,16 +70,16 @@ def judgements(desk: Desk, session: Session) -> list[Judgement]:
             content_b=row.content_b,
         )
         for row in said_rows(session)
-        if desk.library.knows(row)
+        if programme.library.knows(row)
         for index, now, name in sorted(
             (order.get(now, len(order)), now, name)
             for now, name in wording.now(row.guideline, {name: name for name in row.verdicts}).items()
         )
     ]
-    return [*said, *_excluded(desk, session), *_gold(desk, session)]
+    return [*said, *_excluded(programme, session), *_gold(programme, session)]
 
 
-def num_strangers(desk: Desk, session: Session) -> int:
+def num_strangers(programme: OpenProgramme, session: Session) -> int:
     """How many verdicts that stand are on pairs that are not in the dataset; they stay in the database."""
     retired = (
         select(Pair.prompt_id, Pair.clip_a, Pair.clip_b, func.count().label("verdicts"))
@@ -87,10 +87,10 @@ def num_strangers(desk: Desk, session: Session) -> int:
         .where(Pair.state == PairState.RETIRED, Assignment.state == Work.SUBMITTED)
         .group_by(Pair.id, Pair.prompt_id, Pair.clip_a, Pair.clip_b)
     )
-    return sum(row.verdicts for row in session.execute(retired) if not desk.library.knows(row))
+    return sum(row.verdicts for row in session.execute(retired) if not programme.library.knows(row))
 
 
-def ratings(desk: Desk, session: Session) -> list[Rating]:
+def ratings(programme: OpenProgramme, session: Session) -> list[Rating]:
     """Every score of a single clip that stands."""
     return [
         Rating(
@@ -98,16 +98,16 @@ def ratings(desk: Desk, session: Session) -> list[Rating]:
             rater=rater_id(row.person_id, row.role),
             dimension=name,
             score=float(score),
-            source_row=source(desk) + row.assignment_id,
+            source_row=source(programme) + row.assignment_id,
         )
         for row in said_rows(session)
-        if row.ratings and desk.library.knows(row)
+        if row.ratings and programme.library.knows(row)
         for side, clip_id in (("a", row.clip_a), ("b", row.clip_b))
-        for name, score in desk.wording.now(row.guideline, row.ratings.get(side, {})).items()
+        for name, score in programme.wording.now(row.guideline, row.ratings.get(side, {})).items()
     ]
 
 
-def _excluded(desk: Desk, session: Session) -> list[Judgement]:
+def _excluded(programme: OpenProgramme, session: Session) -> list[Judgement]:
     """An adjudicator's word that a pair cannot be judged."""
     excluded = (
         select(Assignment.id, Assignment.person_id, Assignment.swapped, Pair.prompt_id, Pair.clip_a, Pair.clip_b)
@@ -123,17 +123,17 @@ def _excluded(desk: Desk, session: Session) -> list[Judgement]:
             rater=rater_id(row.person_id, PersonRole.ADJUDICATOR),
             dimension=name,
             label=Label.INVALID,
-            source_row=source(desk) + row.id,
+            source_row=source(programme) + row.id,
             role=Role.ADJUDICATOR,
             left="B" if row.swapped else "A",
         )
         for row in session.execute(excluded)
-        if desk.library.knows(row)
-        for name in desk.library.dataset.dimensions
+        if programme.library.knows(row)
+        for name in programme.library.dataset.dimensions
     ]
 
 
-def _gold(desk: Desk, session: Session) -> list[Judgement]:
+def _gold(programme: OpenProgramme, session: Session) -> list[Judgement]:
     gold = select(Pair.id, Pair.prompt_id, Pair.clip_a, Pair.clip_b, Pair.answers).where(Pair.state == PairState.GOLD)
     return [
         Judgement(
@@ -143,10 +143,10 @@ def _gold(desk: Desk, session: Session) -> list[Judgement]:
             rater=GOLD,
             dimension=name,
             label=label,
-            source_row=f"{source(desk)}gold-{row.id}",
+            source_row=f"{source(programme)}gold-{row.id}",
             role=Role.GOLD,
         )
         for row in session.execute(gold.order_by(Pair.id))
-        if desk.library.knows(row)
+        if programme.library.knows(row)
         for name, label in (row.answers or {}).items()
     ]

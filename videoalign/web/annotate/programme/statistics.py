@@ -16,7 +16,7 @@ from videoalign.data.judgements.agreement import count_guidelines, measure_agree
 from videoalign.data.judgements.leaderboard import build_leaderboards, choose_pairs
 from videoalign.data.judgements.rater_quality import rater_quality
 from videoalign.web.annotate.programme import deciding, records
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Assignment, Kind, Pair, PairState, Person, PersonRole, Work
 
 NUM_RESAMPLES = 500
@@ -26,33 +26,35 @@ COPIES = 8
 """How often one matchup may stand among them."""
 
 
-def agreement(desk: Desk) -> dict[str, Any]:
+def agreement(programme: OpenProgramme) -> dict[str, Any]:
     """By dimension: see `data.judgements.agreement.DimensionAgreement`; under ``guidelines`` how many verdicts were
     given under each version of its guideline."""
-    desk = replace(desk)  # the dataset may change meanwhile
-    rows, names = _judgements(desk), desk.library.dataset.dimensions
+    programme = replace(programme)  # the dataset may change meanwhile
+    rows, names = _judgements(programme), programme.library.dataset.dimensions
     found: dict[str, dict[str, Any]] = plain(measure_agreement(rows, names, num=NUM_RESAMPLES))
     for name, counts in count_guidelines(rows, names).items():
         found[name]["guidelines"] = {str(version or "unknown"): number for version, number in counts.items()}
     return found
 
 
-def leaderboard(desk: Desk) -> dict[str, Any]:
+def leaderboard(programme: OpenProgramme) -> dict[str, Any]:
     """By dimension and overall: see `videoalign.data.judgements.leaderboard.Leaderboard`."""
-    desk = replace(desk)
-    names = desk.library.dataset.dimensions
-    found: dict[str, Any] = plain(build_leaderboards(judged_pairs(desk), generators(desk), names, num=NUM_RESAMPLES))
+    programme = replace(programme)
+    names = programme.library.dataset.dimensions
+    found: dict[str, Any] = plain(
+        build_leaderboards(judged_pairs(programme), generators(programme), names, num=NUM_RESAMPLES)
+    )
     return found
 
 
-def quality(desk: Desk) -> dict[str, Any]:
+def quality(programme: OpenProgramme) -> dict[str, Any]:
     """By rater id: see `videoalign.data.judgements.rater_quality.RaterQuality`."""
-    desk = replace(desk)
-    rows = rater_quality(_judgements(desk), desk.library.dataset.dimensions)
+    programme = replace(programme)
+    rows = rater_quality(_judgements(programme), programme.library.dataset.dimensions)
     return {row.rater: plain(row) for row in rows}
 
 
-def overview(desk: Desk, session: Session) -> dict[str, Any]:
+def overview(programme: OpenProgramme, session: Session) -> dict[str, Any]:
     """Counts of pairs by state and of judgements, and how much of the work is done."""
     by_state = select(Pair.state, func.count()).group_by(Pair.state)
     states = {state: count for state, count in session.execute(by_state)}  # noqa: C416
@@ -63,15 +65,15 @@ def overview(desk: Desk, session: Session) -> dict[str, Any]:
     return {
         "pairs": {str(state): states.get(state, 0) for state in PairState},
         "judged": judged,
-        "wanted": asked * desk.settings.raters_per_pair,
+        "wanted": asked * programme.settings.raters_per_pair,
         "verdicts": live,
         "at_work": session.scalar(at_work) or 0,
-        "raters_per_pair": desk.settings.raters_per_pair,
-        "left_out": records.num_strangers(desk, session),
+        "raters_per_pair": programme.settings.raters_per_pair,
+        "left_out": records.num_strangers(programme, session),
     }
 
 
-def people_rows(desk: Desk, session: Session, quality: dict[str, Any]) -> list[dict[str, Any]]:
+def people_rows(programme: OpenProgramme, session: Session, quality: dict[str, Any]) -> list[dict[str, Any]]:
     """Everybody who was invited, with their work and how good it is."""
     counts: dict[int, Counter[str]] = {}
     tally = select(Assignment.person_id, Assignment.kind, Assignment.state, func.count())
@@ -81,7 +83,7 @@ def people_rows(desk: Desk, session: Session, quality: dict[str, Any]) -> list[d
         counter = counts.setdefault(person_id, Counter())
         counter[state] += count
         counter[kind] += count if state == Work.SUBMITTED else 0
-    gold = deciding.gold_scores(desk, session, Kind.GOLD)
+    gold = deciding.gold_scores(programme, session, Kind.GOLD)
     return [
         {
             "id": person.id,
@@ -102,36 +104,36 @@ def people_rows(desk: Desk, session: Session, quality: dict[str, Any]) -> list[d
     ]
 
 
-def judged_pairs(desk: Desk) -> list[JudgedPair]:
+def judged_pairs(programme: OpenProgramme) -> list[JudgedPair]:
     """Every pair with the shares of its votes."""
-    library = desk.library
-    return aggregate_pairs(_judgements(desk), library.dataset.dimensions, library.splits, "shares")
+    library = programme.library
+    return aggregate_pairs(_judgements(programme), library.dataset.dimensions, library.splits, "shares")
 
 
-def generators(desk: Desk) -> dict[str, str]:
+def generators(programme: OpenProgramme) -> dict[str, str]:
     """Generator by clip id."""
-    return {clip.clip_id: clip.generator for clip in desk.library.rows.values()}
+    return {clip.clip_id: clip.generator for clip in programme.library.rows.values()}
 
 
-def choose_matchups(desk: Desk) -> None:
+def choose_matchups(programme: OpenProgramme) -> None:
     """Sets which generators to compare next, by the strengths that the judgements so far give."""
-    desk = replace(desk)
-    with desk.database.read() as session:
+    programme = replace(programme)
+    with programme.database.read() as session:
         sample = select(Pair.matchup, func.min(Pair.id)).where(Pair.state == PairState.OPEN)
         ids = [row[1] for row in session.execute(sample.group_by(Pair.matchup)) if row[0]]
         wanted = select(Pair.matchup, Pair.prompt_id, Pair.clip_a, Pair.clip_b).where(Pair.id.in_(ids))
-        rows = [row for row in session.execute(wanted) if desk.library.shows(row)]
+        rows = [row for row in session.execute(wanted) if programme.library.shows(row)]
     candidates = [row for row in rows for _ in range(COPIES)]
     best = choose_pairs(
-        judged_pairs(desk),
-        generators(desk),
-        desk.library.dataset.dimensions,
+        judged_pairs(programme),
+        generators(programme),
+        programme.library.dataset.dimensions,
         [(row.clip_a, row.clip_b) for row in candidates],
         LOOKED_AHEAD,
     )
-    desk.matchups.set([candidates[index].matchup for index in best])
+    programme.matchups.set([candidates[index].matchup for index in best])
 
 
-def _judgements(desk: Desk) -> list[Judgement]:
-    with desk.database.read() as session:
-        return records.judgements(desk, session)
+def _judgements(programme: OpenProgramme) -> list[Judgement]:
+    with programme.database.read() as session:
+        return records.judgements(programme, session)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import update
 
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.storage.tables import Assignment
 from videoalign.web.refusals import Refusal
 
@@ -23,41 +23,41 @@ SIDES = {"left": 1, "right": 2}
 BOTH = 3
 
 
-def needed_seconds(desk: Desk, clip_id: str) -> float:
+def needed_seconds(programme: OpenProgramme, clip_id: str) -> float:
     """How many different seconds of a clip must be played before a verdict."""
-    return desk.settings.min_watch * desk.library.seconds(clip_id)
+    return programme.settings.min_watch * programme.library.seconds(clip_id)
 
 
-def seconds_to_wait(desk: Desk, clips: tuple[str, str], shown_at: float | None) -> float:
+def seconds_to_wait(programme: OpenProgramme, clips: tuple[str, str], shown_at: float | None) -> float:
     """Seconds that must still pass before a verdict on a pair can be taken; all of them where it is shown just now.
 
     A clock that was set back since the pair was shown cannot tell, and asks for none.
     """
-    needed = max(0.0, *(needed_seconds(desk, clip_id) - TOLERANCE for clip_id in clips)) / HIGHEST_SPEED
-    passed = desk.now() - shown_at if shown_at is not None else 0.0
+    needed = max(0.0, *(needed_seconds(programme, clip_id) - TOLERANCE for clip_id in clips)) / HIGHEST_SPEED
+    passed = programme.now() - shown_at if shown_at is not None else 0.0
     return max(0.0, needed - passed) if passed >= 0 else 0.0
 
 
-def require_watched(desk: Desk, row: Any, clips: tuple[str, str], seconds: tuple[float, float]) -> None:
+def require_watched(programme: OpenProgramme, row: Any, clips: tuple[str, str], seconds: tuple[float, float]) -> None:
     """Checks that both clips, the left one first, were watched for so many seconds.
 
     Raises:
         Refusal: one was not.
     """
-    if desk.settings.min_watch == 0:
+    if programme.settings.min_watch == 0:
         return
     if row.served != BOTH:
         raise Refusal(422, "not_watched", "a clip was not loaded yet; load the page again and watch both.")
-    enough = all(seen >= needed_seconds(desk, clip) - TOLERANCE for clip, seen in zip(clips, seconds, strict=True))
-    if not enough or row.shown_at is None or seconds_to_wait(desk, clips, row.shown_at) > 0:
+    enough = all(seen >= needed_seconds(programme, clip) - TOLERANCE for clip, seen in zip(clips, seconds, strict=True))
+    if not enough or row.shown_at is None or seconds_to_wait(programme, clips, row.shown_at) > 0:
         raise Refusal(422, "not_watched", "watch both clips to the end first.")
 
 
-def note_served(desk: Desk, assignment: str, side: str, served: int) -> None:
+def note_served(programme: OpenProgramme, assignment: str, side: str, served: int) -> None:
     """Remembers that a clip is sent to whoever is to judge it, unless that is known; nobody waits for it."""
     bit = SIDES[side]
-    if desk.settings.min_watch > 0 and not served & bit:
+    if programme.settings.min_watch > 0 and not served & bit:
         noted = update(Assignment).where(Assignment.id == assignment)
-        desk.database.write_soon(
+        programme.database.write_soon(
             lambda session: session.execute(noted.values(served=Assignment.served.bitwise_or(bit))) and None
         )

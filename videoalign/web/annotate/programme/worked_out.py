@@ -18,13 +18,13 @@ from sqlalchemy import URL
 
 from videoalign.errors import OutputError, VideoAlignError
 from videoalign.web.annotate.programme import export, statistics
-from videoalign.web.annotate.programme.programme import Desk
+from videoalign.web.annotate.programme.programme import OpenProgramme
 from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
-TABLES: dict[str, Callable[[Desk], dict[str, Any]]] = {
+TABLES: dict[str, Callable[[OpenProgramme], dict[str, Any]]] = {
     "agreement": statistics.agreement,
     "leaderboard": statistics.leaderboard,
     "quality": statistics.quality,
@@ -59,8 +59,8 @@ class Figures:
     meanwhile gets the table before.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, programme: OpenProgramme) -> None:
+        self.programme = programme
         self._known: dict[str, Table] = {}
         self._locks = {name: threading.Lock() for name in TABLES}
 
@@ -71,7 +71,7 @@ class Figures:
             Refusal: it is being worked out for the first time, for somebody else.
             OutputError: it could not be worked out.
         """
-        state = export.state(self.desk)
+        state = export.state(self.programme)
         known = self._known.get(name)
         if known is not None and known.state == state:
             return known
@@ -87,7 +87,7 @@ class Figures:
             reason = "these numbers are being worked out; look again in a few seconds."
             raise Refusal(503, "in_progress", reason, {"retry-after": "5"})
         try:
-            state, known = export.state(self.desk), self._known.get(name)
+            state, known = export.state(self.programme), self._known.get(name)
             if known is None or known.state != state:
                 self._known[name] = self._table(name, state, many)
             return self._known[name]
@@ -98,26 +98,26 @@ class Figures:
         if not self._locks[name].acquire(blocking=False):
             return
         try:
-            self._known[name] = self._table(name, export.state(self.desk), many=True)
+            self._known[name] = self._table(name, export.state(self.programme), many=True)
         except Exception:
             log.exception("the numbers of '%s' were not worked out", name)
         finally:
             self._locks[name].release()
 
     def _table(self, name: str, state: object, many: bool) -> Table:
-        begin, at = time.monotonic(), self.desk.now()
-        values = _aside(self.desk, name) if many else TABLES[name](self.desk)
+        begin, at = time.monotonic(), self.programme.now()
+        values = _aside(self.programme, name) if many else TABLES[name](self.programme)
         end = time.monotonic()
         return Table(values, state, at, end + (end - begin) / LARGEST_SHARE)
 
 
-def _aside(desk: Desk, name: str) -> dict[str, Any]:
+def _aside(programme: OpenProgramme, name: str) -> dict[str, Any]:
     """The table as another process works it out: it takes long, and here it would keep raters waiting."""
-    url = desk.database.url
+    url = programme.database.url
     job = {
         "name": name,
-        "folder": str(desk.library.dataset.path),
-        "settings": desk.settings.model_dump(mode="json"),
+        "folder": str(programme.library.dataset.path),
+        "settings": programme.settings.model_dump(mode="json"),
         "url": url._asdict() | {"query": dict(url.query)},
     }
     command = [sys.executable, "-m", __name__]
@@ -133,8 +133,10 @@ def main() -> None:
     os.nice(19)  # whoever waits for an answer comes first
     job = json.load(sys.stdin)
     try:
-        with export.opened(Path(job["folder"]), AnnotateSettings(**job["settings"]), URL.create(**job["url"])) as desk:
-            json.dump(TABLES[job["name"]](desk), sys.stdout)
+        with export.opened(
+            Path(job["folder"]), AnnotateSettings(**job["settings"]), URL.create(**job["url"])
+        ) as programme:
+            json.dump(TABLES[job["name"]](programme), sys.stdout)
     except VideoAlignError as error:
         sys.exit(str(error))
 
