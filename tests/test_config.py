@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, ValidationError
@@ -145,3 +146,19 @@ def test_every_mistake_of_a_user_is_of_one_tree() -> None:
     assert issubclass(ConfigError, VideoAlignError)
     assert did_you_mean("flow_dpo", ["flow-dpo", "sft"]) == " Did you mean 'flow-dpo'?"
     assert did_you_mean("x", ["sft", "dpo"]) == " Known: dpo, sft."
+
+
+def test_a_setting_of_several_kinds_of_value_is_called_by_its_name_with_all_that_it_takes() -> None:
+    class Times(Config):
+        shift: Annotated[float, Field(gt=0)] | Literal["model"] = 1.0
+        """A number, or the model's own."""
+        weights: dict[str, float] = {}
+        """By dimension."""
+
+    wanted = (
+        "setting 'shift' got 'modle': Input should be a valid number, .* or Input should be 'model'. Set it with shift="
+    )
+    with pytest.raises(ConfigError, match=wanted):
+        Times.load(None, ["shift=modle"])
+    with pytest.raises(ConfigError, match="setting 'weights.VQ' got 'much': Input should be a valid number"):
+        Times.build_from({"weights": {"VQ": "much"}})

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from videoalign.errors import ConfigError, did_you_mean
 
+_KIND = re.compile(r"(constrained-|literal\[|function-|nullable\[|list\[|tuple\[|dict\[).*|float|int|str|bool")
+"""What pydantic adds to the name of a setting that takes values of several kinds."""
+
 _EACH = "*"
 """Stands for the number of a member of a list, in the name of a setting."""
 
@@ -100,13 +103,18 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     errors = error.errors()
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    path = ".".join(str(part) for part in first["loc"]) or cls.__name__
+    path = _setting(first) or cls.__name__
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{path}'.{_nearest_settings(cls, path)}"
     if first["type"] == "missing":
         return f"setting '{path}' is required; set it with {path}=<value>."
-    got = first.get("input")
-    return f"setting '{path}' got {got!r}: {first['msg']}. Set it with {path}=<value>."
+    got, wanted = first.get("input"), " or ".join(dict.fromkeys(one["msg"] for one in errors if _setting(one) == path))
+    return f"setting '{path}' got {got!r}: {wanted}. Set it with {path}=<value>."
+
+
+def _setting(error: Any) -> str:
+    """The setting that an error is about, without which of its kinds of values did not fit."""
+    return ".".join(str(part) for part in error["loc"] if not _KIND.fullmatch(str(part)))
 
 
 def _nearest_settings(cls: type[BaseModel], path: str) -> str:

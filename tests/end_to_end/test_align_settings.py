@@ -207,6 +207,7 @@ def test_options_of_dpo_train_from_the_cache_and_go_on_after_a_stop_bit_for_bit(
     assert {"loser_share", "gradient_factor"} <= set(whole.history[-1])
     with pytest.raises(ConfigError, match="frame_weights: got 9, but a clip has"):
         align("sft", dataset, generator, "p", tmp_path / "x", config("sft", frame_weights=(1.0,) * 9))
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

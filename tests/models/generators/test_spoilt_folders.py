@@ -132,6 +132,7 @@ def test_settings_that_would_change_nothing_or_cannot_be_met_are_refused_before_
         ([f"negative_prompt={long}"], "negative_prompt: 'a red circle moves left"),
         (["negative_prompt=a green hat"], "negative_prompt: 'a green hat' has words that 'tiny' does not know"),
         (["fps=inf"], "setting 'fps' got 'inf': Input should be a finite number."),
+        (["--adapter", "a", "--adapter-strength", "nan"], "--adapter-strength: got nan; wanted a number, such as 0.7."),
     ):
         asked = ["sample", "--model", str(whole), "--prompt", TEXTS[0], "--out", str(tmp_path / "o"), *words]
         assert main(asked) == 2

@@ -34,6 +34,7 @@ from videoalign.recipes.generator.align_methods import (
     keeps_start,
     memory_advice,
     method_config,
+    require_frames,
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
 from videoalign.recipes.generator.pictures import asked_of
@@ -119,6 +120,7 @@ def align(
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
     generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
+    require_frames(generator, config)
     train, held_out = _split(dataset, pairs, rows, config)
     tuning = tuning_of(generator, config)
     if processes.count > 1 and generator.device.type != "cpu":

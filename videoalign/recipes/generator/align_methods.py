@@ -216,16 +216,15 @@ def _flow(
     kind: type[SftObjective] | type[RwrObjective],
 ) -> Callable[[Generator, dict[str, nn.Parameter], Any], FlowObjective]:
     return lambda generator, parameters, config: kind(
-        generator.network, parameters, config.times, frame_weights=_frame_weights(generator, config)
+        generator.network, parameters, config.times, frame_weights=config.frame_weights
     )
 
 
-def _frame_weights(generator: Generator, config: AlignConfig) -> tuple[float, ...] | None:
-    """The settings' own, which the generator's clips have frames enough for."""
+def require_frames(generator: Generator, config: AlignConfig) -> None:
+    """Raises `ConfigError` where the generator's clips have fewer latent frames than there are weights of them."""
     if config.frame_weights is not None:
         predicted = generator.codec.latent_shape[1] - (BEGINNING in generator.conditioner.names)
         spread_weights(config.frame_weights, predicted)
-    return config.frame_weights
 
 
 def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoConfig) -> FlowObjective:
@@ -240,7 +239,7 @@ def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoC
         utility=utility(config.utility, alpha=config.poly_alpha or 0.0, floor=config.linear_floor or 0.0),
         label_smoothing=config.label_smoothing,
         safeguard=config.safeguard,
-        frame_weights=_frame_weights(generator, config),
+        frame_weights=config.frame_weights,
         sft_weight=config.sft_weight,
         margin_cap=config.margin_cap,
         one_by_one=config.one_by_one,

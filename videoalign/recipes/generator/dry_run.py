@@ -15,7 +15,7 @@ from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.align import checked
-from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, DpoConfig, RwrConfig
+from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, DpoConfig, RwrConfig, require_frames
 from videoalign.recipes.generator.pictures import asked_of
 from videoalign.recipes.generator.tuning import ready_to_train, tuning_of
 from videoalign.training.cost import StepCost, cost_of_objective
@@ -75,6 +75,7 @@ def dry_run(
     config = checked(method, config)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
+    require_frames(generator, config)
     prompts = {prompt.prompt_id: prompt for prompt in dataset.prompts()}
     strangers = [row.prompt_id for row in rows if row.prompt_id not in prompts]
     if strangers:

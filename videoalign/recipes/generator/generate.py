@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,6 +235,8 @@ def open_generator(
     from videoalign.models.generators import load_generator
     from videoalign.models.network_adapters import load_adapters
 
+    if not math.isfinite(scale):
+        raise ConfigError(f"--adapter-strength: got {scale}; wanted a number, such as 0.7.")
     generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=settings)
     if adapter is not None:
         load_adapters(generator.network, adapter, base=generator.identity(), scale=scale)
