@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.align import Model
+from videoalign.cli.common import Model
 from videoalign.cli.places import local_path, made_folder, read_folder
 
 AdapterPath = Annotated[Path, typer.Argument(metavar="A", help="An adapter: folder or file.", parser=read_folder)]

@@ -18,6 +18,7 @@ from videoalign.cli.common import (
     Fresh,
     GrownDataset,
     LatentsDataset,
+    Model,
     OffloadOption,
     Overrides,
     load_config,
@@ -26,7 +27,7 @@ from videoalign.cli.common import (
     print_note,
 )
 from videoalign.cli.engine import Address, EngineName, MaxRejected, RaySettings, engine_of
-from videoalign.cli.places import made_folder, read_model
+from videoalign.cli.places import made_folder
 from videoalign.cli.watching import progress
 from videoalign.contracts.holding import hold_folder
 from videoalign.contracts.output import fingerprint
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from videoalign.data.dataset import Dataset
     from videoalign.recipes.generator.align_methods import AlignConfig
 
-Model = Annotated[
-    str,
-    typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.", parser=read_model),
-]
 PairsName = Annotated[str, typer.Option("--pairs", metavar="NAME", help="Name of the pairs in the dataset.")]
 
 

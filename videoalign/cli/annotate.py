@@ -10,7 +10,7 @@ import typer
 from videoalign.cli import annotate_backup, annotate_people
 from videoalign.cli.annotate_agreement import agreement, leaderboard
 from videoalign.cli.annotate_common import Db, needs_web
-from videoalign.cli.common import ConfigFile, Folder, Overrides, load_config, print_note
+from videoalign.cli.common import ConfigFile, Folder, Host, Overrides, Port, load_config, print_note
 
 
 def register(app: typer.Typer) -> None:
@@ -30,8 +30,8 @@ def serve(
     dataset: Folder,
     settings: Overrides = None,
     db: Db = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
+    host: Host = None,
+    port: Port = None,
     config: ConfigFile = None,
 ) -> None:
     """Let people judge the pairs of a dataset in their browsers, until told to stop."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from videoalign.cli.places import grown_dataset, latents_dataset, local_path, read_dataset
+from videoalign.cli.places import grown_dataset, latents_dataset, local_path, read_dataset, read_model
 from videoalign.cli.watching import WATCHING, log_event
 from videoalign.config import Config
 from videoalign.errors import ConfigError
@@ -27,6 +27,10 @@ GrownDataset = Annotated[Path, typer.Argument(metavar="D", help="A dataset: fold
 LatentsDataset = Annotated[
     Path, typer.Argument(metavar="D", help="A dataset: folder or address.", parser=latents_dataset)
 ]
+Model = Annotated[
+    str,
+    typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.", parser=read_model),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.yaml", help="Settings from a YAML file.", parser=local_path),
@@ -38,7 +42,8 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of reusing what is there.")]
 Seed = Annotated[int, typer.Option("--seed", help="Decides every random draw.")]
-
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")]
 
 Device = Annotated[
     str, typer.Option("--device", help="Where the model runs, as in cpu or cuda; auto: the GPU where there is one.")

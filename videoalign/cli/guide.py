@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.align import Model
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
@@ -15,6 +14,7 @@ from videoalign.cli.common import (
     Dtype,
     Fresh,
     LatentsDataset,
+    Model,
     OffloadOption,
     Overrides,
     load_config,

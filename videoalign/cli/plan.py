@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.align import Model
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
+    Model,
     Overrides,
     ReadDataset,
     load_config,

@@ -9,8 +9,10 @@ import typer
 
 from videoalign.cli.common import (
     ConfigFile,
+    Host,
     Load,
     Overrides,
+    Port,
     load_config,
 )
 from videoalign.cli.places import local_path, read_model
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 def serve(
     reward: Annotated[str, typer.Argument(metavar="R", help="A reward folder or hub id.", parser=read_model)],
     settings: Overrides = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
+    host: Host = None,
+    port: Port = None,
     token_file: Annotated[
         Path | None,
         typer.Option(

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from videoalign.cli.align import Model
 from videoalign.cli.common import (
     AsJson,
     ConfigFile,
     Device,
     Dtype,
     Fresh,
+    Model,
     OffloadOption,
     Overrides,
     ReadDataset,

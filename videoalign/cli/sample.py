@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videoalign.cli.align import Model
 from videoalign.cli.common import (
     ConfigFile,
     Device,
     Dtype,
     Fresh,
+    Model,
     OffloadOption,
     Overrides,
     load_config,

@@ -11,12 +11,15 @@ from videoalign.cli.common import (
     ConfigFile,
     Device,
     Dtype,
+    Host,
     OffloadOption,
     Overrides,
+    Port,
     load_config,
 )
 from videoalign.cli.evaluate import QUICKSTART_FOLDER
 from videoalign.cli.places import local_path, read_folder, read_model
+from videoalign.cli.sample import Guide
 from videoalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,10 +46,7 @@ def studio(
         str | None,
         typer.Option("--model", metavar="M", help="'sprites', a diffusers folder or a hub id.", parser=read_model),
     ] = None,
-    guide: Annotated[
-        Path | None,
-        typer.Option("--guide", metavar="L", help="Latent reward that guide train made.", parser=read_folder),
-    ] = None,
+    guide: Guide = None,
     adapter: Annotated[
         list[Path] | None,
         typer.Option(
@@ -62,8 +62,8 @@ def studio(
             parser=read_model,
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one; default 8000.")] = None,
+    host: Host = None,
+    port: Port = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
