@@ -59,8 +59,8 @@ def combine(
         ConfigError: a weight is below 0, all are 0, or one is for an unknown dimension.
         DataError: a clip has no score on a dimension that weighs something.
     """
-    rows = list(rows)
-    known = list(rows[0]["normalised"]) if rows else list(dimensions)
+    scored = {row["clip_id"]: row["normalised"] for row in rows}
+    known = list(next(iter(scored.values()), dimensions))
     weights = dict.fromkeys(known, 1.0) if weights is None else dict(weights)
     for name, weight in weights.items():
         if name not in known:
@@ -70,20 +70,19 @@ def combine(
     total = sum(weights.values())
     if not total > 0:
         raise ConfigError("--weights: at least one must be above 0.")
-    for row in rows:
-        scores = row["normalised"]
+    for clip_id, scores in scored.items():
         for name in weights:
             if name not in scores or scores[name] is None or not abs(scores[name]) < float("inf"):
-                raise DataError(f"clip '{row['clip_id']}' has no score for {name}; score the dataset again.")
-    if not rows:
+                raise DataError(f"clip '{clip_id}' has no score for {name}; score the dataset again.")
+    if not scored:
         return {}
-    clip_ids = [row["clip_id"] for row in rows]
-    table = np.array([[row["normalised"][name] for name in weights] for row in rows])
+    table = np.fromiter((scores[name] for scores in scored.values() for name in weights), float)
+    table = table.reshape(len(scored), len(weights))
     units = np.ones(len(weights))
     if prompts is not None:
-        units = within_deviation(table, [prompts[clip_id] for clip_id in clip_ids])
+        units = within_deviation(table, [prompts[clip_id] for clip_id in scored])
     rewards = overall(table, np.where(units > 0, units, 1.0), list(weights.values()))
-    return dict(zip(clip_ids, rewards.tolist(), strict=True))
+    return dict(zip(scored, rewards.tolist(), strict=True))
 
 
 def make_pairs(
@@ -111,16 +110,18 @@ def make_pairs(
         DataError: clips without scores, scores of unknown clips, or no pair at all (says why).
     """
     config = config or PairsConfig()
-    rows, clips = list(scores), dataset.clips()
+    clips, values, content = dataset.clips(), dict[str, Mapping[str, float]](), dict[str, str]()
+    for row in scores:
+        values[row["clip_id"]], content[row["clip_id"]] = row["normalised"], row.get("content", "")
     prompt_of = {clip.clip_id: clip.prompt_id for clip in clips}
-    strangers = {row["clip_id"] for row in rows} - prompt_of.keys()
+    strangers = values.keys() - prompt_of.keys()
     if strangers:
         raise DataError(
             f"{dataset.path}: {len(strangers)} scored clips are not in it, first '{min(strangers)}'; score again."
         )
     prompts = [prompt.prompt_id for prompt in dataset.prompts() if _is_wanted(prompt.split, config.split)]
     by_prompt: dict[str, list[str]] = {prompt_id: [] for prompt_id in prompts}
-    wanted = [row for row in rows if prompt_of[row["clip_id"]] in by_prompt]
+    wanted = ({"clip_id": key, "normalised": row} for key, row in values.items() if prompt_of[key] in by_prompt)
     rewards = combine(wanted, dataset.dimensions, weights, prompt_of if config.units == "within_prompt" else None)
     rejected = {row["clip_id"] for row in read_rejected(dataset.path)}
     for clip in clips:
@@ -132,10 +133,8 @@ def make_pairs(
     pairs = [pair for prompt_id, group in by_prompt.items() for pair in _of_prompt(prompt_id, group, rewards, config)]
     if not pairs:
         raise DataError(_why_empty(dataset, by_prompt, rewards, config))
-    used = weights if weights is not None else dict.fromkeys(rows[0]["normalised"], 1.0)
+    used = weights if weights is not None else dict.fromkeys(next(iter(values.values())), 1.0)
     told = ",".join(f"{name}={weight:g}" for name, weight in used.items() if weight)
-    content = {row["clip_id"]: row.get("content", "") for row in rows}
-    values = {row["clip_id"]: row["normalised"] for row in rows}
     return [
         replace(
             pair,
