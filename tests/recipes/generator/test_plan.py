@@ -68,6 +68,16 @@ def test_a_forward_pass_is_counted_as_torch_counts_it_where_the_model_looks_at_i
     assert next(opened.outline.parameters()).is_meta, "no weight was read"
 
 
+def test_a_step_of_a_clip_is_as_many_passes_as_its_pipeline_takes() -> None:
+    generator = PipelineGenerator(build("LTX2Pipeline"), name="tiny")
+    scales = ({"guidance_scale": 1.0}, {"guidance_scale": 3.0})
+    assert [generator.changed(scale).sampler.passes for scale in scales] == [1, 4]
+    generator.pipeline.transformer.register_to_config(perturbed_attn=False)
+    assert generator.changed(scales[1]).sampler.passes == 3
+    wan = small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS)
+    assert [wan.changed(scale).sampler.passes for scale in scales] == [1, 2]
+
+
 def test_seconds_are_those_that_a_log_tells(tmp_path: Path) -> None:
     log = tmp_path / "log"
     end = {"event": "end", "work": "generate", "made": 4, "work_seconds": 20.0}

@@ -191,6 +191,11 @@ class Ltx2Sampler(LtxSampler):
         """Gemma and the connectors."""
         return SoundingConditioner(self.pipeline, settings, self.name)
 
+    @property
+    def passes(self) -> int:
+        """With guidance also without skipped blocks, where some can be skipped, and with video and sound apart."""
+        return super().passes if super().passes == 1 else 3 + bool(self.pipeline.transformer.config.perturbed_attn)
+
     def drawn(self, seeds: Sequence[int]) -> dict[str, Any]:
         """What draws the noise of the sounds."""
         return {"generator": [fold_in(seed, "audio") for seed in seeds]}

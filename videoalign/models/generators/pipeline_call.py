@@ -49,6 +49,11 @@ class PipelineSampler(PipelinePart, ABC):
         """
 
     @property
+    def passes(self) -> int:
+        """Forward passes of the network for a clip in a step."""
+        return 2 if self.settings.guidance_scale > 1 else 1
+
+    @property
     def least_steps(self) -> int:
         """Steps that the pipeline's schedule needs."""
         return 1

@@ -98,7 +98,7 @@ def plan_dataset(
         raise DataError(f"{dataset.path}: holds no prompts; add some with 'videoalign generate' or 'data import'.")
     condition = generator.conditioner.encode(asked_of(generator, dataset, prompts[:1]))
     forward = forward_operations(generator, condition)
-    steps, guided = generator.sampler.num_steps, 2 if generator.settings.guidance_scale > 1 else 1
+    steps, guided = generator.sampler.num_steps, generator.sampler.passes
     clips, pairs = len(prompts) * config.per_prompt, len(prompts) * config.pairs_per_prompt
     latents = 4 * prod(generator.codec.latent_shape)
     texts = sum(value.numel() * value.element_size() for value in condition.tensors.values())
