@@ -38,6 +38,8 @@ class Case(NamedTuple):
     """That of the clips whose pairs taught the adapter."""
     strength: float = 1
     """Of the adapter, where 1 is as trained."""
+    dropout: float = 0
+    """Share of the pairs that taught it without their prompt."""
     bare: bool = False
     """The half without a prompt goes without the adapter."""
 
@@ -45,6 +47,7 @@ class Case(NamedTuple):
 CASES = (
     Case(1),
     *(Case(use, strength=strength) for use in (3, 5) for strength in (1, 0.75, 0.5, 0.25)),
+    *(Case(use, strength=strength, dropout=0.5) for use in (3, 5) for strength in (1, 0.5, 0.25)),
     *(Case(use, bare=True) for use in (3, 5)),
     *(Case(use, pairs=use) for use in (3, 5)),
 )
@@ -67,8 +70,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    print("| seed | scale of use | pairs | adapter | unconditional half | VQ | MQ | TA | overall | interval |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print(
+        "| seed | scale of use | pairs | dropout | adapter | half without prompt | VQ | MQ | TA | overall | interval |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for seed in given.seeds:
         for case in CASES:
             if case.pairs != 1 and not given.own_pairs:
@@ -78,28 +83,31 @@ def main() -> None:
             rates = " | ".join(f"{row['rates'][name]['win_rate']:.2f}" for name in ("VQ", "MQ", "TA", "overall"))
             total = row["rates"]["overall"]
             half = "base" if case.bare else "adapted"
-            said = f"{seed} | {case.use:g} | scale {case.pairs:g} | {case.strength:g} | {half} | {rates}"
-            print(f"| {said} | {total['low']:.2f} to {total['high']:.2f} |", flush=True)
+            how = f"scale {case.pairs:g} | {case.dropout:g} | {case.strength:g} | {half}"
+            print(
+                f"| {seed} | {case.use:g} | {how} | {rates} | {total['low']:.2f} to {total['high']:.2f} |", flush=True
+            )
             (given.out / "rows.json").write_text(json.dumps(rows, indent=1))
 
 
 def rates_of(case: Case, folder: Path, seed: int) -> dict[str, Any]:
     """Win rates over the base; clips and adapters that are there are not made again."""
-    adapter = trained(folder / f"pairs_{case.pairs:g}", seed, case.pairs)
+    adapter = trained(folder / f"pairs_{case.pairs:g}", seed, case)
     base = judged(folder / f"base_{case.use:g}", seed, case.use, open_generator("sprites"))
     generator = open_generator("sprites", adapter, scale=case.strength)
-    name = f"use_{case.use:g}_pairs_{case.pairs:g}_adapter_{case.strength:g}" + "_bare" * case.bare
+    name = f"use_{case.use:g}_pairs_{case.pairs:g}_{adapter.name}_{case.strength:g}" + "_bare" * case.bare
     with bare_unconditional(generator) if case.bare else nullcontext():
         aligned = judged(folder / name, seed, case.use, generator)
     return compare(base.scores, aligned.scores, base.prompts, Oracle().dimensions)
 
 
-def trained(folder: Path, seed: int, scale: float) -> Path:
+def trained(folder: Path, seed: int, case: Case) -> Path:
     """An adapter of Flow-DPO from the three best against the three worst of six clips a prompt."""
-    if (folder / "adapter" / "lineage.json").exists():
-        return folder / "adapter"
+    out = folder / ("adapter" + f"_dropout_{case.dropout:g}" * bool(case.dropout))
+    if (out / "lineage.json").exists():
+        return out
     generator, judge = open_generator("sprites"), Oracle()
-    options = GenerateConfig(per_prompt=6, seed=seed, batch_size=18, guidance_scale=scale, check_steps=False)
+    options = GenerateConfig(per_prompt=6, seed=seed, batch_size=18, guidance_scale=case.pairs, check_steps=False)
     dataset = generate(generator, TRAIN, folder / "dataset", options)
     seen = judge_dataset(judge, dataset, TRAIN)
     named = [dict(zip(judge.dimensions, row, strict=True)) for row in seen.scores.tolist()]
@@ -108,8 +116,9 @@ def trained(folder: Path, seed: int, scale: float) -> Path:
     ]
     dataset.write_scores(judge.name, rows)
     dataset.write_pairs(PAIRS, pairs_of_scores(dataset, judge.name, config=PairsConfig(max_per_prompt=3)))
-    settings = DPO.model_copy(update={"fit": DPO.fit.model_copy(update={"seed": seed})})
-    return align("dpo", dataset, generator, PAIRS, folder / "adapter", settings).adapter
+    fit = DPO.fit.model_copy(update={"seed": seed})
+    settings = DPO.model_copy(update={"fit": fit, "prompt_dropout": case.dropout})
+    return align("dpo", dataset, generator, PAIRS, out, settings).adapter
 
 
 def judged(folder: Path, seed: int, scale: float, generator: PipelineGenerator) -> JudgedClips:
