@@ -20,6 +20,13 @@ from videoalign.training.checkpoint import RunLog
 CARD_FILE, CURVES_FILE = "README.md", "training.png"
 MARK = "<!-- written by videoalign -->"
 
+TAGS = {
+    "WanImageToVideoPipeline": "image-to-video",
+    "StableDiffusion3Pipeline": "text-to-image",
+    "FluxPipeline": "text-to-image",
+}
+"""What the hub calls the task of a pipeline, where it is another than from a text to a video."""
+
 METHODS = {"align sft": "supervised fine-tuning", "align rwr": "Flow-RWR", "align dpo": "Flow-DPO"}
 
 
@@ -103,7 +110,7 @@ def _head(run: Mapping[str, Any], base: Mapping[str, Any], licence: str | None) 
         "base_model": _source(base),
         "base_model_relation": "adapter",
         "library_name": "diffusers",
-        "pipeline_tag": "text-to-video",
+        "pipeline_tag": TAGS.get(base.get("pipeline", ""), "text-to-video"),
         "tags": ["lora", "peft", "diffusers", "video generation", "human preferences", "videoalign", run["command"]],
     }
 
@@ -113,12 +120,9 @@ def _source(base: Mapping[str, Any]) -> str:
 
 
 def _how_to_load(folder: Path, base: Mapping[str, Any]) -> str:
-    lines = [
-        "from diffusers import DiffusionPipeline",
-        "",
-        f'pipe = DiffusionPipeline.from_pretrained("{_source(base)}")',
-    ]
-    if base.get("family") == "HunyuanVideo15Pipeline":
+    kind = base.get("pipeline", "DiffusionPipeline")  # files of one model may name another, as those of Wan 2.2 TI2V
+    lines = [f"from diffusers import {kind}", "", f'pipe = {kind}.from_pretrained("{_source(base)}")']
+    if kind == "HunyuanVideo15Pipeline":
         lines.append(
             f'pipe.transformer.load_lora_adapter("PATH", prefix="transformer", weight_name="{DIFFUSERS_FILE}")'
         )
