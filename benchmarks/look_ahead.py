@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class _Guide(RewardGuide):
     """Shows the reward the velocity, after which the formulas are those of every guide."""
 
     def adjust(self, velocity: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        self.reward.velocity = velocity.detach().float()  # type: ignore[attr-defined]
+        self.reward.shown(velocity.detach().float())  # type: ignore[attr-defined]
         return super().adjust(velocity, x_t, t, condition)
 
 
@@ -59,18 +60,24 @@ class _Ahead:
 
     def __init__(self, generator: Any, reward: VideoReward, texts: Sequence[str]) -> None:
         self.codec, self.model, self.texts = generator.codec, reward.eval().requires_grad_(False), texts
-        self.dimensions, self.velocity = reward.dimensions, torch.zeros(())
+        self.dimensions = reward.dimensions
+
+    def shown(self, velocity: Tensor) -> None:
+        """The velocity of all clips; whose scores are then asked for, some rows after the other."""
+        self.rows = iter(zip(velocity, self.texts, strict=True))
 
     def score(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """(B, D), differentiable in the latents."""
         self.codec.tiled_vae().requires_grad_(False)
-        pixels = self.codec.decoded(data_ahead(x_t, self.velocity, t), [0] * len(x_t))  # (B, 3, F, H, W) in [-1, 1]
+        velocities, texts = zip(*islice(self.rows, len(x_t)), strict=True)
+        ahead = data_ahead(x_t, torch.stack(velocities), t)
+        pixels = self.codec.decoded(ahead, [0] * len(x_t))  # (B, 3, F, H, W) in [-1, 1]
         frames = 255 * (pixels / 2 + 0.5).clamp(0, 1).transpose(1, 2)
         processor, num_frames = self.model.processor, frames.shape[1]
         chosen = processor.indices(num_frames, self.codec.fps)
         timing = clip_timing(chosen, num_frames, self.codec.fps, processor.temporal)
         cut = [patchify(clip, processor.patch, processor.merge, processor.temporal) for clip in frames[:, chosen]]
-        inputs = self.model.inputs([Patches(v.detach().byte(), grid, timing) for v, grid in cut], self.texts)
+        inputs = self.model.inputs([Patches(v.detach().byte(), grid, timing) for v, grid in cut], texts)
         seen = self._normalised(torch.cat([values for values, _ in cut]))
         return self.model(replace(inputs, pixels=seen))
 
