@@ -87,6 +87,25 @@ def test_two_nodes_leave_the_files_of_one_process(engine: Engine, alone: dict[st
     assert contents(walk(tmp_path / "d", engine).path) == alone
 
 
+def process_of(part: Sequence[int]) -> tuple[int, list[int]]:
+    return os.getpid(), [2 * one for one in part]
+
+
+def slow(part: Sequence[int]) -> tuple[int, list[int]]:
+    time.sleep(0.05)
+    return process_of(part)
+
+
+def test_workers_are_kept_from_one_stream_to_the_next(engine: Engine) -> None:
+    seen: list[set[int]] = []
+    for _ in range(2):
+        made = [done.made for done in engine.stream([[n, n + 1] for n in range(100)], slow)]
+        assert [values for _, values in made] == [[2 * n, 2 * n + 2] for n in range(100)]
+        seen.append({process for process, _ in made})
+    assert seen[0] == seen[1] and len(seen[0]) == 2
+    assert list(engine.stream([], process_of)) == []
+
+
 def workers() -> list[psutil.Process]:
     """Processes that hold a model."""
     running = psutil.process_iter(["cmdline"])
@@ -132,33 +151,6 @@ def test_a_worker_and_then_a_node_that_are_killed_lose_nothing_and_repeat_nothin
     made.pop("latents/latents.json")  # tells of all latents, and here are those of the sampler alone
     assert made == {name: digest for name, digest in alone.items() if name in made}
     assert sum(name.startswith("clips/") for name in made) == len(dataset.clips()) == 12
-
-
-def process_of(part: Sequence[int]) -> tuple[int, list[int]]:
-    return os.getpid(), [2 * one for one in part]
-
-
-def slow(part: Sequence[int]) -> tuple[int, list[int]]:
-    time.sleep(0.05)
-    return process_of(part)
-
-
-def test_workers_are_kept_and_more_are_started_while_parts_wait(cluster: Any, engine: Engine) -> None:
-    seen: list[set[int]] = []
-    growing = open_engine("ray", address=cluster.address, options=RayOptions(actors=1, max_actors=2, cpus=0.1))
-    for used in (engine, engine, growing):
-        made = [done.made for done in used.stream([[n, n + 1] for n in range(100)], slow)]
-        assert [values for _, values in made] == [[2 * n, 2 * n + 2] for n in range(100)]
-        seen.append({process for process, _ in made})
-    assert seen[0] == seen[1] and len(seen[0]) == 2
-    assert len(seen[2]) == 2 and not seen[2] & seen[0]
-    assert list(engine.stream([], process_of)) == []
-
-
-def test_a_part_that_ends_every_worker_is_told(engine: Engine) -> None:
-    with pytest.raises(ServerError, match="workers were lost 6 times"):
-        list(engine.stream([[1]], lambda part: os._exit(1)))
-    assert [done.made[1] for done in engine.stream([[1]], process_of)] == [[2]]
 
 
 def test_what_is_wrong_where_the_model_is_ends_as_an_error_of_ours(
