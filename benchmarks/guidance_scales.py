@@ -38,8 +38,6 @@ class Case(NamedTuple):
     """That of the clips whose pairs taught the adapter."""
     strength: float = 1
     """Of the adapter, where 1 is as trained."""
-    dropout: float = 0
-    """Share of the pairs that taught it without their prompt."""
     bare: bool = False
     """The half without a prompt goes without the adapter."""
 
@@ -47,7 +45,6 @@ class Case(NamedTuple):
 CASES = (
     Case(1),
     *(Case(use, strength=strength) for use in (3, 5) for strength in (1, 0.75, 0.5, 0.25)),
-    *(Case(use, strength=strength, dropout=0.5) for use in (3, 5) for strength in (1, 0.5, 0.25)),
     *(Case(use, bare=True) for use in (3, 5)),
     *(Case(use, pairs=use) for use in (3, 5)),
 )
@@ -70,10 +67,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    print(
-        "| seed | scale of use | pairs | dropout | adapter | half without prompt | VQ | MQ | TA | overall | interval |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| seed | scale of use | pairs | adapter | unconditional half | VQ | MQ | TA | overall | interval |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for seed in given.seeds:
         for case in CASES:
             if case.pairs != 1 and not given.own_pairs:
@@ -83,31 +78,28 @@ def main() -> None:
             rates = " | ".join(f"{row['rates'][name]['win_rate']:.2f}" for name in ("VQ", "MQ", "TA", "overall"))
             total = row["rates"]["overall"]
             half = "base" if case.bare else "adapted"
-            how = f"scale {case.pairs:g} | {case.dropout:g} | {case.strength:g} | {half}"
-            print(
-                f"| {seed} | {case.use:g} | {how} | {rates} | {total['low']:.2f} to {total['high']:.2f} |", flush=True
-            )
+            said = f"{seed} | {case.use:g} | scale {case.pairs:g} | {case.strength:g} | {half} | {rates}"
+            print(f"| {said} | {total['low']:.2f} to {total['high']:.2f} |", flush=True)
             (given.out / "rows.json").write_text(json.dumps(rows, indent=1))
 
 
 def rates_of(case: Case, folder: Path, seed: int) -> dict[str, Any]:
     """Win rates over the base; clips and adapters that are there are not made again."""
-    adapter = trained(folder / f"pairs_{case.pairs:g}", seed, case)
+    adapter = trained(folder / f"pairs_{case.pairs:g}", seed, case.pairs)
     base = judged(folder / f"base_{case.use:g}", seed, case.use, open_generator("sprites"))
     generator = open_generator("sprites", adapter, scale=case.strength)
-    name = f"use_{case.use:g}_pairs_{case.pairs:g}_{adapter.name}_{case.strength:g}" + "_bare" * case.bare
+    name = f"use_{case.use:g}_pairs_{case.pairs:g}_adapter_{case.strength:g}" + "_bare" * case.bare
     with bare_unconditional(generator) if case.bare else nullcontext():
         aligned = judged(folder / name, seed, case.use, generator)
     return compare(base.scores, aligned.scores, base.prompts, Oracle().dimensions)
 
 
-def trained(folder: Path, seed: int, case: Case) -> Path:
+def trained(folder: Path, seed: int, scale: float) -> Path:
     """An adapter of Flow-DPO from the three best against the three worst of six clips a prompt."""
-    out = folder / ("adapter" + f"_dropout_{case.dropout:g}" * bool(case.dropout))
-    if (out / "lineage.json").exists():
-        return out
+    if (folder / "adapter" / "lineage.json").exists():
+        return folder / "adapter"
     generator, judge = open_generator("sprites"), Oracle()
-    options = GenerateConfig(per_prompt=6, seed=seed, batch_size=18, guidance_scale=case.pairs, check_steps=False)
+    options = GenerateConfig(per_prompt=6, seed=seed, batch_size=18, guidance_scale=scale, check_steps=False)
     dataset = generate(generator, TRAIN, folder / "dataset", options)
     seen = judge_dataset(judge, dataset, TRAIN)
     named = [dict(zip(judge.dimensions, row, strict=True)) for row in seen.scores.tolist()]
@@ -116,9 +108,8 @@ def trained(folder: Path, seed: int, case: Case) -> Path:
     ]
     dataset.write_scores(judge.name, rows)
     dataset.write_pairs(PAIRS, pairs_of_scores(dataset, judge.name, config=PairsConfig(max_per_prompt=3)))
-    fit = DPO.fit.model_copy(update={"seed": seed})
-    settings = DPO.model_copy(update={"fit": fit, "prompt_dropout": case.dropout})
-    return align("dpo", dataset, generator, PAIRS, out, settings).adapter
+    settings = DPO.model_copy(update={"fit": DPO.fit.model_copy(update={"seed": seed})})
+    return align("dpo", dataset, generator, PAIRS, folder / "adapter", settings).adapter
 
 
 def judged(folder: Path, seed: int, scale: float, generator: PipelineGenerator) -> JudgedClips:

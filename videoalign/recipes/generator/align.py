@@ -38,7 +38,6 @@ from videoalign.recipes.generator.align_methods import (
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
 from videoalign.recipes.generator.pictures import asked_of
-from videoalign.recipes.generator.prompt_dropout import drop_prompts, without_text
 from videoalign.recipes.generator.tuning import Tuning, by_transformer, parameters_of, ready_to_train, tuning_of
 from videoalign.recipes.generator.watch import BEST, MEASURE, SampleClips, watched_prompts
 from videoalign.training.alarms import Alarms
@@ -126,8 +125,7 @@ def align(
     tuning = tuning_of(generator, config)
     if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
-    learnt = drop_prompts(train, config.prompt_dropout)
-    cache = processes.first_then_all(lambda: _encode(dataset, generator, rows, learnt, config, progress))
+    cache = processes.first_then_all(lambda: _encode(dataset, generator, rows, config, progress))
     tuning.require_trainable()
     identity, base = (
         _identity(method, config, generator, train, cache, processes),
@@ -141,7 +139,7 @@ def align(
     ):
         hooks = {"on_step": on_step, "callbacks": [*callbacks, *trackers, Alarms(say)]}
         together = _samples(dataset, generator, config, folder, processes)
-        history, state = run.fit(parameters, learnt, held_out, folder, progress, together, hooks)
+        history, state = run.fit(parameters, train, held_out, folder, progress, together, hooks)
         lineage = method, dataset, generator, train, config, processes
         teachers = processes.first_then_all(lambda: _write_lineage(folder, *lineage))
         if processes.is_first:
@@ -153,17 +151,11 @@ def align(
 
 
 def _encode(
-    dataset: Dataset,
-    generator: Generator,
-    rows: list[WinLosePair],
-    learnt: list[WinLosePair],
-    config: AlignConfig,
-    progress: Progress,
+    dataset: Dataset, generator: Generator, rows: list[WinLosePair], config: AlignConfig, progress: Progress
 ) -> LatentCache:
-    """Latents and conditions of the pairs, also of those without a prompt among what is learnt."""
+    """Latents and conditions of the pairs."""
     together = [(pair.clip_win, pair.clip_lose) for pair in rows]
-    also = without_text(learnt, dataset.prompts(), generator.sampler.identity()["negative_prompt"])
-    how: dict[str, Any] = {"together": together, "also": also, "group": "encode.", "progress": progress}
+    how: dict[str, Any] = {"together": together, "group": "encode.", "progress": progress}
     return encode(dataset, generator, clips_of_pairs(dataset, rows), config.encode, **how)
 
 

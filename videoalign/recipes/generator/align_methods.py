@@ -62,9 +62,6 @@ class AlignConfig(ModelSettings):
     """How training times are drawn."""
     encode: ClipSettings = ClipSettings()
     """How clips become latents, where they have none yet."""
-    prompt_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the pairs that are trained on without their prompt, with the model's negative prompt in its place, so
-    that the half without a prompt learns as well where the model is used with classifier-free guidance."""
     gradient_checkpointing: bool = False
     """Keep only what goes into the network's blocks, and compute the rest again on the way back: less memory by far
     for about a third more time. A large model needs it."""

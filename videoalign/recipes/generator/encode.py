@@ -54,7 +54,6 @@ def encode(
     settings: ClipSettings | None = None,
     *,
     together: Iterable[tuple[str, str]] = (),
-    also: Sequence[Prompt] = (),
     group: str = "",
     max_rejected: float = 0.0,
     engine: Engine = IN_PROCESS,
@@ -71,7 +70,6 @@ def encode(
         clip_ids: of the clips, in any order; see `clips_of_pairs`.
         settings: see `ClipSettings`.
         together: two clips each that are compared, whose latents are to be of one shape.
-        also: prompts besides those of the clips.
         group: what the user's command has them in, as ``encode.``, for messages.
         max_rejected: largest share of clips that may be missing or damaged; those stand in ``rejected.parquet`` and
             have no latents.
@@ -94,7 +92,7 @@ def encode(
     buckets = Buckets(generator, settings, group)
     fits = buckets.choose(clips, together)
     keys = clip_keys(dataset, clips)
-    conditions, known = _encode_prompts(dataset, generator, [*prompts, *also], settings, engine)
+    conditions, known = _encode_prompts(dataset, generator, prompts, settings, engine)
     generator.free("conditioner")
     sampled, of_files = sampler_store(dataset, generator), _FileStores(dataset, generator)
     stored, waiting = {}, []
