@@ -103,12 +103,13 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     errors = error.errors()
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    path = _setting(first) or cls.__name__
+    named = _setting(first)
+    path = named or cls.__name__
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{path}'.{_nearest_settings(cls, path)}"
     if first["type"] == "missing":
         return f"setting '{path}' is required; set it with {path}=<value>."
-    got, wanted = first.get("input"), " or ".join(dict.fromkeys(one["msg"] for one in errors if _setting(one) == path))
+    got, wanted = first.get("input"), " or ".join(dict.fromkeys(one["msg"] for one in errors if _setting(one) == named))
     return f"setting '{path}' got {got!r}: {wanted}. Set it with {path}=<value>."
 
 
