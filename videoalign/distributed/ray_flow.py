@@ -201,9 +201,9 @@ class Flow:
             )
 
     def _stop(self) -> None:
-        """Gives the workers back, but those that are in the middle of something."""
-        for worker, _ in self.running.values():
-            if worker in self.own:
+        """Gives the workers back, but those that are in the middle of a part; who is still opening a model is kept."""
+        for worker, part in self.running.values():
+            if part is not None and worker in self.own:
                 self.own.remove(worker)
                 ray.kill(worker.actor)
         self.workers.idle += self.own
