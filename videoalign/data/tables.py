@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -115,14 +116,11 @@ def read_columns(path: Path, record: type, names: Sequence[str]) -> Iterator[pa.
     """Some columns of a table, a part of its rows at a time; see `read_records` for what is absent and the errors."""
     if not path.exists():
         return
-    try:
-        with pq.ParquetFile(path) as file:
-            _checked(path, file.schema_arrow.empty_table(), record, names)
-            present = [name for name in names if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=_ROWS_OF_A_GROUP, columns=present):
-                yield _checked(path, pa.Table.from_batches([batch]), record, names)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+    with _of_parquet(path), pq.ParquetFile(path) as file:
+        _checked(path, file.schema_arrow.empty_table(), record, names)
+        present = [name for name in names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=_ROWS_OF_A_GROUP, columns=present):
+            yield _checked(path, pa.Table.from_batches([batch]), record, names)
 
 
 def _checked(path: Path, table: pa.Table, record: type, names: Sequence[str]) -> pa.Table:
@@ -168,16 +166,22 @@ def _writable(text: str | None) -> str | None:
     return None if text is None else str(text).encode("utf-8", "backslashreplace").decode()
 
 
+@contextmanager
+def _of_parquet(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+
+
 def read_table(path: Path) -> pa.Table:
     """A Parquet file as an Arrow table.
 
     Raises:
         DataError: not Parquet.
     """
-    try:
+    with _of_parquet(path):
         return pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -186,10 +190,8 @@ def read_schema(path: Path) -> pa.Schema:
     Raises:
         DataError: not Parquet.
     """
-    try:
+    with _of_parquet(path):
         return pq.read_schema(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
 
 
 class GrowingTable:

@@ -25,7 +25,8 @@ from tests.models.generators.small_builds import (
     wan_image,
 )
 from tests.models.generators.small_ltx2 import ltx2
-from videoalign.contracts.records import Asked
+from videoalign.contracts.records import Asked, WinLosePair
+from videoalign.data.dataset import Dataset
 from videoalign.data.prompts_file import beside_picture
 from videoalign.models.generators.settings import NOTED_SETTINGS, SamplingSettings
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_pipeline
@@ -296,3 +297,13 @@ def build(name: str, seed: int = 1) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     setattr(pipeline, NOTED_SETTINGS, SMALL[name].settings)
     return pipeline
+
+
+def write_two_pairs(dataset: Dataset) -> None:
+    """Pairs ``p`` of a dataset of two prompts with two clips each: the first clip of each wins."""
+    clips = dataset.clips()
+    pairs = [
+        WinLosePair(prompt_id=a.prompt_id, clip_win=a.clip_id, clip_lose=b.clip_id, reward_win=1.0, reward_lose=0.0)
+        for a, b in (clips[:2], clips[2:])
+    ]
+    dataset.write_pairs("p", pairs)

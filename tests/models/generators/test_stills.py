@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.generators.small_pipelines import TEXTS, build
+from tests.models.generators.small_pipelines import TEXTS, build, write_two_pairs
 from videoalign.cli.main import main
-from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError
 from videoalign.models.generators import load_generator
@@ -38,11 +37,7 @@ def test_stills_go_from_generate_to_evaluate(tiny_base: Path, tmp_path: Path) ->
     assert {(clip.num_frames, clip.height, clip.width) for clip in clips} == {(2, 16, 16)}
     frames = dataset.load(clips[0]).frames.astype(int)
     assert np.abs(frames[0] - frames[1]).max() <= 8  # written as a video
-    pairs = [
-        WinLosePair(prompt_id=a.prompt_id, clip_win=a.clip_id, clip_lose=b.clip_id, reward_win=1.0, reward_lose=0.0)
-        for a, b in (clips[:2], clips[2:])
-    ]
-    dataset.write_pairs("p", pairs)
+    write_two_pairs(dataset)
     assert main(["encode", data, *model, "--pairs", "p", "sampler_latents=false"]) == 0
     adapter = str(tmp_path / "a")
     aligned = ["align", "dpo", data, *model, "--pairs", "p", "--out", adapter, "fit.num_steps=1", "fit.batch_size=2"]

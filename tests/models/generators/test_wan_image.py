@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.models.generators.small_pipelines import TEXTS, build, picture_in, wan_image
+from tests.models.generators.small_pipelines import TEXTS, build, picture_in, wan_image, write_two_pairs
 from videoalign.cli.main import main
-from videoalign.contracts.records import Label, WinLosePair
+from videoalign.contracts.records import Label
 from videoalign.data.dataset import Dataset
 from videoalign.data.judgements.aggregate import JudgedPair
 from videoalign.data.prompts_file import beside_picture
@@ -54,11 +54,7 @@ def dataset(folder: Path) -> Dataset:
     assert main([*made, "per_prompt=2"]) == 0, "clips that are there stay"
     dataset = Dataset.open(out)
     clips = dataset.clips()
-    pairs = [
-        WinLosePair(prompt_id=a.prompt_id, clip_win=a.clip_id, clip_lose=b.clip_id, reward_win=1.0, reward_lose=0.0)
-        for a, b in (clips[:2], clips[2:])
-    ]
-    dataset.write_pairs("p", pairs)
+    write_two_pairs(dataset)
     given = [dict.fromkeys(dataset.dimensions, float(place)) for place in range(4)]
     scores = [{"clip_id": c.clip_id, "raw": s, "normalised": s} for c, s in zip(clips, given, strict=True)]
     dataset.write_scores("s", scores)

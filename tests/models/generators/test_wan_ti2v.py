@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.generators.small_pipelines import build, own_clips, picture_in
+from tests.models.generators.small_pipelines import build, own_clips, picture_in, write_two_pairs
 from videoalign.cli.main import main
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.dataset import Dataset
@@ -126,12 +126,7 @@ def test_a_model_of_texts_is_opened_for_pictures_by_a_setting_and_its_adapter_se
     short = ["per_prompt=2", "num_steps=2", "check_steps=false"]
     assert main(["generate", *asked, "--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(out), *short]) == 0
     dataset = Dataset.open(out)
-    clips = dataset.clips()
-    pairs = [
-        WinLosePair(prompt_id=a.prompt_id, clip_win=a.clip_id, clip_lose=b.clip_id, reward_win=1.0, reward_lose=0.0)
-        for a, b in (clips[:2], clips[2:])
-    ]
-    dataset.write_pairs("p", pairs)
+    write_two_pairs(dataset)
     fit = ["fit.num_steps=8", "fit.batch_size=2", "fit.learning_rate=1e-2", "fit.warmup_steps=0", "beta=500"]
     assert main(["plan", str(out), *asked]) == 0
     made = ["align", "dpo", str(out), *asked, "--pairs", "p", "--out", str(adapter), *fit]
