@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from videoalign.config import Config
 from videoalign.errors import ConfigError, VideoAlignError, did_you_mean
@@ -162,3 +162,30 @@ def test_a_setting_of_several_kinds_of_value_is_called_by_its_name_with_all_that
         Times.load(None, ["shift=modle"])
     with pytest.raises(ConfigError, match="setting 'weights.VQ' got 'much': Input should be a valid number"):
         Times.build_from({"weights": {"VQ": "much"}})
+
+
+def test_what_a_group_has_wrong_as_a_whole_is_said_in_its_own_words() -> None:
+    class Queue(Config):
+        most: int = 4
+        """Places."""
+        taken: int = 1
+        """Of them."""
+
+        @model_validator(mode="after")
+        def _fits(self) -> Queue:
+            if self.taken > self.most:
+                raise ValueError(f"taken: got {self.taken}; wanted at most {self.most}.")
+            return self
+
+    class Server(Config):
+        queue: Queue = Queue()
+        """Who waits."""
+
+    with pytest.raises(ConfigError, match=r"^overrides: taken: got 5; wanted at most 4\.$"):
+        Queue.load(None, ["taken=5"])
+    with pytest.raises(ConfigError, match=r"^overrides: queue: taken: got 5; wanted at most 4\.$"):
+        Server.load(None, ["queue.taken=5"])
+    with pytest.raises(
+        ConfigError, match=r"'queue' got 5: wanted settings of its own, .* with queue\.<name>=<value>\.$"
+    ):
+        Server.load(None, ["queue=5"])

@@ -109,6 +109,12 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
         return f"unknown setting '{path}'.{_nearest_settings(cls, path)}"
     if first["type"] == "missing":
         return f"setting '{path}' is required; set it with {path}=<value>."
+    if first["type"] == "model_type":
+        way = f"wanted settings of its own, by name. Set them with {path}.<name>=<value>."
+        return f"setting '{path}' got {first['input']!r}: {way}"
+    if first["type"] == "value_error" and isinstance(first["input"], dict | BaseModel):
+        told = first["msg"].removeprefix("Value error, ").rstrip(".")
+        return f"{named}: {told}." if named else f"{told}."  # a group as a whole names the settings that it means
     got, wanted = first.get("input"), " or ".join(dict.fromkeys(one["msg"] for one in errors if _setting(one) == named))
     return f"setting '{path}' got {got!r}: {wanted}. Set it with {path}=<value>."
 

@@ -115,7 +115,7 @@ def test_a_folder_without_a_part_cannot_be_opened(model: Path, name: str, conten
             {"num_frames": 12},
             "num_frames: got 12; 'tiny' wants 1 more than a multiple of 4. Set num_frames=9 or num_frames=13.",
         ),
-        ({"num_frames": 3}, "Set num_frames=1 or num_frames=5."),
+        ({"num_frames": 3}, "a clip of one frame is a picture, which no reward reads. Set num_frames=5."),
         ({"height": 40}, "height: got 40; 'tiny' wants a multiple of 16. Set height=32 or height=48."),
         ({"width": 8}, "width: got 8; 'tiny' wants a multiple of 16. Set width=16."),
     ],

@@ -163,5 +163,5 @@ def test_what_a_model_makes_clips_from_is_told_where_it_cannot_be_chosen(
         assert says in error and error.count("\n") == 1 and not (tmp_path / "o").exists()
     with pytest.raises(ConfigError, match="is open as a WanPipeline; say it where the model is opened"):
         generator.changed({"from_picture": True})
-    with pytest.raises(ConfigError, match="num_frames: got 1; 'both' begins with the picture .* Set num_frames=5"):
+    with pytest.raises(ConfigError, match="num_frames: got 1; 'both' wants 1 more than .* Set num_frames=5"):
         load_generator(tmp_path / "both", settings={"from_picture": True, "num_frames": 1})

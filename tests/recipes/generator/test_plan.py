@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,23 @@ def test_a_step_of_a_clip_is_as_many_passes_as_its_pipeline_takes() -> None:
     assert generator.changed(scales[1]).sampler.passes == 3
     wan = small_wan_generator([TEXT], TINY_SIZES, settings=TINY_SETTINGS)
     assert [wan.changed(scale).sampler.passes for scale in scales] == [1, 2]
+
+
+def test_a_sampled_pass_of_ltx2_is_counted_with_its_sound_as_its_own_call_takes_it() -> None:
+    generator = PipelineGenerator(build("LTX2Pipeline"), name="tiny").changed({"guidance_scale": 1.0})
+    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
+    plain = generator.pipeline.transformer.forward
+
+    def forward(**told: Any) -> Any:
+        with counter:
+            return plain(**told)
+
+    generator.pipeline.transformer.forward = forward
+    generator.sampler.latents([TEXT], [3], num_steps=2)
+    generator.pipeline.transformer.forward = plain
+    condition = generator.conditioner.encode([TEXT])
+    sampled, trained = (forward_operations(generator, condition, sampling=kind) for kind in (True, False))
+    assert counter.get_total_flops() == sampled > trained, "of the last pass"
 
 
 def test_seconds_are_those_that_a_log_tells(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_what_cannot_be_served_is_one_line(
         (str(tmp_path),): "reward.json",
         (str(reward_folder), "--load", "device=tpu"): "device: cannot use 'tpu'",
         (str(reward_folder), "max_batchs=2"): "Did you mean 'max_batch'?",
-        (str(reward_folder), "max_queue=2"): "max_queue must be at least max_clips",
+        (str(reward_folder), "max_queue=2"): "max_queue: got 2; wanted at least max_clips, ",
     }.items():
         assert main(["reward", "serve", *words]) == 2
         assert reason in capsys.readouterr().err

@@ -89,15 +89,19 @@ class LtxCodec(PipelineCodec):
 
     def decoded(self, latents: Tensor, seeds: Sequence[int]) -> Tensor:
         """Pixels in [-1, 1]; where the autoencoder is told a time, noise of the clip's seed is mixed in first."""
-        vae, settings, time = self.pipeline.vae, self.settings, None
+        vae, settings, times = self.pipeline.vae, self.settings, None
         raw = self.pipeline._denormalize_latents(latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
         if vae.config.timestep_conditioning:
-            time = torch.full((len(raw),), settings.decode_timestep or 0.0, device=raw.device, dtype=raw.dtype)
+            times = torch.full((len(raw),), settings.decode_timestep or 0.0, device=raw.device, dtype=raw.dtype)
             share = settings.decode_timestep if settings.decode_noise_scale is None else settings.decode_noise_scale
             noise = [torch.randn(raw.shape[1:], generator=decode_draw(seed), dtype=raw.dtype) for seed in seeds]
             raw = (1 - (share or 0.0)) * raw + (share or 0.0) * torch.stack(noise).to(raw.device)
-        pixels: Tensor = vae.decode(raw, time, return_dict=False)[0]
-        return pixels
+        if times is None or not vae.use_slicing:
+            pixels: Tensor = vae.decode(raw, times, return_dict=False)[0]
+            return pixels
+        # diffusers' own slicing pairs no clip with its time
+        pairs = zip(raw.split(1), times.split(1), strict=True)
+        return torch.cat([vae.decode(one, time, return_dict=False)[0] for one, time in pairs])
 
 
 def decode_draw(seed: int) -> torch.Generator:

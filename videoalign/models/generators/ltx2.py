@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 from diffusers import LTX2Pipeline
+from diffusers.models.autoencoders.autoencoder_kl_ltx2_audio import LATENT_DOWNSAMPLE_FACTOR
 from diffusers.utils import logging
 from torch import Tensor
 
+from videoalign.contracts.generator import VelocityNet
 from videoalign.contracts.output import fingerprint
 from videoalign.errors import ConfigError, ModelError
 from videoalign.flow.condition import Condition, join_conditions
@@ -77,13 +79,25 @@ def require_ltx2_parts(name: str | Path, configs: Mapping[str, Mapping[str, Any]
         )
 
 
+def sound_tokens(settings: SamplingSettings, audio_vae: Mapping[str, Any]) -> int:
+    """Tokens of the sound of a clip, by the settings of its autoencoder."""
+    of_second = audio_vae["sample_rate"] / audio_vae["mel_hop_length"] / float(LATENT_DOWNSAMPLE_FACTOR)
+    return round(settings.num_frames / settings.fps * of_second)
+
+
 def require_ltx2_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks frames, height and width, and a length of texts that registers fill up.
+    """Checks frames, height and width, that a clip is long enough for a sound, and a length of texts that registers
+    fill up.
 
     Raises:
         ConfigError: the model cannot work in them.
     """
     require_ltx_sizes(name, settings, configs)
+    if not sound_tokens(settings, configs["audio_vae"]):
+        raise ConfigError(
+            f"fps: got {settings.fps:g}; '{name}' makes sound too, for which {settings.num_frames} frames then are too "
+            "short. Set fps lower, as 24."
+        )
     length = settings.max_text_tokens
     for kind in ("video", "audio"):
         step = configs["connectors"].get(f"{kind}_connector_num_learnable_registers")
@@ -151,26 +165,8 @@ class Ltx2Network(PipelineNetwork):
         transformer: Any, x_t: Tensor, t: Tensor, condition: Condition, constants: Mapping[str, float]
     ) -> Tensor:
         """v of the video, kept apart from a sound of one empty token; see `families.Family.predict`."""
-        config, shape = transformer.config, x_t.shape[2:]
-        x, time = pack(x_t.to(transformer.dtype)), t * constants["time_scale"]
-        width = config.caption_channels if config.use_prompt_embeddings else config.audio_cross_attention_dim
-        predicted = transformer(
-            hidden_states=x,
-            audio_hidden_states=x.new_zeros(len(x), 1, config.audio_in_channels),
-            encoder_hidden_states=condition["text"].to(x.dtype),
-            audio_encoder_hidden_states=x.new_zeros(len(x), 1, width),
-            timestep=time,
-            sigma=time,
-            encoder_attention_mask=condition["text_mask"],
-            num_frames=shape[0],
-            height=shape[1],
-            width=shape[2],
-            fps=condition["fps"].float().reshape(-1, 1, 1),
-            audio_num_frames=1,
-            isolate_modalities=True,
-            return_dict=False,
-        )[0]
-        return unpack(predicted, shape)
+        told = {"audio_num_frames": 1, "isolate_modalities": True}
+        return _beside_silence(transformer, x_t, t * constants["time_scale"], condition, text_tokens=1, **told)
 
     @staticmethod
     def heard(told: Mapping[str, Any], constants: Mapping[str, float]) -> Condition:
@@ -195,6 +191,12 @@ class Ltx2Sampler(LtxSampler):
     def passes(self) -> int:
         """With guidance also without skipped blocks, where some can be skipped, and with video and sound apart."""
         return super().passes if super().passes == 1 else 3 + bool(self.pipeline.transformer.config.perturbed_attn)
+
+    def one_pass(self, network: VelocityNet, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Of the video and as much sound as belongs to it."""
+        told = {"audio_num_frames": sound_tokens(self.settings, self.pipeline.audio_vae.config)}
+        transformer, length = network.transformers["transformer"], condition["text"].shape[1]
+        return _beside_silence(transformer, x_t, t, condition, text_tokens=length, isolate_modalities=False, **told)
 
     def drawn(self, seeds: Sequence[int]) -> dict[str, Any]:
         """What draws the noise of the sounds."""
@@ -225,6 +227,30 @@ class Ltx2Sampler(LtxSampler):
     def identity(self) -> dict[str, Any]:
         """Also that of the sound's autoencoder, whose settings say how many tokens of sound there are."""
         return {**super().identity(), "audio_vae": config_digest(self.pipeline.audio_vae)}
+
+
+def _beside_silence(
+    transformer: Any, x_t: Tensor, time: Tensor, condition: Condition, *, text_tokens: int, **told: Any
+) -> Tensor:
+    """v of the video beside ``audio_num_frames`` empty tokens of sound, with a text of empty ones for it."""
+    config, shape, x = transformer.config, x_t.shape[2:], pack(x_t.to(transformer.dtype))
+    width = config.caption_channels if config.use_prompt_embeddings else config.audio_cross_attention_dim
+    predicted = transformer(
+        hidden_states=x,
+        audio_hidden_states=x.new_zeros(len(x), told["audio_num_frames"], config.audio_in_channels),
+        encoder_hidden_states=condition["text"].to(x.dtype),
+        audio_encoder_hidden_states=x.new_zeros(len(x), text_tokens, width),
+        timestep=time,
+        sigma=time,
+        encoder_attention_mask=condition["text_mask"],
+        num_frames=shape[0],
+        height=shape[1],
+        width=shape[2],
+        fps=condition["fps"].float().reshape(-1, 1, 1),
+        return_dict=False,
+        **told,
+    )[0]
+    return unpack(predicted, shape)
 
 
 def _side_by_side(condition: Condition) -> Condition:

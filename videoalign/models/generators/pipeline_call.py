@@ -12,7 +12,7 @@ import torch
 from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor
 
-from videoalign.contracts.generator import SchedulerWrapper
+from videoalign.contracts.generator import SchedulerWrapper, VelocityNet
 from videoalign.contracts.records import Asked
 from videoalign.errors import ConfigError
 from videoalign.flow.condition import Condition
@@ -52,6 +52,10 @@ class PipelineSampler(PipelinePart, ABC):
     def passes(self) -> int:
         """Forward passes of the network for a clip in a step."""
         return 2 if self.settings.guidance_scale > 1 else 1
+
+    def one_pass(self, network: VelocityNet, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """One of `passes` with all that goes through the network in it, for counting; see `VelocityNet.forward`."""
+        return network(x_t, t, condition)
 
     @property
     def least_steps(self) -> int:

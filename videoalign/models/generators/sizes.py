@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from videoalign.contracts.video import MIN_FRAMES
 from videoalign.errors import ConfigError
 from videoalign.models.generators.settings import SamplingSettings
 
@@ -20,11 +21,13 @@ def require_sizes(name: str, settings: SamplingSettings, *, time: int, down: int
         ConfigError: they are not; the message names the nearest ones that are.
     """
     rest = (settings.num_frames - 1) % time
-    if rest:
+    if rest or settings.num_frames < MIN_FRAMES:
         below = settings.num_frames - rest
+        near = [size for size in (below, below + time) if size >= MIN_FRAMES]
+        more = " above 1, as a clip of one frame is a picture, which no reward reads" if len(near) == 1 else ""
         raise ConfigError(
-            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}. "
-            f"Set num_frames={below} or num_frames={below + time}."
+            f"num_frames: got {settings.num_frames}; '{name}' wants 1 more than a multiple of {time}{more}. "
+            f"Set {' or '.join(f'num_frames={size}' for size in near)}."
         )
     for side, value, step in (("height", settings.height, down), ("width", settings.width, right)):
         if value % step:

@@ -21,6 +21,9 @@ from videoalign.models.generators.sizes import require_sizes
 SHOWN = 2
 """Frames of a still."""
 
+MAX_TEXT_TOKENS = 512
+"""The pipelines' own calls read no longer texts."""
+
 STILL: dict[str, Any] = {"num_frames": SHOWN, "fps": float(SHOWN)}
 """Settings of every family of stills: a second."""
 
@@ -48,6 +51,11 @@ def require_still_sizes(
         raise ConfigError(
             f"num_frames: got {settings.num_frames}; '{name}' wants {SHOWN}, as a still is a clip of {SHOWN} equal "
             f"frames. Set num_frames={SHOWN}."
+        )
+    if settings.max_text_tokens > MAX_TEXT_TOKENS:
+        raise ConfigError(
+            f"max_text_tokens: got {settings.max_text_tokens}; '{name}' wants at most {MAX_TEXT_TOKENS}. "
+            f"Set max_text_tokens={MAX_TEXT_TOKENS}."
         )
     step = space_of(configs) * patch
     require_sizes(name, settings, time=1, down=step, right=step)

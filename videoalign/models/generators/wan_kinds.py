@@ -111,18 +111,3 @@ def require_legal(name: str, settings: SamplingSettings, configs: Mapping[str, M
     _, down, right = configs["transformer"]["patch_size"]
     down, right = (lcm(space * patch, PIPELINE_STEP) for patch in (down, right))
     require_sizes(name, settings, time=time, down=down, right=right)
-
-
-def require_image_legal(name: str, settings: SamplingSettings, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """As `require_legal`, of a pipeline that reads a picture.
-
-    Raises:
-        ConfigError: also a clip that would be the picture and nothing else.
-    """
-    require_legal(name, settings, configs)
-    if settings.num_frames == 1 and configs["pipeline"].get("expand_timesteps"):
-        least = int(configs["vae"]["scale_factor_temporal"]) + 1
-        raise ConfigError(
-            f"num_frames: got 1; '{name}' begins with the picture itself and wants frames after it. "
-            f"Set num_frames={least}."
-        )

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def plan_dataset(
     if not prompts:
         raise DataError(f"{dataset.path}: holds no prompts; add some with 'videoalign generate' or 'data import'.")
     condition = generator.conditioner.encode(asked_of(generator, dataset, prompts[:1]))
-    forward = forward_operations(generator, condition)
+    forward, sampled = (forward_operations(generator, condition, sampling=kind) for kind in (False, True))
     steps, guided = generator.sampler.num_steps, generator.sampler.passes
     clips, pairs = len(prompts) * config.per_prompt, len(prompts) * config.pairs_per_prompt
     latents = 4 * prod(generator.codec.latent_shape)
@@ -107,7 +108,7 @@ def plan_dataset(
     errors = 8.0 * pairs * config.reference_draws * (1 + frames)
     train = 2 * TRAINING_FORWARDS * forward + (0 if config.reference_draws else 2 * forward)
     found: dict[str, tuple[str, int, float | None, float | None]] = {
-        "generate": ("clip", clips, forward * steps * guided, clip_bytes and clips * (clip_bytes + latents)),
+        "generate": ("clip", clips, sampled * steps * guided, clip_bytes and clips * (clip_bytes + latents)),
         "score": ("clip", clips, None, 64.0 * clips),
         "encode": ("clip", clips, None, float(2 * pairs * latents + len(prompts) * texts)),
         "reference": ("pair", pairs, 2.0 * forward * config.reference_draws, errors),
@@ -128,16 +129,17 @@ def plan_dataset(
     return rows
 
 
-def forward_operations(generator: PipelineGenerator, condition: Condition) -> int:
-    """Multiplications and additions of the transformer on one clip, from shapes alone; of a model that was opened from
-    a folder or the hub its weights are not read."""
+def forward_operations(generator: PipelineGenerator, condition: Condition, *, sampling: bool = False) -> int:
+    """Multiplications and additions of the transformer on one clip, from shapes alone, as it is trained or, of LTX-2
+    with its sound, sampled; of a model that was opened from a folder or the hub its weights are not read."""
     outline: Any = generator.outline
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     if next(outline.parameters()).is_meta:
         outline = copy.deepcopy(outline)
         without_numbers(outline, mode)
-    row = condition.to("cpu")
-    return operations_of(lambda: outline(torch.zeros(1, *generator.codec.latent_shape), torch.zeros(1), row), mode)
+    told = torch.zeros(1, *generator.codec.latent_shape), torch.zeros(1), condition.to("cpu")
+    call = partial(generator.sampler.one_pass, outline) if sampling else outline
+    return operations_of(lambda: call(*told), mode)
 
 
 def measured_seconds(log: str | Path) -> dict[str, float]:

@@ -54,7 +54,9 @@ class ServeSettings(Config):
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
         if self.max_queue < self.max_clips:
-            raise ValueError("max_queue must be at least max_clips")
+            wanted = f"wanted at least max_clips, {self.max_clips}; raise it, or lower that"
+            raise ValueError(f"max_queue: got {self.max_queue}; {wanted}")
         if self.max_queue_bytes < self.max_body_bytes:
-            raise ValueError("max_queue_bytes must be at least max_body_bytes")
+            wanted = f"wanted at least max_body_bytes, {self.max_body_bytes}; raise it, or lower that"
+            raise ValueError(f"max_queue_bytes: got {self.max_queue_bytes}; {wanted}")
         return self
