@@ -288,7 +288,7 @@ def test_the_commands_run_the_whole_way_and_mistakes_are_one_line(
     capsys.readouterr()
     for bad, told in (
         (["adapter", "export", data, "--out", str(comfyui)], "holds no adapter"),
-        ([*made[:3], *made[5:], "--adapter-strength", "2"], "there is no --adapter"),
+        ([*made[:3], *made[5:], "--adapter-strength", "2"], "--adapter-strength: got 2, but there is no adapter"),
         ([*command, "betta=3"], "Did you mean 'beta'?"),
         ([*command, *steps, "beta=3"], "belongs to another run (differs in beta)"),
         (["align", "dpi", *command[2:]], "Did you mean 'dpo'?"),

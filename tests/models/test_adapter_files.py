@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,23 @@ def test_what_decides_an_adapter_is_in_its_digest(folder: Path, tmp_path: Path) 
     config = json.loads((copy / "adapter_config.json").read_text())
     (copy / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 50}))
     assert adapter_file_digest(copy) != found["ours"]
+
+
+def test_layouts_of_one_folder_that_were_made_to_differ_are_refused(folder: Path, tmp_path: Path) -> None:
+    for file, change in (
+        (
+            "adapter_config.json",
+            lambda path: path.write_text(path.read_text().replace('"lora_alpha": 5.0', '"lora_alpha": 50')),
+        ),
+        ("adapter_model.safetensors", lambda path: save_file({k: 2 * v for k, v in load_file(path).items()}, path)),
+        ("pytorch_lora_weights.safetensors", lambda path: save_file(dict(list(load_file(path).items())[1:]), path)),
+    ):
+        copy = shutil.copytree(folder / "a", tmp_path / file)
+        change(copy / file)
+        with pytest.raises(ModelError, match=r"changes .* by another update than .*; undo the edit, or delete the one"):
+            read_adapter(copy)
+        (copy / "pytorch_lora_weights.safetensors").unlink()
+        read_adapter(copy)
 
 
 def test_what_is_no_lora_is_refused_in_one_line(generator: PipelineGenerator, folder: Path, tmp_path: Path) -> None:

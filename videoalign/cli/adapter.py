@@ -40,7 +40,7 @@ def merge(
     adapter: AdapterPath,
     model: Model,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model to make.", parser=made_folder)],
-    strength: Annotated[float, typer.Option("--strength", help="1 as trained.")] = 1.0,
+    strength: Annotated[float, typer.Option("--strength", "--adapter-strength", help="1 as trained.")] = 1.0,
     dtype: Annotated[
         str, typer.Option("--dtype", help="Precision of the weights: float32, or bfloat16, which rounds the update.")
     ] = "float32",

@@ -178,11 +178,8 @@ def _asked(
 
 def _open(model: str, adapter: Path | None, steer: Steer, place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The generator, and how it is steered, as `recipes.generate` takes it."""
-    from videoalign.errors import ConfigError
     from videoalign.recipes.generator.generate import open_generator, variant_name
 
-    if adapter is None and place["scale"] != 1.0:
-        raise ConfigError("--adapter-strength: there is no --adapter; give its folder or file.")
     generator = open_generator(model, adapter, **place)
     steering = steer.open(generator)
     return generator, {"variant": variant_name(adapter, steering, scale=place["scale"]), "steering": steering}

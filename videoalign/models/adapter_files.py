@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -65,12 +66,16 @@ def read_adapter(path: str | Path, family: Family | None = None) -> Adapter:
             first that knows all of them.
 
     Raises:
-        ModelError: no adapter there, a damaged one, or one of another kind than LoRA.
+        ModelError: no adapter there, a damaged one, one of another kind than LoRA, or a folder whose layouts were made
+            to differ.
     """
     path = Path(path)
     with _damaged(path):
         if (path / PEFT_CONFIG).is_file() and (path / PEFT_FILE).is_file():
-            return _read_peft(path)
+            adapter = _read_peft(path)
+            if (path / BASE_FILE).is_file() and (path / DIFFUSERS_FILE).is_file():
+                _require_same(path, adapter)
+            return adapter
         if path.is_file() or (path / DIFFUSERS_FILE).is_file():
             return _read_diffusers(path, list(FAMILIES.values()) if family is None else [family])
     raise _absent(path)
@@ -181,6 +186,19 @@ def _read_peft(folder: Path) -> Adapter:
         raise ValueError(f"it is of kind {'DoRA' if config.peft_type == 'LORA' else config.peft_type}; wanted LoRA")
     state = {name.removeprefix(PEFT_PREFIX): value for name, value in load_file(folder / PEFT_FILE).items()}
     return _adapter(state, config.to_dict())
+
+
+def _require_same(folder: Path, adapter: Adapter) -> None:
+    """Checks that what `write_adapter` left for diffusers still does what the files of peft beside it do."""
+    stored = load_file(folder / DIFFUSERS_FILE)
+    for end, factors in ((DOWN, adapter.down), (UP, adapter.scaled_up())):
+        for name, factor in factors.items():
+            other = stored.get(f"{DIFFUSERS_PREFIX}{name}{end}", factor.new_empty(0))
+            if other.shape != factor.shape or not torch.allclose(other.float(), factor, rtol=1e-3, atol=1e-6):
+                raise ModelError(
+                    f"--adapter: in {folder} {DIFFUSERS_FILE}, which diffusers loads, changes {name} by another update "
+                    f"than {PEFT_CONFIG} with {PEFT_FILE}; undo the edit, or delete the one that is not meant."
+                )
 
 
 def _read_diffusers(path: Path, families: Sequence[Family]) -> Adapter:

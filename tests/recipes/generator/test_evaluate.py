@@ -140,7 +140,7 @@ def test_the_command_prints_the_results_and_ends_mistakes_in_one_line(
         (f"{model}:{tmp_path / 'nowhere'}", "oracle", "holds no adapter"),
         (model, str(tmp_path / "nowhere"), "nowhere"),
         ("nowhere", "oracle", "nowhere"),
-        (model, "oracle", "adapter_strength: got 0.5, and neither model has an adapter"),
+        (model, "oracle", "--adapter-strength: got 0.5, but there is no adapter"),
     ):
         half = ["--adapter-strength", "0.5"] if "0.5" in says else []
         code = main([*common, candidate, "--judge", judge, "--out", str(tmp_path / "out"), "--fresh", *given, *half])

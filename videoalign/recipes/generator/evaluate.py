@@ -20,11 +20,11 @@ from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.lineage import read_lineage
 from videoalign.data.prompts_file import read_prompt_file
-from videoalign.errors import ConfigError, DataError
+from videoalign.errors import DataError
 from videoalign.evaluation.compare import compare, headline
 from videoalign.evaluation.report import ClipRow, ReportMedia, write_report
 from videoalign.models.generators.opening import resolve_place
-from videoalign.recipes.generator.generate import GenerateConfig, SampleConfig, generate
+from videoalign.recipes.generator.generate import GenerateConfig, SampleConfig, generate, require_strength
 from videoalign.recipes.generator.independence import Independence, require_independence
 from videoalign.recipes.generator.makers import Maker, open_makers, split_model
 from videoalign.recipes.generator.pictures import prompt_names
@@ -93,10 +93,7 @@ def evaluate(
     asked, referee = read_prompt_file(prompts).prompts, open_judge(judge, device=resolve_place(device, "float32")[0])
     texts = list(map(text_of, asked))
     independence = _independence(referee, texts, (base, candidate), config)
-    if config.adapter_strength != 1 and not any(split_model(model)[1] for model in (base, candidate)):
-        raise ConfigError(
-            f"adapter_strength: got {config.adapter_strength:g}, and neither model has an adapter; give MODEL:ADAPTER."
-        )
+    require_strength(config.adapter_strength, given=any(split_model(model)[1] for model in (base, candidate)))
     arms_asked, strength = {"base": base, "candidate": candidate}, config.adapter_strength
     makers = open_makers(arms_asked, config, strength=strength, device=device, dtype=dtype, offload=offload)
     settings = config.model_dump(include={"per_prompt", "num_shown", "seed", "adapter_strength"})

@@ -235,14 +235,32 @@ def open_generator(
     from videoalign.models.generators import load_generator
     from videoalign.models.network_adapters import load_adapters
 
-    if not math.isfinite(scale):
-        raise ConfigError(f"--adapter-strength: got {scale}; wanted a number, such as 0.7.")
+    require_strength(scale, given=adapter is not None)
     generator = load_generator(model, device=device, dtype=dtype, offload=offload, settings=settings)
     if adapter is not None:
         load_adapters(generator.network, adapter, base=generator.identity(), scale=scale)
         place: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "settings": settings}
         generator.opened = partial(open_generator, model, str(adapter), scale=scale, **place)
     return generator
+
+
+def require_strength(strength: float, *, given: bool) -> None:
+    """Checks how much of an adapter is asked for.
+
+    Args:
+        strength: 1 as trained.
+        given: whether there is an adapter.
+
+    Raises:
+        ConfigError: it is no number, or there is no adapter to use less or more of.
+    """
+    if not math.isfinite(strength):
+        raise ConfigError(f"--adapter-strength: got {strength}; wanted a number, such as 0.7.")
+    if strength != 1 and not given:
+        raise ConfigError(
+            f"--adapter-strength: got {strength:g}, but there is no adapter; give one with --adapter, or in "
+            "evaluate as MODEL:ADAPTER."
+        )
 
 
 def variant_name(adapter: str | Path | None, steering: Steering | None, *, scale: float = 1.0) -> str:
