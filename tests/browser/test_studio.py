@@ -82,8 +82,16 @@ class Page:
     def value(self, name: str) -> float:
         return float(self.page.get_by_label(name, exact=True).input_value())
 
-    def make(self) -> None:
-        """Makes what the settings ask for, and waits until it is on show."""
+    def ask(self, *, seeds: str = "0", **sliders: float) -> None:
+        """Sets seeds and sliders, by their labels."""
+        self.page.locator("#seeds").fill(seeds)
+        for name, value in sliders.items():
+            self.slide(name, value)
+
+    def make(self, **asked: Any) -> None:
+        """Makes what `ask` is told, or else what the settings ask for, and waits until it is on show."""
+        if asked:
+            self.ask(**asked)
         self.page.locator("#make").click()
         self.until(lambda: self.text("#ready") == "These clips are there.", "the clips")
 
@@ -95,7 +103,11 @@ class Page:
         return read_video(base64.b64decode(self.page.evaluate(FETCH, address))).frames
 
 
-@pytest.fixture(scope="module")
+PULLED: dict[str, Any] = {"VQ": 1, "Strength": 4}
+"""Sliders of a clip that most tests look at, so that it is made once."""
+
+
+@pytest.fixture
 def one(chromium: Any, studio: Any) -> Iterator[Page]:
     page = Page(chromium, studio)
     yield page
@@ -103,7 +115,7 @@ def one(chromium: Any, studio: Any) -> Iterator[Page]:
     page.context.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two(chromium: Any, studio: Any) -> Iterator[Page]:
     page = Page(chromium, studio)
     yield page
@@ -128,9 +140,7 @@ def held(studio: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def test_a_job_tells_how_far_it_is_and_shows_the_clip_on_its_way(one: Page, held: threading.Event) -> None:
-    one.slide("VQ", 1)
-    one.slide("Strength", 4)
-    one.page.locator("#seeds").fill("0-1")
+    one.ask(seeds="5-6", **PULLED)
     one.page.locator("#make").click()
     one.until(lambda: "clip 1 of 4, step 1 of 3" in one.text("#job-text"), "the first step")
     held.set()
@@ -142,6 +152,7 @@ def test_a_job_tells_how_far_it_is_and_shows_the_clip_on_its_way(one: Page, held
 
 
 def test_both_clips_play_together_and_a_change_of_view_asks_for_nothing(one: Page) -> None:
+    one.make(**PULLED)
     assert one.page.locator(".frame video").count() == 2
     together = {"clips": 2, "apart": 0.1, "moments": 6, "length": 9 / 8}
     assert len(one.page.evaluate(BROWSER["TOGETHER"], together)) == 6
@@ -157,6 +168,7 @@ def test_both_clips_play_together_and_a_change_of_view_asks_for_nothing(one: Pag
 
 
 def test_keys_choose_the_seed(one: Page) -> None:
+    one.make(seeds="0-1", **PULLED)
     first = one.urls
     one.page.keyboard.press("2")
     one.until(lambda: one.urls != first and len(one.urls) == 2, "the second seed")
@@ -166,8 +178,7 @@ def test_keys_choose_the_seed(one: Page) -> None:
 
 
 def test_a_slider_moved_back_shows_its_clips_without_a_job(one: Page, studio: Any) -> None:
-    one.page.locator("#seeds").fill("0")
-    one.until(lambda: one.text("#ready") == "These clips are there.", "the clips of one seed")
+    one.make(**PULLED)
     first, made = one.urls, set(studio.cache.folder.iterdir())
     one.slide("MQ", 0.5)
     one.until(lambda: one.text("#ready") == "1 clip is not made yet.", "that one is missing")
@@ -181,14 +192,13 @@ def test_a_slider_moved_back_shows_its_clips_without_a_job(one: Page, studio: An
 
 
 def test_what_is_being_made_is_given_up_by_a_key(one: Page, held: threading.Event, studio: Any) -> None:
-    made = set(studio.cache.folder.iterdir())
-    one.slide("Strength", 5)
+    one.ask(VQ=1, Strength=5)
     one.page.keyboard.press("Enter")
     one.until(lambda: "step 1" in one.text("#job-text"), "a step")
+    made = set(studio.cache.folder.glob("*"))
     one.page.keyboard.press("x")
     one.until(lambda: one.text("#ready") == "Cancelled.", "the end")
-    assert not one.is_shown("#job") and set(studio.cache.folder.iterdir()) == made
-    one.slide("Strength", 4)
+    assert not one.is_shown("#job") and set(studio.cache.folder.glob("*")) == made
 
 
 def test_two_people_do_not_mix(one: Page, two: Page, held: threading.Event) -> None:
@@ -196,7 +206,7 @@ def test_two_people_do_not_mix(one: Page, two: Page, held: threading.Event) -> N
     two.slide("VQ", 0.5)
     two.page.locator("#make").click()
     two.until(lambda: "step 1" in two.text("#job-text"), "a step")
-    one.slide("MQ", 0.25)
+    one.ask(MQ=0.25, **PULLED)
     one.page.locator("#make").click()
     one.until(lambda: "1 job before it" in one.text("#job-text"), "its turn")
     held.set()
@@ -212,17 +222,16 @@ def test_the_command_on_the_page_makes_the_frames_on_the_page(
     one: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    one.make(**PULLED)
     assert main(shlex.split(one.text("#command"))[1:]) == 0
     (path,) = (tmp_path / "clips").glob("*.mp4")
     assert np.array_equal(read_video(path).frames, one.frames(one.urls[1]))
 
 
-def test_a_dropped_clip_brings_every_slider_back_and_a_foreign_one_nothing(one: Page, two: Page) -> None:
+def test_a_dropped_clip_brings_every_slider_back_and_a_foreign_one_nothing(one: Page) -> None:
     one.page.locator("#adapter").select_option("bright")
-    one.slide("Scale", 0.5)
-    one.slide("MQ", 0.75)
     one.page.locator("#steps").fill("2")
-    one.make()
+    one.make(Scale=0.5, MQ=0.75, **PULLED)
     address, shown = one.page.locator("#save").get_attribute("href"), one.urls
     one.page.locator("#adapter").select_option("")
     one.page.locator("#prompt").fill(OTHER)
@@ -242,7 +251,7 @@ def test_a_dropped_clip_brings_every_slider_back_and_a_foreign_one_nothing(one: 
 
 
 def test_a_grid_opens_its_clips_by_mouse_and_by_arrows(one: Page) -> None:
-    one.page.locator("#adapter").select_option("")
+    one.ask(**PULLED)
     one.page.locator("#points").fill("6")
     one.page.locator("#make-grid").click()
     one.until(lambda: one.is_shown("#sheet"), "the grid")
@@ -257,18 +266,20 @@ def test_a_grid_opens_its_clips_by_mouse_and_by_arrows(one: Page) -> None:
     one.until(lambda: (one.value("VQ"), one.value("MQ")) == (1, 0), "the neighbour below")
     sheet = one.frames(str(one.page.locator("#sheet").get_attribute("href")))
     assert sheet.shape[0] == 9 and sheet.shape[2] > 3 * 160
+    one.page.reload()
+    one.until(lambda: one.page.locator("#map .point").count() == 6, "the grid again")
 
 
 def test_a_prompt_of_script_is_a_text_and_the_page_comes_back_as_it_was(one: Page) -> None:
-    settings = one.page.locator("#prompt").input_value(), one.value("VQ"), one.value("MQ")
+    one.make(VQ=1, Strength=3)
     one.page.locator("#prompt").fill("<img src=x onerror=document.title='stolen'>")
     one.until(lambda: "onerror" in one.text("#ready"), "the refusal")
     one.page.locator("#make").click()
     one.until(lambda: one.is_shown("#alert"), "the refusal")
     assert one.page.locator("#alert img, #ready img").count() == 0 and "stolen" not in one.page.title()
     one.page.reload()
-    one.until(lambda: one.page.locator("#map .point").count() == 6, "the grid again")
-    assert one.page.locator("#prompt").input_value() == settings[0]
+    one.until(lambda: one.value("Strength") == 3, "the settings again")
+    assert one.page.locator("#prompt").input_value() == PROMPT
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
