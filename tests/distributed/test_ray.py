@@ -162,9 +162,18 @@ def test_what_is_wrong_where_the_model_is_ends_as_an_error_of_ours(
         generate(generator, PROMPTS[:1], tmp_path / "d", QUICK, engine=engine)
 
 
-def test_an_address_where_nothing_answers_is_told(cluster: Any) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "auto"])
+def test_an_address_where_nothing_answers_is_told_at_once(
+    cluster: Any, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray.shutdown()
-    with pytest.raises(ServerError, match="no Ray cluster answers at 127.0.0.1:1"):
-        open_engine("ray", address="127.0.0.1:1")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what auto finds
+    started = time.monotonic()
+    with pytest.raises(ServerError, match=f"no Ray cluster answers at {address} .*refused.*; start one, correct it"):
+        open_engine("ray", address=address)
+    assert time.monotonic() - started < 10
+
+
+def test_fewer_workers_at_most_than_at_least_are_refused(cluster: Any) -> None:
     with pytest.raises(ConfigError, match="lower actors"):
         open_engine("ray", options=RayOptions(actors=3, max_actors=2))

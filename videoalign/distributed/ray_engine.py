@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 import ray
 import torch
 from ray import cloudpickle
+from ray._private.services import canonicalize_bootstrap_address
 
 from videoalign.contracts.engine import Done, outcome, worked
+from videoalign.distributed.answering import why_silent
 from videoalign.distributed.engines import RayOptions
 from videoalign.distributed.ray_flow import Flow, Workers
 from videoalign.errors import ServerError, VideoAlignError
@@ -128,8 +130,15 @@ def _dumps(value: Any) -> bytes:
 
 def _connect(address: str | None) -> None:
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (ConnectionError, ValueError) as error:
+        place = address or "local"
+        if place == "auto":  # what is remembered of the last cluster here may be of one that is gone
+            place = canonicalize_bootstrap_address(place)
+        if place != "local" and (why := why_silent(place)) is not None:
+            raise ConnectionError(why if place == address else f"{place}: {why}")
+        ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
-        told = f"no Ray cluster answers at {address} ({reason})"
-        raise ServerError(f"--address: {told}; start one, or correct it.") from None
+        raise ServerError(
+            f"--address: no Ray cluster answers at {address} ({reason}); wanted HOST:PORT as 'ray start --head' tells, "
+            "ray://HOST:PORT, or auto on a machine of the cluster; start one, correct it, or leave it out."
+        ) from None
