@@ -4,7 +4,8 @@
     python benchmarks/bulk.py --clips 2000 --rounds 4 --kill
 
 Each node is a Ray node of this machine with processes and an address of its own. In each round some of the clips go
-through both, so that other work on the machine weighs on both alike. ``steady`` leaves out what stands before the first
+through both, so that other work on the machine weighs on both alike; the one process is another than the one that
+drives Ray, so that memory is told of each alone. ``steady`` leaves out what stands before the first
 part is done, as the start of processes and models; ``processor`` is the time of all processes on processors. Files are
 compared by content, all but what is remembered of files' times. With ``--kill`` a worker and then a node are killed
 in the middle of the last round's clips.
@@ -20,7 +21,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +88,8 @@ def walk(out: Path, engine: Engine, texts: Sequence[str], steps: int, workers: i
             encode(dataset, open_generator("sprites"), asked, settings, engine=engine, progress=watch)
         row = {"stage": stage, "seconds": time.perf_counter() - started, "processor": processor_seconds() - used}
         row["steady_clips"], row["steady_seconds"] = watch.steady(workers)
-        row |= {"memory_mib": psutil.Process().memory_full_info().uss / 2**20, "load": os.getloadavg()[0]}
+        held = psutil.Process().memory_full_info()
+        row |= {"rss_mib": held.rss / 2**20, "own_mib": held.uss / 2**20, "load": os.getloadavg()[0]}
         rows.append(row)
         print(out.name, json.dumps({k: v if isinstance(v, str) else round(v, 2) for k, v in row.items()}), flush=True)
     return rows
@@ -127,7 +131,8 @@ def told(rounds: Sequence[Sequence[dict[str, Any]]], clips: int) -> dict[str, An
             "processor_seconds_per_clip": sum(row["processor"] for row in rows) / clips / len(rounds),
         }
     found["seconds"] = sum(row["seconds"] for rows in rounds for row in rows)
-    found["memory_mib"] = [round(max(row["memory_mib"] for row in rows)) for rows in rounds]
+    for kind in ("rss_mib", "own_mib"):
+        found[kind] = [round(max(row[kind] for row in rows)) for rows in rounds]
     return found
 
 
@@ -143,7 +148,6 @@ def main() -> None:
     parser.add_argument("--kill", action="store_true", help="A worker and a node, in the last round.")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}  # Ray's own 15 starves on a busy machine
-    torch.set_num_threads(options.threads)
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": options.cpus, "object_store_memory": 256 * 2**20}
@@ -155,11 +159,12 @@ def main() -> None:
     one: list[list[dict[str, Any]]] = []
     many: list[list[dict[str, Any]]] = []
     equal = []
-    with tempfile.TemporaryDirectory() as place:
+    alone = ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (options.threads,))
+    with tempfile.TemporaryDirectory() as place, alone:
         for number in range(options.rounds):
             asked = texts[number * share : (number + 1) * share]
             folders = Path(place) / f"one-{number}", Path(place) / f"ray-{number}"
-            one.append(walk(folders[0], IN_PROCESS, asked, options.steps, 1))
+            one.append(alone.submit(walk, folders[0], IN_PROCESS, asked, options.steps, 1).result())
             last = options.kill and number == options.rounds - 1
             killing = kill_in_the_middle(folders[1], share * PER_PROMPT, cluster, others[-1]) if last else None
             many.append(walk(folders[1], ray_engine, asked, options.steps, options.actors))

@@ -3,8 +3,9 @@
     python benchmarks/rows.py --rows 1000000
 
 The scoring runs in a process of its own, is killed with -9 half way through its rows, and is run again to its end. With
-``--kept`` the scores of all rows lie there from an earlier run, and what is left is to bring them together: as much
-memory, in less time.
+``--at s3`` the dataset is on an S3 server of this machine, in another process than what is measured, and what is scored
+is published on the way as by a command (``pip install "videoalign[stores,dev]"``). With ``--kept`` the scores of all
+rows lie there from an earlier run, and what is left is to bring them together: as much memory, in less time.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import multiprocessing
 import os
 import resource
 import signal
-import tempfile
+import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import fsspec
 import numpy as np
 
 from videoalign.contracts.output import fingerprint
@@ -31,6 +35,7 @@ from videoalign.data.clip_content import input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.tables import GrowingTable
 from videoalign.recipes.score import CHUNK, score_dataset
+from videoalign.stores.opening import Request, opened, publish_due
 from videoalign.video.files import write_video
 
 FILES = 8
@@ -83,9 +88,30 @@ def keep(folder: Path) -> None:
     kept.close()
 
 
-def score(folder: Path, told: Path) -> None:
+@contextmanager
+def folder_at(place: str, server: str) -> Iterator[Path]:
+    """A folder that is written, here or at an address of that server."""
+    if not server:
+        yield Path(place)
+        return
+    fsspec.config.conf["s3"] = {"endpoint_url": server}
+    request = Request(place, writes=True, without=("clips", "latents"))
+    with opened([request]):
+        yield request.path
+
+
+def score(place: str, server: str, told: Path) -> None:
     """Writes how many rows are done into ``told`` on the way, and prints a row at the end."""
-    started, done, last = time.perf_counter(), 0, 0.0
+    started = time.perf_counter()
+    with folder_at(place, server) as folder:
+        rows, made = score_folder(folder, told)
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(json.dumps({"rows": rows, "made": made, "seconds": round(seconds, 1), "peak_mib": round(peak)}), flush=True)
+
+
+def score_folder(folder: Path, told: Path) -> tuple[int, int]:
+    """How many rows there are, and how many were made now."""
+    done, last = 0, 0.0
 
     def advance(count: int = 1, **_: Any) -> None:
         nonlocal done, last
@@ -93,41 +119,43 @@ def score(folder: Path, told: Path) -> None:
         if time.monotonic() - last > 0.1:
             last = time.monotonic()
             told.write_text(str(done))
+            publish_due()
 
     scores = score_dataset(Stub(), Dataset.open(folder), progress=lambda *_: nullcontext(advance))  # type: ignore
-    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(json.dumps({"rows": len(scores), "made": done, "seconds": round(seconds, 1), "peak_mib": round(peak)}))
+    return len(scores), done
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--kept", action="store_true", help="All rows were scored before.")
+    parser.add_argument("--at", choices=("disk", "s3"), default="disk", help="Where the dataset is.")
     options = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.stores.s3_server import BUCKET, KEYS, s3_server  # not in the processes that are measured
+
     rows = options.rows // FILES * FILES
     spawned = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as place:
-        folder, told = Path(place) / "d", Path(place) / "done"
-        build(folder, rows)
-        if options.kept:
-            keep(folder)
-            only = spawned.Process(target=score, args=(folder, told))
-            only.start()
-            only.join()
-            return
-        killed = spawned.Process(target=score, args=(folder, told))
-        killed.start()
-        while not told.is_file() or int(told.read_text() or 0) < rows // 2:
-            time.sleep(0.05)
-        os.kill(killed.pid or 0, signal.SIGKILL)
-        killed.join()
-        before = int(told.read_text())
-        again = spawned.Process(target=score, args=(folder, told))
-        again.start()
-        again.join()
-        print(json.dumps({"done when killed": before}))
-        if again.exitcode:
-            raise SystemExit("the second run failed")
+    with TemporaryDirectory() as here, s3_server() if options.at == "s3" else nullcontext(("", None)) as (server, _):
+        os.environ |= {**KEYS, "VIDEOALIGN_CACHE": f"{here}/cache"}
+        place, told = f"s3://{BUCKET}/d" if server else f"{here}/d", Path(here) / "done"
+        with folder_at(place, server) as folder:
+            build(folder, rows)
+            if options.kept:
+                keep(folder)
+        run = spawned.Process(target=score, args=(place, server, told))
+        run.start()
+        if not options.kept:
+            while not told.is_file() or int(told.read_text() or 0) < rows // 2:
+                time.sleep(0.05)
+            os.kill(run.pid or 0, signal.SIGKILL)
+            run.join()
+            print(json.dumps({"done when killed": int(told.read_text())}), flush=True)
+            run = spawned.Process(target=score, args=(place, server, told))
+            run.start()
+        run.join()
+        if run.exitcode:
+            raise SystemExit("the run failed")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from videoalign.models.videoreward import VideoReward
 from videoalign.models.videoreward.processing import Patches, ReadingLimits
 from videoalign.models.videoreward.settings import Normalisation
 from videoalign.recipes.reward.agreement import eval_scores
-from videoalign.recipes.score import BATCH_SIZE, read_clip_table, score_dataset, score_files
+from videoalign.recipes.score import BATCH_SIZE, read_clip_table, score_dataset, score_dataset_rows, score_files
 
 NUM_CLIPS = 24
 
@@ -209,6 +209,28 @@ def test_clips_that_may_be_rejected_are_listed_and_left_out_of_pairs(folder: Pat
     assert told["stage"] == "score r" and told["clip_id"] == broken.clip_id and broken.clip_id in told["reason"]
     made = pairs_of_scores(dataset, "r", config=PairsConfig(strategy="all", split="all"))
     assert made and broken.clip_id not in {clip for pair in made for clip in (pair.clip_win, pair.clip_lose)}
+
+
+def test_rows_of_a_dataset_are_those_of_its_files_and_what_is_rejected_is_left_out(
+    folder: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    clips, texts = dataset.clips(), {prompt.prompt_id: prompt.text for prompt in dataset.prompts()}
+    dataset.clip_path(clips[4]).write_bytes(b"no video")
+    rows = score_dataset_rows(counted(folder), dataset, max_rejected=0.05, out=tmp_path / "rows.parquet")
+    pairs = [(dataset.clip_path(clip), texts[clip.prompt_id]) for clip in clips]
+    files = score_files(counted(folder), [*pairs, ("absent.mp4", "half \ud83d")], out=tmp_path / "files.parquet")
+    assert [place for place, row in enumerate(files) if "error" in row] == [4, NUM_CLIPS]
+    assert files[-1]["scores"] is files[-1]["raw"] is None and files[-1]["prompt"] == "half \\ud83d"
+    assert files.errors == [files[4]["error"], files[NUM_CLIPS]["error"]]
+    whole = [row for row in files if "error" not in row]
+    assert [row["prompt"] for row in rows] == [row["prompt"] for row in whole]
+    assert [str(dataset.path / row["video"]) for row in rows] == [row["video"] for row in whole]
+    for row, wanted in zip(rows, whole, strict=True):
+        assert row["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
+        assert row["raw"] == pytest.approx(wanted["raw"], abs=1e-5)
+    written = pd.read_parquet(tmp_path / "rows.parquet")
+    assert list(written["raw_VQ"]) == [row["raw"]["VQ"] for row in rows] and written["error"].isna().all()
+    assert list(pd.read_parquet(tmp_path / "files.parquet")["VQ"].isna().to_numpy().nonzero()[0]) == [4, NUM_CLIPS]
 
 
 def test_a_reward_opens_again_as_it_was_and_not_as_another(folder: Path, tiny_base: Path) -> None:

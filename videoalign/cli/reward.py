@@ -156,15 +156,14 @@ def score(
     else:
         rows = score_files(model, clips, out=out, **how)
     if as_json:
-        print_json(rows)
+        print_json(list(rows))
     elif out is None:
         shown = [
             [path_of(row["video"]).name, *(row["scores"] or dict.fromkeys(model.dimensions, "-")).values()]
             for row in rows
         ]
         print_table(["video", *model.dimensions], shown)
-    broken = [row["error"] for row in rows if "error" in row]
-    if broken:
+    if broken := rows.errors:
         raise VideoError(f"{len(broken)} of {len(rows)} clips could not be scored; the first: {broken[0]}")
 
 

@@ -156,14 +156,16 @@ def write_columns(path: Path, columns: Mapping[str, tuple[type, Sequence[Any]]])
     Half a character in a text, which no table holds, is written as in ``\\ud83d``.
     """
     arrays = {
-        name: pa.array(map(_writable, values) if kind is str else values, _ARROW[kind])
+        name: texts(values) if kind is str else pa.array(values, _ARROW[kind])
         for name, (kind, values) in columns.items()
     }
     write_table(path, pa.table(arrays))
 
 
-def _writable(text: str | None) -> str | None:
-    return None if text is None else str(text).encode("utf-8", "backslashreplace").decode()
+def texts(values: Iterable[Any]) -> pa.Array:
+    """A column of texts; see `write_columns`."""
+    plain = (None if one is None else str(one).encode("utf-8", "backslashreplace").decode() for one in values)
+    return pa.array(plain, pa.string())
 
 
 @contextmanager
@@ -219,14 +221,12 @@ class GrowingTable:
     def __contains__(self, key: str) -> bool:
         return key in self.places
 
-    def row(self, key: str) -> np.ndarray:
-        """The numbers of a row, float64 (D,)."""
-        width, place = len(self.names), self.places[key]
-        return np.array(self.numbers[place * width : (place + 1) * width])
-
-    def rows(self, keys: Iterable[str]) -> np.ndarray:
-        """The numbers of rows, float64 (N, D)."""
-        return np.array(self.numbers).reshape(-1, len(self.names))[[self.places[key] for key in keys]]
+    def rows(self, keys: Sequence[str]) -> np.ndarray:
+        """The numbers of rows, float64 (N, D); NaN of a key that is not there."""
+        places = np.fromiter((self.places.get(key, -1) for key in keys), np.int64, len(keys))
+        found = np.full((len(keys), len(self.names)), np.nan)
+        found[places >= 0] = np.asarray(self.numbers).reshape(-1, len(self.names))[places[places >= 0]]
+        return found
 
     def _take(self, keys: Sequence[str], rows: np.ndarray | Sequence[np.ndarray]) -> None:
         for key, row in zip(keys, rows, strict=True):
@@ -244,10 +244,8 @@ class GrowingTable:
         """Writes what is not yet written."""
         if self.folder is None or not self.waiting:
             return
-        columns: dict[str, tuple[type, Sequence[object]]] = {"clip": (str, self.waiting)}
-        rows = [self.row(key) for key in self.waiting]
-        for number, name in enumerate(self.names):
-            columns[name] = float, [float(row[number]) for row in rows]
+        columns: dict[str, tuple[type, Any]] = {"clip": (str, self.waiting)}
+        columns |= {name: (float, row) for name, row in zip(self.names, self.rows(self.waiting).T, strict=True)}
         self.files.append(self.folder / f"{len(self.files):05d}.parquet")
         write_columns(self.files[-1], columns)
         self.waiting = []

@@ -75,11 +75,11 @@ def judge_dataset(
     texts = {prompt.prompt_id: prompt.text for prompt in dataset.prompts() if prompt.text in index}
     clips = [clip for clip in dataset.clips() if clip.prompt_id in texts]
     clips.sort(key=lambda clip: (index[texts[clip.prompt_id]], clip.seed))
-    rows = score_clips(judge, clips_in(dataset, clips), max_rejected=0.0, keep=keep, engine=engine, progress=progress)
-    scores = [[row.scores[name] for name in judge.dimensions] for row in rows if row.scores is not None]
+    how: dict[str, Any] = {"keep": keep, "engine": engine, "progress": progress}
+    scored = score_clips(judge, clips_in(dataset, clips), max_rejected=0.0, **how)
     return JudgedClips(
         dataset=dataset,
         clips=clips,
         prompts=[texts[clip.prompt_id] for clip in clips],
-        scores=np.array(scores).reshape(-1, len(judge.dimensions)),
+        scores=scored.normalised,
     )

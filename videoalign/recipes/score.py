@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,13 @@ from videoalign.contracts.people import require_no_own_table
 from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import Clip
 from videoalign.contracts.reward import RewardModel
-from videoalign.contracts.scores import ClipScore, clip_score
 from videoalign.data.clip_content import DIGESTS_FILE, input_key_at, input_keys
 from videoalign.data.dataset import Dataset
 from videoalign.data.on_demand import OnDemand
 from videoalign.data.rejected import Rejections, write_rejected
-from videoalign.data.scores import ScoreTable
+from videoalign.data.scores import FileScores, ScoreTable
 from videoalign.data.source_table import SourceTable
-from videoalign.data.tables import GrowingTable, write_columns
+from videoalign.data.tables import GrowingTable, write_table
 from videoalign.errors import DataError, VideoAlignError, VideoError, first_few
 from videoalign.models.videoreward.scoring import BATCH_SIZE
 from videoalign.video.addresses import is_address, located, path_of, plain_place
@@ -44,23 +44,27 @@ def clips_in(dataset: Dataset, clips: Sequence[Clip]) -> Sequence[NamedClip]:
     return OnDemand(len(clips), lambda index: (dataset.clip_source(clips[index]), texts[clips[index].prompt_id]))
 
 
-def score_clips(
-    reward: RewardModel,
-    clips: Sequence[NamedClip],
-    *,
-    max_rejected: float,
-    keep: Path | None = None,
-    engine: Engine = IN_PROCESS,
-    progress: Progress = silent,
-) -> list[ClipScore]:
+@dataclass(frozen=True)
+class Scored:
+    """What a reward says of N clips."""
+
+    raw: np.ndarray
+    """Scores of the head, float64 (N, D); NaN of a clip that has none."""
+    normalised: np.ndarray
+    """The same, normalised."""
+    errors: dict[int, VideoAlignError]
+    """By the place of a clip that has none, what is wrong with it."""
+
+
+def score_clips(reward: RewardModel, clips: Sequence[NamedClip], **how: Any) -> Scored:
     """Normalised and raw scores of clips; arguments and errors as of `score_rows`.
 
     Raises:
         ModelError: the reward stores no normalisation.
     """
     reward.normalise(np.zeros((0, len(reward.dimensions))))  # what it lacks is found before any work
-    rows = score_rows(reward, clips, max_rejected=max_rejected, keep=keep, engine=engine, progress=progress)
-    return [clip_score(reward, row) for row in rows]
+    raw, errors = score_rows(reward, clips, **how)
+    return Scored(raw, reward.normalise(raw), errors)
 
 
 def score_rows(
@@ -68,11 +72,12 @@ def score_rows(
     clips: Sequence[NamedClip],
     *,
     max_rejected: float,
+    contents: Sequence[str] | None = None,
     keep: Path | None = None,
     engine: Engine = IN_PROCESS,
     progress: Progress = silent,
-) -> list[np.ndarray | VideoAlignError]:
-    """For each clip its raw scores, float64 (D,), or what is wrong with it.
+) -> tuple[np.ndarray, dict[int, VideoAlignError]]:
+    """Raw scores of clips, float64 (N, D), and by its place what is wrong with a clip, whose row is NaN.
 
     Clips that go through the model together do so again in a run that goes on after a stop, so that it ends with the
     very scores of an unbroken one.
@@ -80,7 +85,8 @@ def score_rows(
     Args:
         reward: scores the clips.
         clips: to be scored, in this order; one that stands twice is scored once.
-        max_rejected: largest share of clips that may be reported, at their index, as what cannot be scored.
+        max_rejected: largest share of clips that may be reported as what cannot be scored.
+        contents: `input_keys` of the clips, where somebody looked already.
         keep: folder where scores of each reward are written as they come, and taken from if they are there, by the
             content of clip and prompt. None keeps nothing.
         engine: runs the model.
@@ -93,31 +99,14 @@ def score_rows(
         DataError: more cannot be scored than may be; those that were scored are kept.
         ModelError: the reward cannot score any clip.
     """
-    how: dict[str, Any] = {"max_rejected": max_rejected, "keep": keep, "engine": engine, "progress": progress}
-    keys, kept, broken = _score(reward, clips, None, **how)
-    return [broken[key] if key in broken else kept.row(key) for key in keys]
-
-
-def _score(
-    reward: RewardModel,
-    clips: Sequence[NamedClip],
-    known: Sequence[str] | None,
-    *,
-    max_rejected: float,
-    keep: Path | None,
-    engine: Engine,
-    progress: Progress,
-) -> tuple[list[str], GrowingTable, dict[str, VideoAlignError]]:
-    """As `score_rows`: a key of each clip, the scores by key, and what was wrong with those that have none. ``known``
-    are `input_keys` of the clips, where somebody looked already."""
     rejections = Rejections("scored", len(clips), max_rejected)
     if not max_rejected:
         _refuse([(video, f"{video}: no such file.") for video, _ in clips if _is_missing(video)])
-    if known is None:
+    if contents is None:
         digests = FileDigests(keep / DIGESTS_FILE if keep is not None else None)
-        known = [input_key_at(video, prompt, digests) for video, prompt in clips]
+        contents = [input_key_at(video, prompt, digests) for video, prompt in clips]
         digests.save()
-    keys = [key or _place_key(*clips[index]) for index, key in enumerate(known)]
+    keys = [key or _place_key(*clips[index]) for index, key in enumerate(contents)]
     place = dict(zip(keys, range(len(keys)), strict=True))
     folder = keep / fingerprint(reward.about()) if keep is not None else None
     kept = GrowingTable(folder, reward.dimensions, part=CHUNK)
@@ -135,9 +124,10 @@ def _score(
         finally:
             kept.close()
     broken = rejections.reasons
+    errors = {index: broken[key] for index, key in enumerate(keys) if key in broken} if broken else {}
     if not max_rejected:
-        _refuse([(clips[index][0], str(broken[key])) for index, key in enumerate(keys) if key in broken])
-    return keys, kept, broken
+        _refuse([(clips[index][0], str(error)) for index, error in errors.items()])
+    return kept.rows(keys), errors
 
 
 def score_dataset(
@@ -163,17 +153,15 @@ def score_dataset(
         VideoError: likewise, where none may; no scores are stored under the name then.
         ModelError: the reward stores no normalisation.
     """
-    reward.normalise(np.zeros((0, len(reward.dimensions))))  # what it lacks is found before any work
     name, clips = name or reward.name, dataset.clips()
     keep, contents = dataset.named_path("scores", name).with_suffix(".part"), input_keys(dataset, clips)
     how: dict[str, Any] = {"max_rejected": max_rejected, "keep": keep, "engine": engine, "progress": progress}
     with hold_folder(keep):
-        keys, kept, broken = _score(reward, clips_in(dataset, clips), contents, **how)
-    whole = [index for index, key in enumerate(keys) if key not in broken]
-    raw = kept.rows(keys[index] for index in whole)
+        scored = score_clips(reward, clips_in(dataset, clips), contents=contents, **how)
+    whole = [index for index in range(len(clips)) if index not in scored.errors]
     ids, told = [clips[index].clip_id for index in whole], [contents[index] for index in whole]
-    scores = ScoreTable.of_arrays(ids, told, reward.dimensions, raw, reward.normalise(raw))
-    rejected = {clip.clip_id: str(broken[key]) for clip, key in zip(clips, keys, strict=True) if key in broken}
+    scores = ScoreTable.of_arrays(ids, told, reward.dimensions, scored.raw[whole], scored.normalised[whole])
+    rejected = {clips[index].clip_id: str(error) for index, error in scored.errors.items()}
     write_rejected(dataset.path, f"score {name}", rejected)
     dataset.write_scores(name, scores, digest=reward.digest)
     shutil.rmtree(keep, ignore_errors=True)
@@ -181,25 +169,14 @@ def score_dataset(
 
 
 def score_dataset_rows(
-    reward: RewardModel,
-    dataset: Dataset,
-    *,
-    name: str | None = None,
-    out: Path | None = None,
-    max_rejected: float = 0.0,
-    engine: Engine = IN_PROCESS,
-    progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """`score_dataset`, with rows as `score_files` gives them; ``out`` is for `write_score_table`."""
+    reward: RewardModel, dataset: Dataset, *, name: str | None = None, out: Path | None = None, **how: Any
+) -> FileScores:
+    """`score_dataset`, with rows as `score_files` gives them; ``out`` likewise."""
     if out is not None:
         require_no_own_table(out)
-    texts = {row.prompt_id: row.text for row in dataset.prompts()}
-    about = {row.clip_id: {"video": row.path, "prompt": texts[row.prompt_id]} for row in dataset.clips()}
-    how: dict[str, Any] = {"max_rejected": max_rejected, "engine": engine, "progress": progress}
-    scored = score_dataset(reward, dataset, name=name, **how)
-    rows = [{**about[row["clip_id"]], "scores": row["normalised"], "raw": row["raw"]} for row in scored]
+    rows = FileScores.of_dataset(dataset, score_dataset(reward, dataset, name=name, **how))
     if out is not None:
-        write_score_table(out, reward.dimensions, rows)
+        write_table(out, rows.table)
     return rows
 
 
@@ -229,14 +206,14 @@ def score_files(
     out: Path | None = None,
     engine: Engine = IN_PROCESS,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
+) -> FileScores:
     """Scores clips in files; a broken one is reported at its index.
 
     Args:
         reward: with its normalisation.
         clips: (video, prompt) each.
-        out: file for `write_score_table`; until all clips have scores, those stand in ``<out>.part`` beside it, and a
-            run that stopped, or whose broken clips were mended, goes on from there.
+        out: Parquet file for their `FileScores.table`; until all clips have scores, those stand in ``<out>.part``
+            beside it, and a run that stopped, or whose broken clips were mended, goes on from there.
         engine: runs the model.
         progress: counts clips.
 
@@ -253,31 +230,12 @@ def score_files(
     keep = None if out is None else out.with_name(f"{out.name}.part")
     with nullcontext() if keep is None else hold_folder(keep):
         scored = score_clips(reward, clips, max_rejected=1.0, keep=keep, engine=engine, progress=progress)
-    rows = []
-    for (video, prompt), result in zip(clips, scored, strict=True):
-        told = {"error": result.error} if result.error is not None else {}
-        rows.append({"video": str(video), "prompt": prompt, "scores": result.scores, "raw": result.raw, **told})
+    rows = FileScores.of_arrays(clips, reward.dimensions, scored.raw, scored.normalised, scored.errors)
     if out is not None and keep is not None:
-        write_score_table(out, reward.dimensions, rows)
-        if not any("error" in row for row in rows):
+        write_table(out, rows.table)
+        if not scored.errors:
             shutil.rmtree(keep, ignore_errors=True)
     return rows
-
-
-def write_score_table(out: str | Path, dimensions: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Rows of `score_files` as Parquet: ``video``, ``prompt``, a column per dimension, ``raw_<dim>`` and ``error``.
-
-    Raises:
-        OutputError: the disk is full or the place cannot be written.
-    """
-    columns: dict[str, tuple[type, list[Any]]] = {
-        name: (str, [row[name] for row in rows]) for name in ("video", "prompt")
-    }
-    for prefix, kind in (("", "scores"), ("raw_", "raw")):
-        for name in dimensions:
-            columns[prefix + name] = float, [None if row[kind] is None else row[kind][name] for row in rows]
-    columns["error"] = str, [row.get("error") for row in rows]
-    write_columns(Path(out), columns)
 
 
 def _place_key(video: str | Path, prompt: str) -> str:

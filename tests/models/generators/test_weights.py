@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from videoalign.errors import ConfigError, ModelError
 from videoalign.models.generators import load_generator
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.generators.opening import open_pipeline
-from videoalign.models.generators.weights import weights_of
+from videoalign.models.generators.weights import placed, weights_of
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import load_adapters
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
@@ -106,6 +108,20 @@ def test_encode_reads_one_part_after_the_other_and_a_training_on_its_latents_the
         read.clear()
     train_guide(dataset, load_generator(model), tmp_path / "g", GuideTrainConfig(fit=FIT), scores="r")
     assert read == ["transformer"]
+
+
+def test_a_model_that_is_let_go_of_is_gone(model: Path) -> None:
+    def open_one() -> list[weakref.ref[Any]]:
+        generator = load_generator(model)
+        generator.identity()
+        outlines = list(generator.pipeline.components.values())
+        with placed(generator.pipeline):
+            parts = [*outlines, *generator.pipeline.components.values()]
+        return [weakref.ref(part) for part in parts if isinstance(part, torch.nn.Module)]
+
+    parts = open_one()
+    gc.collect()
+    assert len(parts) == 6 and [part for part in parts if part() is not None] == []
 
 
 def test_what_a_model_is_can_be_told_without_its_weights(model: Path, read: list[str], tmp_path: Path) -> None:

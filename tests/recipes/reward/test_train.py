@@ -60,7 +60,7 @@ def train_with_a_stop(dataset: Dataset, base: Path, out: Path, config: RewardTra
 
 
 def raw_scores(reward: VideoReward, dataset: Dataset, clips: list[Clip]) -> np.ndarray:
-    return np.array(score_rows(reward, clips_in(dataset, clips), max_rejected=0.0))
+    return score_rows(reward, clips_in(dataset, clips), max_rejected=0.0)[0]
 
 
 @pytest.mark.parametrize("loss", ["btt", "davidson", "bt"])

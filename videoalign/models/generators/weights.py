@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -113,19 +114,19 @@ class Weights:
         self.model, self.sources, self.outlines = model, dict(sources), dict(outlines)
         self.device, self.offload = torch.device(device), offload
         for name, part in self.outlines.items():
-            note_digest(part, lambda name=name: self._digest(name))  # type: ignore[misc]
+            note_digest(part, partial(_digest, model, name, self.sources[name]))
 
     def open(self, pipeline: Any, names: Iterable[str]) -> list[nn.Module]:
         """The parts of these names, with their weights; read where they are not there yet."""
         found = []
         for name in (name for name in names if name in self.sources):
             if getattr(pipeline, name) is self.outlines[name]:
-                part = self._plain(name, self.sources[name].read)
+                part = _plain(self.model, name, self.sources[name].read)
                 if self.device.type == "cpu" and name == "vae":
                     _lay_channels_last(part)
                 if self.offload == "none":
                     part.to(self.device)
-                note_digest(part, lambda name=name: self._digest(name))  # type: ignore[misc]
+                note_digest(part, partial(_digest, self.model, name, self.sources[name]))
                 setattr(pipeline, name, part)
             found.append(getattr(pipeline, name))
         return found
@@ -198,17 +199,19 @@ class Weights:
             for part in parts:
                 part.to(self.device)
 
-    def _digest(self, name: str) -> str:
-        """Of the files; of the values where they are of an old kind."""
-        told = self._plain(name, lambda: files_digest(self.sources[name].fetch()))
-        return told if told is not None else weights_digest(self._plain(name, self.sources[name].read))
 
-    def _plain(self, name: str, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except UNREADABLE as error:
-            told = " ".join(str(error).split())[:200]
-            raise ModelError(f"--model: {self.model} cannot be opened as a generator ({name}: {told}).") from None
+def _digest(model: str, name: str, source: Source) -> str:
+    """Of a part's files; of the values where they are of an old kind. Knows no module, so that it keeps none."""
+    told = _plain(model, name, lambda: files_digest(source.fetch()))
+    return told if told is not None else weights_digest(_plain(model, name, source.read))
+
+
+def _plain(model: str, name: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except UNREADABLE as error:
+        told = " ".join(str(error).split())[:200]
+        raise ModelError(f"--model: {model} cannot be opened as a generator ({name}: {told}).") from None
 
 
 def _lay_channels_last(part: nn.Module) -> None:

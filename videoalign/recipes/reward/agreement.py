@@ -88,13 +88,13 @@ def evaluate_on(
     clips = [clip for clip in dataset.clips() if clip.clip_id in wanted]
     named, tables, broken = clips_in(dataset, clips), list[dict[str, dict[str, float]]](), dict[str, str]()
     for one in rewards:
-        rows = score_clips(one, named, max_rejected=float(how.skip_broken), keep=keep, progress=progress)
-        broken |= {clip.clip_id: row.error for clip, row in zip(clips, rows, strict=True) if row.error is not None}
+        scored = score_clips(one, named, max_rejected=float(how.skip_broken), keep=keep, progress=progress)
+        broken |= {clips[place].clip_id: str(error) for place, error in scored.errors.items()}
         tables.append(
             {
-                clip.clip_id: {name: row.scores[name] for name in one.dimensions}
-                for clip, row in zip(clips, rows, strict=True)
-                if row.scores is not None
+                clip.clip_id: dict(zip(one.dimensions, row.tolist(), strict=True))
+                for place, (clip, row) in enumerate(zip(clips, scored.normalised, strict=True))
+                if place not in scored.errors
             }
         )
     laws = {name: law for name in reward.dimensions if (law := reward.verdict_law(name)) is not None}

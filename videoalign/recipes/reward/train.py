@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from videoalign.contracts.holding import held
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.progress import Progress, silent
@@ -116,7 +114,7 @@ def train_reward(
     history = _fit(objective, lessons, config, folder, processes, progress, on_step)
     finish_tuning(reward.eval())
     clips = clips_in(dataset, lessons.normalised_on)
-    reward.set_normalisation(np.array(score_rows(reward, clips, max_rejected=0.0, progress=progress)))
+    reward.set_normalisation(score_rows(reward, clips, max_rejected=0.0, progress=progress)[0])
     used = joined_use(
         reward.settings.used_prompts,
         is_reward(base),
