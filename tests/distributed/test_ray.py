@@ -30,6 +30,7 @@ from videoalign.recipes.score import score_dataset
 from videoalign.training.objectives.flow import TimeSettings
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'videoalign[cluster]'")
+ray_flow = pytest.importorskip("videoalign.distributed.ray_flow")
 
 PROMPTS = ["a red circle moves left", "a blue square moves right", "a green triangle moves up"]
 QUICK = GenerateConfig(per_prompt=4, num_steps=3, batch_size=2)
@@ -110,6 +111,18 @@ def workers() -> list[psutil.Process]:
     """Processes that hold a model."""
     running = psutil.process_iter(["cmdline"])
     return [one for one in running if "ray::_Worker" in " ".join(one.info["cmdline"] or [])]
+
+
+def test_workers_are_let_go_of_where_no_stream_comes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_flow, "IDLE_SECONDS", 0.1)
+    for numbers in ([1, 2], [3]):
+        assert [done.made[1] for done in engine.stream([[n] for n in numbers], process_of)] == [
+            [2 * n] for n in numbers
+        ]
+        end = time.monotonic() + 30
+        while workers() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not workers(), "others may have their cores"
 
 
 def when(is_time: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:

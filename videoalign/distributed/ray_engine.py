@@ -31,8 +31,8 @@ class RayEngine:
     """A `contracts.engine.Engine` over a Ray cluster.
 
     A worker is a process as `InProcess` is one: it reads the next part in threads, one for each of its cores, while the
-    model works on one. Workers stay until this process ends, so that libraries are loaded once, not once for each
-    stream; more are started while parts wait, up to the most that are asked for. What was lost with a worker or a
+    model works on one. Workers stay for a next stream that comes soon, so that libraries are loaded once, not once for
+    each; more are started while parts wait, up to the most that are asked for. What was lost with a worker or a
     machine is done again. Only items go out, and what was made of them comes back.
 
     Args:

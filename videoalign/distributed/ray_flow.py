@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from threading import Timer
 from typing import Any
 
 import ray
@@ -17,6 +18,9 @@ from videoalign.errors import ServerError, VideoAlignError
 SHORT_SECONDS = 10.0
 """A worker has a second part at hand where one takes less, so that it waits for nobody; where nothing is read, a longer
 one goes to whoever is free first."""
+
+IDLE_SECONDS = 60.0
+"""After its last part that a worker is kept, with its cores and cards, for a next stage."""
 
 MOST_LOST = 5
 """Times that a part may be lost with its worker, and that workers may be lost before one has its model: then it is not
@@ -58,11 +62,23 @@ class Workers:
         self.start, self.options = start, options
         self.most = options.max_actors or options.actors
         self.idle: list[Worker] = []
+        self._letting_go = Timer(0.0, self._let_go)
 
     def take(self) -> list[Worker]:
         """Those that wait, at least as many as are asked for; who takes them gives them back."""
+        self._letting_go.cancel()
         found, self.idle = self.idle, []
         return found + [Worker(self.start()) for _ in range(self.options.actors - len(found))]
+
+    def give_back(self, workers: Sequence[Worker]) -> None:
+        """Keeps them for the next flow, where that comes soon."""
+        self.idle = [*self.idle, *workers]
+        self._letting_go = Timer(IDLE_SECONDS, self._let_go)
+        self._letting_go.daemon = True
+        self._letting_go.start()
+
+    def _let_go(self) -> None:
+        self.idle = []  # Ray ends a worker that nobody refers to
 
 
 @dataclass
@@ -206,4 +222,4 @@ class Flow:
             if part is not None and worker in self.own:
                 self.own.remove(worker)
                 ray.kill(worker.actor)
-        self.workers.idle += self.own
+        self.workers.give_back(self.own)
