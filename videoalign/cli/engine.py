@@ -18,7 +18,8 @@ EngineName = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        "--address", help="Of the Ray cluster, as HOST:6379, or auto for this machine's; default: one is started here."
+        "--address",
+        help="Of the Ray cluster, as HOST:6379, ray://HOST:10001, or auto on one of it; default: one is started here.",
     ),
 ]
 RaySettings = Annotated[

@@ -31,7 +31,8 @@ def open_engine(name: str = "local", *, address: str | None = None, options: Ray
 
     Args:
         name: ``local`` or ``ray``.
-        address: of a Ray cluster, ``auto`` for the one that this machine belongs to; None starts one on this machine.
+        address: of a Ray cluster, ``HOST:PORT``, ``ray://HOST:PORT`` from outside of it, or ``auto`` for the one that
+            this machine belongs to; None starts one on this machine.
         options: of the cluster.
 
     Raises:
