@@ -44,6 +44,8 @@ def test_weights_and_names() -> None:
     for text in ("VQ", "VQ=", "VQ=much", "=1"):
         with pytest.raises(ConfigError, match="must look like NAME=NUMBER"):
             parse_weights(text)
+    with pytest.raises(ConfigError, match="--weights: 'VQ' stands twice in 'VQ=1, VQ=2'"):
+        parse_weights("VQ=1, VQ=2")
 
 
 def test_json_alone_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:

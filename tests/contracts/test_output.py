@@ -104,6 +104,22 @@ def test_a_full_disk_leaves_the_old_folder_as_it_was(tmp_path: Path, full_disk: 
     assert listing(tmp_path) == ["out", "out/old.txt"]
 
 
+@pytest.mark.parametrize("out", ["x" * 300 + ".json", "file/x.json", "file/deep/x.json", "folder", "/proc/x.json"])
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=r"cannot be written \(.*\)\. Choose another place\."):
+        write_json(tmp_path / out, {})
+    assert listing(tmp_path) == ["file", "folder"]
+
+
+def test_an_error_of_what_is_read_for_an_output_passes(tmp_path: Path) -> None:
+    for wrong in (tmp_path / "missing.txt", tmp_path / "in" / "missing.txt"):
+        with pytest.raises(OSError, match="missing.txt") as caught, whole_file(tmp_path / "out.txt"):
+            wrong.read_text()
+        assert not isinstance(caught.value, OutputError)
+
+
 def test_a_full_disk_leaves_no_claim_on_a_folder(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
     full_disk(0)
     with pytest.raises(OutputError, match="the disk is full"):

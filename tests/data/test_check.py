@@ -222,6 +222,14 @@ def test_other_raters_and_dimensions_may_differ(dataset: Dataset) -> None:
     assert found(dataset) == []
 
 
+def test_two_known_answers_contradict_each_other_whoever_gave_them(dataset: Dataset) -> None:
+    gold = [verdict("p", label, f"t.csv:{n}", rater=f"g{n}", role="gold") for n, label in enumerate("AAB", 4)]
+    dataset.write_judgements([*dataset.judgements(), *gold[:2]])
+    assert found(dataset) == []
+    dataset.write_judgements([*dataset.judgements(), gold[2]])
+    assert found(dataset) == [("contradiction", "t.csv:6")]
+
+
 def test_ratings_that_do_not_fit_are_found(dataset: Dataset) -> None:
     good = Rating(clip_id="p0", rater="r", dimension="VQ", score=3.0, source_row="t.csv:5")
     dataset.write_ratings([good, replace(good, clip_id="p9"), replace(good, dimension="look")])

@@ -259,6 +259,8 @@ def test_scores_and_pairs_that_are_not_there_or_not_whole_are_refused(dataset: D
         dataset.pairs("x")
     with pytest.raises(DataError, match="the set is empty"):
         dataset.write_pairs("x", [])
+    with pytest.raises(DataError, match="the name 'xxx.* 200 of them at most"):
+        dataset.named_path("pairs", 201 * "x")
     with pytest.raises(DataError, match=r"the name '\.\./x' must be made of"):
         dataset.write_scores("../x", [])
     with pytest.raises(DataError, match="not a finite number"):

@@ -158,6 +158,7 @@ def test_scores_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (("VQQ", 1.0),): "unknown dimension 'VQQ'. Did you mean 'VQ'",
         (("VQ", -1.0),): "VQ must be a number of at least 0",
         (("VQ", 0.0),): "at least one must be above 0",
+        (("VQ", 1e308), ("MQ", 1e308)): "their sum a number; got inf",
     }.items():
         with pytest.raises(ConfigError, match=message):
             make_pairs(dataset, rows, dict(weights))

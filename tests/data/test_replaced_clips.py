@@ -21,7 +21,7 @@ from videoalign.data.merging import merge_dataset
 from videoalign.errors import DataError
 
 Make = Callable[..., Path]
-STALE = r"judgements are stale for 1 clips, which were replaced since they were judged \({}\); put the files back"
+STALE = r"judgements are stale for 1 clips, whose files or prompts were replaced since they were judged \({}\); put"
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_scores_of_a_replaced_clip_are_stale_until_it_is_scored_again(folder: Pa
     held_out = next(clip for clip in dataset.clips() if clip.prompt_id == "p7")
     shutil.copy(dataset.clip_path(dataset.clips()[0]), dataset.clip_path(held_out))
     assert pairs_of_scores(dataset, "r", config=of_training)  # none of them is of that clip
-    stale = f"scores 'r' are stale for 1 clips, which were replaced or removed since \\({held_out.clip_id}\\); score"
+    stale = f"stale for 1 clips, whose files or prompts were replaced or removed since \\({held_out.clip_id}\\); score"
     with pytest.raises(DataError, match=stale):
         pairs_of_scores(dataset, "r", config=every)
     with pytest.raises(DataError, match=stale):

@@ -108,3 +108,11 @@ def test_bins_of_reliability_by_hand() -> None:
     bins = reliability(probabilities, np.array([1, -1, 1, 1]))
     assert [tuple(b) for b in bins] == [(0.5, 0.6, 2, 0.5, 0.5), (0.8, 0.9, 1, 0.8, 1.0), (0.9, 1.0, 1, 1.0, 1.0)]
     assert reliability(probabilities[:1], np.array([-1]), num_bins=2)[0].right == 0.0
+
+
+def test_verdicts_that_are_equally_likely_count_their_part_whichever_clip_is_called_a() -> None:
+    labels, diff = np.array([1, 1, -1, 0]), np.zeros(4)
+    for turned in (labels, -labels):
+        likely = verdict_probabilities(diff, 1.0, 1.2)  # A and B beat a tie, and neither the other
+        assert [b.right for b in reliability(likely, turned)] == [3 / 8]
+        assert calibration_error(likely, turned) == pytest.approx(abs(3 / 8 - likely[0, 0]))

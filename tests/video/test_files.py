@@ -186,6 +186,18 @@ def test_variable_frame_rate_gives_the_mean_rate_and_every_frame(tmp_path: Path)
         assert levels(read_video(path, [8, 5, 6])) == [8, 5, 6]
 
 
+def test_cut_off_matroska_is_refused_wherever_it_is_cut_and_a_live_one_is_not(tmp_path: Path) -> None:
+    whole = encode(tmp_path / "clip.mkv", list(range(30)), Fraction(1, 24), size=64).read_bytes()
+    assert probe(whole).num_frames == 30
+    for kept in (*range(0, len(whole), len(whole) // 9), len(whole) - 1):
+        with pytest.raises(VideoError, match="truncated"):
+            probe(whole[:kept])
+    segment = whole.index(bytes.fromhex("18538067")) + 4  # its size follows its name
+    assert whole[segment] == 1, "eight bytes, the first of them a one"
+    live = whole[:segment] + b"\x01" + b"\xff" * 7 + whole[segment + 8 :]
+    assert probe(live).num_frames == 30
+
+
 @pytest.mark.parametrize("movflags", ["", "faststart"])
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.9, 0.99])
 def test_cut_off_file_is_refused_wherever_it_is_cut(tmp_path: Path, movflags: str, kept: float) -> None:

@@ -100,13 +100,15 @@ def parse_weights(
     """``VQ=1,MQ=0.5`` as a dictionary; None stays None, which means the same weight for every dimension.
 
     Raises:
-        ConfigError: not of that form.
+        ConfigError: not of that form, or a name that stands twice.
     """
     if text is None:
         return None
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
+        if name in weights:
+            raise ConfigError(f"{option}: '{name}' stands twice in '{text}'; give each name once, as in {example}.")
         try:
             weights[name] = float(value if name else "")
         except ValueError:

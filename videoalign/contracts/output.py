@@ -166,12 +166,14 @@ def fingerprint(value: Any) -> str:
 
 @contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk and a missing permission at ``path`` into `OutputError`; other errors pass.
+    """Turns a full disk and a place that cannot be written into `OutputError`; other errors pass.
 
     Libraries written in Rust (safetensors, tokenizers) raise no OSError but tell its number in their text.
     """
     try:
         yield
+    except OutputError:
+        raise
     except Exception as error:
         told = re.search(r"\(os error (\d+)\)", str(error))
         number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
@@ -179,6 +181,18 @@ def plain_errors(path: Path) -> Iterator[None]:
             raise OutputError(
                 f"{path}: the disk is full; nothing was written. Free some space and run again."
             ) from error
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number is not None and (number in _NO_PLACE or _is_at(path, error)):
             raise OutputError(f"{path}: cannot be written ({os.strerror(number)}). Choose another place.") from error
         raise
+
+
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
+def _is_at(path: Path, error: Exception) -> bool:
+    """Whether an error is of the output's own place, rather than of something that was read for it."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, str | bytes | Path):
+        return False
+    place, own = Path(os.path.abspath(os.fsdecode(name))), Path(os.path.abspath(path))
+    return place in (own, *own.parents) or (place.parent == own.parent and PART_NAME.fullmatch(place.name) is not None)

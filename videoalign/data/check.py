@@ -46,7 +46,7 @@ REMEDIES = {
     "unknown": "Correct the name in the source and import again.",
     "crossed": "Correct the row in the source; both clips must be of the prompt that was shown.",
     "duplicate": "Remove one of the two rows.",
-    "contradiction": "Ask the rater, or remove one of the two rows.",
+    "contradiction": "Ask who said it, or remove one of the two rows.",
     "leak": "Split again with 'videoalign data split', or take the prompt out of one split.",
     "benchmark": "Leave the prompt out of training, or do not report figures on this benchmark.",
 }
@@ -91,9 +91,9 @@ def check_dataset(
     or neither picture nor clip), ``special_token`` (a prompt holds a mark of language models, which a reward
     refuses), ``unknown`` (a dimension, label, clip or prompt that is not there), ``crossed`` (a judgement whose clips
     belong to another prompt), ``duplicate`` (a rater's verdict stands twice, whichever clip stands first),
-    ``contradiction`` (a rater says two things of one pair, not counting second looks that were asked for), ``leak``
-    (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so at least, in one of the files
-    of ``benchmark_prompts``). ``engine`` reads the clips.
+    ``contradiction`` (a rater says two things of one pair, not counting second looks that were asked for, or a pair
+    has two known answers), ``leak`` (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so
+    at least, in one of the files of ``benchmark_prompts``). ``engine`` reads the clips.
 
     Raises:
         DataError: a table of the dataset or a file of prompts cannot be read.
@@ -241,12 +241,18 @@ def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
 
 def _of_repetitions(judgements: list[Judgement]) -> Iterator[Problem]:
     said: dict[tuple[str, str, str, str], tuple[str, str]] = {}
+    answers: dict[tuple[str, str, str], tuple[str, str, str]] = {}
     for row in judgements:
         if row.label not in _LABELS or row.role == Role.REPEAT:
             continue
         turned = row.clip_a > row.clip_b
         pair = (row.clip_b, row.clip_a) if turned else (row.clip_a, row.clip_b)
         label = flip(row.label) if turned else Label(row.label)
+        if row.role == Role.GOLD:
+            first, where, rater = answers.setdefault((*pair, row.dimension), (label, row.source_row, row.rater))
+            if first != label and rater != row.rater:
+                what = f"the known answer of {pair[0]} and {pair[1]}, {row.dimension}, is '{first}' ({where}) and"
+                yield Problem("contradiction", row.source_row, f"{what} '{label}'; the last one is the label.")
         first, where = said.setdefault((row.rater, *pair, row.dimension), (label, row.source_row))
         if where == row.source_row and first == label:
             continue

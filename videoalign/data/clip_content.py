@@ -109,8 +109,8 @@ def current_scores(dataset: Dataset, name: str, prompt_ids: Container[str] | Non
     stale = [clip.clip_id for clip, key in zip(clips, keys, strict=True) if key != told[clip.clip_id]]
     if stale:
         raise DataError(
-            f"{dataset.path}: scores '{name}' are stale for {len(stale)} clips, which were replaced or removed since "
-            f"({first_few(stale)}); score again with 'videoalign reward score --dataset'."
+            f"{dataset.path}: scores '{name}' are stale for {len(stale)} clips, whose files or prompts were replaced "
+            f"or removed since ({first_few(stale)}); score again with 'videoalign reward score --dataset'."
         )
     return rows
 
@@ -152,9 +152,9 @@ def require_judged(dataset: Dataset, prompt_ids: Container[str] | None = None) -
     stale = replaced_clips(dataset, prompt_ids)
     if stale:
         raise DataError(
-            f"{dataset.path}: judgements are stale for {len(stale)} clips, which were replaced since they were judged "
-            f"({first_few(stale)}); put the files back, give the new ones ids of their own, or import the judgements "
-            "again."
+            f"{dataset.path}: judgements are stale for {len(stale)} clips, whose files or prompts were replaced since "
+            f"they were judged ({first_few(stale)}); put them back, give the new ones ids of their own, or import the "
+            "judgements again."
         )
 
 

@@ -368,8 +368,10 @@ class Dataset:
         """Where a table of a kind, ``scores`` or ``pairs``, is; it may be absent.
 
         Raises:
-            DataError: the name is made of other signs than letters, digits, ``_``, ``-`` and ``.``.
+            DataError: the name is made of other signs than letters, digits, ``_``, ``-`` and ``.``, or of too many.
         """
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise DataError(f"{kind}: the name '{name}' must be made of letters, digits, '_', '-' and '.'.")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
+            raise DataError(
+                f"{kind}: the name '{name}' must be made of letters, digits, '_', '-' and '.', 200 of them at most."
+            )
         return self.path / kind / f"{name}.parquet"

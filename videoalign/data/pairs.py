@@ -56,7 +56,7 @@ def combine(
             None for units of 1.
 
     Raises:
-        ConfigError: a weight is below 0, all are 0, or one is for an unknown dimension.
+        ConfigError: a weight is below 0, all are 0 or too large, or one is for an unknown dimension.
         DataError: a clip has no score on a dimension that weighs something.
     """
     scored = {row["clip_id"]: row["normalised"] for row in rows}
@@ -68,8 +68,8 @@ def combine(
         if not 0 <= weight < float("inf"):
             raise ConfigError(f"--weights: {name} must be a number of at least 0; got {weight}.")
     total = sum(weights.values())
-    if not total > 0:
-        raise ConfigError("--weights: at least one must be above 0.")
+    if not 0 < total < float("inf"):
+        raise ConfigError(f"--weights: at least one must be above 0, and their sum a number; got {total:g}.")
     for clip_id, scores in scored.items():
         for name in weights:
             if name not in scores or scores[name] is None or not abs(scores[name]) < float("inf"):

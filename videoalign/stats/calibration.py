@@ -88,17 +88,19 @@ class ReliabilityBin(NamedTuple):
     confidence: float
     """Mean probability of the likeliest verdict."""
     right: float
-    """Share of pairs with that verdict."""
+    """Share of pairs with that verdict; a pair with several verdicts that are equally likely counts its part of one."""
 
 
 def reliability(probabilities: Floats, labels: Labels, *, num_bins: int = 10) -> list[ReliabilityBin]:
     """How often the likeliest verdict is right, by its probability, in equal-width bins; empty ones are left out."""
-    confidence, chosen = probabilities.max(1), 1 - probabilities.argmax(1)
+    confidence = probabilities.max(1)
+    likeliest = probabilities == confidence[:, None]
+    correct = likeliest[np.arange(len(labels)), 1 - labels] / likeliest.sum(1)
     bin_of = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     bins = []
     for b in np.unique(bin_of).tolist():
         inside = bin_of == b
-        sure, right = float(confidence[inside].mean()), float((chosen == labels)[inside].mean())
+        sure, right = float(confidence[inside].mean()), float(correct[inside].mean())
         bins.append(ReliabilityBin(b / num_bins, (b + 1) / num_bins, int(inside.sum()), sure, right))
     return bins
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,9 +67,9 @@ def opened(clip: Encoded, limits: ClipLimits) -> Iterator[OpenClip]:
             _at_hand(clip) as source,
             av.open(source, mode="r", options=options, metadata_errors="replace") as container,
         ):
-            if "mp4" in container.format.name:
+            if (end_of := _ENDS.get(container.format.name.partition(",")[0])) is not None:
                 with open(source, "rb") if isinstance(source, str) else io.BytesIO(source.getvalue()) as content:
-                    _require_whole_boxes(name, content)
+                    _require_whole(name, content, end_of)
             file = OpenClip(Guard(name, limits), container, _largest(name, container))
             _check_header(file, limits)
             yield file
@@ -143,15 +143,38 @@ def _picture_kind(source: str | io.BytesIO) -> str | None:
         return None
 
 
-def _require_whole_boxes(name: str, file: IO[bytes]) -> None:
-    """Refuses an mp4 that ends inside one of its outer boxes (ISO/IEC 14496-12, 4.2), even where FFmpeg copes."""
+def _require_whole(name: str, file: IO[bytes], end_of: Callable[[IO[bytes], int], int | None]) -> None:
+    """Refuses a file that ends inside one of its outer parts, even where FFmpeg copes."""
     end = file.seek(0, io.SEEK_END)
-    start = 0
-    while end - start >= 8:
+    start: int | None = 0
+    while start is not None and end - start >= 8:
         file.seek(start)
-        header = file.read(16)
-        size = int.from_bytes(header[:4], "big")
-        size = int.from_bytes(header[8:], "big") if size == 1 else size or end - start
-        start += max(size, 8)
-    if start > end:
+        start = end_of(file, start)
+    if start is not None and start > end:
         raise VideoError(f"{name}: truncated, {start - end} bytes are missing at the end; fetch the file again.")
+
+
+def _end_of_box(file: IO[bytes], start: int) -> int | None:
+    """Where the box of an mp4 ends that begins here (ISO/IEC 14496-12, 4.2); None for the end of the file."""
+    header = file.read(16)
+    size = int.from_bytes(header[:4], "big")
+    if size == 0:
+        return None
+    return start + max(int.from_bytes(header[8:], "big") if size == 1 else size, 8)
+
+
+def _end_of_element(file: IO[bytes], start: int) -> int | None:
+    """Where the element of a Matroska or WebM file ends that begins here (RFC 8794); None where it does not say, as in
+    a live recording, or where none begins."""
+    for keeps_mark in (True, False):  # the name, then the size
+        first = file.read(1)
+        length = 9 - first[0].bit_length() if first and first[0] else 9
+        if length > (4 if keeps_mark else 8):
+            return None
+        value = int.from_bytes(first + file.read(length - 1), "big")
+    size, unknown = value & ((1 << 7 * length) - 1), (1 << 7 * length) - 1
+    return None if size == unknown else file.tell() + size
+
+
+_ENDS: dict[str, Callable[[IO[bytes], int], int | None]] = {"mov": _end_of_box, "matroska": _end_of_element}
+"""Where an outer part of a file ends, by the first of FFmpeg's names of its kind."""

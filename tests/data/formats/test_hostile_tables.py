@@ -135,3 +135,34 @@ def test_a_byte_order_mark_and_either_ending_of_lines_change_nothing(
     (tmp_path / "t.jsonl").write_bytes(mark + (json.dumps(row) + ending).encode())
     for name in ("t.csv", "t.jsonl"):
         assert import_data("arena", tmp_path / name, tmp_path / f"d-{name}").judgements == 1
+
+
+def test_a_rater_that_is_no_text_is_told_with_its_row(tmp_path: Path, six_clips: Path) -> None:
+    """Also where no row names one that can be read: a verdict does not lose its rater."""
+    row = {**GOOD_ROWS["pairs"], "rater": ["ann"]}
+    told = refused("pairs", write_table(tmp_path / "t.jsonl", [row]), tmp_path / "d")
+    assert "t.jsonl:1: column 'rater' must hold text or a number; got list" in told
+
+
+def test_two_known_answers_of_one_pair_are_refused_whichever_clip_stands_first(tmp_path: Path, six_clips: Path) -> None:
+    first = {
+        "clip_a": clip(0),
+        "clip_b": clip(1),
+        "prompt": "p",
+        "rater": "ann",
+        "role": "gold",
+        "VQ": "A",
+        "MQ": "tie",
+    }
+    turned = {**first, "clip_a": clip(1), "clip_b": clip(0), "rater": "bea", "VQ": "B"}
+    assert import_data("pairs", write_table(tmp_path / "good.csv", [first, turned]), tmp_path / "good").judgements == 4
+    for wrong in ({**turned, "VQ": "A"}, {**first, "rater": "bea", "VQ": "tie"}):
+        told = refused("pairs", write_table(tmp_path / "t.csv", [first, wrong]), tmp_path / "d")
+        assert told.startswith("t.csv:3: its known answer for VQ contradicts row 2; keep one.")
+
+
+def test_scores_that_are_a_tie_band_apart_as_they_are_written_are_ties(tmp_path: Path, six_clips: Path) -> None:
+    scores = {0: 0.1, 1: 0.3, 2: 0.5, 3: 0.7, 4: 0.9}
+    rows = [{"clip": clip(k), "prompt": "p", "look": score} for k, score in scores.items()]
+    counts = import_data("ratings", write_table(tmp_path / "t.csv", rows), tmp_path / "d", options={"tie_band": 0.2})
+    assert counts.labels["look"]["tie"] == 4  # neighbours alone

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
 from PIL import Image
 
 from tests.models.generators.small_pipelines import TEXTS, build, picture_in, wan_image, write_two_pairs
@@ -204,3 +205,17 @@ def test_evaluate_asks_both_models_with_the_picture(folder: Path, tmp_path: Path
     prompts = Dataset.open(out / "base").prompts()
     assert len(prompts) == 2 and all((out / "base" / one.media).is_file() for one in prompts)
     assert len(json.loads((out / "scores.json").read_text())) == 2
+
+
+def test_steps_that_round_to_one_timestep_are_all_taken(folder: Path) -> None:
+    """The scheduler is not left to look for its place among them."""
+    pipeline = build("WanImageToVideoPipeline")
+    pipeline.scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=90)
+    own, steps = pipeline.scheduler, []
+    generator = PipelineGenerator(pipeline, TINY_SETTINGS, name="tiny")
+    asked = [beside_picture(TEXTS[0], str(picture_in(folder, seed))) for seed in (0, 1)]
+    generator.sample(asked, [1, 2], num_steps=13, guidance_scale=1.0, on_step=lambda: steps.append(own.step_index))
+    assert steps == 2 * [*range(1, 14)]
+    assert generator.pipeline.scheduler is own
+    timesteps = own.timesteps.tolist()
+    assert timesteps[0] == timesteps[1], "nothing to look for"

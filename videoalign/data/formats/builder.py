@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
 from videoalign.contracts.output import fingerprint
-from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating
+from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating, Role
 from videoalign.data.dataset import Dataset, flip, prompt_id_of, prompt_id_with
 from videoalign.data.formats.clips import Clips
 from videoalign.data.formats.common import ClipEntry, Entry, ImportOptions, PairEntry, RatingEntry, SourceClip
@@ -47,6 +48,7 @@ class Builder:
         self._prompts: dict[str, str] = {}  # text by id
         self._said: dict[int, int] = {}  # row by what it says
         self._scores: dict[tuple[str, str, str], tuple[float, int]] = {}
+        self._answers: dict[tuple[str, str, str], tuple[Label, int]] = {}
 
     @property
     def num_clips(self) -> int:
@@ -76,6 +78,8 @@ class Builder:
             raise DataError(f"both sides are the same clip, {entry.clip_a.path}; a pair needs two.")
         if not entry.labels:
             raise DataError("no dimension is judged; fill in one at least.")
+        if entry.role == Role.GOLD:
+            self._require_one_answer(number, entry, clip_a, clip_b)
         self._say(number, _verdict_key(entry, clip_a, clip_b))
         self._keep(entry, prompt_id, {clip_a: entry.clip_a, clip_b: entry.clip_b})
         where = f"{self.source}:{number}"
@@ -99,6 +103,19 @@ class Builder:
             )
         for (side, name), score in entry.ratings.items():
             self._rate(number, clip_a if side == "a" else clip_b, entry.rater, name, score)
+
+    def _require_one_answer(self, number: int, entry: PairEntry, clip_a: str, clip_b: str) -> None:
+        """Of two known answers of a pair one is wrong, and the label would be that of the row that stands last."""
+        answers = {
+            (min(clip_a, clip_b), max(clip_a, clip_b), name): label if clip_a < clip_b else flip(label)
+            for name, label in entry.labels.items()
+        }
+        for key, answer in answers.items():
+            first, row = self._answers.get(key, (answer, number))
+            if first != answer:
+                raise DataError(f"its known answer for {key[2]} contradicts row {row}; keep one.")
+        for key, answer in answers.items():
+            self._answers.setdefault(key, (answer, number))
 
     def _add_rating(self, number: int, entry: RatingEntry) -> None:
         require_text(entry.rater)
@@ -185,7 +202,7 @@ class Builder:
                 (clip_a, score_a, row_a), (clip_b, score_b, row_b) = sorted(
                     pair, key=lambda rating: fingerprint([rating[0], ids])
                 )
-                tie, better = abs(score_a - score_b) <= tie_band, Label.A if score_a > score_b else Label.B
+                tie, better = _is_tie(score_a, score_b, tie_band), Label.A if score_a > score_b else Label.B
                 self._write(
                     Judgement(
                         prompt_id=prompt_id,
@@ -211,6 +228,12 @@ class Builder:
         self._clips.copy()
         if (note := self._clips.note()) is not None:
             on_note(note)
+
+
+def _is_tie(score_a: float, score_b: float, tie_band: float) -> bool:
+    """Whether scores are apart by the band or less; 0.8 and 0.6 are by a band of 0.2, as they are written."""
+    apart = abs(score_a - score_b)
+    return apart <= tie_band or (tie_band > 0 and math.isclose(apart, tie_band, rel_tol=1e-9))
 
 
 def _verdict_key(entry: PairEntry, clip_a: str, clip_b: str) -> tuple[str, ...]:

@@ -182,7 +182,15 @@ def rater_column(table: SourceTable, options: ImportOptions) -> str | None:
     column = optional_column(table, options, "rater")
     if column is None or "rater" in options.model_fields_set:
         return column
-    return column if names_in(table, lambda row: [row.optional(column)], enough=1) else None
+    return column if any(_says_something(row, column) for row in table.rows) else None
+
+
+def _says_something(row: Row, column: str) -> bool:
+    """Whether a cell holds anything, also what cannot be read, which is told of when its row is imported."""
+    try:
+        return bool(row.optional(column))
+    except DataError:
+        return True
 
 
 def seed_of(row: Row, column: str | None) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.records import Asked, media_of, text_of
+from videoalign.contracts.scheduler import WrappedScheduler
 from videoalign.errors import DataError
 from videoalign.flow.condition import BEGINNING, IMAGE, PICTURE, Condition
 from videoalign.models.generators.identity import part_identity
@@ -150,4 +151,16 @@ class WanImageSampler(WanSampler):
     ) -> Tensor:
         """Latents as the pipeline's own call leaves them."""
         self.tiled_vae()
+        self.pipeline.scheduler = _FromTheFirst(self.pipeline.scheduler)  # `latents` puts the own one back
         return super().call(condition, negative, noise, settings, image=self.picture, **common)
+
+
+class _FromTheFirst(WrappedScheduler):
+    """Begins at its first step. The pipeline, unlike its siblings, lets a scheduler look for its place by the timestep;
+    UniPC rounds several of the first steps to one where they are many or the shift is large."""
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """The wrapped scheduler's step."""
+        if self._inner.step_index is None and self._inner.begin_index is None:
+            self._inner.set_begin_index(0)
+        return self._inner.step(*args, **kwargs)
