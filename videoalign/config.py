@@ -67,13 +67,15 @@ def _fill(default: Config, given: Any) -> Any:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = _parse(file.read_text(encoding="utf-8")) or {}
+        values = _parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config: cannot read {file}: {error.strerror}. Give the path of a YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {file} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{file}: is not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"--config: {file} must hold 'key: value' lines; got {type(values).__name__}.")
+        raise ConfigError(f"{file}: must hold 'key: value' lines; got {type(values).__name__}.")
     return values
 
 

@@ -204,6 +204,8 @@ def test_ids_that_stand_twice_are_found(dataset: Dataset) -> None:
 @pytest.mark.parametrize(("row", "kind"), [
     (verdict("p", "A", "t.csv:4", dimension="VQQ"), "unknown"),
     (verdict("p", "left", "t.csv:4"), "unknown"),
+    (verdict("p", "A", "t.csv:4", role="boss", rater="s"), "unknown"),
+    (verdict("p", "A", "t.csv:4", left="c", rater="s"), "unknown"),
     (verdict("p", "A", "t.csv:4", clip_b="p9"), "unknown"),
     (verdict("p", "A", "t.csv:4", clip_b="q0"), "crossed"),
     (verdict("p", "A", "t.csv:4"), "duplicate"),
@@ -214,6 +216,21 @@ def test_ids_that_stand_twice_are_found(dataset: Dataset) -> None:
 def test_judgements_that_do_not_fit_are_found(dataset: Dataset, row: Judgement, kind: str) -> None:
     dataset.write_judgements([*dataset.judgements(), row])
     assert found(dataset) == [(kind, "t.csv:4")]
+
+
+@pytest.mark.parametrize("wrong", [{"label": "left"}, {"role": "boss"}, {"left": "c"}])
+def test_a_word_that_is_none_is_told_wherever_judgements_are_counted(dataset: Dataset, wrong: dict[str, str]) -> None:
+    dataset.write_judgements([*dataset.judgements(), replace(verdict("p", "A", "t.csv:4"), **wrong)])
+    name, word = next(iter(wrong.items()))
+    for count_them in (dataset.judged_pairs, lambda: list(dataset.stream_judgements())):
+        with pytest.raises(DataError, match=rf"t\.csv:4: {name} '{word}' is not one of .*Correct the judgement\."):
+            count_them()
+
+
+def test_a_clip_whose_table_tells_no_rate_is_found(dataset: Dataset) -> None:
+    first, *rest = dataset.clips()
+    dataset.write_clips([replace(first, fps=float("nan")), *rest])
+    assert found(dataset) == [("changed_clip", first.clip_id)]
 
 
 def test_other_raters_and_dimensions_may_differ(dataset: Dataset) -> None:

@@ -132,7 +132,7 @@ def test_adding_leaves_the_split_of_a_prompt_alone(dataset: Dataset) -> None:
     ({"judgements": [judgement("A", dimension="VQQ")]}, "unknown dimension 'VQQ'. Did you mean 'VQ'"),
     ({"judgements": [judgement("left")]}, "label 'left' is not one of A, B, tie"),
     ({"judgements": [replace(judgement("A"), role="boss")]}, "role 'boss' is not one of rater, repeat, adjudicator"),
-    ({"judgements": [replace(judgement("A"), left="C")]}, "left 'C' is not A, B or empty"),
+    ({"judgements": [replace(judgement("A"), left="C")]}, "left 'C' is not one of A, B, nothing"),
     ({"ratings": [Rating(clip_id="x", rater="r", dimension="VQ", score=1.0)]}, "clip 'x' is not in the dataset"),
 ])  # fmt: skip
 def test_strangers_are_refused_and_nothing_is_written(dataset: Dataset, rows: dict[str, Any], message: str) -> None:
@@ -215,6 +215,13 @@ def test_create_refuses_what_is_there_and_bad_names(tmp_path: Path) -> None:
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no dataset here"):
+        Dataset.open(tmp_path)
+    for nothing in ("", "{}", "null"):
+        (tmp_path / "dataset.json").write_text(nothing)
+        with pytest.raises(DataError, match=r"dataset\.json: is empty; wanted at least 'dimensions'"):
+            Dataset.open(tmp_path)
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"dataset\.json: must hold 'key: value' lines; got list"):
         Dataset.open(tmp_path)
     (tmp_path / "dataset.json").write_text('{"schema_version": 99}')
     with pytest.raises(DataError, match="schema version 99; this videoalign reads up to 1"):

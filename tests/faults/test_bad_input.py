@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_yaml_that_is_missing_or_broken(table: Path, refused: Refused) -> None:
     assert "cannot read" in refused(*command)
     settings.write_text("a: [1\nb: 2\n")
     assert "is not YAML" in refused(*command)
+
+
+def test_names_that_no_file_can_have(table: Path, refused: Refused) -> None:
+    long = table.parent / ("x" * 300)
+    for command in (["--out", long], ["--out", table.parent / "d", "--config", long]):
+        line = refused("data", "import", "videoalign", table, *command)
+        assert "give a shorter one" in line or "File name too long" in line
+
+
+def test_a_folder_in_the_place_of_a_table(dataset: Path, tmp_path: Path, refused: Refused) -> None:
+    there = shutil.copytree(dataset, tmp_path / "there")
+    (there / "judgements.parquet").unlink()
+    (there / "judgements.parquet").mkdir()
+    for command in ("stats", "check"):
+        assert "judgements.parquet: cannot be read (" in refused("data", command, there)
 
 
 def test_what_is_not_there(tmp_path: Path, table: Path, refused: Refused) -> None:

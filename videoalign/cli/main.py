@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(message)
             return 0
         return _say(message)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _say(f"{str(error.filename)[:80]}...: is longer than a name can be on this machine; give a shorter one.")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 130

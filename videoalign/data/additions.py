@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from videoalign.contracts.output import plain_errors
-from videoalign.contracts.records import HELD_OUT, Clip, Judgement, Label, Prompt, Rating, Role
+from videoalign.contracts.records import HELD_OUT, Clip, Judgement, Prompt, Rating
+from videoalign.data.known import require_words
 from videoalign.errors import DataError
 
 Record = TypeVar("Record", Prompt, Clip)
@@ -115,17 +116,3 @@ def require_known(
         require_dimension(row.dimension, row.source_row or "judgement")
         if isinstance(row, Judgement):
             require_words(row)
-
-
-def require_words(row: Judgement) -> None:
-    """Checks what stands in columns that hold one of a few words.
-
-    Raises:
-        DataError: another label, role or side.
-    """
-    if row.label not in set(Label):
-        raise DataError(f"{row.source_row or row}: label '{row.label}' is not one of {', '.join(Label)}.")
-    if row.role not in set(Role):
-        raise DataError(f"{row.source_row or row}: role '{row.role}' is not one of {', '.join(Role)}.")
-    if row.left not in ("", Label.A, Label.B):
-        raise DataError(f"{row.source_row or row}: left '{row.left}' is not A, B or empty.")

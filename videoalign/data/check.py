@@ -19,6 +19,7 @@ from videoalign.data.additions import plain_text
 from videoalign.data.clip_content import replaced_clips
 from videoalign.data.dataset import Dataset, flip
 from videoalign.data.formats.references import reference_at
+from videoalign.data.known import wrong_word
 from videoalign.data.prompts_file import near_text, read_prompts
 from videoalign.errors import DataError, VideoAlignError, VideoError
 from videoalign.video.files import VideoInfo, probe
@@ -89,7 +90,7 @@ def check_dataset(
     (pixels that are not square), ``variable_rate``, ``same_clip`` (two clips of one prompt are the same file),
     ``shared_file`` (one file under two prompts), ``broken_media`` (what a prompt was asked with is missing, damaged,
     or neither picture nor clip), ``special_token`` (a prompt holds a mark of language models, which a reward
-    refuses), ``unknown`` (a dimension, label, clip or prompt that is not there), ``crossed`` (a judgement whose clips
+    refuses), ``unknown`` (a dimension, word, clip or prompt that is not there), ``crossed`` (a judgement whose clips
     belong to another prompt), ``duplicate`` (a rater's verdict stands twice, whichever clip stands first),
     ``contradiction`` (a rater says two things of one pair, not counting second looks that were asked for, or a pair
     has two known answers), ``leak`` (a prompt or file stands in two splits), ``benchmark`` (a prompt stands, nearly so
@@ -194,7 +195,7 @@ def _of_file(clip: Clip, info: VideoInfo) -> Iterator[Problem]:
     differences = ", ".join(
         f"{name} ({getattr(info, name):g}, not {getattr(clip, name):g})"
         for name in names
-        if abs(getattr(info, name) - getattr(clip, name)) > 1e-6
+        if not abs(getattr(info, name) - getattr(clip, name)) <= 1e-6  # nan too
     )
     if differences:
         yield Problem("changed_clip", clip.clip_id, f"differs from clips.parquet in {differences}.")
@@ -224,8 +225,8 @@ def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
         where = row.source_row or f"{row.clip_a} / {row.clip_b}"
         if row.dimension not in dataset.dimensions:
             yield Problem("unknown", where, f"dimension '{row.dimension}' is not in dataset.json.")
-        if row.label not in _LABELS:
-            yield Problem("unknown", where, f"label '{row.label}' is not one of {', '.join(Label)}.")
+        if wrong := wrong_word(row):
+            yield Problem("unknown", where, wrong)
         for clip_id in (row.clip_a, row.clip_b):
             if clip_id not in prompt_of:
                 yield Problem("unknown", where, f"clip '{clip_id}' is not in clips.parquet.")

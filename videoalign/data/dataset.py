@@ -104,7 +104,7 @@ class Dataset:
         """The dataset in a folder.
 
         Raises:
-            DataError: no dataset there, or one of a later version.
+            DataError: no dataset there, one of a later version, or a ``dataset.json`` that says nothing.
             ConfigError: its ``dataset.json`` does not fit.
         """
         path = Path(path)
@@ -114,6 +114,8 @@ class Dataset:
                 f"{path}: no dataset here ({INFO_FILE} is missing); make one with 'videoalign data import'."
             )
         info = DatasetInfo.load(file)
+        if not info.model_fields_set:
+            raise DataError(f"{file}: is empty; wanted at least 'dimensions'. Put it back, or import the data again.")
         if info.schema_version > SCHEMA_VERSION:
             raise DataError(
                 f"{path}: has schema version {info.schema_version}; this videoalign reads up to {SCHEMA_VERSION}. "

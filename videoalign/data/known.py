@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from videoalign.contracts.records import Clip, Judgement, Prompt, Rating
+from videoalign.contracts.records import Clip, Judgement, Label, Prompt, Rating, Role
 from videoalign.data.tables import read_columns, records_of, schema_of
+from videoalign.errors import DataError
+
+_SIDES = (Label.A, Label.B, "")
+_WORDS = {"label": frozenset(Label), "role": frozenset(Role), "left": frozenset(_SIDES)}
 
 
 class Known:
@@ -21,12 +25,35 @@ class Known:
         return cls(_ids(folder / "prompts.parquet", Prompt), _ids(folder / "clips.parquet", Clip))
 
     def judgement(self, row: Judgement) -> bool:
-        """Whether both clips of a judgement and its prompt are in the dataset."""
+        """Whether both clips of a judgement and its prompt are in the dataset.
+
+        Raises:
+            DataError: see `require_words`.
+        """
+        require_words(row)
         return row.clip_a in self.clips and row.clip_b in self.clips and row.prompt_id in self.prompts
 
     def rating(self, row: Rating) -> bool:
         """Whether the clip of a rating is in the dataset."""
         return row.clip_id in self.clips
+
+
+def wrong_word(row: Judgement) -> str:
+    """What is wrong with a label, a role or a side that is none; empty where nothing is."""
+    for name, word, known in (("label", row.label, Label), ("role", row.role, Role), ("left", row.left, _SIDES)):
+        if word not in _WORDS[name]:
+            return f"{name} '{word}' is not one of {', '.join(one or 'nothing' for one in known)}."
+    return ""
+
+
+def require_words(row: Judgement) -> None:
+    """Checks what stands in columns that hold one of a few words.
+
+    Raises:
+        DataError: another label, role or side.
+    """
+    if wrong := wrong_word(row):
+        raise DataError(f"{row.source_row or f'{row.clip_a} / {row.clip_b}'}: {wrong} Correct the judgement.")
 
 
 def count_strangers(folder: Path) -> int:

@@ -174,6 +174,10 @@ def _of_parquet(path: Path) -> Iterator[None]:
         yield
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: truncated or not Parquet ({error}).") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
 
 
 def read_table(path: Path) -> pa.Table:
