@@ -59,14 +59,11 @@ class RewardGuide:
         Raises:
             ConfigError: an unknown dimension, or a number out of range.
         """
-        for name, given in weights.items():
+        for name in weights:
             if name not in reward.dimensions:
                 raise ConfigError(
                     f"weights: the reward has no dimension '{name}'.{did_you_mean(name, reward.dimensions)}"
                 )
-            each = list(given) if isinstance(given, Sequence) else [given]
-            if not each or not all(math.isfinite(weight) for weight in each):
-                raise ConfigError(f"weights: {name} must be a finite number; got {given}. Use for instance {name}=0.5.")
         if not (math.isfinite(strength) and strength >= 0):
             raise ConfigError(
                 f"strength: must be a number of at least 0; got {strength}. Use 0 to switch the guide off."
@@ -79,7 +76,7 @@ class RewardGuide:
             raise ConfigError(f"window: must be two times from 0 to 1, the lower first; got {window}. Use (0.2, 0.9).")
         self.reward = reward
         self.window = window
-        self.weights = {name: _plain(weights.get(name, 0.0)) for name in reward.dimensions}
+        self.weights = {name: _plain(name, weights.get(name, 0.0)) for name in reward.dimensions}
         self.strength = float(strength)
         self.max_ratio = max_ratio
         self.normalised = normalised
@@ -243,8 +240,16 @@ def _frozen(reward: Any) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
-def _plain(weight: float | Sequence[float]) -> float | list[float]:
-    return [float(one) for one in weight] if isinstance(weight, Sequence) else float(weight)
+def _plain(name: str, given: float | Sequence[float]) -> float | list[float]:
+    """A weight or those of clips, given as numbers of any kind, a tensor or an array."""
+    try:
+        weights = torch.as_tensor(given, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        weights = torch.full((1,), torch.nan)
+    if weights.ndim > 1 or not weights.numel() or not bool(torch.isfinite(weights).all()):
+        raise ConfigError(f"weights: {name} must be a finite number; got {given}. Use for instance {name}=0.5.")
+    plain: float | list[float] = weights.tolist()
+    return plain
 
 
 def _shorten_change(velocity: Tensor, guided: Tensor, max_ratio: float) -> Tensor:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DiffusionPipeline
 from diffusers.hooks import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 from torch import Tensor
 
@@ -119,6 +120,58 @@ def test_to_a_pipeline_it_is_the_scheduler_and_its_copies_are_not_steered(name: 
     assert len(scheduler) == len(own) and scheduler.config is own.config and scheduler.order == own.order
     for copied in (copy.copy(scheduler), copy.deepcopy(scheduler)):
         assert type(copied) is type(own) and copied is not own
+
+
+@pytest.mark.parametrize("name", ["WanPipeline", "LTXPipeline"])
+def test_a_steered_pipeline_is_saved_and_copied_as_the_one_that_it_was(name: str, tmp_path: Path) -> None:
+    pipe = build(name)
+    own, scheduler = call(pipe, name), type(pipe.scheduler)
+    RewardGuidance.attach(pipe, reward_of(pipe), weights={"VQ": 1.0}, strength=30.0)
+    assert isinstance(pipe.scheduler, scheduler) and pipe.config["scheduler"] == ("diffusers", scheduler.__name__)
+    pipe.save_pretrained(tmp_path)
+    again = DiffusionPipeline.from_pretrained(tmp_path)
+    assert type(again.scheduler) is scheduler and again.scheduler.to_json_string() == pipe.scheduler.to_json_string()
+    assert torch.equal(call(copy.deepcopy(pipe), name), own)
+
+
+def test_a_guide_of_a_model_that_reads_texts_steers_it_where_it_reads_a_picture() -> None:
+    name = "WanImageToVideoPipeline of TI2V"
+    pipe = build(name)
+    reward = Brighter.from_transformer(pipe.transformer, ["VQ"], num_blocks=1, constants={"time_scale": 1000.0}).eval()
+    own = call(pipe, name)
+    RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
+    assert (call(pipe, name).flatten(1).mean(1) > own.flatten(1).mean(1) + 0.05).all()
+
+
+@pytest.mark.parametrize("weights", [np.array([0.0, 1.0]), torch.tensor([0.0, 1.0]), (0, 1)])
+def test_weights_of_clips_are_numbers_of_any_kind(weights: Any) -> None:
+    assert RewardGuide(reward_of(build("WanPipeline")), {"VQ": weights}).weights == {"VQ": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize("weights", ["much", None, [], [[1.0]], float("nan")])
+def test_weights_that_are_no_numbers_are_refused(weights: Any) -> None:
+    with pytest.raises(ConfigError, match="weights: VQ must be a finite number; got "):
+        RewardGuide(reward_of(build("WanPipeline")), {"VQ": weights})
+
+
+@pytest.mark.parametrize("name", ["WanPipeline", "LTXPipeline"])
+def test_what_was_heard_and_not_stepped_does_not_reach_the_next_call(name: str) -> None:
+    pipe, seen = build(name), {}
+    reward = reward_of(pipe)
+    RewardGuidance.attach(pipe, reward, weights={"VQ": 1.0}, strength=30.0)
+    handle = pipe.transformer.register_forward_pre_hook(lambda _, a, k: seen.update(a=a, k=k), with_kwargs=True)
+    steered = call(pipe, name)
+    handle.remove()
+    with torch.no_grad():
+        pipe.transformer(
+            *(x[:1] for x in seen["a"]), **{n: x[:1] if torch.is_tensor(x) else x for n, x in seen["k"].items()}
+        )
+    assert torch.equal(call(pipe, name), steered)
+    pipe.scheduler = pipe.scheduler.__class__.from_config(pipe.scheduler.config)
+    with pytest.raises(
+        ModelError, match=r"given a .* after the guide was attached.*; call detach\(\), and attach again"
+    ):
+        call(pipe, name)
 
 
 def test_a_window_leaves_the_other_steps_alone() -> None:

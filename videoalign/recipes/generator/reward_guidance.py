@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,6 +133,13 @@ class RewardGuidance(GuidedScheduler):
             ear.close(self._inner)
             self.__dict__["_ear"] = None
 
+    @property
+    def set_timesteps(self) -> Any:
+        """The wrapped scheduler's own, before which nothing of an earlier call counts that did not come to its step."""
+        if self._ear is not None:
+            self._ear.told = None
+        return self._inner.set_timesteps
+
     def step(self, model_output: Tensor, timestep: float | Tensor, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         """See `GuidedScheduler.step`.
 
@@ -148,15 +156,29 @@ class _Ear:
     """What the transformers of a pipeline are told, kept from the first call of a step: the one with the prompt."""
 
     def __init__(self, pipe: Any, family: Family, reward: LatentRewardModel, transformers: list[nn.Module]) -> None:
-        self.pipe, self.family, self.reward, self.constants = pipe, family, reward, reward.constants
+        self.pipe, self.family, self.reward = pipe, family, reward
+        self.constants = family.network(pipe, family.defaults, "the pipeline").constants
         self.signature = inspect.signature(family.transformer.forward)
         self.told: Mapping[str, Any] | None = None
         self.before = pipe.scheduler
         self.hooks = [one.register_forward_pre_hook(self._hear, with_kwargs=True) for one in transformers]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Ear:
+        """Of a copied pipeline, whose scheduler is not steered: deaf."""
+        deaf = copy.copy(self)
+        deaf.told = {}
+        return deaf
+
     def _hear(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.told is None:
-            self.told = self.signature.bind(transformer, *args, **kwargs).arguments
+        if self.told is not None:
+            return
+        if not isinstance(self.pipe.scheduler, WrappedScheduler):
+            other = type(self.pipe.scheduler).__name__
+            raise ModelError(
+                f"guide: the pipeline was given a {other} after the guide was attached, and "
+                "nothing would be steered; call detach(), and attach again."
+            )
+        self.told = self.signature.bind(transformer, *args, **kwargs).arguments
 
     def condition(self, num: int) -> Condition:
         """Of ``num`` samples; the next call that is heard begins a new step."""
