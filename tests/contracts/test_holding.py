@@ -145,13 +145,22 @@ def test_a_run_on_another_machine_counts_until_it_was_not_heard_of_for_long(
 def test_nothing_is_left_of_a_run_that_made_nothing_and_a_file_is_no_folder(tmp_path: Path) -> None:
     @held
     def refused(value: int, out: Path | None = None) -> int:
+        if value < -1 and out is not None:
+            claim_folder(out, {"value": value})
+        if value < -2 and out is not None:
+            (out / "log").touch()
         if value < 0:
             raise OutputError("no")
         return value
 
-    with pytest.raises(OutputError, match="no"):
-        refused(-1, tmp_path / "a" / "b")
-    assert list(tmp_path.iterdir()) == []
+    for value in (-1, -2):
+        with pytest.raises(OutputError, match="no"):
+            refused(value, tmp_path / "a" / "b")
+        assert list(tmp_path.iterdir()) == []
+    for value in (-3, -2):  # what is somebody's stays his
+        with pytest.raises(OutputError, match="no|another run"):
+            refused(value, tmp_path / "d")
+        assert {one.name for one in (tmp_path / "d").iterdir()} == {"run.json", "log"}
     assert refused(3) == refused(3, out=tmp_path / "c") == 3
     (tmp_path / "file").touch()
     assert refused(4, tmp_path / "file") == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from videoalign.recipes.generator import align_methods
 from videoalign.recipes.generator.align import align
 from videoalign.recipes.generator.align_methods import AlignConfig, memory_advice, method_config
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, pair_examples
+from videoalign.training import optimizers
 from videoalign.training.loop import FitConfig
 from videoalign.training.objectives.flow import PairReference, TimeSettings
 
@@ -175,6 +177,27 @@ def test_times_follow_the_shift_that_the_model_samples_with(
                 align("sft", dataset, generator, "p", tmp_path / "e", config("sft"))
     finally:
         generator.pipeline.scheduler = own
+
+
+def test_pairs_and_settings_that_teach_nothing_are_refused_and_leave_nothing(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizers, "find_spec", lambda name: None)
+    own = Dataset.open(shutil.copytree(dataset.path, tmp_path / "d"))
+    pair = own.pairs("p")[0]
+    by_margin, eight_bits = {"weight_by_margin": True}, {"fit": FIT.model_copy(update={"optimizer": "adamw8bit"})}
+    cases: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
+        ("dpo", {"clip_lose": pair.clip_win}, {}, "is compared with itself"),
+        ("rwr", {"reward_win": float("nan")}, {}, "have the rewards nan and .*; wanted finite numbers"),
+        ("dpo", {"reward_lose": pair.reward_win}, by_margin, "weight_by_margin: got true, but .* differ by 0 to 0"),
+        ("dpo", {"reward_lose": pair.reward_win + 1}, by_margin, "weight_by_margin: got true, but .* differ by -1 to"),
+        ("sft", {}, eight_bits, "fit.optimizer: adamw8bit wants the package bitsandbytes"),
+    )
+    for method, changes, settings, says in cases:
+        own.write_pairs("odd", [replace(pair, **changes)])
+        with pytest.raises((ConfigError, DataError), match=says):
+            align(method, own, generator, "odd", tmp_path / "a", config(method, **settings))
+        assert not (tmp_path / "a").exists()
 
 
 def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: PipelineGenerator, tmp_path: Path) -> None:

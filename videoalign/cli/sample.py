@@ -44,7 +44,9 @@ Guide = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Weight of each dimension of guide or judge, as in VQ=1.")
 ]
-Strength = Annotated[float, typer.Option("--strength", help="How hard the guide pulls; 0 not at all.")]
+Strength = Annotated[
+    float | None, typer.Option("--strength", help="How hard the guide pulls; 0 not at all; default 1.")
+]
 Hold = Annotated[
     str | None,
     typer.Option(
@@ -63,7 +65,9 @@ Judge = Annotated[
     str | None,
     typer.Option("--judge", metavar="R", help="VideoReward, or 'oracle', that picks for best-of-n.", parser=read_model),
 ]
-Candidates = Annotated[int, typer.Option("--candidates", metavar="N", help="Noises that a search tries for a clip.")]
+Candidates = Annotated[
+    int | None, typer.Option("--candidates", metavar="N", help="Noises that a search tries for a clip; default 4.")
+]
 PerPrompt = Annotated[int | None, typer.Option("--per-prompt", metavar="K", help="Clips of each prompt.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Decides the noise of every clip.")]
 
@@ -87,11 +91,11 @@ def generate(
     adapter_strength: AdapterStrength = 1.0,
     guide: Guide = None,
     weights: Weights = None,
-    strength: Strength = 1.0,
+    strength: Strength = None,
     hold: Hold = None,
     steer: SteerOption = None,
     judge: Judge = None,
-    candidates: Candidates = 4,
+    candidates: Candidates = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
@@ -135,11 +139,11 @@ def sample(
     adapter_strength: AdapterStrength = 1.0,
     guide: Guide = None,
     weights: Weights = None,
-    strength: Strength = 1.0,
+    strength: Strength = None,
     hold: Hold = None,
     steer: SteerOption = None,
     judge: Judge = None,
-    candidates: Candidates = 4,
+    candidates: Candidates = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: OffloadOption = "none",
@@ -166,14 +170,17 @@ def _asked(
     guide: Path | None,
     judge: str | None,
     weights: str | None,
-    strength: float,
+    strength: float | None,
     hold: str | None,
-    candidates: int,
+    candidates: int | None,
 ) -> Steer:
     from videoalign.recipes.generator.steering import Steer
 
-    how: dict[str, Any] = {"strength": strength, "hold": hold, "candidates": candidates}
-    return Steer(way=way, guide=guide, judge=judge, weights=parse_weights(weights), **how)
+    numbers: dict[str, Any] = {"strength": strength, "candidates": candidates}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    steer = Steer(way=way, guide=guide, judge=judge, weights=parse_weights(weights), hold=hold, **given)
+    steer.require_read(given)
+    return steer
 
 
 def _open(model: str, adapter: Path | None, steer: Steer, place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 
 from filelock import SoftFileLease, Timeout
 
-from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, PART_NAME, plain_errors, write_json
+from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, PART_NAME, RUN_FILE, plain_errors, write_json
 from videoalign.errors import OutputError
 
 P = ParamSpec("P")
@@ -59,7 +59,8 @@ def held(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def hold_folder(path: str | Path) -> Iterator[None]:
-    """Keeps other runs out of a folder, made when absent, while the block runs; a folder that stays empty goes again.
+    """Keeps other runs out of a folder, made when absent, while the block runs; a folder that stays empty goes again,
+    and so does one that a failed run claimed and put nothing into.
 
     The mark of a run whose process is dead, on this machine, or not heard of for `LEASE_SECONDS`, on another, is taken
     over.
@@ -81,11 +82,15 @@ def hold_folder(path: str | Path) -> Iterator[None]:
         except BaseException:
             lease.release()
             raise
+    claimed, went_well = (path / RUN_FILE).exists(), False
     try:
         yield
+        went_well = True
     finally:
         if lease.compromise is None:
             (path / HOLDER_FILE).unlink(missing_ok=True)
+            if not (claimed or went_well) and {one.name for one in path.iterdir()} <= {RUN_FILE, LOCK_FILE}:
+                (path / RUN_FILE).unlink(missing_ok=True)
         lease.release()
         for folder in made:
             with suppress(OSError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,9 @@ NAMED_EXAMPLES = 4
 """Most examples that an error names."""
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class FitConfig(Config):
     """How long, how large and how fast; the same for every method."""
 
@@ -44,7 +47,7 @@ class FitConfig(Config):
     """Examples of one forward pass, in each process."""
     accumulate_steps: int = Field(default=1, gt=0)
     """Batches, in each process, whose gradients are averaged into one optimiser step."""
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, le=1e6)
     """Peak rate of AdamW, for the groups that bring none of their own."""
     warmup_steps: int = Field(default=10, ge=0)
     """Steps over which the rate rises linearly to its peak."""
@@ -56,7 +59,7 @@ class FitConfig(Config):
     """``adamw``, or ``adamw8bit``, whose two moments take a quarter of the memory (package bitsandbytes)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm when they exceed it."""
@@ -333,7 +336,7 @@ class _Trainer:
         return ConfigError(
             f"learning_rate: at step {step + 1} the loss is {loss} and the gradient norm {norm}, with {shown}; wanted "
             f"finite numbers. Look at these, or lower learning_rate (now {self.config.learning_rate}) and run the same "
-            "command again: it goes on from its last checkpoint."
+            "command again: it goes on from its last checkpoint, or with --fresh from the start where that is spoilt."
         )
 
 

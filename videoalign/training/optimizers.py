@@ -15,12 +15,17 @@ from videoalign.errors import ConfigError
 OptimizerName = Literal["adamw", "adamw8bit"]
 
 
-def _adamw8bit(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
-    if find_spec("bitsandbytes") is None:
+def require_optimizer(name: OptimizerName) -> None:
+    """Raises `ConfigError` for one whose package is not installed."""
+    if name == "adamw8bit" and find_spec("bitsandbytes") is None:
         raise ConfigError(
             "fit.optimizer: adamw8bit wants the package bitsandbytes, which is not installed; "
             "pip install 'videoalign[quantise]', or set fit.optimizer=adamw."
         )
+
+
+def _adamw8bit(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    require_optimizer("adamw8bit")
     optimizer: torch.optim.Optimizer = import_module("bitsandbytes.optim").AdamW8bit(groups, **options)
     return optimizer
 

@@ -62,11 +62,20 @@ def test_the_command_line_samples_by_search_and_refuses_what_does_not_fit(root: 
     assert len(list((root / "s").glob("*.mp4"))) == 1
     for number, (given, said) in enumerate(
         (
-            (["--steer", "early"], "--steer: there is no way 'early'; wanted nrg, best-of-n, early-best, particles."),
+            (["--steer", "early"], "--steer: there is no way 'early'."),
             (["--steer", "particles"], "--steer particles: asks a reward, but there is no --guide"),
             (["--steer", "best-of-n", *guide], "--steer best-of-n: asks a reward, but there is no --judge"),
             ([*guide, "--judge", "oracle"], "--steer nrg: asks --guide alone; leave --judge out."),
-            (["--steer", "early-best", *guide, "--candidates", "0"], "num: must be at least 1 candidate; got 0"),
+            (["--steer", "early-best", *guide, "--candidates", "0"], "--candidates: got 0; wanted 1 to 1024."),
+            (["--steer", "early-best", *guide, "--candidates", "1025"], "--candidates: got 1025; wanted 1 to 1024."),
+            (
+                ["--steer", "early-best", *guide, "--strength", "2"],
+                "--strength: got 2, which --steer early-best does not",
+            ),
+            (["--strength", "2"], "--strength: got 2, which is for steering; leave it out, or give --steer nrg or par"),
+            ([*guide, "--candidates", "2"], "--candidates: got 2, which --steer nrg does not read; leave it out"),
+            ([*guide, "--weights", "VQ=1,VQ=2"], "--weights: 'VQ' stands twice in 'VQ=1,VQ=2'; give each"),
+            ([*guide, "--strength", "1e300"], "pixels of a clip are no numbers"),
             ([*guide, "--hold", "all", "--weights", "VQ=1"], "--hold: got 'all'; wanted others, or nothing."),
             ([*guide, "--hold", "others"], "--hold others: is for --guide with --weights of some dimensions"),
             ([*guide, "--hold", "others", "--weights", "VQ=1,MQ=1"], "every dimension has a weight"),

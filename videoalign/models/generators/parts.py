@@ -132,12 +132,21 @@ class PipelineCodec(PipelinePart, ABC):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, seeds: Sequence[int] | None = None) -> list[Video]:
-        """The clips behind normalised latents (B, C, F, H, W), by the very arithmetic of the pipeline's own call."""
+        """The clips behind normalised latents (B, C, F, H, W), by the very arithmetic of the pipeline's own call.
+
+        Raises:
+            ModelError: pixels are no numbers.
+        """
         with placed(self.pipeline, "vae"):
             own = latents.to(self.pipeline._execution_device, self.tiled_vae().dtype)
             decoded = self.decoded(own, [0] * len(latents) if seeds is None else seeds)
-        pixels = (self.shown(decoded) * 255).round().astype(np.uint8)
-        return [Video(frames=clip, fps=self.settings.fps) for clip in pixels]
+        shown = self.shown(decoded)
+        if not np.isfinite(shown).all():
+            raise ModelError(
+                f"--model: pixels of a clip are no numbers, so what '{self.name}' made of it is too large; lower "
+                "--strength or --adapter-strength, or take --dtype float32."
+            )
+        return [Video(frames=clip, fps=self.settings.fps) for clip in (shown * 255).round().astype(np.uint8)]
 
     def raw(self, vae: Any, pixels: Tensor) -> Tensor:
         """The autoencoder's own latents (B, C, F, H, W) of pixels (B, 3, F, H, W) in [-1, 1]."""

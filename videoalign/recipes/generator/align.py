@@ -34,6 +34,7 @@ from videoalign.recipes.generator.align_methods import (
     keeps_start,
     memory_advice,
     method_config,
+    pair_weights,
     require_frames,
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
@@ -46,6 +47,7 @@ from videoalign.training.callbacks import Callback, KeepBest
 from videoalign.training.loop import Row, count_steps, fit, precision
 from videoalign.training.objectives.dpo import DpoObjective
 from videoalign.training.objectives.flow import FlowObjective
+from videoalign.training.optimizers import require_optimizer
 from videoalign.training.order import by_shape
 from videoalign.training.validation import measure
 
@@ -122,6 +124,7 @@ def align(
     generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
     require_frames(generator, config)
     train, held_out = _split(dataset, pairs, rows, config)
+    pair_weights(rows, config)
     tuning = tuning_of(generator, config)
     if processes.count > 1 and generator.device.type != "cpu":
         generator.to(processes.device)
@@ -342,6 +345,7 @@ def checked(method: str, config: AlignConfig | None) -> AlignConfig:
         raise ConfigError(f"config: got {type(config).__name__}; method '{method}' wants {wanted.__name__}.")
     config = config or wanted()
     config.watch.check(config.fit)
+    require_optimizer(config.fit.optimizer)
     return config
 
 

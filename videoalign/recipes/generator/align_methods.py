@@ -249,11 +249,7 @@ def _dpo(generator: Generator, parameters: dict[str, nn.Parameter], config: DpoC
 def _all_pairs(
     cache: LatentCache, rows: Sequence[WinLosePair], config: AlignConfig, references: Sequence[PairReference] | None
 ) -> TrainingSet:
-    examples, weights = pair_examples(cache, rows), torch.ones(len(rows))
-    if isinstance(config, DpoConfig) and config.weight_by_margin:
-        margins = torch.tensor([pair.reward_win - pair.reward_lose for pair in rows])
-        decided = torch.tensor([pair.preference != 0.5 for pair in rows])
-        weights = torch.where(decided, margins / margins[decided].mean(), 1.0)
+    examples, weights = pair_examples(cache, rows), pair_weights(rows, config)
 
     def example(index: int) -> PairExample:
         stored = None if references is None else references[index]
@@ -261,6 +257,24 @@ def _all_pairs(
 
     names = [f"clips {pair.clip_win} and {pair.clip_lose}" for pair in rows]
     return TrainingSet(OnDemand(len(rows), example), names, pair_shapes(cache, rows), collate_pairs)
+
+
+def pair_weights(rows: Sequence[WinLosePair], config: AlignConfig) -> torch.Tensor:
+    """How much each pair counts, (N,), with a mean of 1.
+
+    Raises:
+        ConfigError: margins are to weigh the pairs, and are none.
+    """
+    if not (isinstance(config, DpoConfig) and config.weight_by_margin):
+        return torch.ones(len(rows))
+    margins = torch.tensor([pair.reward_win - pair.reward_lose for pair in rows])
+    decided = torch.tensor([pair.preference != 0.5 for pair in rows])
+    if decided.any() and not (margins[decided].min() >= 0 and margins[decided].max() > 0):
+        raise ConfigError(
+            f"weight_by_margin: got true, but the pairs' rewards differ by {margins[decided].min():g} to "
+            f"{margins[decided].max():g}; wanted winners that have more. Leave it out, or make the pairs again."
+        )
+    return torch.where(decided, margins / margins[decided].mean(), 1.0)
 
 
 def _all_clips(

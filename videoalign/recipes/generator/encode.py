@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from math import isfinite
 from typing import Any, Literal
 
 from pydantic import Field
@@ -121,8 +122,8 @@ def clips_of_pairs(dataset: Dataset, pairs: Sequence[WinLosePair]) -> list[str]:
     """The clips of some pairs, each once, which are what the pairs say of them.
 
     Raises:
-        DataError: no pairs, a pair of unknown clips or of two prompts, or of a clip that was replaced after it was
-            scored.
+        DataError: no pairs, a pair of unknown clips, of two prompts or of one clip twice, a reward that is no finite
+            number, or a clip that was replaced after it was scored.
     """
     if not pairs:
         raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
@@ -135,6 +136,13 @@ def clips_of_pairs(dataset: Dataset, pairs: Sequence[WinLosePair]) -> list[str]:
         ):
             if key not in known:
                 raise DataError(f"pairs: {kind} '{key}' is not in {dataset.path}; make the pairs again.")
+        if pair.clip_win == pair.clip_lose:
+            raise DataError(f"pairs: clip '{pair.clip_win}' is compared with itself; make the pairs again.")
+        if not (isfinite(pair.reward_win) and isfinite(pair.reward_lose)):
+            raise DataError(
+                f"pairs: clips '{pair.clip_win}' and '{pair.clip_lose}' have the rewards {pair.reward_win} and "
+                f"{pair.reward_lose}; wanted finite numbers. Make the pairs again."
+            )
         for clip in (clips[pair.clip_win], clips[pair.clip_lose]):
             if clip.prompt_id != pair.prompt_id:
                 raise DataError(

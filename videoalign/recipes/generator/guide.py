@@ -37,6 +37,7 @@ from videoalign.training.objectives.latent_reward import (
     measure_by_noise,
 )
 from videoalign.training.objectives.reward import VerdictCriterion
+from videoalign.training.optimizers import require_optimizer
 from videoalign.training.order import by_shape
 
 FREE = {"fit", "encode", "learning_rate_head", "gradient_checkpointing"}
@@ -99,6 +100,7 @@ def train_guide(
     """
     config, processes = config or GuideTrainConfig(), join()
     config.check()
+    require_optimizer(config.fit.optimizer)
     require_whole_layers(generator)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     generator = generator.changed(config.of_model())

@@ -30,6 +30,9 @@ GRADIENT = "nrg"
 BY_JUDGE = "best-of-n"
 BY_GUIDE = ("early-best", "particles")
 WAYS = (GRADIENT, BY_JUDGE, *BY_GUIDE)
+READ_BY = {"strength": (GRADIENT, "particles"), "candidates": (BY_JUDGE, *BY_GUIDE)}
+"""Settings that some of the ways read."""
+MOST_CANDIDATES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Steer:
     hold: str | None = None
     """``others``: what has no weight stays where the unguided clip has it."""
     candidates: int = 4
-    """Noises that a search tries for a clip."""
+    """Noises that a search tries for a clip, at most `MOST_CANDIDATES`."""
 
     def __post_init__(self) -> None:
         """
@@ -66,10 +69,20 @@ class Steer:
             raise ConfigError(f"--hold: got '{self.hold}'; wanted others, or nothing.")
         if self.hold and (self.way != GRADIENT or self.weights is None):
             raise ConfigError("--hold others: is for --guide with --weights of some dimensions, as in VQ=1.")
+        if not 1 <= self.candidates <= MOST_CANDIDATES:
+            raise ConfigError(f"--candidates: got {self.candidates}; wanted 1 to {MOST_CANDIDATES}.")
+
+    def require_read(self, given: Mapping[str, float]) -> None:
+        """Raises `ConfigError` for one of these settings, by name, that the way does not read."""
+        for name, value in given.items():
+            if self.way not in READ_BY[name]:
+                told = "which is for steering" if self.way is None else f"which --steer {self.way} does not read"
+                wanted = " or ".join(READ_BY[name])
+                raise ConfigError(f"--{name}: got {value:g}, {told}; leave it out, or give --steer {wanted}.")
 
     def _check_way(self, way: str) -> None:
         if way not in WAYS:
-            raise ConfigError(f"--steer: there is no way '{way}'; wanted {', '.join(WAYS)}.{did_you_mean(way, WAYS)}")
+            raise ConfigError(f"--steer: there is no way '{way}'.{did_you_mean(way, WAYS)}")
         given = {"--judge": self.judge, "--guide": self.guide}
         wanted, other = ("--judge", "--guide") if way == BY_JUDGE else ("--guide", "--judge")
         if not given[wanted]:

@@ -33,6 +33,7 @@ from videoalign.stores.opening import as_given
 from videoalign.training.callbacks import KeepBest
 from videoalign.training.loop import Row, count_steps, fit
 from videoalign.training.objectives.reward import RewardObjective, find_criterion
+from videoalign.training.optimizers import require_optimizer
 from videoalign.training.order import bucketed_order
 
 BEST_FILE = "best.safetensors"
@@ -92,6 +93,7 @@ def train_reward(
     """
     config = config or RewardTrainConfig()
     check_settings(config)
+    require_optimizer(config.fit.optimizer)
     processes = join()
     progress = progress if processes.is_first else silent
     reward, objective = _start(dataset.info.dimensions, base, config, processes)

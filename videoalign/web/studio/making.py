@@ -18,7 +18,7 @@ from videoalign.contracts.video import Video
 from videoalign.errors import DataError, VideoAlignError
 from videoalign.flow.path import data_ahead
 from videoalign.models.network_adapters import drop_adapters, load_adapters
-from videoalign.recipes.generator.steering import BY_GUIDE, GRADIENT, Steer
+from videoalign.recipes.generator.steering import GRADIENT, READ_BY, Steer
 from videoalign.sampling.generate import clip_seed
 from videoalign.sampling.watched import StepTaken
 from videoalign.video.files import encode_video
@@ -195,9 +195,10 @@ def _steer_words(steer: Steer | None) -> list[str]:
         return []
     weights = ",".join(f"{name}={weight!r}" for name, weight in (steer.weights or {}).items())
     words = ["--steer", str(steer.way)] if steer.way != GRADIENT else []
-    words += ["--guide", str(steer.guide), "--weights", weights, "--strength", repr(steer.strength)]
+    words += ["--guide", str(steer.guide), "--weights", weights]
+    words += ["--strength", repr(steer.strength)] if steer.way in READ_BY["strength"] else []
     words += ["--hold", steer.hold] if steer.hold else []
-    return words + (["--candidates", str(steer.candidates)] if steer.way in BY_GUIDE else [])
+    return words + (["--candidates", str(steer.candidates)] if steer.way in READ_BY["candidates"] else [])
 
 
 def _sampling(opened: Opened, recipe: Recipe) -> dict[str, object]:
