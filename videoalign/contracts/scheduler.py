@@ -22,8 +22,8 @@ class WrappedScheduler:
         """
         self.__dict__.update(own, _inner=scheduler, __module__=scheduler.__module__)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         inner = self.__dict__.get("_inner")
         return type(self) if inner is None else inner.__class__
 
