@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from videoalign.contracts.digests import bytes_digest
@@ -46,7 +46,7 @@ class Manifest:
 
     def content(self) -> bytes:
         """The object that tells it."""
-        files = {name: list(entry) for name, entry in sorted(self.files.items())}
+        files = dict(sorted(self.files.items()))
         return json.dumps({"schema_version": SCHEMA_VERSION, "stale": self.stale, "files": files}).encode()
 
     @property
@@ -77,8 +77,11 @@ def read_manifest(remote: Remote) -> Manifest:
     return Manifest(files, bytes_digest(content), stale)
 
 
-def write_manifest(remote: Remote, manifest: Manifest) -> Manifest:
-    """Makes the files of a manifest, which are there, the ones that count; gives it with its digest."""
-    content = manifest.content()
-    remote.write(MANIFEST_NAME, content)
-    return replace(manifest, digest=bytes_digest(content))
+def manifest_digest(remote: Remote) -> str:
+    """`Manifest.digest` of what is at an address now, of which no more is looked at: it may name a million files.
+
+    Raises:
+        ServerError: the store does not answer.
+    """
+    content = remote.read(MANIFEST_NAME)
+    return "" if content is None else bytes_digest(content)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, RUN_FILE, plain_
 from videoalign.errors import DataError, OutputError, ServerError
 from videoalign.stores.cache import cache_folder, keep_file, short_name
 from videoalign.stores.lease import LOCK_NAME, OWN_FOLDER
-from videoalign.stores.manifest import MANIFEST_NAME, Entry, Manifest, read_manifest, write_manifest
+from videoalign.stores.manifest import MANIFEST_NAME, Entry, Manifest, manifest_digest, read_manifest
 from videoalign.stores.remote import Remote
 
 Known = tuple[int, int, str]
@@ -94,7 +95,7 @@ class Mirror:
                 try:
                     return self._pull(keep_work)
                 except (FileNotFoundError, ServerError) as error:
-                    if read_manifest(self.remote).digest != self.manifest.digest:
+                    if manifest_digest(self.remote) != self.manifest.digest:
                         continue  # it was replaced while it was read
                     if isinstance(error, ServerError):
                         raise
@@ -124,7 +125,7 @@ class Mirror:
         _each(lambda name: self.remote.put(self.path / name, parked.get(name, name)), changed)
         new = {name: Entry(here[name][0], digest, at=parked.get(name, "")) for name, digest in changed.items()}
         require()
-        if read_manifest(self.remote).digest != self.manifest.digest:
+        if manifest_digest(self.remote) != self.manifest.digest:
             raise OutputError(
                 f"{self.remote.address}: was written by another run meanwhile; run the same command again."
             )
@@ -219,9 +220,11 @@ class Mirror:
     def _write(self, files: Mapping[str, Entry], known: Mapping[str, Known], stale: Iterable[str] = ()) -> None:
         """Puts the manifest, and remembers what is ``known`` to be there then; a kill in between is no matter."""
         new = Manifest(files, stale=tuple(sorted(stale)))
-        bases = [self.manifest.digest, bytes_digest(new.content())]
-        write_json(self._state_file, {"bases": bases, "files": self._state()})
-        self.manifest = write_manifest(self.remote, new)
+        content = new.content()
+        digest = bytes_digest(content)
+        write_json(self._state_file, {"bases": [self.manifest.digest, digest], "files": self._state()})
+        self.remote.write(MANIFEST_NAME, content)
+        self.manifest = replace(new, digest=digest)
         self._remember(known)
 
     def _rows(self, here: Mapping[str, tuple[int, int]], files: Mapping[str, Entry]) -> dict[str, Known]:
