@@ -13,6 +13,7 @@ from videoalign.contracts.engine import raise_wrong
 from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import Asked, Clip
 from videoalign.contracts.video import Video
+from videoalign.distributed.memory import memory_told
 from videoalign.errors import VideoAlignError
 from videoalign.flow.condition import Condition
 from videoalign.recipes.generator.clip_fit import ClipFit
@@ -58,7 +59,8 @@ class EncodeClips:
             return [one for one in clips if isinstance(one, VideoAlignError)]
         shape = dict(zip(("num_frames", "height", "width"), whole[0][0].shape, strict=True))
         codec = self.generator.changed(shape).codec
-        rows = iter(codec.encode([video for _, video in whole]).cpu())
+        with memory_told(f"{whole[0][0].group}batch_size", len(whole)):
+            rows = iter(codec.encode([video for _, video in whole]).cpu())
         return [one if isinstance(one, VideoAlignError) else next(rows).clone() for one in clips]
 
 

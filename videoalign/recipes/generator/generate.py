@@ -21,6 +21,7 @@ from videoalign.contracts.records import Asked, Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import clip_keys
 from videoalign.data.dataset import CLIP_FOLDER, INFO_FILE, Dataset, prompt_id_of
+from videoalign.distributed.memory import memory_told
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ModelSettings
 from videoalign.recipes.generator.encode import sampler_store
@@ -151,12 +152,14 @@ class _MakeClips:
     def __call__(self, plans: Sequence[ClipPlan]) -> tuple[list[tuple[Clip, Tensor]], list[str]]:
         made, notes = [], list[str]()
         check = StepCheck(self.generator, self.steering, notes.append, wanted=bool(self.checked))
-        for plan, video, latents in make_clips(self.generator, plans, batch_size=len(plans), steering=self.steering):
-            clip = _write_clip(self.folder, plan, video, self.name)
-            made.append((clip, latents.cpu() if self.keep_latents else latents.new_empty(0).cpu()))
-            if plan.clip_id in self.checked:
-                check.after(plan, latents)
-        check.finish()
+        size = len(plans)
+        with memory_told("batch_size", size):
+            for plan, video, latents in make_clips(self.generator, plans, batch_size=size, steering=self.steering):
+                clip = _write_clip(self.folder, plan, video, self.name)
+                made.append((clip, latents.cpu() if self.keep_latents else latents.new_empty(0).cpu()))
+                if plan.clip_id in self.checked:
+                    check.after(plan, latents)
+            check.finish()
         return made, notes
 
 
@@ -199,7 +202,8 @@ def sample(
     plans = plan_clips(records, config.per_prompt, config.seed, "")
     paths = {plan.clip_id: folder / f"{_slug(plan.text)}-{plan.seed}.mp4" for plan in plans}
     done = {clip_id for clip_id, path in paths.items() if path.is_file()}
-    with progress("sample", len(plans)) as advance:
+    size = min(config.batch_size, len(plans))
+    with memory_told("batch_size", size), progress("sample", len(plans)) as advance:
         for plan, video, _ in make_clips(
             generator, plans, done=done, steering=steering, on_clip=advance, batch_size=config.batch_size
         ):
