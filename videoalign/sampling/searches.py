@@ -210,7 +210,7 @@ class Population:
         before, self.scores = self.scores, weighted_score(self.search.reward, self.search.weights, taken)
         if taken.share == 1 or self.search.strength == 0:
             return taken.moved
-        gain = self.search.strength * (self.scores - before)
+        gain = self.search.strength * (self.scores - before).double()
         draw = fold_in(self.seed, "particles", taken.number)
         parents = resampled((gain - gain.max()).exp(), float(torch.rand((), generator=draw)))
         self.scores = self.scores[parents]

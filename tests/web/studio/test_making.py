@@ -140,3 +140,8 @@ def test_equal_clips_have_equal_keys_and_others_have_not(opened: Opened) -> None
     ]  # fmt: skip
     keys = [opened.key(Recipe(**{**guided, **change}).plain()) for change in changes]
     assert len(set(keys)) == len(changes)
+    searched = [guided | {"method": "early-best", "strength": strength} for strength in (0.0, 1.0, 5.0)]
+    (key,) = {opened.key(Recipe(**one).plain()) for one in searched}
+    assert key not in {opened.key(base), *keys}, "the strength does not count, not even where it is 0"
+    still = [Recipe(**guided | {"method": "particles", "strength": strength}).plain() for strength in (0.0, 5.0)]
+    assert len({opened.key(base), *map(opened.key, still)}) == 3

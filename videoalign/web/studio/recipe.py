@@ -11,7 +11,9 @@ from videoalign.web.text import Lines
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
-SEARCHES = {"early-best", "particles"}
+WITHOUT_PULL = "early-best"
+"""The method that the strength does not count for."""
+SEARCHES = {WITHOUT_PULL, "particles"}
 """Methods that try several noises."""
 UNSTEERED = "none"
 """The method that leaves the generator alone."""
@@ -55,8 +57,10 @@ class Recipe(Settings):
         rounded = {name: round(float(value), 6) for name, value in sorted(self.weights.items())}
         weights = {name: value for name, value in rounded.items() if value}
         changes: dict[str, Any] = {"weights": weights}
-        if self.method == UNSTEERED or not weights or self.strength == 0:
+        if self.method == UNSTEERED or not weights or (self.strength == 0 and self.method not in SEARCHES):
             changes |= {"method": UNSTEERED, "weights": {}, "strength": 0.0}
+        elif self.method == WITHOUT_PULL:
+            changes["strength"] = Recipe.model_fields["strength"].default
         if changes.get("method", self.method) not in SEARCHES:
             changes["candidates"] = Recipe.model_fields["candidates"].default
         if self.adapter is None or self.scale == 0:
