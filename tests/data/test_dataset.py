@@ -216,13 +216,18 @@ def test_create_refuses_what_is_there_and_bad_names(tmp_path: Path) -> None:
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no dataset here"):
         Dataset.open(tmp_path)
-    for nothing in ("", "{}", "null"):
+    for nothing in ("", "{}", "null", '{"dimensions": []}'):
         (tmp_path / "dataset.json").write_text(nothing)
-        with pytest.raises(DataError, match=r"dataset\.json: is empty; wanted at least 'dimensions'"):
+        with pytest.raises(DataError, match=r"dataset\.json: names no dimension; wanted one at least"):
             Dataset.open(tmp_path)
     (tmp_path / "dataset.json").write_text("[]")
     with pytest.raises(ConfigError, match=r"dataset\.json: must hold 'key: value' lines; got list"):
         Dataset.open(tmp_path)
+    look = '{{"name": "{}", "guideline": "g", "sees_prompt": true}}'
+    for named in (["a b"], ["VQ", "VQ"], ["é"], ["x" * 101], ["../x"]):
+        (tmp_path / "dataset.json").write_text(f'{{"dimensions": [{", ".join(map(look.format, named))}]}}')
+        with pytest.raises(DataError, match=r"dataset\.json: dimensions: .*Rename it"):
+            Dataset.open(tmp_path)
     (tmp_path / "dataset.json").write_text('{"schema_version": 99}')
     with pytest.raises(DataError, match="schema version 99; this videoalign reads up to 1"):
         Dataset.open(tmp_path)

@@ -80,12 +80,7 @@ class Dataset:
         """
         path = Path(path)
         names = [dimension.name for dimension in info.dimensions]
-        for name in names:
-            if not re.fullmatch(r"[A-Za-z0-9_]+", name) or names.count(name) > 1:
-                raise DataError(
-                    f"dimensions: '{name}' must be made of letters, digits and underscore and stand once; "
-                    f"got {', '.join(names)}. Rename it."
-                )
+        _require_names(names)
         if (path / INFO_FILE).exists():
             if not exist_ok:
                 raise OutputError(f"{path}: holds a dataset already; give another folder.")
@@ -104,7 +99,8 @@ class Dataset:
         """The dataset in a folder.
 
         Raises:
-            DataError: no dataset there, one of a later version, or a ``dataset.json`` that says nothing.
+            DataError: no dataset there, one of a later version, or one whose ``dataset.json`` names no dimension or one
+                that `create` refuses.
             ConfigError: its ``dataset.json`` does not fit.
         """
         path = Path(path)
@@ -114,13 +110,14 @@ class Dataset:
                 f"{path}: no dataset here ({INFO_FILE} is missing); make one with 'videoalign data import'."
             )
         info = DatasetInfo.load(file)
-        if not info.model_fields_set:
-            raise DataError(f"{file}: is empty; wanted at least 'dimensions'. Put it back, or import the data again.")
+        if not info.model_fields_set or not info.dimensions:
+            raise DataError(f"{file}: names no dimension; wanted one at least. Put it back, or import the data again.")
         if info.schema_version > SCHEMA_VERSION:
             raise DataError(
                 f"{path}: has schema version {info.schema_version}; this videoalign reads up to {SCHEMA_VERSION}. "
                 "Update videoalign."
             )
+        _require_names([dimension.name for dimension in info.dimensions], f"{file}: ")
         return cls(path, info)
 
     @property
@@ -377,3 +374,13 @@ class Dataset:
                 f"{kind}: the name '{name}' must be made of letters, digits, '_', '-' and '.', 200 of them at most."
             )
         return self.path / kind / f"{name}.parquet"
+
+
+def _require_names(names: Sequence[str], where: str = "") -> None:
+    """Checks that files, columns and pages can be named after each dimension."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name) or names.count(name) > 1:
+            raise DataError(
+                f"{where}dimensions: '{name[:120]}' must be made of letters a to z or A to Z, digits and underscore, "
+                f"100 at most, and stand once; got {', '.join(names)[:400]}. Rename it."
+            )
