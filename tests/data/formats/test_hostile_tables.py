@@ -76,6 +76,22 @@ def test_half_a_character_is_told_with_its_row(
     assert told.startswith("t.jsonl:1: ") and "holds a character that is no text" in told
 
 
+@pytest.mark.parametrize("name", ["\ud800.mp4", "a\0.mp4"])
+def test_a_name_that_is_no_text_is_told_before_a_folder_is_searched_for_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    source = write_table(tmp_path / "in" / "t.jsonl", [{"clip": name, "prompt": "p"}])
+    assert "t.jsonl:1: " in (told := refused("folder", source, tmp_path / "d")) and "no text" in told
+
+
+def test_a_side_that_one_row_alone_lacks_is_told_with_its_row(tmp_path: Path, six_clips: Path) -> None:
+    good = GOOD_ROWS["solireward"]
+    for side in ("win", "lose"):
+        row = {name: value for name, value in good.items() if name != side}
+        source = write_table(tmp_path / "t.jsonl", [good, row])
+        told = refused("solireward", source, tmp_path / "d", **SETTINGS["solireward"])
+        assert told.startswith(f"t.jsonl:2: column '{side}' holds no video")
+
+
 @pytest.mark.parametrize(("name", "content", "says"), [
     ("t.jsonl", b'{"a": ' + b"9" * 5000 + b"}", r"t\.jsonl:1: is not JSON \(Exceeds the limit"),
     ("t.json", b'[{"a": 1},\n{"a": ' + b"9" * 5000 + b"}]", r"t\.json:2: is not JSON \(Exceeds the limit"),

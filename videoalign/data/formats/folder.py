@@ -25,6 +25,7 @@ from videoalign.data.formats.common import (
     rater_column,
     seed_of,
 )
+from videoalign.data.rows import require_text
 from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError
 
@@ -64,8 +65,8 @@ class FolderImporter:
             self._require_all_named(table)
 
     def _require_all_named(self, table: SourceTable) -> None:
-        paths = names_in(table, lambda row: [one.path for one in self._files(row)])
-        named = {(Path(table.folder) / path).resolve() for path in paths if "\0" not in path}
+        paths = names_in(table, lambda row: [require_text(one.path) for one in self._files(row)])
+        named = {(Path(table.folder) / path).resolve() for path in paths}
         there = [file for file in sorted(Path(table.folder).rglob("*")) if file.suffix.lower() in CLIP_ENDINGS]
         missing = [str(file.relative_to(table.folder)) for file in there if file.resolve() not in named]
         if missing:

@@ -78,7 +78,7 @@ def _of_sides(row: Row) -> tuple[list[SourceClip], list[float | None]]:
     told = meta.fields("quality") if isinstance(meta.cells.get("quality"), Mapping) else None
     qualities = []
     for side in _SIDES:
-        places = [cell for cell in (row.cells[side], meta.cells.get(side)) if isinstance(cell, Mapping)]
+        places = [cell for cell in (row.cells.get(side), meta.cells.get(side)) if isinstance(cell, Mapping)]
         found = [Row(row.number, place).number_or_none("quality") for place in places]
         found += [told.number_or_none(side)] if told is not None else []
         qualities.append(next((quality for quality in found if quality is not None), None))
