@@ -190,6 +190,23 @@ def test_layouts_of_one_folder_that_were_made_to_differ_are_refused(folder: Path
         read_adapter(copy)
 
 
+def test_numbers_that_are_none_and_another_rank_are_refused_when_an_adapter_is_read(
+    folder: Path, tmp_path: Path
+) -> None:
+    state = load_file(folder / "a" / "adapter_model.safetensors")
+    config = json.loads((folder / "a" / "adapter_config.json").read_text())
+    first = next(iter(state))
+    for weights, settings, says in (
+        ({**state, first: state[first] * float("nan")}, {}, "holds numbers that are not finite"),
+        (state, {"lora_alpha": float("inf")}, "holds numbers that are not finite"),
+        (state, {"r": 7}, "its settings say rank 7 of .*, whose factors have 3"),
+    ):
+        save_file(weights, tmp_path / "adapter_model.safetensors")
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | settings))
+        with pytest.raises(ModelError, match=says):
+            read_adapter(tmp_path)
+
+
 def test_what_is_no_lora_is_refused_in_one_line(generator: PipelineGenerator, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     save_file({"transformer.blocks.0.attn1.to_q.weight": torch.zeros(2, 2)}, tmp_path / "weights.safetensors")

@@ -238,8 +238,13 @@ def _adapter(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Adapter:
     scale = {}
     for name, factor in down.items():
         rank = len(factor)
+        told = _pattern(config.get("rank_pattern"), name, config.get("r", rank))
+        if told != rank:
+            raise ValueError(f"its settings say rank {told} of {name}, whose factors have {rank}")
         alpha = alphas.get(name, _pattern(config.get("alpha_pattern"), name, config.get("lora_alpha", rank)))
         scale[name] = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        if not (math.isfinite(scale[name]) and torch.isfinite(factor).all() and torch.isfinite(up[name]).all()):
+            raise ValueError(f"holds numbers that are not finite, of {name}")
     targets = config.get("target_modules")
     return Adapter(down, up, scale, () if targets is None or isinstance(targets, str) else tuple(targets))
 
