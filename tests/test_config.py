@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from videoalign.config import Config
 from videoalign.errors import ConfigError, VideoAlignError, did_you_mean
@@ -154,12 +154,16 @@ def test_a_setting_of_several_kinds_of_value_is_called_by_its_name_with_all_that
         """A number, or the model's own."""
         weights: dict[str, float] = {}
         """By dimension."""
+        sizes: tuple[PositiveInt, ...] = ()
+        """Of something."""
 
     wanted = (
         "setting 'shift' got 'modle': Input should be a valid number, .* or Input should be 'model'. Set it with shift="
     )
     with pytest.raises(ConfigError, match=wanted):
         Times.load(None, ["shift=modle"])
+    with pytest.raises(ConfigError, match=r"setting 'sizes.1' got 0: .* Set it with sizes=\[<values>\]\."):
+        Times.load(None, ["sizes=[1,0]"])
     with pytest.raises(ConfigError, match="setting 'weights.VQ' got 'much': Input should be a valid number"):
         Times.build_from({"weights": {"VQ": "much"}})
 

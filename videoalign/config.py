@@ -118,7 +118,9 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
         told = first["msg"].removeprefix("Value error, ").rstrip(".")
         return f"{named}: {told}." if named else f"{told}."  # a group as a whole names the settings that it means
     got, wanted = first.get("input"), " or ".join(dict.fromkeys(one["msg"] for one in errors if _setting(one) == named))
-    return f"setting '{path}' got {got!r}: {wanted}. Set it with {path}=<value>."
+    listed = re.split(r"\.\d+", path)[0]
+    way = f"{path}=<value>" if listed == path else f"{listed}=[<values>]"
+    return f"setting '{path}' got {got!r}: {wanted}. Set it with {way}."
 
 
 def _setting(error: Any) -> str:
