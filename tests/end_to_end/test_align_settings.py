@@ -189,6 +189,10 @@ def test_pairs_and_settings_that_teach_nothing_are_refused_and_leave_nothing(
     cases: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
         ("dpo", {"clip_lose": pair.clip_win}, {}, "is compared with itself"),
         ("rwr", {"reward_win": float("nan")}, {}, "have the rewards nan and .*; wanted finite numbers"),
+        ("sft", {"preference": 7.0}, {}, "has the preference 7.0 over .*; wanted a chance from 0 to 1"),
+        ("dpo", {"preference": float("nan")}, {}, "has the preference nan over"),
+        ("rwr", {"differences": "VQ=x"}, {}, "have the differences 'VQ=x'; wanted as in VQ=0.5,MQ=-1"),
+        ("dpo", {"differences": "VQ"}, {}, "have the differences 'VQ'; wanted as in"),
         ("dpo", {"reward_lose": pair.reward_win}, by_margin, "weight_by_margin: got true, but .* differ by 0 to 0"),
         ("dpo", {"reward_lose": pair.reward_win + 1}, by_margin, "weight_by_margin: got true, but .* differ by -1 to"),
         ("sft", {}, eight_bits, "fit.optimizer: adamw8bit wants the package bitsandbytes"),

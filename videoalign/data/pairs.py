@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from videoalign.contracts.records import HELD_OUT, WinLosePair
 from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset
 from videoalign.data.rejected import read_rejected
+from videoalign.data.tables import to_float
 from videoalign.errors import ConfigError, DataError, did_you_mean
 from videoalign.stats.overall import overall, within_deviation
 
@@ -197,6 +199,41 @@ def _differences(win: Mapping[str, float], lose: Mapping[str, float]) -> str:
     """`WinLosePair.differences`, of the dimensions that both have a score on."""
     both = [name for name in win if win[name] is not None and lose.get(name) is not None]
     return ",".join(f"{name}={win[name] - lose[name]:.6g}" for name in both)
+
+
+def better_on(pair: WinLosePair) -> dict[str, int]:
+    """By dimension of `WinLosePair.differences`, 1 where the winner is the better one, -1 where the loser is, else 0.
+
+    Raises:
+        DataError: they are not as they are written here.
+    """
+    parts = (part.rpartition("=") for part in pair.differences.split(",") if part)
+    try:
+        return {name: int(to_float(value) > 0) - int(to_float(value) < 0) for name, _, value in parts}
+    except ValueError:
+        raise DataError(
+            f"pairs: clips '{pair.clip_win}' and '{pair.clip_lose}' have the differences '{pair.differences[:80]}'; "
+            "wanted as in VQ=0.5,MQ=-1. Make the pairs again."
+        ) from None
+
+
+def require_numbers(pair: WinLosePair) -> None:
+    """Checks the numbers of a pair, which a training would take as they are.
+
+    Raises:
+        DataError: a reward that is no finite number, a preference that is no chance, or see `better_on`.
+    """
+    if not (isfinite(pair.reward_win) and isfinite(pair.reward_lose)):
+        raise DataError(
+            f"pairs: clips '{pair.clip_win}' and '{pair.clip_lose}' have the rewards {pair.reward_win} and "
+            f"{pair.reward_lose}; wanted finite numbers. Make the pairs again."
+        )
+    if not 0 <= pair.preference <= 1:
+        raise DataError(
+            f"pairs: clip '{pair.clip_win}' has the preference {pair.preference} over '{pair.clip_lose}'; wanted a "
+            "chance from 0 to 1. Make the pairs again."
+        )
+    better_on(pair)
 
 
 def _preference(margin: float, config: PairsConfig) -> float | None:

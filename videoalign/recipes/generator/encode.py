@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from math import isfinite
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,6 +18,7 @@ from videoalign.data.clip_content import asked_keys, clip_keys, input_key
 from videoalign.data.dataset import LATENTS_FOLDER, Dataset
 from videoalign.data.latents import ConditionStore, LatentCache, Stored, TensorStore, read_stored
 from videoalign.data.on_demand import OnDemand
+from videoalign.data.pairs import better_on, require_numbers
 from videoalign.data.rejected import Rejections, write_rejected
 from videoalign.distributed import ALONE, Processes
 from videoalign.errors import ConfigError, DataError, VideoAlignError
@@ -122,8 +122,8 @@ def clips_of_pairs(dataset: Dataset, pairs: Sequence[WinLosePair]) -> list[str]:
     """The clips of some pairs, each once, which are what the pairs say of them.
 
     Raises:
-        DataError: no pairs, a pair of unknown clips, of two prompts or of one clip twice, a reward that is no finite
-            number, or a clip that was replaced after it was scored.
+        DataError: no pairs, a pair of unknown clips, of two prompts or of one clip twice, numbers that say nothing
+            (see `data.pairs.require_numbers`), or a clip that was replaced after it was scored.
     """
     if not pairs:
         raise DataError("pairs: got 0 pairs; wanted at least 1. Make some with: videoalign pairs")
@@ -138,11 +138,7 @@ def clips_of_pairs(dataset: Dataset, pairs: Sequence[WinLosePair]) -> list[str]:
                 raise DataError(f"pairs: {kind} '{key}' is not in {dataset.path}; make the pairs again.")
         if pair.clip_win == pair.clip_lose:
             raise DataError(f"pairs: clip '{pair.clip_win}' is compared with itself; make the pairs again.")
-        if not (isfinite(pair.reward_win) and isfinite(pair.reward_lose)):
-            raise DataError(
-                f"pairs: clips '{pair.clip_win}' and '{pair.clip_lose}' have the rewards {pair.reward_win} and "
-                f"{pair.reward_lose}; wanted finite numbers. Make the pairs again."
-            )
+        require_numbers(pair)
         for clip in (clips[pair.clip_win], clips[pair.clip_lose]):
             if clip.prompt_id != pair.prompt_id:
                 raise DataError(
@@ -207,7 +203,7 @@ def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> Sequence[
     def example(index: int) -> PairExample:
         pair = pairs[index]
         win, lose = cache.clip(pair.clip_win), cache.clip(pair.clip_lose)
-        condition, better = cache.condition(pair.prompt_id), _better(pair)
+        condition, better = cache.condition(pair.prompt_id), better_on(pair)
         return PairExample(win=win, lose=lose, condition=condition, preference=pair.preference, better=better)
 
     return OnDemand(len(pairs), example)
@@ -216,12 +212,6 @@ def pair_examples(cache: LatentCache, pairs: Sequence[WinLosePair]) -> Sequence[
 def pair_shapes(cache: LatentCache, pairs: Iterable[WinLosePair]) -> list[tuple[int, ...]]:
     """(C, F, H, W) of the latents of each pair."""
     return [cache.shape(pair.clip_win) for pair in pairs]
-
-
-def _better(pair: WinLosePair) -> dict[str, int]:
-    """`PairExample.better`, from what the pair records of its scores."""
-    parts = (part.rpartition("=") for part in pair.differences.split(",") if part)
-    return {name: int(float(value) > 0) - int(float(value) < 0) for name, _, value in parts}
 
 
 def encode_reference(
