@@ -193,3 +193,15 @@ def test_what_a_group_has_wrong_as_a_whole_is_said_in_its_own_words() -> None:
         ConfigError, match=r"'queue' got 5: wanted settings of its own, .* with queue\.<name>=<value>\.$"
     ):
         Server.load(None, ["queue=5"])
+
+
+@pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", '{"seed": 1, "seed": 2}', "seed: 1\nx: {seed: 1, seed: 2}\n"])
+def test_a_name_that_stands_twice_in_a_file_is_refused(tmp_path: Path, text: str) -> None:
+    """Neither of the two can be meant to count for nothing."""
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.yaml: is not YAML: 'seed' stands twice .*line \d"):
+        Run.load(file)
+    file.write_text("base: &b {learning_rate: 1}\noptimizer: {<<: *b, learning_rate: 2}\n")
+    with pytest.raises(ConfigError, match="unknown setting 'base'"):  # what is merged in may be said anew
+        Run.load(file)

@@ -82,9 +82,27 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 def _parse(text: str) -> Any:
     """JSON is YAML too, but its own reader joins the halves of an escaped emoji, in a hundredth of the time."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_different)
     except ValueError:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Yaml)
+
+
+def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError
+    return values
+
+
+class _Yaml(yaml.SafeLoader):  # type: ignore[misc]
+    """A name that stands twice is a mistake, not a way to take the first back."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"'{name}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
