@@ -196,3 +196,10 @@ def test_noise_that_covers_every_pixel_never_counts_as_clean(scenes: list[Scene]
     ]
     assert quality == sorted(quality, reverse=True)
     assert quality[-1] < 0.1
+
+
+def test_a_clip_of_one_frame_is_refused_as_by_every_reward() -> None:
+    one = Video(np.full((1, 64, 64, 3), 200, np.uint8), FPS)
+    (found,) = Oracle().score_read([(one, str(ALL_SENTENCES[0]))])
+    assert isinstance(found, DataError)
+    assert str(found) == "oracle: it has 1 frame(s), a reward needs at least 2; give a longer clip."

@@ -11,7 +11,7 @@ import numpy as np
 from videoalign.contracts.output import fingerprint
 from videoalign.contracts.reward import VerdictLaw
 from videoalign.contracts.used_prompts import UsedPrompts
-from videoalign.contracts.video import Video
+from videoalign.contracts.video import Video, unreadable
 from videoalign.errors import DataError, VideoAlignError
 from videoalign.video.sources import VideoSource, read_source
 
@@ -58,6 +58,8 @@ class FrameJudge(ABC):
         return [one if isinstance(one, VideoAlignError) else self._score(*one) for one in read]
 
     def _score(self, video: Video, prompt: str) -> np.ndarray | VideoAlignError:
+        if reason := unreadable(*video.frames.shape[:3]):
+            return DataError(f"{self.name}: {reason}")
         try:
             row: np.ndarray = self.score_videos([video], [prompt])[0]
         except DataError as error:
