@@ -132,6 +132,11 @@ def test_frames_and_sizes_that_the_model_cannot_make_are_refused_with_the_neares
     assert says in str(caught.value)
 
 
+def test_the_embedded_model_is_called_as_it_was_asked_for() -> None:
+    with pytest.raises(ConfigError, match="num_frames: got 12; 'sprites' wants"):
+        load_generator("sprites", settings={"num_frames": 12})
+
+
 def test_the_temporal_factor_is_the_autoencoders_own() -> None:
     vae_multipliers = (1, 2)  # halves time once, quarters space
     sizes = TINY_SIZES.model_copy(update={"vae_multipliers": vae_multipliers})

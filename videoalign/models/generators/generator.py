@@ -102,7 +102,9 @@ class PipelineGenerator:
         """
         place, precision = resolve_place(device, dtype)
         check_offload(offload, place)
-        pipeline, found = open_pipeline(source, settings or {}, dtype=precision, device=place, offload=offload)
+        pipeline, found = open_pipeline(
+            source, settings or {}, dtype=precision, device=place, offload=offload, name=name
+        )
         generator = cls(pipeline, found, name or Path(source).name)
         generator._require_effect(settings or {})
         how: dict[str, Any] = {"name": name, "dtype": dtype, "device": device, "offload": offload}

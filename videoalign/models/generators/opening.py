@@ -43,7 +43,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def open_pipeline(
-    source: str | Path, values: Mapping[str, Any], *, dtype: torch.dtype, device: str, offload: str = "none"
+    source: str | Path,
+    values: Mapping[str, Any],
+    *,
+    dtype: torch.dtype,
+    device: str,
+    offload: str = "none",
+    name: str | None = None,
 ) -> tuple[DiffusionPipeline, SamplingSettings]:
     """The pipeline in a folder or of a hub id, and what it samples; no weights are read before they are used.
 
@@ -53,6 +59,7 @@ def open_pipeline(
         dtype: precision of transformer and text encoder; the autoencoder stays in float32.
         device: where it runs.
         offload: see `weights.Offload`.
+        name: what errors call it; its source by default.
 
     Raises:
         ModelError: no such model, or not one of a supported family.
@@ -72,7 +79,7 @@ def open_pipeline(
     if (folder / GUIDER_FILE).is_file():
         configs["guider"] = _read(source, folder, GUIDER_FILE)
     settings = read_settings(folder, values, family.defaults.changed(family.own_settings(configs)))
-    family.require_legal(Path(source).name, settings, configs)
+    family.require_legal(name or Path(source).name, settings, configs)
     sources = {}
     for part in weighed:
         kind = module_of(*index[part])
