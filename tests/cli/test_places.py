@@ -101,6 +101,23 @@ def test_a_folder_is_not_on_the_web() -> None:
         places.read_folder(ADDRESSES[1])
 
 
+@pytest.mark.parametrize("parser", [places.local_path, *FOLDERS])
+def test_nothing_is_not_the_folder_that_one_is_in(parser: Callable[[str], Path]) -> None:
+    for text in ("", " "):
+        with pytest.raises(typer.BadParameter, match="got nothing; give a path"):
+            parser(text)
+    assert parser(".") == Path()
+
+
+def test_an_output_without_a_name_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "--model", "sprites", "--prompts", "p.txt", "--out", ""]) == 2
+    assert "Invalid value for '--out': got nothing" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_model_and_its_adapter_may_be_at_addresses_both() -> None:
     def place(address: str) -> str:
         return str(Request(address).path)

@@ -23,8 +23,9 @@ def local_path(text: str | Path) -> Path:
     be at an address is a ``str``, which the command hands on as it is.
 
     Raises:
-        BadParameter: an address; typer says of which option.
+        BadParameter: an address, or nothing; typer says of which option.
     """
+    _require_something(text)
     try:
         return require_local(text)
     except ValueError as error:
@@ -107,7 +108,14 @@ class _Named:
         return getattr(self._stream, name)
 
 
+def _require_something(text: str | Path) -> None:
+    """A variable of the shell that is not set is no wish for the folder that one stands in."""
+    if not str(text).strip():
+        raise typer.BadParameter("got nothing; give a path, as in ./name, or . for the folder that you are in.")
+
+
 def _folder(text: str | Path, **how: Any) -> Path:
+    _require_something(text)
     place = plain_place(text)
     if not is_address(place):
         return Path(place)
