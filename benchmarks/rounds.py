@@ -1,8 +1,9 @@
 """Two rounds of Flow-DPO against one with as many clips, pairs and steps, on the sprite world, judged by the oracle.
 
-Of finished runs of ``videoalign quickstart``, a seed each, the reward is taken; all clips are made anew. Three runs a
-seed: two rounds with the base as the reference, two rounds with the last round's model as the reference, and one round
-with twice the clips, pairs and steps. A run that stopped goes on. Prints a table a seed and one of all seeds together.
+Of finished runs of ``videoalign quickstart``, a seed each, the reward is taken, or the oracle labels too
+(``--reward oracle``); all clips are made anew. One round with twice the clips, pairs and steps stands against two: with
+the base as the reference, with the last round's model as the reference, with a safeguard of the winners' error, and at
+half the rate. A run that stopped goes on. Prints a table a seed and one of all seeds together.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from videoalign.worlds.sprites.prompts import HELD_OUT_SENTENCES, TRAIN_SENTENCE
 NUM_PROMPTS, CLIPS, PAIRS, STEPS = 54, 6, 2, 40
 """Training prompts; clips and pairs of each, and steps, in one round of two."""
 
-ARMS = {"one": "one round, twice of all", "base": "two rounds, reference base", "last": "two rounds, reference last"}
+ARMS = {
+    "one": "one round, twice of all",
+    "base": "two rounds, reference base",
+    "last": "two rounds, reference last",
+    "safe": "two rounds, safeguard 0.6",
+    "slow": "two rounds, half the rate",
+}
 
 
 def prompts_of(folder: Path, seed: int) -> Dataset:
@@ -43,11 +50,12 @@ def prompts_of(folder: Path, seed: int) -> Dataset:
     return dataset
 
 
-def settings(arm: str, seed: int) -> RoundsConfig:
+def settings(arm: str, seed: int, reward: str | Path) -> RoundsConfig:
     """The same budget for every arm: clips, pairs and steps."""
     times = 2 if arm == "one" else 1
+    rate = 5e-4 if arm == "slow" else 1e-3
     fit = FitConfig(
-        num_steps=STEPS * times, batch_size=16, learning_rate=1e-3, warmup_steps=10, schedule="cosine", seed=seed
+        num_steps=STEPS * times, batch_size=16, learning_rate=rate, warmup_steps=10, schedule="cosine", seed=seed
     )
     return RoundsConfig(
         num_rounds=2 // times,
@@ -56,18 +64,19 @@ def settings(arm: str, seed: int) -> RoundsConfig:
         batch_size=24,
         seed=seed,
         pairs=PairsConfig(max_per_prompt=PAIRS * times),
-        dpo=DpoConfig(fit=fit, beta=100.0, reference_draws=4),
+        dpo=DpoConfig(fit=fit, beta=100.0, reference_draws=4, safeguard=0.6 if arm == "safe" else None),
         judged_per_prompt=2,
+        allow_teacher_judge=reward == "oracle",
     )
 
 
-def run(arm: str, quickstart: Path, out: Path, seed: int) -> list[dict[str, Any]]:
+def run(arm: str, reward: str | Path, out: Path, seed: int) -> list[dict[str, Any]]:
     """The rows of ``scores.json`` after one arm: a clip each, with the scores of the base and after each round."""
     dataset = prompts_of(out / f"seed{seed}" / "prompts", seed)
     folder, first = out / f"seed{seed}" / arm, out / f"seed{seed}" / "base"
     if arm == "last" and not folder.exists() and (first / "results.json").is_file():
         take_first_round(first, folder)
-    rounds(dataset, "sprites", quickstart / "videoreward", folder, settings(arm, seed), judge="oracle", say=print)
+    rounds(dataset, "sprites", reward, folder, settings(arm, seed, reward), judge="oracle", say=print)
     return json.loads((folder / "scores.json").read_text())
 
 
@@ -90,7 +99,7 @@ def table(scores: dict[str, list[dict[str, Any]]]) -> None:
     units = base_units(column(first, "base"), prompts, dimensions)
     print("| arm | against | " + " | ".join([*dimensions, "overall"]) + " |\n" + "| --- " * (len(dimensions) + 3) + "|")
     wanted = [("one", "round-1", "one", "base"), ("base", "round-1", "base", "base")]
-    for arm in ("base", "last"):
+    for arm in list(ARMS)[1:]:
         wanted += [(arm, "round-2", *other) for other in ((arm, "base"), (arm, "round-1"), ("one", "round-1"))]
     pairs = [row for row in wanted if row[0] in scores and row[2] in scores]
     for arm, name, other, against in pairs:
@@ -105,11 +114,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quickstart", nargs="+", type=Path, required=True, help="runs of seed 0, 1, ... in order")
     parser.add_argument("--out", type=Path, default=Path("runs/rounds"))
+    parser.add_argument("--reward", choices=["videoreward", "oracle"], default="videoreward", help="which labels")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     options = parser.parse_args()
     together: dict[str, list[dict[str, Any]]] = {arm: [] for arm in options.arms}
     for seed, quickstart in enumerate(options.quickstart):
-        found = {arm: run(arm, quickstart, options.out, seed) for arm in options.arms}
+        reward = options.reward if options.reward == "oracle" else quickstart / options.reward
+        found = {arm: run(arm, reward, options.out, seed) for arm in options.arms}
         print(f"\nseed {seed}")
         table(found)
         for arm, rows in found.items():

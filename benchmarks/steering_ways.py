@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--strength", type=float, default=2.0)
     parser.add_argument("--per-prompt", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows, by their names or how these begin")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows, by name or how names begin")
     given = parser.parse_args()
     torch.set_num_threads(1)
     generator, judge = open_generator("sprites"), Oracle()
@@ -74,8 +74,9 @@ def main() -> None:
     print("| way | network | latent reward | seconds | VQ | MQ | TA | overall |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print(f"| unguided | {_each(counted, len(texts))} | | | | |", flush=True)
-    for name, (steering, num_steps) in _ways(generator, given).items():
-        if given.only and not name.startswith(tuple(given.only)):
+    ways = _ways(generator, given)
+    for name, (steering, num_steps) in ways.items():
+        if given.only and not any(name == one if one in ways else name.startswith(one) for one in given.only):
             continue
         counted.clear()
         _count(counted, "reward", _latent_reward(steering))
