@@ -67,14 +67,14 @@ def parameters() -> Iterator[Parameter]:
 
 
 PATHS = [parameter for parameter in parameters() if Path in parameter.kinds]
-FOLDERS = {
+FOLDERS = (
     places.read_folder,
     places.read_dataset,
     places.grown_dataset,
     places.latents_dataset,
     places.made_folder,
-}
-"""Parsers of folders, which may be at an address."""
+)
+"""Parsers of folders, which may be at an address; in one order, for workers must collect the same tests."""
 FILES = [parameter for parameter in PATHS if parameter.info.parser not in FOLDERS]
 
 
