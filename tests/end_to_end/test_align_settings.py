@@ -285,6 +285,21 @@ def test_the_best_on_held_out_pairs_is_kept_and_clips_are_made_along_the_way(
         align("dpo", split, generator, "p", tmp_path / "b", none)
 
 
+def test_the_best_weights_are_refused_of_a_run_that_kept_none(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    split, fit = with_val(dataset, tmp_path / "d"), FIT.model_copy(update={"validate_every_steps": 2})
+    last, best = (config("sft", fit=fit, watch={"keep": keep}) for keep in ("last", "best"))
+    align("sft", split, generator, "p", tmp_path / "a", last)
+    made = (tmp_path / "a" / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="watch.keep: got best, but .* has kept no weights of its 3 validations"):
+        align("sft", split, generator, "p", tmp_path / "a", best)
+    assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == made
+    align("sft", split, generator, "p", tmp_path / "b", best)
+    align("sft", split, generator, "p", tmp_path / "b", last)
+    assert (tmp_path / "b" / "adapter_model.safetensors").read_bytes() == made
+
+
 def test_memory_is_saved_first_by_what_changes_no_step() -> None:
     savers = ["gradient_checkpointing=true", "one_by_one=true", "fit.dtype=bfloat16"]
     for number, saver in enumerate(savers):

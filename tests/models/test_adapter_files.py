@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import WanPipeline
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -205,6 +208,28 @@ def test_numbers_that_are_none_and_another_rank_are_refused_when_an_adapter_is_r
         (tmp_path / "adapter_config.json").write_text(json.dumps(config | settings))
         with pytest.raises(ModelError, match=says):
             read_adapter(tmp_path)
+
+
+def test_the_keys_of_an_alpha_pattern_are_regular_expressions_as_peft_reads_them(folder: Path, tmp_path: Path) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copyfile(folder / "a" / name, tmp_path / name)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    patterns = ("to_q", r"attn1\.to_(q|k)", r"blocks\.0\.attn[12]\.to_q", "blocks.1.attn1.to_q", "^blocks.0.*", "attn1")
+    for pattern in patterns:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": {pattern: 50}}))
+        transformer = small_wan_generator(["a red circle moves left"], TINY_SIZES, settings=TINY_SETTINGS).network
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft says that "attn1" fits no layer
+            theirs = PeftModel.from_pretrained(transformer.transformer, str(tmp_path))
+        scales = {
+            name.removeprefix("base_model.model."): layer.scaling["default"]
+            for name, layer in theirs.named_modules()
+            if isinstance(layer, LoraLayer)
+        }
+        assert read_adapter(tmp_path).scale == pytest.approx(scales), pattern
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": {"to_(q": 50}}))
+    with pytest.raises(ModelError, match="cannot be used"):
+        read_adapter(tmp_path)
 
 
 def test_what_is_no_lora_is_refused_in_one_line(generator: PipelineGenerator, folder: Path, tmp_path: Path) -> None:

@@ -57,3 +57,17 @@ def test_a_run_tells_its_steps_and_whether_it_came_to_its_end(tmp_path: Path) ->
     assert (found.waits_for, found.ended) == ([], "adapter_model.safetensors")
     with pytest.raises(DataError, match="neither a dataset .* give one of its folders: out"):
         folder_status(tmp_path)
+
+
+def test_a_model_that_was_trained_whole_and_clips_to_look_at_come_to_their_end(tmp_path: Path) -> None:
+    whole = claim_folder(tmp_path / "whole", {"command": "align sft", "train": "full"})
+    assert folder_status(whole).waits_for
+    (whole / "model_index.json").touch()
+    assert (folder_status(whole).ended, folder_status(whole).waits_for) == ("model_index.json", [])
+    asked = {"command": "sample", "prompts": ["a dog", "a cat", "a dog"], "settings": {"per_prompt": 2, "seed": 0}}
+    clips = claim_folder(tmp_path / "clips", asked)
+    for number in range(4):
+        assert folder_status(clips).done["clips"] == f"{number} of 4"
+        assert not folder_status(clips).ended and folder_status(clips).waits_for
+        (clips / f"{number}.mp4").touch()
+    assert (folder_status(clips).ended, folder_status(clips).waits_for) == ("3.mp4", [])

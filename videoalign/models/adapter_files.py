@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig
+from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -250,8 +252,9 @@ def _adapter(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Adapter:
 
 
 def _pattern(patterns: Mapping[str, float] | None, name: str, default: float) -> float:
-    """The value whose key names this layer, or the end of its name."""
-    return next((v for key, v in (patterns or {}).items() if name == key or name.endswith(f".{key}")), default)
+    """The value whose key, a regular expression as peft reads it, fits this layer's name or the end of it."""
+    found = patterns or {}
+    return found.get(get_pattern_key(list(found), name), default)
 
 
 def _plain(value: Any) -> Any:
@@ -262,5 +265,5 @@ def _plain(value: Any) -> Any:
 def _damaged(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, re.error, SafetensorError) as error:
         raise ModelError(f"--adapter: {path} cannot be used ({' '.join(str(error).split())[:200]}).") from None

@@ -24,7 +24,14 @@ from videoalign.video.addresses import is_address
 KINDS = {"clips": "latents of clips", "texts": "conditions of prompts", "reference": "reference errors of pairs"}
 """Kinds of `TensorStore`, in words."""
 
-ENDS = ("adapter_model.safetensors", "latent_reward.json", "results.json", "result.json", "model/reward.json")
+ENDS = (
+    "adapter_model.safetensors",
+    "model_index.json",
+    "latent_reward.json",
+    "results.json",
+    "result.json",
+    "model/reward.json",
+)
 """Files that a run ends with."""
 
 
@@ -103,6 +110,10 @@ def _of_run(folder: Path) -> Status:
     if stages := list((folder / "stages").glob("*.json")):
         status.done["stages"] = len(stages)
     ended = [name for name in ENDS if (folder / name).is_file()]
+    if (asked := _clips_asked(identity)) is not None:
+        made = sorted(file.name for file in folder.glob("*.mp4"))
+        status.done["clips"] = f"{len(made)} of {asked}"
+        ended = made[-1:] if len(made) >= asked else []
     status.running = dict(_held(folder))
     if ended:
         status.ended = ended[0]
@@ -133,6 +144,13 @@ def _stored(folder: Path) -> dict[str, int]:
 
 def _rows(folder: Path) -> int:
     return sum(read_table(file).num_rows for file in folder.glob("*.parquet"))
+
+
+def _clips_asked(identity: dict[str, Any]) -> int | None:
+    """How many files a run of `sample` ends with; None of another run."""
+    if identity.get("command") != "sample":
+        return None
+    return len(set(identity["prompts"])) * int(identity["settings"]["per_prompt"])
 
 
 def _steps(identity: dict[str, Any]) -> int | None:

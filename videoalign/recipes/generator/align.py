@@ -239,7 +239,7 @@ class _Run:
                 together=[*together, best] if config.watch.keep == "best" else together,
                 after_update=(averaged or objective).after_update,
                 validate=None if validation is None else partial(self.measure, objective, averaged, validation),
-                stop=config.watch.stop(),
+                stop=config.watch.stop(folder),
                 memory_advice=memory_advice(config),
                 name_of=training.names.__getitem__,
                 shape_of=training.shapes.__getitem__,

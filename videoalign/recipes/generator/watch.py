@@ -51,9 +51,22 @@ class WatchConfig(Config):
             if given != off and not fitting.validate_every_steps:
                 raise ConfigError(f"watch.{name}: got {given}, which needs validations; set fit.validate_every_steps.")
 
-    def stop(self) -> Callable[[Sequence[Row]], bool] | None:
-        """For `training.loop.fit`."""
-        return (lambda rows: out_of_patience(rows, MEASURE, self.patience)) if self.patience else None
+    def stop(self, out: Path) -> Callable[[Sequence[Row]], bool] | None:
+        """For `training.loop.fit` of a run in ``out``.
+
+        It raises `ConfigError` where the best weights are asked for of a run that kept none in earlier validations.
+        """
+
+        def ends(rows: Sequence[Row]) -> bool:
+            validations = sum(MEASURE in row for row in rows)
+            if self.keep == "best" and validations and not (out / BEST).is_file():
+                raise ConfigError(
+                    f"watch.keep: got best, but {out} was begun with last and has kept no weights of its {validations} "
+                    "validations; leave it out, or give another folder or --fresh."
+                )
+            return self.patience > 0 and out_of_patience(rows, MEASURE, self.patience)
+
+        return ends if self.patience or self.keep == "best" else None
 
 
 class SampleClips:
