@@ -190,3 +190,31 @@ def test_prompts_and_clips_may_be_at_an_address(
     arms = ["--base", "sprites", "--candidate", f"{remote}/model", "--judge", "oracle"]
     assert main(["evaluate", *arms, *words]) == 2
     assert f"{remote}/model holds no model_index.json" in capsys.readouterr().err
+
+
+def test_the_home_folder_is_meant_also_where_the_shell_leaves_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert places.made_folder("~/d") == places.local_path("~/d") == tmp_path / "d"
+    (tmp_path / "~").mkdir()
+    assert places.made_folder("~/d") == Path("~/d")
+
+
+@pytest.mark.parametrize("parser", [places.made_folder, places.local_path, places.read_dataset])
+def test_a_link_that_leads_back_to_itself_is_told(parser: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for place in (tmp_path / "loop", tmp_path / "loop" / "t.csv"):
+        with pytest.raises(typer.BadParameter, match="is a link that leads back to itself; give another path"):
+            parser(str(place))
+
+
+@pytest.mark.parametrize("address", ["s3://", "gs://", "hf://", "s3:///d"])
+def test_an_address_without_a_bucket_is_told_and_no_folder_made(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(typer.BadParameter, match="names no bucket and no repository"):
+        places.made_folder(address)
+    assert asked_for() == [] and not list(tmp_path.iterdir())

@@ -243,3 +243,35 @@ def test_what_people_say_while_the_new_folder_is_made_keeps_the_old_one(tmp_path
     with pytest.raises(OutputError, match="move this one away"):
         make()
     assert listing(tmp_path) == ["out", "out/annotate.json"]
+
+
+def test_an_empty_folder_is_filled_so_that_whoever_stands_in_it_sees_what_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with whole_folder(".") as aside:
+        (aside / "deep").mkdir()
+        (aside / "deep" / "a.txt").write_text("whole")
+        assert os.listdir(".") == []
+    assert os.listdir(".") == ["deep"]
+    assert [one.name for one in tmp_path.parent.iterdir() if one.name.endswith(".part")] == []
+
+
+def test_a_link_to_a_folder_stays_one_when_the_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "old.txt").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with whole_folder(tmp_path / "link") as aside:
+        (aside / "new.txt").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert listing(tmp_path) == ["link", "real", "real/new.txt"]
+
+
+def test_a_link_that_leads_nowhere_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with (
+        pytest.raises(OutputError, match="link is a link to .*gone, which is not there"),
+        whole_folder(tmp_path / "link"),
+    ):
+        raise AssertionError
+    assert listing(tmp_path) == ["link"]

@@ -115,3 +115,28 @@ def test_an_export_does_not_replace_the_tables_of_the_dataset(dataset: Dataset, 
         with pytest.raises(OutputError, match="holds what people said; give another file"):
             export_data(layout, dataset, out)
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("table", ["prompts.parquet", "clips.parquet", "dataset.json", "scores/r.parquet"])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_an_export_does_not_replace_any_part_of_the_dataset(
+    dataset: Dataset, table: str, through_a_link: bool, tmp_path: Path
+) -> None:
+    dataset.add(judgements=[verdict("")])
+    (dataset.path / "scores").mkdir(exist_ok=True)
+    (dataset.path / "scores" / "r.parquet").write_bytes(b"scores")
+    (tmp_path / "link").symlink_to(dataset.path)
+    before = (dataset.path / table).read_bytes()
+    with pytest.raises(OutputError, match="is part of the dataset .*give another file"):
+        export_data("pairs", dataset, (tmp_path / "link" if through_a_link else dataset.path) / table)
+    assert (dataset.path / table).read_bytes() == before
+    assert export_data("pairs", dataset, dataset.path / "mine.csv") == 1
+    assert export_data("pairs", dataset, dataset.path / "mine.csv") == 1
+
+
+def test_an_export_does_not_replace_the_table_that_was_imported(tmp_path: Path, source: Path) -> None:
+    import_data("pairs", source, tmp_path / "d")
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match="is the table that .* was imported from; give another file"):
+        export_data("pairs", Dataset.open(tmp_path / "d"), source)
+    assert source.read_bytes() == before

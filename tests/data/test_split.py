@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,10 @@ def test_a_table_that_does_not_say_what_was_dealt_keeps_what_is_held_out(tmp_pat
     grow(dataset, *(f"another {k}" for k in range(20)))
     assert split_by_prompt(dataset, 0.2, test=0.1, seed=5) == {"train": 28, "val": 8, "test": 4}
     assert before.items() <= where(dataset).items()
+
+
+def test_prompts_that_differ_in_how_an_accent_is_written_go_together(tmp_path: Path) -> None:
+    texts = [f"caf\u00e9 {k}" for k in range(10)]
+    dataset = build(tmp_path, [*texts, *(f"cafe\u0301 {k}" for k in range(10))])
+    assert split_by_prompt(dataset, 0.2) == {"train": 16, "val": 4}
+    assert len({unicodedata.normalize("NFC", text) for text in held_out(dataset)}) == 2

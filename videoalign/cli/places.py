@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -25,9 +27,8 @@ def local_path(text: str | Path) -> Path:
     Raises:
         BadParameter: an address, or nothing; typer says of which option.
     """
-    _require_something(text)
     try:
-        return require_local(text)
+        return require_local(_typed(text))
     except ValueError as error:
         raise typer.BadParameter(f"{error}.") from None
 
@@ -108,21 +109,36 @@ class _Named:
         return getattr(self._stream, name)
 
 
-def _require_something(text: str | Path) -> None:
-    """A variable of the shell that is not set is no wish for the folder that one stands in."""
-    if not str(text).strip():
+def _typed(text: str | Path) -> str:
+    """A place as it is meant: ``~`` is the home folder also where the shell leaves it, as in ``--out=~/d``.
+
+    Raises:
+        BadParameter: nothing, since a variable of the shell that is not set is no wish for the folder that one stands
+            in; or a link that leads back to itself.
+    """
+    place = str(text)
+    if not place.strip():
         raise typer.BadParameter("got nothing; give a path, as in ./name, or . for the folder that you are in.")
+    if place.startswith("~") and not os.path.lexists(place.partition("/")[0]):
+        place = os.path.expanduser(place)
+    try:
+        os.stat(place)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise typer.BadParameter(f"{place} is a link that leads back to itself; give another path.") from None
+    return place
 
 
 def _folder(text: str | Path, **how: Any) -> Path:
-    _require_something(text)
-    place = plain_place(text)
+    place = plain_place(_typed(text))
     if not is_address(place):
         return Path(place)
     if place.startswith(_WEB):
         raise typer.BadParameter(
             f"{place} is an address of the web, which has no folders; wanted a path, s3://, gs:// or hf://."
         )
+    if place.partition("://")[2].partition("/")[0] == "":
+        raise typer.BadParameter(f"{place} names no bucket and no repository; wanted an address as in s3://bucket/d.")
     return request(place, **how)
 
 

@@ -48,14 +48,19 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path, *, said: Said = said_in) -> Iterator[Path]:
     """A folder beside ``path`` to fill; it takes the name (replacing an old one) when the block ends well.
 
+    A folder that is there and empty is filled rather than replaced: somebody may stand in it.
+
     Args:
-        path: of the folder.
+        path: of the folder; of a link, the folder that it leads to.
         said: tells what people said in the old folder, which is then not replaced.
 
     Raises:
-        OutputError: people said something in the old folder, the disk is full or the place cannot be written.
+        OutputError: people said something in the old folder, a link that leads nowhere, the disk is full or the place
+            cannot be written.
     """
-    path = Path(path)
+    given, path = Path(path), Path(os.path.realpath(path))
+    if given.is_symlink() and not path.exists():
+        raise OutputError(f"--out: {given} is a link to {path}, which is not there; make it, or give another folder.")
     require_nothing_said(path, said)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with plain_errors(path):
@@ -63,7 +68,10 @@ def whole_folder(path: str | Path, *, said: Said = said_in) -> Iterator[Path]:
             aside.mkdir(parents=True)
             yield aside
             require_nothing_said(path, said)
-            if path.exists():
+            if path.is_dir() and not any(path.iterdir()):
+                for part in sorted(aside.iterdir()):
+                    shutil.move(part, path / part.name)
+            elif path.exists():
                 old = aside.with_suffix(".old")
                 os.replace(path, old)
                 os.replace(aside, path)

@@ -18,6 +18,10 @@ ANNOTATIONS_SUFFIX = ".annotations"
 """End of the name of the folder beside a dataset's, in which its database is kept."""
 TABLES = ("judgements.parquet", "ratings.parquet")
 """What people said, in a dataset folder; imported and simulated rows stand there as well."""
+_INFO_FILE = "dataset.json"
+_OTHER_FILES = (_INFO_FILE, "prompts.parquet", "clips.parquet", "digests.json", "lineage.json", PROGRAMME_FILE)
+_FOLDERS = ("scores", "pairs", "latents", "clips")
+"""What else a dataset is made of."""
 
 Said = Callable[[Path], str | None]
 """Tells what people said in a folder and would be lost with it, in words; None where there is nothing."""
@@ -45,13 +49,21 @@ def said_in(folder: Path) -> str | None:
 
 
 def require_no_own_table(out: Path) -> None:
-    """Checks that a file that a user asked for is not one in which a dataset keeps what people said.
+    """Checks that a file that a user asked for is not one that a dataset is made of.
 
     Raises:
         OutputError: it is.
     """
-    if out.name in (*TABLES, ANNOTATIONS_FILE) and out.exists():
+    if not out.exists():
+        return
+    if out.name in (*TABLES, ANNOTATIONS_FILE):
         raise OutputError(f"--out: {out} holds what people said; give another file.")
+    place = Path(os.path.realpath(out.parent)) / out.name
+    folder = next((parent for parent in place.parents if (parent / _INFO_FILE).is_file()), None)
+    if folder is not None:
+        first, *more = place.relative_to(folder).parts
+        if first in (_FOLDERS if more else _OTHER_FILES):
+            raise OutputError(f"--out: {out} is part of the dataset {folder}; give another file.")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ there."""
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,9 @@ LOCK_FILE = ".lock"
 
 
 def plain_text(text: str) -> str:
-    """A prompt without what does not make it another prompt: capitals and spacing."""
-    return " ".join(text.lower().split())
+    """A prompt without what does not make it another prompt: capitals, spacing, and whether an accent is part of its
+    letter or a sign of its own."""
+    return " ".join(unicodedata.normalize("NFC", text.lower()).split())
 
 
 class Splits:

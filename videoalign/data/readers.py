@@ -259,6 +259,8 @@ def _parquet(location: str) -> Iterator[Any]:
             yield pq.ParquetFile(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{location}: truncated or not Parquet ({error}).") from None
+        except (OverflowError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{location}: a cell cannot be read ({error}); write its column as text.") from None
 
 
 def _scan(rows: Callable[[str], Iterator[Row]]) -> Callable[[str], tuple[tuple[str, ...], int]]:

@@ -182,3 +182,32 @@ def test_scores_that_are_a_tie_band_apart_as_they_are_written_are_ties(tmp_path:
     rows = [{"clip": clip(k), "prompt": "p", "look": score} for k, score in scores.items()]
     counts = import_data("ratings", write_table(tmp_path / "t.csv", rows), tmp_path / "d", options={"tie_band": 0.2})
     assert counts.labels["look"]["tie"] == 4  # neighbours alone
+
+
+@pytest.mark.parametrize(("column", "value", "wanted"), [
+    ("seconds", "-7200", "must hold 0 or more, or -1 where it is not known; got '-7200'"),
+    ("look_guideline", "1.5", "must hold a whole number with all its digits; got '1.5'"),
+    ("look_guideline", "1e30", "must hold a whole number with all its digits; got '1e30'"),
+    ("look_guideline", "-3", "must hold a whole number from 0 to 2147483647; got '-3'"),
+])  # fmt: skip
+def test_numbers_beside_a_verdict_are_refused_rather_than_rounded(
+    tmp_path: Path, six_clips: Path, column: str, value: str, wanted: str
+) -> None:
+    row = {**GOOD_ROWS["pairs"], column: value}
+    with pytest.raises(DataError, match=rf"t\.csv:2: column '{column}' {wanted}"):
+        import_data("pairs", write_table(six_clips.parent / "t.csv", [row]), tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("column", [
+    pa.array([2**40], pa.timestamp("s")),
+    pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]),
+], ids=["a year beyond 9999", "text that is not UTF-8"])  # fmt: skip
+def test_a_cell_of_parquet_that_cannot_be_read_is_told_in_a_line(
+    tmp_path: Path, six_clips: Path, column: pa.Array
+) -> None:
+    cells = {name: [value] for name, value in GOOD_ROWS["pairs"].items()}
+    pq.write_table(pa.table(cells | {"note": column}), six_clips.parent / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: a cell cannot be read .*; write its column as text"):
+        import_data("pairs", six_clips.parent / "t.parquet", tmp_path / "d")
+    assert not (tmp_path / "d").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 
 from videoalign.contracts.output import require_nothing_said, whole_folder, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Aggregation, DatasetInfo
+from videoalign.contracts.records import ADDED, Aggregation, DatasetInfo
 from videoalign.data.counts import REJECTED_FILE, Counts, count
 from videoalign.data.dataset import INFO_FILE, Dataset
 from videoalign.data.formats.arena import ArenaImporter, ArenaOptions, export_arena
@@ -184,10 +186,12 @@ def export_data(format: str, dataset: Dataset, out: str | Path, aggregate: Aggre
     Raises:
         ConfigError: unknown format or rule, or a rule for a format that writes single verdicts.
         DataError: nothing to write.
-        OutputError: the disk is full or the place cannot be written.
+        OutputError: ``out`` is a table that the dataset came from or is made of, the disk is full or the place cannot
+            be written.
     """
     if format not in EXPORTS:
         raise ConfigError(f"FORMAT: no exporter '{format}'.{did_you_mean(format, EXPORTS)}")
+    _require_no_source(dataset, out)
     if aggregate is None:
         return EXPORTS[format](dataset, Path(out))
     if aggregate not in set(Aggregation):
@@ -198,6 +202,14 @@ def export_data(format: str, dataset: Dataset, out: str | Path, aggregate: Aggre
             f"--aggregate: {format} holds single verdicts, not one label a pair; leave it out, or export {labelled}."
         )
     return EXPORTS[format](dataset, Path(out), Aggregation(aggregate))
+
+
+def _require_no_source(dataset: Dataset, out: str | Path) -> None:
+    """What somebody handed in holds more than any export of it."""
+    provenance = dataset.info.provenance
+    sources = [provenance.get("source", ""), *json.loads(provenance.get(ADDED, "[]"))]
+    if any(os.path.realpath(source) == os.path.realpath(out) for source in sources if source):
+        raise OutputError(f"--out: {out} is the table that {dataset.path} was imported from; give another file.")
 
 
 class Described(NamedTuple):

@@ -43,6 +43,7 @@ _KEPT = ("role", "left", "seconds", "seed_a", "seed_b")
 """Columns with a fixed name that may stand beside the verdicts."""
 _GUIDELINE = "_guideline"
 """What the name of a column with versions ends in."""
+_VERSIONS = range(2**31)
 
 
 class PairsOptions(VerdictOptions):
@@ -91,6 +92,8 @@ class PairsImporter:
         left = _one_of(row, "left", "", Label.A, Label.B)
         given = {name: (row.optional(column), column) for name, column in self.dimensions.items()}
         seconds = row.number_or_none("seconds")
+        if seconds is not None and seconds < 0 and seconds != -1:
+            raise DataError(f"column 'seconds' must hold 0 or more, or -1 where it is not known; got '{seconds:g}'.")
         return [
             PairEntry(
                 prompt=row.text(self.prompt),
@@ -101,7 +104,9 @@ class PairsImporter:
                 role=_one_of(row, "role", Role.RATER, *Role),
                 left=left,
                 seconds=-1.0 if seconds is None else seconds,
-                guidelines={name: int(row.number_or_none(column) or 0) for name, column in self.guidelines.items()},
+                guidelines={
+                    name: row.whole_or_none(column, _VERSIONS) or 0 for name, column in self.guidelines.items()
+                },
                 media=media_in(row, self.media),
             )
         ]
