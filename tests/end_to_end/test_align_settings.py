@@ -285,6 +285,22 @@ def test_the_best_on_held_out_pairs_is_kept_and_clips_are_made_along_the_way(
         align("dpo", split, generator, "p", tmp_path / "b", none)
 
 
+def test_a_loss_on_other_held_out_pairs_is_not_told_of_a_run_that_was_done_before(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    split = with_val(dataset, tmp_path / "d")
+    chosen = config("dpo", fit=FIT.model_copy(update={"validate_every_steps": 6}))
+    align("dpo", split, generator, "p", tmp_path / "a", chosen)
+    held_out = split.prompts()[1].prompt_id
+    turned = [
+        replace(row, clip_win=row.clip_lose, clip_lose=row.clip_win) if row.prompt_id == held_out else row
+        for row in split.pairs("p")
+    ]
+    split.write_pairs("p", turned)
+    with pytest.raises(OutputError, match="differs in held_out"):
+        align("dpo", split, generator, "p", tmp_path / "a", chosen)
+
+
 def test_the_best_weights_are_refused_of_a_run_that_kept_none(
     dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
 ) -> None:

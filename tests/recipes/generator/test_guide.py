@@ -291,6 +291,22 @@ def test_held_out_prompts_are_judged_once(
     assert again.calibration == first.calibration != {}
 
 
+def test_an_accuracy_on_other_labels_is_not_told_of_a_run_that_was_done_before(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    copy = Dataset.open(shutil.copytree(dataset.path, tmp_path / "d"))
+    train_guide(copy, generator, tmp_path / "guide", CONFIG, scores="light")
+    turned = [
+        {**row, "normalised": {name: -value for name, value in row["normalised"].items()}}
+        if row["clip_id"].startswith("p2-")
+        else row
+        for row in copy.scores("light")
+    ]
+    copy.write_scores("light", turned)
+    with pytest.raises(OutputError, match="differs in held_out"):
+        train_guide(copy, generator, tmp_path / "guide", CONFIG, scores="light")
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_without_held_out_prompts_there_is_no_accuracy_and_nothing_else_changes(
     dataset: Dataset, generator: PipelineGenerator, tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]

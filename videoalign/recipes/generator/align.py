@@ -131,7 +131,7 @@ def align(
     cache = processes.first_then_all(lambda: _encode(dataset, generator, rows, config, progress))
     tuning.require_trainable()
     identity, base = (
-        _identity(method, config, generator, train, cache, processes),
+        _identity(method, config, generator, train, held_out, cache, processes),
         {**generator.identity(), **generator.origin},
     )
     folder = claim_together(out, identity, processes, fresh=fresh)
@@ -369,16 +369,19 @@ def _identity(
     method: str,
     config: AlignConfig,
     generator: Generator,
-    pairs: Sequence[WinLosePair],
+    train: Sequence[WinLosePair],
+    held_out: Sequence[WinLosePair],
     cache: LatentCache,
     processes: Processes,
 ) -> dict[str, Any]:
+    measured = {"held_out": fingerprint([list(vars(pair).values()) for pair in held_out])} if held_out else {}
     return {
         "command": f"align {method}",
         **config.model_dump(mode="json", exclude={*FREE, *ModelSettings.model_fields}),
         "fit": config.fit.identity(processes),
         "start": _start_digest(config),
         "model": generator.identity(),
-        "pairs": fingerprint([list(vars(pair).values()) for pair in pairs]),
+        "pairs": fingerprint([list(vars(pair).values()) for pair in train]),
+        **measured,
         "latents": cache.identity(),
     }

@@ -114,7 +114,8 @@ def train_guide(
     how: dict[str, Any] = {"together": together, "group": "encode.", "progress": progress}
     cache = processes.first_then_all(lambda: encode(dataset, generator, chain(*together), config.encode, **how))
     require_own_page(Path(out))
-    folder = claim_together(out, _identity(config, generator, train, cache, processes), processes, fresh=fresh)
+    identity = _identity(config, generator, train, held_out, cache, processes)
+    folder = claim_together(out, identity, processes, fresh=fresh)
     examples, unseen = (latent_groups(dataset, cache, part, config) for part in (train, held_out))
     alike = by_shape(unseen, [group.shape for group in unseen])
     batches = [collate_latent_groups(part[i : i + 8]) for part in alike for i in range(0, len(part), 8)]
@@ -225,15 +226,18 @@ def _objective(reward: LatentRewardModel, dataset: Dataset, config: GuideTrainCo
 def _identity(
     config: GuideTrainConfig,
     generator: Generator,
-    pairs: Sequence[JudgedPair],
+    train: Sequence[JudgedPair],
+    held_out: Sequence[JudgedPair],
     cache: LatentCache,
     processes: Processes,
 ) -> dict[str, Any]:
+    parts = {"pairs": train, **({"held_out": held_out} if held_out else {})}
+    labels = {name: [[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in part] for name, part in parts.items()}
     return {
         "command": "guide train",
         **config.model_dump(mode="json", exclude={*FREE, *ModelSettings.model_fields}),
         "fit": config.fit.identity(processes),
         "model": generator.identity(),
-        "pairs": fingerprint([[p.prompt_id, p.clip_a, p.clip_b, p.labels] for p in pairs]),
+        **{name: fingerprint(rows) for name, rows in labels.items()},
         "latents": cache.identity(),
     }
