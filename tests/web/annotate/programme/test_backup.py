@@ -320,3 +320,26 @@ def test_postgresql_is_left_to_its_own_tools(make_dataset: Make, run: Any, tmp_p
     run("backup", folder, "--out", tmp_path / "b.sqlite")
     error = run("restore", folder, tmp_path / "b.sqlite", "--db", db, code=2)
     assert "pg_restore" in error and "secret" not in error
+
+
+def test_a_database_of_something_else_is_no_backup_though_its_tables_are_called_the_same(
+    make_dataset: Make, serve: Callable[..., Served], run: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = make_dataset(2)
+    serve(folder).running.database.close()
+    with sqlite3.connect(tmp_path / "other.sqlite") as connection:
+        connection.execute("CREATE TABLE programme (name)")
+        connection.execute("CREATE TABLE people (id, status)")
+        connection.execute("INSERT INTO programme VALUES ('theatre')")
+    connection.close()
+    assert "holds no rating programme" in run("restore", folder, tmp_path / "other.sqlite", code=2)
+
+
+def test_a_backup_does_not_take_the_place_of_a_link_that_leads_nowhere(
+    make_dataset: Make, serve: Callable[..., Served], run: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = make_dataset(2)
+    serve(folder).running.database.close()
+    (tmp_path / "copy.sqlite").symlink_to(tmp_path / "away" / "copy.sqlite")
+    assert "is there already" in run("backup", folder, "--out", tmp_path / "copy.sqlite", code=2)
+    assert (tmp_path / "copy.sqlite").is_symlink()

@@ -209,3 +209,19 @@ def test_the_command_line_discards_and_takes_back(
     for person, reason in (("Jo", "PERSON: 2 people are called 'Jo'"), ("Min", "Did you mean 'Mina'?")):
         assert main([*command, person]) == 2
         assert reason in capsys.readouterr().err
+
+
+def test_a_word_that_is_the_number_of_one_and_the_name_of_another_is_refused(
+    open_programme: Open, make_dataset: Make, db: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_dataset(2)
+    programme = open_programme(folder, raters_per_pair=1)
+    for name in ("3", "rater-2", "Mina"):
+        programme.invite(name=name)
+    for word in ("3", "rater-2"):
+        assert main(["annotate", "forget", str(folder), word, "--db", db]) == 2
+        told = f"PERSON: 2 people are called '{word}', by name or by number; give another word for one: 2, rater-3."
+        assert told in capsys.readouterr().err
+    for word, name in (("2", "3"), ("rater-3", "rater-2"), ("Mina", "Mina"), ("4", "Mina")):
+        assert main(["annotate", "discard", str(folder), word, "--db", db]) == 0
+        assert capsys.readouterr().out.startswith(f"{name}: ")

@@ -72,7 +72,7 @@ def back_up(folder: Path, url: URL, out: Path) -> None:
         raise export.not_served(folder)
     if holds.dataset_id:
         identity.require_id(holds.dataset_id, folder)
-    if out.exists():
+    if os.path.lexists(out):
         raise OutputError(f"--out: {out} is there already; give another name, so that no backup is lost.")
     with whole_file(out) as aside:
         _copy(file, aside)
@@ -236,7 +236,7 @@ def _read(connection: sqlite3.Connection) -> Holds | None:
         return None
     connection.row_factory = sqlite3.Row
     row = connection.execute("SELECT * FROM programme").fetchone()
-    if row is None:
+    if row is None or "key" not in row.keys():  # noqa: SIM118
         return None
     forgotten = connection.execute("SELECT id FROM people WHERE status = ?", (str(Status.FORGOTTEN),)).fetchall()
     dataset_id = row["dataset_id"] if "dataset_id" in row.keys() else ""  # noqa: SIM118

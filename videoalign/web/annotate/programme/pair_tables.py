@@ -9,7 +9,7 @@ from pathlib import Path
 from videoalign.contracts.records import Label
 from videoalign.data.dataset import flip
 from videoalign.data.formats.common import names_in
-from videoalign.data.formats.verdicts import LABELS, normalise_label
+from videoalign.data.formats.verdicts import LABELS, word_of
 from videoalign.data.source_table import Row, SourceTable
 from videoalign.errors import DataError, did_you_mean
 from videoalign.web.annotate.programme.media_index import Library
@@ -62,7 +62,7 @@ def read_gold(
             pair = _pair_of(row, library, stored)
             if pair is None:
                 continue
-            answers = {name: normalise_label(text, name, KNOWN) for name in names if (text := row.optional(name))}
+            answers = {name: _answer(text, name) for name in names if (text := row.optional(name))}
             if not answers:
                 raise DataError(f"has no answer; give one on at least one of {', '.join(names)}.")
             for name, label in answers.items():
@@ -71,6 +71,13 @@ def read_gold(
                 if gold.setdefault(pair, {}).setdefault(name, answer) != answer:
                     raise DataError(f"contradicts row {first} on {name}; keep one answer.")
     return gold
+
+
+def _answer(text: str, column: str) -> Label:
+    label = KNOWN.get(word_of(text))
+    if label is None:
+        raise DataError(f"column '{column}': '{text}' is not a verdict; wanted A, B, tie, both_bad or nothing.")
+    return label
 
 
 def _open(location: str | Path) -> SourceTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, update
@@ -184,16 +185,20 @@ def named(session: Session, text: str) -> Person:
     """Somebody by name, number or rater id, as in ``7`` or ``rater-7``.
 
     Raises:
-        ConfigError: nobody is called that, or several people are.
+        ConfigError: nobody is called that, or several people are, as where the number of one is the name of another.
     """
     people = session.scalars(select(Person).order_by(Person.id)).all()
-    found = [one for one in people if text in (str(one.id), f"{one.role}-{one.id}")]
-    found = found or [one for one in people if one.name == text]
+    words = {one.id: (str(one.id), f"{one.role}-{one.id}", one.name) for one in people}
+    found = [one for one in people if text in words[one.id]]
     if len(found) == 1:
         return found[0]
     if found:
-        numbers = ", ".join(str(one.id) for one in found)
-        raise ConfigError(f"PERSON: {len(found)} people are called '{text}'; give the number of one: {numbers}.")
+        meant = Counter(word for one in people for word in {*words[one.id]})
+        own = [next((word for word in words[one.id] if meant[word] == 1), str(one.id)) for one in found]
+        raise ConfigError(
+            f"PERSON: {len(found)} people are called '{text}', by name or by number; give another word for one: "
+            f"{', '.join(own)}."
+        )
     raise ConfigError(f"PERSON: nobody is called '{text}'.{did_you_mean(text, [one.name for one in people])}")
 
 

@@ -54,8 +54,8 @@ Number = Annotated[int, Path(ge=1, lt=2**31)]
 """A row's number in an address; any other is the number of no row."""
 AssignmentId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Side = Literal["left", "tie", "right", "both_bad"]
-Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Score = Annotated[int, Field(ge=1, le=5)]
+Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
+Score = Annotated[int, Field(ge=1, le=5, strict=True)]
 
 
 class Body(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import re
 import sqlite3
 import threading
 import time
@@ -281,8 +282,9 @@ def _checked(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"--db: {error}; give postgresql://user@host/name.") from None
+    except (ArgumentError, NoSuchModuleError):
+        told = re.sub(r":[^:/@]*@", ":***@", str(url))
+        raise ConfigError(f"--db: got '{told}', wanted postgresql://user@host/name or sqlite:///FILE.") from None
     if backend == "postgres":
         parsed, backend = parsed.set(drivername="postgresql"), "postgresql"
     if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and not parsed.database):
