@@ -120,6 +120,7 @@ def _ways(generator: Generator, given: argparse.Namespace) -> dict[str, Way]:
     for one in given.guide:
         name, _, path = one.partition("=")
         ways[f"nrg, {name}"] = gradient(Path(path), given.strength), STEPS
+        ways[f"nrg, {name}, normalised 0.1"] = gradient(Path(path), 0.1, normalised=True), STEPS
     ways |= {
         "unguided, 48 steps": (None, 4 * STEPS),
         "nrg, 24 steps": (gradient(folder, given.strength), 2 * STEPS),
