@@ -51,6 +51,8 @@ class LatentRewardModel(nn.Module):
     """Where it was opened from."""
     width: tuple[float, ...] | None = None
     """Of the tie band of its law, by dimension; None where the law has none, or the training has not told it."""
+    autoencoder = ""
+    """Identity of the one whose latents it was trained on; empty where that is not known."""
 
     def __init__(
         self,
@@ -199,16 +201,23 @@ class LatentRewardModel(nn.Module):
         """Names of the parameters that are no copy of the generator's and start from a random draw."""
         return tuple(name for name, _ in self.named_parameters() if not name.startswith(_COPY))
 
-    def require_base(self, name: str, config: Mapping[str, Any]) -> None:
+    def require_base(self, name: str, config: Mapping[str, Any], autoencoder: str = "") -> None:
         """Confirms that a generator works in the latents and text states that this reward was made for.
 
         Args:
             name: what to call the generator in the message.
             config: settings of its transformer.
+            autoencoder: identity of its autoencoder, where that is known.
 
         Raises:
-            ModelError: channels, patch, or width of text or picture differ.
+            ModelError: channels, patch, width of text or picture, or the autoencoder differ.
         """
+        if autoencoder and self.autoencoder and autoencoder != self.autoencoder:
+            raise ModelError(
+                f"guide: this latent reward was made for latents of another autoencoder, that of '{self.base}' "
+                f"({self.autoencoder}), than '{name}' has ({autoencoder}). Train one for it with: videoalign guide "
+                "train"
+            )
         text_width = self.trunk.text_setting(self.base_config)
         for key in dict.fromkeys((self.trunk.channels, "in_channels", "patch_size", text_width, "image_dim")):
             have, want = json.loads(json.dumps(config.get(key))), self.base_config.get(key)
@@ -236,6 +245,7 @@ class LatentRewardModel(nn.Module):
             "transformer": self.base_config,
             "law": self.law,
             "width": self.width,
+            "autoencoder": self.autoencoder,
         }
         weights = {name.removeprefix(_COPY): value.detach().cpu() for name, value in self.state_dict().items()}
         with whole_file(Path(folder) / WEIGHTS_FILE) as aside:
@@ -263,6 +273,7 @@ class LatentRewardModel(nn.Module):
             )
             width = settings.get("width")
             reward.width = None if width is None else tuple(map(float, width))
+            reward.autoencoder = str(settings.get("autoencoder", ""))
             own = {name for name in reward.state_dict() if not name.startswith(_COPY)}
             stored = load_file(folder / WEIGHTS_FILE).items()
             reward.load_state_dict({name if name in own else _COPY + name: value for name, value in stored})

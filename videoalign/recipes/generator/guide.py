@@ -28,6 +28,7 @@ from videoalign.recipes.generator.guide_pairs import labelled_pairs, latent_grou
 from videoalign.recipes.generator.guide_report import write_guide_page
 from videoalign.recipes.generator.guide_settings import GuideTrainConfig
 from videoalign.recipes.generator.model_card import require_own_page
+from videoalign.recipes.generator.steering import untiled
 from videoalign.training.callbacks import Callback
 from videoalign.training.loop import Row, count_steps, fit
 from videoalign.training.objectives.latent_reward import (
@@ -203,6 +204,7 @@ def _fresh_reward(dataset: Dataset, generator: Generator, config: GuideTrainConf
         law=config.loss,
         seed=config.fit.seed,
     )
+    reward.autoencoder = untiled(generator)
     if config.train == "frozen":
         reward.transformer.requires_grad_(False)
     if config.train == "lora":

@@ -13,6 +13,7 @@ from videoalign.data.clip_content import current_scores
 from videoalign.data.dataset import Dataset, JudgedPair
 from videoalign.data.latents import LatentCache
 from videoalign.data.on_demand import OnDemand
+from videoalign.data.rejected import read_rejected
 from videoalign.errors import DataError
 from videoalign.losses.preference import share_labels
 from videoalign.randomness import fold_in
@@ -80,10 +81,12 @@ def _latents(cache: LatentCache, clip_ids: Sequence[str], index: int) -> torch.T
 
 
 def _judged_by_scores(dataset: Dataset, name: str, tie_band: float) -> list[JudgedPair]:
-    """Every two clips of a prompt, the one with the higher normalised score preferred."""
+    """Every two clips of a prompt, the one with the higher normalised score preferred; none of those that stand in
+    ``rejected.parquet``."""
+    rejected = {row["clip_id"] for row in read_rejected(dataset.path)}
     scores = {row["clip_id"]: row["normalised"] for row in current_scores(dataset, name)}
     clips: dict[str, list[str]] = {prompt.prompt_id: [] for prompt in dataset.prompts()}
-    for clip in dataset.clips():
+    for clip in (clip for clip in dataset.clips() if clip.clip_id not in rejected):
         row = scores.get(clip.clip_id, {})
         if any(row.get(dimension) is None for dimension in dataset.dimensions):
             raise DataError(

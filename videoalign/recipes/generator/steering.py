@@ -210,8 +210,13 @@ def open_guide(generator: Generator, guide: str | Path) -> LatentRewardModel:
     """
     reward = LatentRewardModel.from_pretrained(guide).to(generator.device)
     for transformer in generator.outline.transformers.values():
-        reward.require_base(generator.name, transformer.config)  # type: ignore[arg-type]
+        reward.require_base(generator.name, transformer.config, untiled(generator))  # type: ignore[arg-type]
     return reward
+
+
+def untiled(generator: Generator) -> str:
+    """Identity of a generator's autoencoder, the same whether it works in tiles or not."""
+    return generator.changed({"vae_tiling": False}).codec.identity()
 
 
 def _given(weights: Mapping[str, float] | None, dimensions: Sequence[str]) -> Mapping[str, float]:
