@@ -176,6 +176,7 @@ def test_knowing_the_better_generator_is_a_baseline_fitted_on_other_prompts() ->
     assert accuracy([1, -1], "pq", [("x", "y"), ("x", "y")]) == 0.0
     assert accuracy([1, -1], "pq", [("x", "x"), ("x", "x")]) is None
     assert accuracy([0, 0], "pq", [("x", "y"), ("x", "y")]) is None
+    assert accuracy([1, 1], "pp", [("x", "y"), ("x", "y")]) is None  # no other prompt to learn from
 
 
 def test_raters_are_compared_whatever_side_they_saw() -> None:

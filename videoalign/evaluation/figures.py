@@ -100,7 +100,7 @@ REWARD: tuple[Figure, ...] = (
     Figure(
         key="generator_identity",
         meaning="The same of knowing only which generator wins more often on the other folds of prompts; null where no "
-        "decided pair compares two known generators.",
+        "decided pair compares two known generators, and with one prompt alone.",
         format="share",
         group=ACCURACY,
         column=(DECIDED_PAIRS, "Generator alone"),

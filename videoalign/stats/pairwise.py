@@ -189,15 +189,16 @@ def cross_fit_makers(
         seed: of the folds.
 
     Returns:
-        None when fewer than two makers are known or no decided pair compares two of them.
+        None when fewer than two makers are known, no decided pair compares two of them, or all pairs are of one prompt.
     """
     known = np.array([bool(a and b) and a != b for a, b in makers], dtype=bool)
     decided = known & (labels != 0)
-    if not decided.any():
+    parts = folds(prompts, seed=seed)
+    if not (decided.any() and parts):
         return None
     names, codes = np.unique(np.array(makers), return_inverse=True)
     sides, diff = codes.reshape(-1, 2), np.zeros(len(labels))
-    for fold in folds(prompts, seed=seed):
+    for fold in parts:
         seen, points = sides[known & ~fold], labels[known & ~fold]
         won = np.bincount(seen[:, 0], points, len(names)) - np.bincount(seen[:, 1], points, len(names))
         strength = won / np.maximum(np.bincount(seen.ravel(), minlength=len(names)), 1)

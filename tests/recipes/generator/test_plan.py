@@ -46,6 +46,8 @@ def test_hours_bytes_and_money_follow_from_units(tmp_path: Path, capsys: pytest.
     assert rows["score"].computed_hours is None and rows["score"].measured_hours == 12 and rows["score"].money == 24
     assert rows["encode"].computed_hours is rows["encode"].measured_hours is rows["encode"].money is None
     assert rows["generate"].bytes == 12 * (1e6 + 4 * prod(generator.codec.latent_shape))
+    condition = generator.conditioner.encode([TEXT])
+    assert rows["encode"].bytes == 3 * sum(value.numel() * value.element_size() for value in condition.tensors.values())
     generator.save_pretrained(tmp_path / "model")
     assert main(["plan", str(dataset.path), "--model", str(tmp_path / "model"), "clip_megabytes=1"]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -110,7 +110,7 @@ def plan_dataset(
     found: dict[str, tuple[str, int, float | None, float | None]] = {
         "generate": ("clip", clips, sampled * steps * guided, clip_bytes and clips * (clip_bytes + latents)),
         "score": ("clip", clips, None, 64.0 * clips),
-        "encode": ("clip", clips, None, float(2 * pairs * latents + len(prompts) * texts)),
+        "encode": ("clip", clips, None, float(len(prompts) * texts)),  # latents of clips stand under generate
         "reference": ("pair", pairs, 2.0 * forward * config.reference_draws, errors),
         "align": ("pair step", round(pairs * config.epochs), float(train), 0.0),
     }
