@@ -205,3 +205,27 @@ def test_a_name_that_stands_twice_in_a_file_is_refused(tmp_path: Path, text: str
     file.write_text("base: &b {learning_rate: 1}\noptimizer: {<<: *b, learning_rate: 2}\n")
     with pytest.raises(ConfigError, match="unknown setting 'base'"):  # what is merged in may be said anew
         Run.load(file)
+
+
+class Numbers(Config):
+    count: int = 1
+    """A whole number."""
+    share: float | None = None
+    """A number or nothing."""
+    weights: dict[str, float] = {}
+    """Numbers by name."""
+    mode: bool | int = False
+    """A switch or a number."""
+
+
+@pytest.mark.parametrize("override", ["count=true", "share=off", "weights={VQ: yes}", "weights.VQ=true"])
+def test_true_and_false_are_no_numbers(override: str) -> None:
+    name = override.partition("=")[0].partition(".")[0]
+    with pytest.raises(ConfigError, match=rf"setting '{name}' got .*(true|false).*, wanted a number"):
+        Numbers.load(None, [override])
+    assert Numbers.load(None, ["mode=true", "count=2", "share=1"]).mode is True
+
+
+def test_of_a_group_it_is_told_which_setting_got_true() -> None:
+    with pytest.raises(ConfigError, match=r"optimizer: setting 'warmup_steps' got true, wanted a number\."):
+        Run.load(None, ["seed=1", "optimizer.warmup_steps=true"])

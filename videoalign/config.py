@@ -29,9 +29,13 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _keep_other_defaults(cls, values: Any) -> Any:
-        """A group of settings that is given in part keeps the defaults that this class has for the rest of it."""
+        """A group of settings that is given in part keeps the defaults that this class has for the rest of it; true and
+        false are no numbers."""
         if not isinstance(values, dict):
             return values
+        for name in cls.model_fields.keys() & values.keys():
+            if _is_flag(cls.model_fields[name].annotation, values[name]):
+                raise ValueError(f"setting '{name}' got {json.dumps(values[name])}, wanted a number")
         groups = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)}
         return values | {name: _fill(groups[name], values[name]) for name in groups.keys() & values.keys()}
 
@@ -54,6 +58,27 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(f"{source}: {_explain(cls, error)}") from None
+
+
+def _is_flag(kind: Any, value: Any) -> bool:
+    """Whether a value is, or holds, true or false where its setting takes numbers."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+    if not any(isinstance(one, bool) for one in inside):
+        return False
+    kinds = list(_kinds(kind))
+    return bool({int, float}.intersection(kinds)) and not {bool, Any}.intersection(kinds)
+
+
+def _kinds(kind: Any) -> Iterator[Any]:
+    """The kinds that a type is made of, as int and str of ``list[int | str]``."""
+    if isinstance(kind, bool):  # in a Literal
+        yield bool
+    elif isinstance(kind, type) and not get_args(kind):
+        yield kind
+    elif kind is Any:
+        yield Any
+    for part in get_args(kind):
+        yield from _kinds(part)
 
 
 def _fill(default: Config, given: Any) -> Any:

@@ -100,5 +100,8 @@ def test_mistakes_are_told_in_one_line_and_change_nothing(
     run("invite", folder, "Mina")
     assert "U+000A" in run("pause", folder, "Mina", "--reason", "a\nb", code=2)
     assert [one["status"] for one in run("people", folder)] == ["active"]
+    assert run("forget", folder, "Mina")["rater"] == "rater-1"
+    for command in ("pause", "resume"):
+        assert "PERSON: rater-1 was forgotten and cannot come back" in run(command, folder, "rater-1", code=2)
     Dataset.create(tmp_path / "other", DatasetInfo()).add(prompts=[], clips=[])
     assert "no programme was served here" in run("invite", tmp_path / "other", "Mina", code=2)

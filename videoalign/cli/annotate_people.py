@@ -142,11 +142,15 @@ def _programme(
         from videoalign.web.annotate.programme import discarding, export
         from videoalign.web.annotate.settings import AnnotateSettings
         from videoalign.web.annotate.storage import database
+        from videoalign.web.refusals import Refusal
 
     options = load_config(AnnotateSettings, config, settings, db=db)
     require_address(options)
     with export.opened(dataset, options, database.address(dataset, options.db)) as programme:
-        yield discarding.as_served(programme), options.public_url or f"http://{options.host}:{options.port}"
+        try:
+            yield discarding.as_served(programme), options.public_url or f"http://{options.host}:{options.port}"
+        except Refusal as refusal:
+            raise ConfigError(f"PERSON: {refusal.reason}") from None
 
 
 def _act(programme: OpenProgramme, base: str, person: str, what: str, as_json: bool, reason: str = "") -> None:

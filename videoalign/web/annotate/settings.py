@@ -80,7 +80,7 @@ class AnnotateSettings(Config):
     """What became of dimensions that were judged and are not in the dataset any more: ``rename.VQ=Look`` where one has
     another name now, ``rename.VQ=`` where it is asked no more. Once is enough; it may stay."""
 
-    raters_per_pair: int = Field(3, ge=1)
+    raters_per_pair: int = Field(3, ge=1, lt=2**31)
     """Raters who judge each pair before it is decided or goes to an adjudicator."""
     selection: Literal["random", "coverage", "informative"] = "random"
     """Which open pair comes next: any, the one with the fewest raters so far, or the one whose generators the
@@ -95,7 +95,7 @@ class AnnotateSettings(Config):
     """Share of pairs that are gold, where there is gold that the rater has not seen."""
     repeat_share: float = Field(0.05, ge=0, lt=1)
     """Share of pairs that a rater judged before and gets again without being told."""
-    repeat_gap: int = Field(10, ge=1)
+    repeat_gap: int = Field(10, ge=1, lt=2**31)
     """Fewest pairs between the first time and the repeat."""
     qualification_pairs: int = Field(5, ge=0)
     """Gold pairs that a new rater judges first; there is no qualification without gold."""
@@ -103,9 +103,9 @@ class AnnotateSettings(Config):
     """Share of right answers on gold below which a rater is paused."""
     min_gold: int = Field(5, ge=1)
     """Hidden gold pairs after which the pass mark is asked of a rater at work."""
-    lease_seconds: int = Field(600, ge=1)
+    lease_seconds: int = Field(600, ge=1, lt=2**31)
     """How long a pair waits for its rater; every sign of life begins it anew."""
-    hold_seconds: int = Field(3600, ge=1)
+    hold_seconds: int = Field(3600, ge=1, lt=2**31)
     """Longest time that a pair waits for its rater in all, whatever signs of life there are."""
     min_watch: float = Field(1.0, ge=0, le=1)
     """Share of each clip that must have played before a verdict is taken; by the server's clock a verdict also takes as
@@ -125,9 +125,9 @@ class AnnotateSettings(Config):
 
     crowd: Crowd | None = None
     """An open link for a crowd; none when left out. How much each may judge says ``max_judgements_per_rater``."""
-    link_hours: float = Field(72.0, gt=0)
+    link_hours: float = Field(72.0, gt=0, le=1e9)
     """How long an invitation link can be used."""
-    session_hours: float = Field(24.0 * 30, gt=0)
+    session_hours: float = Field(24.0 * 30, gt=0, le=1e9)
     """How long somebody stays signed in."""
     max_body_bytes: int = Field(64 * KIB, gt=0)
     """Largest request."""

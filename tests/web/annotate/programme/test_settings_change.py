@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import select
 
 from videoalign.data.dataset import Dataset
-from videoalign.errors import DataError
+from videoalign.errors import ConfigError, DataError
 from videoalign.web.annotate.programme.export import write_tables
 from videoalign.web.annotate.programme.maintenance import Upkeep
 from videoalign.web.annotate.programme.pairs import sync_pairs
+from videoalign.web.annotate.settings import AnnotateSettings
 from videoalign.web.annotate.storage.tables import Pair, Person, Status
 
 Open = Callable[..., Any]
@@ -167,3 +168,11 @@ def test_a_running_server_takes_over_the_settings_of_the_one_that_started_last(
     assert first.running.settings.sync_seconds == 77.0, "of this machine"
     rater.judge_all()
     assert states(first) == {"open": 2}
+
+
+@pytest.mark.parametrize(
+    "setting", ["raters_per_pair", "repeat_gap", "lease_seconds", "hold_seconds", "session_hours", "link_hours"]
+)
+def test_a_number_that_no_database_and_no_cookie_holds_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"setting '{setting}' got .*: Input should be less than"):
+        AnnotateSettings.load(None, [f"{setting}=1{'0' * 20}"])
