@@ -74,13 +74,24 @@ def write_lineage(folder: str | Path, method: str, teachers: Sequence[Teacher], 
     )
 
 
-def read_lineage(folder: str | Path) -> Lineage | None:
-    """What taught the model in a folder; None where that is not recorded.
+def joined(*lineages: Lineage | None) -> Lineage | None:
+    """All that taught a model of several parts, by the method of the first that is recorded; None where none is."""
+    known = [one for one in lineages if one is not None]
+    if not known:
+        return None
+    teachers = tuple(dict.fromkeys(teacher for one in known for teacher in one.teachers))
+    prompts = tuple(sorted({prompt for one in known for prompt in one.prompts}))
+    return Lineage(method=known[0].method, teachers=teachers, prompts=prompts)
+
+
+def read_lineage(place: str | Path) -> Lineage | None:
+    """What taught the model in a folder, or in a file of that folder; None where that is not recorded.
 
     Raises:
         ModelError: ``lineage.json`` is damaged.
     """
-    file = Path(folder) / LINEAGE_FILE
+    place = Path(place)
+    file = (place.parent if place.is_file() else place) / LINEAGE_FILE
     if not file.is_file():
         return None
     try:

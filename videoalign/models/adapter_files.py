@@ -157,9 +157,10 @@ def _comfyui_factors(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def base_of(path: str | Path) -> dict[str, Any] | None:
-    """What the adapter says that it was trained on; None where it says nothing."""
-    file = Path(path) / BASE_FILE
-    with _damaged(Path(path)):
+    """What the adapter in a folder, or in a file of one, says that it was trained on; None where it says nothing."""
+    path = Path(path)
+    file = (path.parent if path.is_file() else path) / BASE_FILE
+    with _damaged(path):
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 

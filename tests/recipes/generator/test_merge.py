@@ -10,11 +10,14 @@ from diffusers import DiffusionPipeline
 
 from tests.models.generators.small_pipelines import TEXTS, build
 from videoalign.cli.main import main
+from videoalign.data.lineage import Lineage, Teacher, read_lineage, write_lineage
+from videoalign.errors import ModelError
 from videoalign.models.generators.generator import PipelineGenerator
 from videoalign.models.lora import LoraSettings
 from videoalign.models.network_adapters import add_adapters, save_adapters
 from videoalign.models.small_wan import TINY_SETTINGS, TINY_SIZES, small_wan_generator
 from videoalign.recipes.generator.generate import open_generator
+from videoalign.recipes.generator.merge import merge
 
 
 def made(kind: str) -> PipelineGenerator:
@@ -59,3 +62,22 @@ def test_a_merged_model_is_base_and_adapter_and_opens_in_diffusers(kind: str, tm
         theirs = dict(getattr(stock, part).named_parameters())
         for name, value in transformer.named_parameters():
             torch.testing.assert_close(theirs[name], value, rtol=0, atol=0)
+
+
+def test_a_merged_model_tells_what_taught_base_and_adapter_and_a_file_what_its_folder_does(tmp_path: Path) -> None:
+    generator = small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, name="tiny")
+    generator.save_pretrained(tmp_path / "base")
+    write_lineage(tmp_path / "base", "align sft", [Teacher(name="r", digest="1")], ["q"])
+    add_adapters(generator.network, LoraSettings(rank=3))
+    save_adapters(generator.network, tmp_path / "a", generator.identity())
+    merge(tmp_path / "base", tmp_path / "a", tmp_path / "untold")
+    assert read_lineage(tmp_path / "untold") == read_lineage(tmp_path / "base")
+    write_lineage(tmp_path / "a", "align dpo", [Teacher(name="s", digest="2")], ["p"])
+    file = tmp_path / "a" / "pytorch_lora_weights.safetensors"
+    merge(tmp_path / "base", file, tmp_path / "whole")
+    both = Teacher(name="s", digest="2"), Teacher(name="r", digest="1")
+    assert read_lineage(tmp_path / "whole") == Lineage(method="align dpo", teachers=both, prompts=("p", "q"))
+    assert read_lineage(file) == read_lineage(tmp_path / "a")
+    small_wan_generator(TEXTS, TINY_SIZES, settings=TINY_SETTINGS, seed=1).save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="was trained on 'tiny'"):
+        open_generator(tmp_path / "other", file)

@@ -18,7 +18,7 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache
-from videoalign.data.lineage import Teacher, prompt_hashes, read_lineage, teachers_of, write_lineage
+from videoalign.data.lineage import Lineage, Teacher, joined, prompt_hashes, read_lineage, teachers_of, write_lineage
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
 from videoalign.distributed.sharding import shard, whole_state
@@ -181,15 +181,12 @@ def _write_lineage(
     processes: Processes,
 ) -> tuple[Teacher, ...]:
     """Everything that taught what was made, what taught that which it started from included; written down."""
-    teachers, prompts = teachers_of(rows), prompt_hashes(dataset, rows)
-    for start in (config.start, generator.folder):
-        before = None if start is None else read_lineage(start)
-        if before is not None:
-            teachers = tuple(dict.fromkeys((*teachers, *before.teachers)))
-            prompts = tuple(sorted({*prompts, *before.prompts}))
+    own = Lineage(method=f"align {method}", teachers=teachers_of(rows), prompts=prompt_hashes(dataset, rows))
+    before = [None if start is None else read_lineage(start) for start in (config.start, generator.folder)]
+    taught = joined(own, *before) or own
     if processes.is_first:
-        write_lineage(folder, f"align {method}", teachers, prompts)
-    return teachers
+        write_lineage(folder, taught.method, taught.teachers, taught.prompts)
+    return taught.teachers
 
 
 @dataclass(frozen=True)
