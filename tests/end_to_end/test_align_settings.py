@@ -204,6 +204,25 @@ def test_pairs_and_settings_that_teach_nothing_are_refused_and_leave_nothing(
         assert not (tmp_path / "a").exists()
 
 
+def test_sft_learns_from_winners_alone_and_rwr_from_one_reward_of_a_clip(
+    dataset: Dataset, generator: PipelineGenerator, tmp_path: Path
+) -> None:
+    own = Dataset.open(shutil.copytree(dataset.path, tmp_path / "d"))
+    first, *others = own.pairs("p")
+    ties = [replace(pair, preference=0.5) for pair in others]
+    for name, rows in {"one": [first], "with": [first, *ties], "ties": ties}.items():
+        own.write_pairs(name, rows)
+    runs = [align("sft", own, generator, name, tmp_path / name, config("sft")) for name in ("one", "with")]
+    one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in runs)
+    assert all(torch.equal(value, other[name]) for name, value in one.items()) and runs[1].num_pairs == 1
+    with pytest.raises(DataError, match="pairs: all 5 are ties, and sft wants winners"):
+        align("sft", own, generator, "ties", tmp_path / "x", config("sft"))
+    own.write_pairs("two", [first, replace(first, reward_win=first.reward_win + 1)])
+    with pytest.raises(DataError, match=f"clip '{first.clip_win}' has the reward 1 in one pair and 2 in another"):
+        align("rwr", own, generator, "two", tmp_path / "x", config("rwr"))
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_clip_that_breaks_the_loss_is_named(dataset: Dataset, generator: PipelineGenerator, tmp_path: Path) -> None:
     rows = dataset.pairs("p")
     cache = encode(dataset, generator, clips_of_pairs(dataset, rows))

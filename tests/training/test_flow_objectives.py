@@ -112,6 +112,14 @@ def test_dpo_is_log_two_at_the_reference_with_half_of_the_gradient() -> None:
     assert panel["win_excess"] == panel["lose_excess"] == panel["margin"] == 0.0
 
 
+def test_dpo_counts_a_pair_right_by_the_clip_that_is_likelier_to_be_better() -> None:
+    model, shares = Affine(0.3, -0.2), []
+    for preference in (1.0, 0.8, 0.2, 0.0):
+        batch = collate_pairs([replace(pair, preference=preference) for pair in pairs()])
+        shares.append(told(dpo(model).loss(batch, draws(4, 5)))[1]["implicit_accuracy"])
+    assert shares[0] == shares[1] == 1 - shares[2] == 1 - shares[3] != 0.5
+
+
 @pytest.mark.parametrize(("schedule", "power"), [("constant", 0), ("squared", 2)])
 def test_dpo_and_its_panel_equal_the_formula_written_out(schedule: str, power: int) -> None:
     model, batch = Affine(0.3, -0.2), pairs()

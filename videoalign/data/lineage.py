@@ -74,7 +74,7 @@ def write_lineage(folder: str | Path, method: str, teachers: Sequence[Teacher], 
     )
 
 
-def joined(*lineages: Lineage | None) -> Lineage | None:
+def joined_lineage(*lineages: Lineage | None) -> Lineage | None:
     """All that taught a model of several parts, by the method of the first that is recorded; None where none is."""
     known = [one for one in lineages if one is not None]
     if not known:

@@ -18,7 +18,15 @@ from videoalign.contracts.progress import Progress, silent
 from videoalign.contracts.records import HELD_OUT, WinLosePair
 from videoalign.data.dataset import Dataset
 from videoalign.data.latents import LatentCache
-from videoalign.data.lineage import Lineage, Teacher, joined, prompt_hashes, read_lineage, teachers_of, write_lineage
+from videoalign.data.lineage import (
+    Lineage,
+    Teacher,
+    joined_lineage,
+    prompt_hashes,
+    read_lineage,
+    teachers_of,
+    write_lineage,
+)
 from videoalign.distributed import Processes, join
 from videoalign.distributed.claim import claim_together
 from videoalign.distributed.sharding import shard, whole_state
@@ -35,6 +43,7 @@ from videoalign.recipes.generator.align_methods import (
     memory_advice,
     method_config,
     pair_weights,
+    pairs_that_teach,
     require_frames,
 )
 from videoalign.recipes.generator.encode import clips_of_pairs, encode, encode_reference, require_whole_layers
@@ -121,7 +130,7 @@ def align(
     require_whole_layers(generator)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
     progress = progress if processes.is_first else silent
-    generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
+    generator, rows = generator.changed(config.of_model()), pairs_that_teach(method, dataset.pairs(pairs))
     require_frames(generator, config)
     train, held_out = _split(dataset, pairs, rows, config)
     pair_weights(rows, config)
@@ -183,7 +192,7 @@ def _write_lineage(
     """Everything that taught what was made, what taught that which it started from included; written down."""
     own = Lineage(method=f"align {method}", teachers=teachers_of(rows), prompts=prompt_hashes(dataset, rows))
     before = [None if start is None else read_lineage(start) for start in (config.start, generator.folder)]
-    taught = joined(own, *before) or own
+    taught = joined_lineage(own, *before) or own
     if processes.is_first:
         write_lineage(folder, taught.method, taught.teachers, taught.prompts)
     return taught.teachers

@@ -14,7 +14,7 @@ from videoalign.contracts.generator import Generator
 from videoalign.contracts.records import WinLosePair
 from videoalign.data.latents import LatentCache
 from videoalign.data.on_demand import OnDemand
-from videoalign.errors import ConfigError, did_you_mean
+from videoalign.errors import ConfigError, DataError, did_you_mean
 from videoalign.flow.condition import BEGINNING
 from videoalign.losses.flow_dpo import utility
 from videoalign.models.generators.settings import ModelSettings
@@ -257,6 +257,26 @@ def _all_pairs(
 
     names = [f"clips {pair.clip_win} and {pair.clip_lose}" for pair in rows]
     return TrainingSet(OnDemand(len(rows), example), names, pair_shapes(cache, rows), collate_pairs)
+
+
+def pairs_that_teach(method: str, rows: Sequence[WinLosePair]) -> list[WinLosePair]:
+    """Those of some pairs that a method learns from: all of them, but SFT of the winners alone, which ties do not have.
+
+    Raises:
+        DataError: none is left; or a clip with two rewards, of which RWR wants one.
+    """
+    rewards: dict[str, float] = {}
+    for pair in rows if method == "rwr" else ():
+        for clip_id, reward in ((pair.clip_win, pair.reward_win), (pair.clip_lose, pair.reward_lose)):
+            if abs(rewards.setdefault(clip_id, reward) - reward) > 0:
+                raise DataError(
+                    f"pairs: clip '{clip_id}' has the reward {rewards[clip_id]:g} in one pair and {reward:g} in "
+                    "another; rwr wants one for each clip. Make the pairs again."
+                )
+    taught = [pair for pair in rows if method != "sft" or not pair.preference <= 0.5]
+    if rows and not taught:
+        raise DataError(f"pairs: all {len(rows)} are ties, and sft wants winners; make the pairs without ties=.")
+    return taught
 
 
 def pair_weights(rows: Sequence[WinLosePair], config: AlignConfig) -> torch.Tensor:

@@ -15,7 +15,14 @@ from videoalign.data.dataset import Dataset
 from videoalign.errors import DataError
 from videoalign.randomness import fold_in
 from videoalign.recipes.generator.align import checked
-from videoalign.recipes.generator.align_methods import METHODS, AlignConfig, DpoConfig, RwrConfig, require_frames
+from videoalign.recipes.generator.align_methods import (
+    METHODS,
+    AlignConfig,
+    DpoConfig,
+    RwrConfig,
+    pairs_that_teach,
+    require_frames,
+)
 from videoalign.recipes.generator.pictures import asked_of
 from videoalign.recipes.generator.tuning import ready_to_train, tuning_of
 from videoalign.training.cost import StepCost, cost_of_objective
@@ -40,7 +47,7 @@ class DryRun:
     settings: dict[str, Any]
     """All settings as they would be."""
     num_pairs: int
-    """Pairs of the table."""
+    """Pairs of the table that it would be trained on."""
     cost: StepCost
     """Of one batch; a step has ``fit.accumulate_steps`` of them."""
     seconds_per_step: float
@@ -74,7 +81,7 @@ def dry_run(
     """
     config = checked(method, config)
     config = config.model_copy(update={"times": config.times.of_model(lambda: generator.sampler.time_shift)})
-    generator, rows = generator.changed(config.of_model()), dataset.pairs(pairs)
+    generator, rows = generator.changed(config.of_model()), pairs_that_teach(method, dataset.pairs(pairs))
     require_frames(generator, config)
     prompts = {prompt.prompt_id: prompt for prompt in dataset.prompts()}
     strangers = [row.prompt_id for row in rows if row.prompt_id not in prompts]

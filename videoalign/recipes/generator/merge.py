@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from videoalign.data.lineage import joined, read_lineage, write_lineage
+from videoalign.data.lineage import joined_lineage, read_lineage, write_lineage
 from videoalign.errors import OutputError
 from videoalign.models.network_adapters import merge_adapters
 from videoalign.recipes.generator.generate import open_generator
@@ -42,6 +42,6 @@ def merge(
     merge_adapters(generator.network)
     generator.save_pretrained(out)
     of_base = None if generator.folder is None else read_lineage(generator.folder)
-    if (taught := joined(read_lineage(adapter), of_base)) is not None:
+    if (taught := joined_lineage(read_lineage(adapter), of_base)) is not None:
         write_lineage(out, taught.method, taught.teachers, taught.prompts)
     return out

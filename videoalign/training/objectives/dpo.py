@@ -97,11 +97,12 @@ class DpoObjective(FlowObjective):
     def loss(self, batch: PairBatch, draws: Draws) -> Loss:
         """What each pair costs, with the health panel.
 
-        The panel: ``implicit_accuracy``, share of pairs with m > 0, where m = 0, as at the start, counts half and ties
-        do not count; ``margin``, m; ``win_excess`` and ``lose_excess``, policy error less reference error;
-        ``gradient_factor``, sigmoid(-m), the share of its full gradient that a pair still gives; ``error_win``, policy
-        error on the winners; ``margin_of_<dimension>``, m of the clip that is better on it, so below 0 where the policy
-        moves to what is worse there; where they take part, ``loser_share`` of `safe_share` and ``beta``.
+        The panel: ``implicit_accuracy``, share of pairs with m > 0, or below 0 where the other clip is the likelier to
+        be better; m = 0, as at the start, counts half and ties do not count; ``margin``, m; ``win_excess`` and
+        ``lose_excess``, policy error less reference error; ``gradient_factor``, sigmoid(-m), the share of its full
+        gradient that a pair still gives; ``error_win``, policy error on the winners; ``margin_of_<dimension>``, m of
+        the clip that is better on it, so below 0 where the policy moves to what is worse there; where they take part,
+        ``loser_share`` of `safe_share` and ``beta``.
         """
         return self.loss_at(batch, *self.drawn(batch, draws))
 
@@ -129,7 +130,7 @@ class DpoObjective(FlowObjective):
         preference = batch.preference.to(margin)
         decided = (preference != 0.5).to(margin)
         panel: dict[str, Metric] = {
-            "implicit_accuracy": (decided * (1 + margin.sign()) / 2, decided),
+            "implicit_accuracy": (decided * (1 + margin.sign() * (preference - 0.5).sign()) / 2, decided),
             "margin": margin,
             "win_excess": win - ref_win,
             "lose_excess": lose - ref_lose,
