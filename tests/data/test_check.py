@@ -207,6 +207,7 @@ def test_ids_that_stand_twice_are_found(dataset: Dataset) -> None:
     (verdict("p", "A", "t.csv:4", role="boss", rater="s"), "unknown"),
     (verdict("p", "A", "t.csv:4", left="c", rater="s"), "unknown"),
     (verdict("p", "A", "t.csv:4", clip_b="p9"), "unknown"),
+    (verdict("p", "A", "t.csv:4", clip_b="p0", rater="s"), "crossed"),
     (verdict("p", "A", "t.csv:4", clip_b="q0"), "crossed"),
     (verdict("p", "A", "t.csv:4"), "duplicate"),
     (verdict("p", "B", "t.csv:4", clip_a="p1", clip_b="p0"), "duplicate"),

@@ -227,6 +227,8 @@ def _of_judgements(dataset: Dataset, clips: list[Clip]) -> Iterator[Problem]:
             yield Problem("unknown", where, f"dimension '{row.dimension}' is not in dataset.json.")
         if wrong := wrong_word(row):
             yield Problem("unknown", where, wrong)
+        if row.clip_a == row.clip_b:
+            yield Problem("crossed", where, f"compares clip '{row.clip_a}' with itself.")
         for clip_id in (row.clip_a, row.clip_b):
             if clip_id not in prompt_of:
                 yield Problem("unknown", where, f"clip '{clip_id}' is not in clips.parquet.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import pytest
 from tests.data.tables import clip, write_table
 from videoalign.data.dataset import Dataset
 from videoalign.data.formats import export_data, import_data, writing
-from videoalign.errors import ConfigError
+from videoalign.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -65,3 +66,14 @@ def test_a_prompt_of_its_own_placeholders_adds_no_clip() -> None:
     from videoalign.data.formats.sharegpt import _plain
 
     assert _plain("a <video> of an < IMAGE > with <audio>, <b>") == "a (video) of an (IMAGE) with (audio), <b>"
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_a_number_that_json_has_not_is_told_and_nothing_written(
+    dataset: Dataset, tmp_path: Path, seconds: float
+) -> None:
+    dataset.write_judgements([replace(row, seconds=seconds) for row in dataset.judgements()])
+    for ending in ("json", "jsonl"):
+        with pytest.raises(DataError, match="column 'seconds' of a row holds a number that is not finite"):
+            export_data("pairs", dataset, tmp_path / f"out.{ending}")
+        assert not (tmp_path / f"out.{ending}").exists()

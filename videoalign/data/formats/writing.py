@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -111,7 +112,14 @@ def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
 
 def _json(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        names = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+        raise DataError(
+            f"column '{', '.join(names)}' of a row holds a number that is not finite, which JSON has not; correct it "
+            "in the dataset, or write .csv or .parquet."
+        ) from None
 
 
 def _write_json(path: Path, rows: Iterable[dict[str, Any]]) -> int:
