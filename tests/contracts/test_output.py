@@ -257,6 +257,17 @@ def test_an_empty_folder_is_filled_so_that_whoever_stands_in_it_sees_what_was_ma
     assert [one.name for one in tmp_path.parent.iterdir() if one.name.endswith(".part")] == []
 
 
+def test_an_empty_folder_that_nobody_stands_in_is_replaced_in_one_move(tmp_path: Path) -> None:
+    """Moved file by file, a kill between two would leave a half of them."""
+    empty = tmp_path / "out"
+    empty.mkdir()
+    with whole_folder(empty) as aside:
+        (aside / "a.txt").write_text("whole")
+        made = aside.stat().st_ino
+    assert empty.stat().st_ino == made
+    assert listing(tmp_path) == ["out", "out/a.txt"]
+
+
 def test_a_link_to_a_folder_stays_one_when_the_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "old.txt").write_text("old")

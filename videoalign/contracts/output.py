@@ -48,7 +48,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path, *, said: Said = said_in) -> Iterator[Path]:
     """A folder beside ``path`` to fill; it takes the name (replacing an old one) when the block ends well.
 
-    A folder that is there and empty is filled rather than replaced: somebody may stand in it.
+    An empty one that cannot be replaced, since one stands in it or it is where a disk is mounted, is filled instead.
 
     Args:
         path: of the folder; of a link, the folder that it leads to.
@@ -68,7 +68,7 @@ def whole_folder(path: str | Path, *, said: Said = said_in) -> Iterator[Path]:
             aside.mkdir(parents=True)
             yield aside
             require_nothing_said(path, said)
-            if path.is_dir() and not any(path.iterdir()):
+            if path.is_dir() and (path.is_mount() or path.samefile(".")) and not any(path.iterdir()):
                 for part in sorted(aside.iterdir()):
                     shutil.move(part, path / part.name)
             elif path.exists():
