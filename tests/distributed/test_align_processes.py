@@ -87,7 +87,7 @@ LONG = ["fit.num_steps=20", "fit.warmup_steps=2", "beta=50", "ema=0.5"]
 def align_long(folder: Path, kind: str, *more: str) -> list[str]:
     """Twenty steps of eight pairs: an adapter against the live reference, or all weights against the cached one."""
     what = {
-        "lora": ["fit.learning_rate=5e-4", "lora.rank=4"],
+        "lora": ["fit.learning_rate=1e-4", "lora.rank=4"],
         "full": ["fit.learning_rate=1e-4", "train=full", "reference_draws=3"],
     }[kind]
     words = ["align", "dpo", str(folder / "data"), "--model", str(folder / "model"), "--pairs", "p", *LONG]
@@ -133,6 +133,12 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return {f"{file.parent.name}.{name}": value for file in sorted(files) for name, value in load_file(file).items()}
 
 
+def measured(row: dict[str, float]) -> dict[str, float]:
+    """A row of the log but for seconds, and for shares of signs: a margin near 0 is above it on one processor and below
+    on another."""
+    return {name: value for name, value in row.items() if name != "seconds" and "accuracy" not in name}
+
+
 def gap(one: Path, other: Path) -> float:
     mine, wanted = ({n.partition(".")[2]: v for n, v in weights(out).items()} for out in (one, other))
     assert mine.keys() == wanted.keys() and len(mine) > 10
@@ -148,7 +154,7 @@ def test_two_processes_end_twenty_steps_of_an_adapter_as_one_does(
     assert gap(out, alone["lora"]) < 1e-5
     rows, wanted = (RunLog(place / "log.jsonl").rows() for place in (out, alone["lora"]))
     for row, other in zip(rows, wanted, strict=True):
-        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-3, abs=1e-4)
+        assert measured(row) == pytest.approx(measured(other), rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -215,7 +221,7 @@ def test_align_in_two_processes_is_align_in_one(
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row, other in zip(rows, wanted, strict=True):
-        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=2e-3, abs=1e-5)
+        assert measured(row) == pytest.approx(measured(other), rel=2e-3, abs=1e-5)
     mine, other = (load_file(out / "adapter_model.safetensors") for out in (two, one))
     for name, value in other.items():
         torch.testing.assert_close(mine[name], value, rtol=0, atol=3e-4)
@@ -232,7 +238,7 @@ def test_guide_train_in_two_processes_is_guide_train_in_one(folder: Path, capsys
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row, other in zip(rows, wanted, strict=True):
-        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-3, abs=1e-4)
+        assert measured(row) == pytest.approx(measured(other), rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize(
