@@ -45,8 +45,10 @@ def main() -> None:
     print(f"| run | method | overall by seed {', '.join(map(str, given.seeds))} | mean; VQ, MQ, TA | mean overall |")
     print("| --- | --- | --- | --- | --- |", flush=True)
     for run in given.runs:
+        config, out = _settings(run), given.out / run.name
+        base = _judged(out / "base", config, None)
         for method in given.methods:
-            rates = [_rates(run, method, seed, given.out / run.name) for seed in given.seeds]
+            rates = [_rates(run, config, base, method, seed, out) for seed in given.seeds]
             overall = [rate[TOGETHER]["win_rate"] for rate in rates]
             wins[method] += overall
             parts = ", ".join(
@@ -61,12 +63,12 @@ def main() -> None:
         print(f"\n{FIRST} over {method}: {gain.mean():+.3f} [{inside.low:+.3f}, {inside.high:+.3f}], {ahead}")
 
 
-def _rates(run: Path, method: str, seed: int, out: Path) -> dict[str, Any]:
-    settings = json.loads((run / "run.json").read_text())
-    config = QuickstartConfig.model_validate(
-        {key: settings[key] for key in QuickstartConfig.model_fields if key in settings}
-    )
-    base = _judged(out / "base", config, None)
+def _settings(run: Path) -> QuickstartConfig:
+    told = json.loads((run / "run.json").read_text())
+    return QuickstartConfig.model_validate({key: told[key] for key in QuickstartConfig.model_fields if key in told})
+
+
+def _rates(run: Path, config: QuickstartConfig, base: JudgedClips, method: str, seed: int, out: Path) -> dict[str, Any]:
     adapter = out / f"{method}_{seed}"
     if not (adapter / "lineage.json").exists():
         name, pairs, training = METHODS[method](config)

@@ -133,12 +133,6 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return {f"{file.parent.name}.{name}": value for file in sorted(files) for name, value in load_file(file).items()}
 
 
-def measured(row: dict[str, float]) -> dict[str, float]:
-    """A row of the log but for seconds, and for shares of signs: a margin near 0 is above it on one processor and below
-    on another."""
-    return {name: value for name, value in row.items() if name != "seconds" and "accuracy" not in name}
-
-
 def gap(one: Path, other: Path) -> float:
     mine, wanted = ({n.partition(".")[2]: v for n, v in weights(out).items()} for out in (one, other))
     assert mine.keys() == wanted.keys() and len(mine) > 10
@@ -154,7 +148,10 @@ def test_two_processes_end_twenty_steps_of_an_adapter_as_one_does(
     assert gap(out, alone["lora"]) < 1e-5
     rows, wanted = (RunLog(place / "log.jsonl").rows() for place in (out, alone["lora"]))
     for row, other in zip(rows, wanted, strict=True):
-        assert measured(row) == pytest.approx(measured(other), rel=1e-3, abs=1e-4)
+        signs = {name for name in row if name.startswith("implicit_accuracy")}  # of margins, some of them near 0
+        assert row["implicit_accuracy"] == pytest.approx(other["implicit_accuracy"], abs=0.126), "one pair of eight"
+        alike = {"seconds": 0, **{name: other[name] for name in signs}}
+        assert row | alike == pytest.approx(other | {"seconds": 0}, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -221,7 +218,7 @@ def test_align_in_two_processes_is_align_in_one(
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row, other in zip(rows, wanted, strict=True):
-        assert measured(row) == pytest.approx(measured(other), rel=2e-3, abs=1e-5)
+        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=2e-3, abs=1e-5)
     mine, other = (load_file(out / "adapter_model.safetensors") for out in (two, one))
     for name, value in other.items():
         torch.testing.assert_close(mine[name], value, rtol=0, atol=3e-4)
@@ -238,7 +235,7 @@ def test_guide_train_in_two_processes_is_guide_train_in_one(folder: Path, capsys
     rows, wanted = (RunLog(out / "log.jsonl").rows() for out in (two, one))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row, other in zip(rows, wanted, strict=True):
-        assert measured(row) == pytest.approx(measured(other), rel=1e-3, abs=1e-4)
+        assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from videoalign.contracts.records import INFO_FILE
 from videoalign.errors import OutputError
 
 DATABASE_FILE = "annotate.sqlite"
@@ -18,8 +19,7 @@ ANNOTATIONS_SUFFIX = ".annotations"
 """End of the name of the folder beside a dataset's, in which its database is kept."""
 TABLES = ("judgements.parquet", "ratings.parquet")
 """What people said, in a dataset folder; imported and simulated rows stand there as well."""
-_INFO_FILE = "dataset.json"
-_OTHER_FILES = (_INFO_FILE, "prompts.parquet", "clips.parquet", "digests.json", "lineage.json", PROGRAMME_FILE)
+_OTHER_FILES = (INFO_FILE, "prompts.parquet", "clips.parquet", "digests.json", "lineage.json", PROGRAMME_FILE)
 _FOLDERS = ("scores", "pairs", "latents", "clips")
 """What else a dataset is made of."""
 
@@ -59,7 +59,7 @@ def require_no_own_table(out: Path) -> None:
     if out.name in (*TABLES, ANNOTATIONS_FILE):
         raise OutputError(f"--out: {out} holds what people said; give another file.")
     place = Path(os.path.realpath(out.parent)) / out.name
-    folder = next((parent for parent in place.parents if (parent / _INFO_FILE).is_file()), None)
+    folder = next((parent for parent in place.parents if (parent / INFO_FILE).is_file()), None)
     if folder is not None:
         first, *more = place.relative_to(folder).parts
         if first in (_FOLDERS if more else _OTHER_FILES):

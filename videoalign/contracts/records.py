@@ -65,6 +65,8 @@ class Aggregation(StrEnum):
     """Without a last word the majority, and beside it the shares of the votes."""
 
 
+INFO_FILE = "dataset.json"
+"""In every dataset folder: `DatasetInfo`."""
 SIMULATED = "simulated:"
 """What ``source_row`` begins with where no person judged."""
 PROGRAMME_SOURCE = "annotate-"

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from videoalign.contracts.output import whole_file
-from videoalign.contracts.records import ADDED, Clip, Judgement, Rating
+from videoalign.contracts.records import ADDED, INFO_FILE, Clip, Judgement, Rating
 from videoalign.data.counts import Counts, count
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.dataset import Dataset
 from videoalign.data.judgements.agreement import measure_agreement
 from videoalign.data.tables import read_columns
 from videoalign.errors import OutputError

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from videoalign.contracts.output import fingerprint, write_json
 from videoalign.contracts.records import (
+    INFO_FILE,
     SCHEMA_VERSION,
     Aggregation,
     Clip,
@@ -39,7 +40,6 @@ from videoalign.stores.opening import entry_of, origin_of
 from videoalign.video.addresses import is_address
 from videoalign.video.files import Choose, read_video
 
-INFO_FILE = "dataset.json"
 CLIP_FOLDER, LATENTS_FOLDER = "clips", "latents"
 
 _DIGEST = b"reward_digest"

@@ -12,9 +12,9 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 from videoalign.contracts.output import whole_file, write_json
-from videoalign.contracts.records import ADDED, PROGRAMME_SOURCE, Judgement, Label, Rating, Role
+from videoalign.contracts.records import ADDED, INFO_FILE, PROGRAMME_SOURCE, Judgement, Label, Rating, Role
 from videoalign.data.additions import alone
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.dataset import Dataset
 from videoalign.data.known import require_words
 from videoalign.data.matching import Clips, Files, Prompts, Terms
 from videoalign.data.tables import stream_records, write_records

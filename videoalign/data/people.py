@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from videoalign.contracts.people import TABLES, programme_in
-from videoalign.contracts.records import ADDED, SIMULATED, Judgement, Rating
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.contracts.records import ADDED, INFO_FILE, SIMULATED, Judgement, Rating
+from videoalign.data.dataset import Dataset
 from videoalign.data.tables import read_columns
 from videoalign.errors import VideoAlignError
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from videoalign.contracts.holding import Holder, holder_of
 from videoalign.contracts.output import RUN_FILE
-from videoalign.contracts.records import Judgement, Rating
-from videoalign.data.dataset import INFO_FILE, LATENTS_FOLDER, Dataset
+from videoalign.contracts.records import INFO_FILE, Judgement, Rating
+from videoalign.data.dataset import LATENTS_FOLDER, Dataset
 from videoalign.data.rejected import read_rejected
 from videoalign.data.tables import read_columns, read_table
 from videoalign.errors import DataError, first_few

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from videoalign.contracts.digests import bytes_digest, file_digest
 from videoalign.contracts.output import HOLDER_FILE, LOCK_FILE, RUN_FILE, plain_errors, whole_file, write_json
+from videoalign.contracts.records import INFO_FILE
 from videoalign.errors import DataError, OutputError, ServerError
 from videoalign.stores.cache import cache_folder, keep_file, short_name
 from videoalign.stores.lease import LOCK_NAME, OWN_FOLDER
@@ -31,7 +32,7 @@ STREAMS = 8
 """Files that come or go at once."""
 
 CLIPS = "clips"
-SIGNS = {"dataset.json", RUN_FILE, "adapter_config.json", "model_index.json", "reward.json"}
+SIGNS = {INFO_FILE, RUN_FILE, "adapter_config.json", "model_index.json", "reward.json"}
 """One of them is in every folder that a command writes to."""
 _NO_ARTEFACTS = (LOCK_FILE, HOLDER_FILE, "digests.json", MANIFEST_NAME)
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")

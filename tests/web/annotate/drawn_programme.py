@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize
 from sqlalchemy import select
 
 from videoalign.contracts.output import write_json
-from videoalign.contracts.records import Clip, DatasetInfo, Judgement, Label, Prompt
-from videoalign.data.dataset import INFO_FILE, Dataset, flip
+from videoalign.contracts.records import INFO_FILE, Clip, DatasetInfo, Judgement, Label, Prompt
+from videoalign.data.dataset import Dataset, flip
 from videoalign.web.annotate.programme import deciding, judging, next_pair, people
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.programme.pairs import sync_pairs

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from videoalign.contracts.output import require_nothing_said, whole_folder, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import ADDED, Aggregation, DatasetInfo
+from videoalign.contracts.records import ADDED, INFO_FILE, Aggregation, DatasetInfo
 from videoalign.data.counts import REJECTED_FILE, Counts, count
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.dataset import Dataset
 from videoalign.data.formats.arena import ArenaImporter, ArenaOptions, export_arena
 from videoalign.data.formats.builder import Builder, DuplicateRow
 from videoalign.data.formats.common import (

@@ -263,16 +263,10 @@ def pairs_that_teach(method: str, rows: Sequence[WinLosePair]) -> list[WinLosePa
     """Those of some pairs that a method learns from: all of them, but SFT of the winners alone, which ties do not have.
 
     Raises:
-        DataError: none is left; or a clip with two rewards, of which RWR wants one.
+        DataError: none is left; or, for RWR, see `_rewards_of`.
     """
-    rewards: dict[str, float] = {}
-    for pair in rows if method == "rwr" else ():
-        for clip_id, reward in ((pair.clip_win, pair.reward_win), (pair.clip_lose, pair.reward_lose)):
-            if abs(rewards.setdefault(clip_id, reward) - reward) > 0:
-                raise DataError(
-                    f"pairs: clip '{clip_id}' has the reward {rewards[clip_id]:g} in one pair and {reward:g} in "
-                    "another; rwr wants one for each clip. Make the pairs again."
-                )
+    if method == "rwr":
+        _rewards_of(rows)
     taught = [pair for pair in rows if method != "sft" or not pair.preference <= 0.5]
     if rows and not taught:
         raise DataError(f"pairs: all {len(rows)} are ties, and sft wants winners; make the pairs without ties=.")
@@ -297,13 +291,28 @@ def pair_weights(rows: Sequence[WinLosePair], config: AlignConfig) -> torch.Tens
     return torch.where(decided, margins / margins[decided].mean(), 1.0)
 
 
+def _rewards_of(rows: Sequence[WinLosePair]) -> dict[str, float]:
+    """The reward of each clip of some pairs.
+
+    Raises:
+        DataError: a clip has two. Whether they are numbers, `data.pairs.require_numbers` tells.
+    """
+    rewards: dict[str, float] = {}
+    for pair in rows:
+        for clip_id, reward in ((pair.clip_win, pair.reward_win), (pair.clip_lose, pair.reward_lose)):
+            if abs(rewards.setdefault(clip_id, reward) - reward) > 0:
+                raise DataError(
+                    f"pairs: clip '{clip_id}' has the reward {rewards[clip_id]:g} in one pair and {reward:g} in "
+                    "another; rwr wants one for each clip. Make the pairs again."
+                )
+    return rewards
+
+
 def _all_clips(
     cache: LatentCache, rows: Sequence[WinLosePair], config: RwrConfig, references: Sequence[PairReference] | None
 ) -> TrainingSet:
-    rewards: dict[str, float] = {}
-    prompts: dict[str, str] = {}
+    rewards, prompts = _rewards_of(rows), dict[str, str]()
     for pair in rows:
-        rewards |= {pair.clip_win: pair.reward_win, pair.clip_lose: pair.reward_lose}
         prompts |= dict.fromkeys((pair.clip_win, pair.clip_lose), pair.prompt_id)
     weights = clip_weights(rewards, temperature=config.temperature, clip_quantile=config.clip_quantile)
     clip_ids = list(rewards)

@@ -17,10 +17,10 @@ from videoalign.contracts.generator import Generator, Steering
 from videoalign.contracts.holding import held, hold_folder
 from videoalign.contracts.output import claim_folder, fingerprint
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Asked, Clip, DatasetInfo, Prompt
+from videoalign.contracts.records import INFO_FILE, Asked, Clip, DatasetInfo, Prompt
 from videoalign.contracts.video import Video
 from videoalign.data.clip_content import clip_keys
-from videoalign.data.dataset import CLIP_FOLDER, INFO_FILE, Dataset, prompt_id_of
+from videoalign.data.dataset import CLIP_FOLDER, Dataset, prompt_id_of
 from videoalign.distributed.memory import memory_told
 from videoalign.errors import ConfigError, DataError
 from videoalign.models.generators.settings import ModelSettings

@@ -16,11 +16,11 @@ from typing import Any
 from videoalign.contracts.holding import held
 from videoalign.contracts.output import claim_folder, fingerprint, whole_file, write_json
 from videoalign.contracts.progress import Progress, silent
-from videoalign.contracts.records import Clip
+from videoalign.contracts.records import INFO_FILE, Clip
 from videoalign.contracts.reward import RewardModel
 from videoalign.contracts.versions import library_versions
 from videoalign.data.counts import REJECTED_FILE
-from videoalign.data.dataset import INFO_FILE, Dataset, JudgedPair, flip
+from videoalign.data.dataset import Dataset, JudgedPair, flip
 from videoalign.data.formats import FORMATS, find_format, import_data
 from videoalign.data.formats.builder import REPEATED
 from videoalign.data.people import said_only_in

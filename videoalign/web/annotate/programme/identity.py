@@ -9,8 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from videoalign.contracts.output import write_json
+from videoalign.contracts.records import INFO_FILE
 from videoalign.data.additions import alone
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.dataset import Dataset
 from videoalign.errors import ConfigError
 from videoalign.web.annotate.programme.media_index import Library
 from videoalign.web.annotate.storage.tables import Pair, Programme

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from videoalign.contracts.digests import FileDigests
-from videoalign.contracts.records import Clip, Dimension
+from videoalign.contracts.records import INFO_FILE, Clip, Dimension
 from videoalign.data.clip_content import DIGESTS_FILE, input_key_at
-from videoalign.data.dataset import INFO_FILE, Dataset
+from videoalign.data.dataset import Dataset
 from videoalign.video.playable import media_type
 from videoalign.web.annotate.programme.references import sort_references
 from videoalign.web.annotate.programme.showing import sort_clips
